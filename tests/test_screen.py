@@ -1,0 +1,369 @@
+"What a person sees: fixed widths, names that are no markup, plain lines, the time left, a display that goes away."
+import io
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from segfast.errors import UsageError
+from segfast.masks import ClassTable
+from segfast.recipes import Recipe, Stage, progressive
+from segfast.screen import (Lines, Plan, Quiet, Screen, TimeLeft, make_screen, rate_text, run_table, safe, score_table,
+                            time_text)
+
+NAN = float("nan")
+EVIL = "[red]sky[/red]\x1b[31m\r\x9b2J\x07"
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+def recipe():
+    return progressive((96, 128), (2, 2, 1))
+
+
+def plan(names=("sky", "road", "void"), void=2, **kwargs):
+    facts = [("data", "4 train, 2 valid"), ("run", "runs/a")]
+    return Plan("Training on toy", facts, recipe(), classes=ClassTable(names, void), **kwargs)
+
+
+def row(stage=1, epoch=1, **kwargs):
+    scores = dict(train_loss=1.5, valid_loss=1.25, void_accuracy=0.8, mean_iou=0.5, mean_dice=0.6, batch_accuracy=0.7)
+    return dict(stage=stage, name="half", epoch=epoch, epochs=2, size="48x64", lr=1e-3, **scores, seconds=10.,
+                images_per_second=6.4) | kwargs
+
+
+def scores(names, **kwargs):
+    one = dict(iou=0.5, dice=0.6, precision=0.7, recall=0.8, pixels=100)
+    return dict(accuracy=0.9, mean_iou=0.5, mean_dice=0.6, images=2, seconds=3., classes={n: one for n in names}) | kwargs
+
+
+def printed(o, width=100, **kwargs):
+    console = Console(file=io.StringIO(), width=width, **kwargs)
+    console.print(o)
+    return console.file.getvalue()
+
+
+def terminal(width=100, height=40, color="truecolor"):
+    return Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=color,
+                   force_jupyter=False, legacy_windows=False, _environ={})
+
+
+def drawn(screen):
+    "The display as it stands, without colours."
+    from segfast.screen import View
+    size = screen.console.size
+    console = Console(file=io.StringIO(), width=size.width, height=size.height, color_system=None)
+    console.print(View(lambda width, _: screen._draw(width, True)))
+    return console.file.getvalue()
+
+
+def train(screen, size=(24, 32)):
+    "Every method, as a training calls them."
+    p = plan()
+    image, mask = np.full((*size, 3), 90, np.uint8), np.zeros(size, np.uint8)
+    mask[:4] = 2
+    for i in range(3):
+        screen.work("decoding", i, 2)
+    screen.plan(p)
+    for i, s in enumerate(p.recipe.stages):
+        screen.stage(i, s)
+        screen.work("finding the rate", 0, 5)
+        screen.work("finding the rate", 5, 5)
+        for e in range(s.epochs):
+            screen.batch(1, 2, loss=0.5)
+            screen.batch(1, 1, training=False)
+            screen.sample(image=image, truth=mask, prediction=mask, classes=p.classes)
+            screen.epoch(row(i+1, e+1, epochs=s.epochs, void_accuracy=0.5 + 0.1*i + 0.01*e))
+    screen.say(f"careful: {EVIL}")
+    screen.done(50.)
+
+
+# Text
+
+@pytest.mark.parametrize("seconds, text", [(0, "0:00"), (59.6, "1:00"), (127, "2:07"), (3599.7, "1:00:00"), (3727, "1:02:07"),
+                                           (360000, "100:00:00"), (NAN, "–"), (None, "–"), (float("inf"), "–")])
+def test_time_text(seconds, text):
+    assert time_text(seconds) == text
+
+
+@pytest.mark.parametrize("lr, text", [(1e-3, "1e-03"), (slice(7.5e-6, 7.5e-4), "7.5e-06 to 7.5e-04"), ("find", "find")])
+def test_rate_text(lr, text):
+    assert rate_text(Stage("a", (32, 32), 1, lr=lr)) == text
+
+
+def test_safe_leaves_no_control_character():
+    assert not CONTROL.search(safe("".join(map(chr, range(256)))).replace("\n", ""))
+    assert safe("Straße 道路") == "Straße 道路"
+
+
+# Plan and tables
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("make", [lambda: plan(memory=[1e8, 2e8, 3e9]), lambda: score_table(scores(["sky", "road"]), plan().classes),
+                                  lambda: run_table([dict(name="2026-11-20-demo-brave-otter", data="demo", status="done", stages="3/3", accuracy=0.9,
+                                                          mean_iou=0.5, seconds=250, started="2026-11-20T09:12:04+00:00")])])
+def test_no_line_is_wider_than_the_terminal(make, width):
+    text = printed(make(), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "\x1b" not in text and "…" not in text
+
+
+def test_the_plan_says_what_each_stage_does():
+    text = printed(plan(memory=[1e8, None, 3.21e9]))
+    lines = [" ".join(o.split()) for o in text.splitlines()]
+    assert "1 half-frozen 48x64 2 decoder 1e-03 auto auto 100 MB" in lines
+    assert "2 half 48x64 2 all layers 2.5e-06 to 2.5e-04 auto auto –" in lines
+    assert "3 full 96x128 1 all layers 1e-06 to 1e-04 auto auto 3.2 GB" in lines
+    assert "data 4 train, 2 valid" in lines and "memory" not in printed(plan())
+
+
+def test_names_are_text_and_never_markup_or_controls():
+    names = [EVIL, "road"]
+    evil = Plan(EVIL, [(EVIL, EVIL)], Recipe([Stage(EVIL, (48, 64), 1)]), classes=ClassTable(names))
+    runs = run_table([dict(name=EVIL, data=EVIL, status=EVIL, stages=EVIL, accuracy=None, mean_iou=NAN, seconds=None, started=None)])
+    for o in evil, score_table(scores(names), evil.classes), runs:
+        text = printed(o, 400)
+        assert r"[red]sky" in text and not CONTROL.search(text)
+    console = terminal(400)
+    console.print(evil)
+    assert r"\x1b[31m\r\x9b2J\x07" in console.file.getvalue() and not re.search(r"[\r\x07\x9b]|\x1b\[2J", console.file.getvalue())
+
+
+def test_swatches_have_the_colours_of_the_classes():
+    console = terminal()
+    console.print(Plan("a", [], recipe(), classes=ClassTable(["sky", "road"], colors=[(1, 2, 3), (250, 251, 252)])))
+    assert "38;2;1;2;3m" in console.file.getvalue() and "38;2;250;251;252m" in console.file.getvalue()
+
+
+def test_an_ascii_console_gets_ascii():
+    class Ascii(io.StringIO):
+        encoding = "ascii"
+    for o in plan(["Straße", "road"], None), score_table(scores(["sky"]), ClassTable(["sky"])):
+        console = Console(file=Ascii(), width=100)
+        console.print(o)
+        assert console.file.getvalue().isascii()
+
+
+def test_score_table_keeps_the_order_and_shows_absent_classes_as_a_dash():
+    classes = ClassTable(["sky", "void", "road", "pole"], void=1)
+    s = scores(["road", "sky"])
+    s["classes"]["pole"] = dict.fromkeys(("iou", "dice", "precision", "recall")) | dict(pixels=0)
+    lines = [" ".join(o.split()) for o in printed(score_table(s, classes)).splitlines()]
+    assert [o.split()[0] for o in lines[2:5]] == ["sky", "road", "pole"]
+    assert lines[2] == "sky 0.500 ━━━━━━ 0.600 0.700 0.800 50.0%"
+    assert lines[4] == "pole – – – – 0.0%"
+    assert lines[-1] == "accuracy 0.900 mean IoU 0.500 mean Dice 0.600 2 images in 0:03"
+
+
+def test_score_table_without_any_pixel():
+    absent = dict.fromkeys(("iou", "dice", "precision", "recall")) | dict(pixels=0)
+    text = printed(score_table(scores([], accuracy=NAN, mean_iou=None, classes={"sky": absent}), ClassTable(["sky"])))
+    assert "accuracy –   mean IoU –" in text and "nan" not in text
+
+
+def test_run_table_is_never_without_the_whole_name():
+    name = "2026-11-20-a-data-set-with-a-long-name-brave-otter"
+    r = dict(name=name, data="d", status="failed", stages="1/3", accuracy=None, mean_iou=None, seconds=None, started="2026-11-20T09:12:04+00:00")
+    assert name in printed(run_table([r]), 80) and name in printed(run_table([r]), 200)
+    assert "no runs yet" in printed(run_table([]))
+
+
+# Time left
+
+def test_time_left_weighs_epochs_by_pixels():
+    t = TimeLeft(Recipe([Stage("half", (48, 64), 2), Stage("full", (96, 128), 1)]))
+    assert t.left is None and t.share == 0
+    t.end(1, 10.)
+    assert t.share == pytest.approx(1/6) and t.left == pytest.approx(50)
+    t.end(2, 10.)
+    t.begin(1)
+    assert t.left == pytest.approx(40)
+    t.move(0.)
+    assert t.left == pytest.approx(40)
+    t.end(1, 25.)
+    assert (t.share, t.left) == (1, 0)
+
+
+def test_time_left_takes_the_speed_of_the_running_stage():
+    now = [0.]
+    t = TimeLeft(Recipe([Stage("frozen", (48, 64), 1), Stage("free", (48, 64), 2)]), clock=lambda: now[0])
+    t.end(1, 10.)
+    t.begin(1)
+    t.move(0.01)
+    assert t.left == pytest.approx(19.9)  # nothing measured here yet: the stage before
+    now[0] = 15.
+    t.move(0.51)
+    assert t.left == pytest.approx(30*1.49)  # half an epoch in 15 s
+
+
+def test_time_left_forgives_a_slow_first_epoch_and_a_missing_time():
+    t = TimeLeft(Recipe([Stage("a", (48, 64), 5)]))
+    for e, seconds in enumerate((60., 10., 10., NAN), 1):
+        t.end(e, seconds)
+    assert t.left == pytest.approx(10)
+
+
+# The live screen
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("height", [10, 24, 60])
+@pytest.mark.parametrize("color", ["truecolor", "256", None])
+def test_a_training_on_a_terminal(width, height, color):
+    console = terminal(width, height, color)
+    with Screen(console) as screen:
+        train(screen)
+    out = console.file.getvalue()
+    assert out.count("\x1b[?25l") == out.count("\x1b[?25h") == 1  # the cursor goes and comes back
+    assert "careful: [red]sky" in out and "\x1b[31m\r" not in out and "\x07" not in out
+    assert "▀" not in out if color is None or height == 10 else "▀" in out or height < 60
+    final = drawn(screen).splitlines()
+    assert max(map(len, final)) <= width and not any("…" in o for o in final) and sum("accuracy 0." in o for o in final) == 3
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_display_goes_away_when_the_training_fails(error):
+    console, stdout, stderr = terminal(), sys.stdout, sys.stderr
+    screen = Screen(console)
+    with pytest.raises(error), screen:
+        screen.plan(plan())
+        screen.stage(0, screen.recipe.stages[0])
+        raise error
+    assert console.file.getvalue().endswith("\n\x1b[?25h") or console.file.getvalue().rstrip().endswith("\x1b[?25h")
+    assert not screen.live.is_started and (sys.stdout, sys.stderr) == (stdout, stderr)
+    assert "stopped" in drawn(screen)
+
+
+def test_what_goes_to_a_pipe_stays_on_stdout(capsys):
+    with Screen(terminal()) as screen:
+        screen.plan(plan())
+        print('{"run": "a"}')
+    assert capsys.readouterr().out == '{"run": "a"}\n'
+
+
+def test_the_screen_while_it_trains():
+    screen = Screen(terminal(100))
+    with screen:
+        screen.plan(plan())
+        screen.stage(0, screen.recipe.stages[0])
+        screen.epoch(row(1, 1, void_accuracy=0.9))
+        screen.epoch(row(1, 2, void_accuracy=0.7))
+        screen.stage(1, screen.recipe.stages[1])
+        screen.batch(3, 8, loss=0.25)
+        text = drawn(screen)
+    assert re.search(r"✓ half-frozen .* 2 epochs .* accuracy 0.700   0:20", text)
+    assert re.search(r"▸ half .* epoch 1 of 2", text) and re.search(r"· full .* 1 epochs?", text)
+    assert "3/8 batches   loss 0.250" in text and re.search(r"29%   0:5\d left", text)
+    assert [o.split()[2:4] for o in text.splitlines() if "●" in o] == [["1", "48x64"]]
+
+
+def test_the_best_epoch_stays_in_sight():
+    screen = Screen(terminal())
+    screen.started = 0.
+    screen.recipe = Recipe([Stage("a", (48, 64), 30)])
+    screen.stage(0, screen.recipe.stages[0])
+    for e in range(30):
+        screen.epoch(row(1, e+1, epochs=30, void_accuracy=NAN if e == 7 else 0.9 if e == 3 else 0.5))
+    rows = [o for o in drawn(screen).splitlines() if "48x64" in o and "0.6" in o]
+    assert len(rows) == 8 and "●" in rows[0] and rows[0].split()[2] == "4"
+
+
+def test_nan_is_a_dash():
+    screen = Screen(terminal())
+    screen.started = 0.
+    screen.epoch(row(**dict.fromkeys(("train_loss", "valid_loss", "void_accuracy", "mean_iou", "mean_dice", "images_per_second", "seconds"), NAN)))
+    assert "nan" not in drawn(screen) and "–" in drawn(screen)
+
+
+def test_evaluating_needs_no_plan():
+    screen = Screen(terminal())
+    with screen:
+        screen.work("evaluating", 3, 10)
+        assert "evaluating" in drawn(screen) and "3/10" in drawn(screen)
+        screen.work("evaluating", 10, 10)
+        assert "✓ evaluating" in drawn(screen)
+
+
+def test_a_resumed_run_goes_on_where_its_repeated_rows_end():
+    for screen in Screen(terminal()), Lines(io.StringIO()):
+        screen.plan(plan())
+        for r in row(1, 1), row(1, 2), row(2, 1):
+            screen.epoch(r)
+        screen.stage(1, screen.recipe.stages[1])
+        assert screen.left.share == pytest.approx(3/8) and screen.left.left == pytest.approx(50)
+
+
+def test_after_the_last_epoch_only_the_evaluation_is_shown():
+    screen = Screen(terminal())
+    with screen:
+        screen.plan(plan())
+        screen.stage(2, screen.recipe.stages[2])
+        screen.epoch(row(3, 1))
+        assert "training  " not in drawn(screen) and "100%   0:00 left" in drawn(screen)
+        screen.work("evaluating", 1, 4)
+        assert "1/4" in drawn(screen)
+
+
+# Plain lines
+
+def test_lines_are_plain_and_few():
+    out = io.StringIO()
+    with Lines(out) as screen:
+        train(screen)
+    text = out.getvalue()
+    assert not CONTROL.search(text)
+    lines = text.splitlines()
+    assert sum(" epoch " in o for o in lines) == 5
+    assert sum(o.startswith("decoding") for o in lines) == 2 and sum(o.startswith("finding the rate") for o in lines) == 6
+    assert lines[0] == "decoding ..." and re.fullmatch(r"decoding: 2 done, \d+\.\d s", lines[1])
+    assert "stage 1/3 half-frozen: 48x64, 2 epochs, decoder, rate 1e-03" in lines
+    assert ("stage 1/3  epoch 1/2  48x64  lr 1.0e-03  train_loss 1.5000  valid_loss 1.2500  void_accuracy 0.5000  mean_iou 0.5000  "
+            "mean_dice 0.6000  seconds 10.0  images/s 6.4  left 1:10") in lines
+    assert lines[-2] == r"careful: [red]sky[/red]\x1b[31m\r\x9b2J\x07" and lines[-1] == "done in 0:50"
+
+
+def test_lines_show_nan_as_a_dash_and_survive_an_ascii_file():
+    raw = io.BytesIO()
+    screen = Lines(io.TextIOWrapper(raw, encoding="ascii"))
+    screen.epoch(row(void_accuracy=NAN, mean_iou=NAN))
+    assert rb"void_accuracy \u2013  mean_iou \u2013" in raw.getvalue()
+
+
+def test_lines_are_flushed_one_by_one():
+    class Slow(io.StringIO):
+        flushed = 0
+
+        def flush(self):
+            self.flushed += 1
+    out = Slow()
+    screen = Lines(out)
+    screen.say("a")
+    screen.say("b")
+    assert out.flushed == 2
+
+
+def test_quiet_says_nothing(capsys):
+    with Quiet() as screen:
+        train(screen)
+    assert capsys.readouterr() == ("", "")
+
+
+# Choosing
+
+def test_make_screen(monkeypatch):
+    assert [type(make_screen(o)) for o in ("live", "lines", "quiet")] == [Screen, Lines, Quiet]
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert type(make_screen()) is Lines
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert type(make_screen()) is Screen
+    monkeypatch.setenv("TERM", "dumb")
+    assert type(make_screen()) is Lines
+    with pytest.raises(UsageError, match="Unknown screen 'lively'. Did you mean 'live'"):
+        make_screen("lively")
+
+
+def test_the_import_is_light():
+    code = "import sys, segfast.screen; print([o for o in ('torch', 'fastai', 'pandas', 'matplotlib') if o in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -72,6 +72,11 @@ def _print(*renderables, err=False):
     console = Console(file=file, width=None if file.isatty() or 'COLUMNS' in os.environ else 100)
     for o in renderables: console.print(o)
 
+def _hush():
+    "Silence what third parties say while they are imported: it is not about the person's data."
+    import warnings
+    warnings.filterwarnings('ignore', message='`torch.jit.script`', category=FutureWarning)
+
 def _json(o):
     from segfast.runs import plain
     typer.echo(json.dumps(plain(o), ensure_ascii=False, allow_nan=False))
@@ -103,6 +108,7 @@ def train(
     from segfast.recipes import Choices, parse_counts, parse_rate, parse_size
     choices = Choices(recipe, progressive, model, weights, size and parse_size(size), epochs and parse_counts(epochs), batch_size and parse_counts(batch_size, '--batch-size'),
                       parse_rate(lr), precision, seed, tuple(set_ or ()))
+    _hush()
     from segfast.train import train
     _show_scores(train(data, choices, out, name, device, workers, layout=layout), as_json)
 

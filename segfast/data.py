@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
-from fastai.data.transforms import FileSplitter, IntToFloatTensor, Normalize
+from fastai.data.transforms import FileSplitter, IntToFloatTensor, Normalize # noqa: F401 (FileSplitter is for users)
 from fastai.torch_core import TensorImage, TensorMask
 from fastai.vision.augment import aug_transforms
 from fastai.vision.core import imagenet_stats

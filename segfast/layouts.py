@@ -6,8 +6,8 @@
 __all__ = ['IMAGE_SUFFIXES', 'LAYOUTS', 'KNOWN', 'SegData', 'image_files', 'dataset_folder', 'camvid', 'random_split', 'Layout',
            'find_layout', 'cache_dir', 'demo', 'Known', 'open_data']
 
-# %% ../nbs/01_layouts.ipynb #ea9d0acc
-import contextlib, os, shutil, sys
+# %% ../nbs/01_layouts.ipynb #97c93f21
+import contextlib, os, sys
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path

@@ -6,8 +6,7 @@
 __all__ = ['IMAGENET', 'models', 'download_weights', 'read_weights', 'unet_resnet34', 'load_weights', 'seg_model', 'seg_learner',
            'activation_bytes', 'training_bytes']
 
-# %% ../nbs/06_models.ipynb #41305222
-import warnings
+# %% ../nbs/06_models.ipynb #dc455de2
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -128,7 +127,7 @@ def activation_bytes(
     bs:int # images a batch
 )->int: # bytes in float32
     "Bytes that a forward pass keeps for the backward pass, found without computing it."
-    kept, device = {}, next(model.parameters()).device
+    kept = {}
     def pack(t):
         kept[t.untyped_storage()._cdata] = t.untyped_storage().nbytes()
         return t

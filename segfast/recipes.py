@@ -193,7 +193,7 @@ def camvid_lesson(size:tuple, epochs=(10, 12, 10, 10), lr:float=3e-3, weights:st
     if weights != 'none': r.stages[-1] = replace(r.stages[-1], lr=lr/30, spread=lr/30/1e-6) # slice(1e-6, lr/10) of the lesson's second, full-size lr
     return r
 
-def demo_short(size:tuple=(96, 128), epochs=(6, 8, 8), lr:float=2e-3, weights:str='none', **kwargs)->Recipe:
+def demo_short(size:tuple=(96, 128), epochs=(8, 12, 14), lr:float=2e-3, weights:str='none', **kwargs)->Recipe:
     "A few minutes on two processor cores, from random weights."
     return progressive(size, epochs, lr=lr, weights=weights, name=kwargs.pop('name', 'demo'), **kwargs)
 

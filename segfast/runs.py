@@ -6,8 +6,8 @@
 __all__ = ['HISTORY', 'write_atomic', 'write_json', 'plain', 'new_name', 'Run', 'read_json', 'environment', 'run_rows',
            'list_runs']
 
-# %% ../nbs/08_runs.ipynb #13f75024
-import csv, json, math, os, platform, re, secrets, shutil, subprocess, sys, time
+# %% ../nbs/08_runs.ipynb #8242f5a0
+import csv, json, math, os, platform, re, secrets, shutil, subprocess, sys
 from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
@@ -20,7 +20,7 @@ from fastcore.basics import patch
 import segfast
 from .errors import DataError, UsageError
 from .masks import ClassTable
-from .recipes import Recipe, Stage, load_recipe, save_recipe
+from .recipes import Recipe, load_recipe, save_recipe
 
 # %% ../nbs/08_runs.ipynb #112f4cca
 def _sync(path):

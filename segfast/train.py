@@ -16,7 +16,7 @@ import psutil
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import AMPMode, MixedPrecision
-from fastai.callback.progress import ProgressCallback # registers `no_bar`
+import fastai.callback.progress # noqa: F401 (gives a Learner its `no_bar`)
 from fastai.callback.schedule import LRFinder, ParamScheduler, valley
 from fastai.learner import Learner, Recorder
 from fastai.vision.core import imagenet_stats
@@ -31,8 +31,8 @@ from .losses import LOSSES
 from .metrics import per_class
 from .models import models, seg_learner, seg_model, training_bytes
 from .predict import evaluate, score_dict
-from .recipes import Choices, Recipe, Stage, preset
-from .report import plot_history, plot_rates, show_masks
+from .recipes import Choices, Recipe, Stage
+from .report import plot_history, plot_rates
 from .runs import Run, environment, write_json
 from .screen import Plan, make_screen
 

@@ -276,6 +276,13 @@ def test_nan_is_a_dash():
     assert "nan" not in drawn(screen) and "–" in drawn(screen)
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_name_of_a_preparation_is_not_cut(width):
+    screen = Screen(terminal(width))
+    screen.work("finding the rate", 30, 100)
+    assert re.search(r"^  finding the rate  [━╸]+ +30/100", drawn(screen))
+
+
 def test_evaluating_needs_no_plan():
     screen = Screen(terminal())
     with screen:

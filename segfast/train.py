@@ -24,15 +24,15 @@ from safetensors.torch import save_file
 from torch.amp import GradScaler, autocast
 
 from .check import Report, check, fingerprint
-from .data import AUGMENTATIONS, decoded, seed_epoch, seg_dls
+from .data import AUGMENTATIONS, decoded, open_pair, seed_epoch, seg_dls
 from .errors import DataError, UsageError, unknown
 from .layouts import SegData, open_data
 from .losses import LOSSES
 from .metrics import per_class
 from .models import models, seg_learner, seg_model, training_bytes
-from .predict import evaluate, score_dict
+from .predict import evaluate, predictions, score_dict
 from .recipes import Choices, Recipe, Stage
-from .report import plot_history, plot_rates
+from .report import plot_history, plot_rates, show_masks
 from .runs import Run, environment, write_json
 from .screen import Plan, make_screen
 
@@ -339,12 +339,20 @@ def _run_stages(recipe, data, model, run, screen, device, workers):
 def _finish(run, recipe, data, model, screen, started):
     cm = _evaluated(run, recipe, data, model, screen)
     plot_history(run.history).savefig(run.path/'plots/history.png', dpi=90)
+    _picture(run, recipe, data, model)
     seconds = time.perf_counter() - started
     run.update(status='done', accuracy=cm.accuracy, mean_iou=cm.mean_iou, seconds=seconds)
     screen.done(seconds)
     run.log(f'done: accuracy {cm.accuracy:.4f}, mean IoU {cm.mean_iou:.4f} on the validation images at native size')
 
-# %% ../nbs/11_train.ipynb #40e84ba3
+# %% ../nbs/11_train.ipynb #8bec9a56
+def _picture(run, recipe, data, model, n=4):
+    "Keep a picture of some validation images, evenly spread over the split."
+    rows = [i for i,s in enumerate(data.pairs.split) if s == 'valid']
+    rows = rows[::max(1, len(rows)//n)][:n]
+    samples = [(open_pair(data, i)[0], truth.cpu().numpy(), pred.cpu().numpy()) for i,pred,truth in predictions(model, data, recipe.stages[-1].size, rows, 1, recipe.cache)]
+    show_masks(samples, data.classes).savefig(run.path/'plots/predictions.png', dpi=90)
+
 def _evaluated(run, recipe, data, model, screen):
     started = time.perf_counter()
     cm = evaluate(model, data, recipe.stages[-1].size, bs=recipe.stages[-1].batch_size, cache=recipe.cache, progress=lambda done, total: screen.work('evaluating at native size', done, total))

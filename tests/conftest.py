@@ -47,3 +47,95 @@ def tree(tmp_path_factory):
             (copy/name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root/name, copy/name)
     return copy
+
+
+@pytest.fixture(scope="session")
+def small(demo_dir):
+    "The ten street scenes as a `SegData`: 8 to train on, 2 held out."
+    from segfast.layouts import camvid
+    return camvid(demo_dir, name="small")
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    "A network of a few hundred weights, registered as the model `tiny`; its parts are where a U-Net has them."
+    from torch import nn
+
+    from segfast.models import models
+
+    def make(n_out, weights="none"):
+        def conv(a, b): return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+        body = nn.Sequential(conv(3, 8), *(nn.Identity() for _ in range(5)), conv(8, 8), nn.Identity())
+        return nn.Sequential(body, nn.Conv2d(8, n_out, 1))
+
+    monkeypatch.setitem(models, "tiny", make)
+    return "tiny"
+
+
+class Seen:
+    "What a training did, as hooks and wrapped functions saw it."
+    def __init__(self): self.shapes, self.stages, self.hypers, self.convs = [], [], [], []
+
+
+@pytest.fixture
+def spy(monkeypatch): return _spy(monkeypatch)
+
+
+def _spy(monkeypatch):
+    "Record the batches a model is given, the weights around every stage, and the optimiser's rates."
+    import torch
+    from fastai.callback.core import Callback
+
+    import segfast.train as lib
+    seen, make_model, make_learner, stage_of_lib = Seen(), lib.seg_model, lib.seg_learner, lib.run_stage
+
+    def weights(model): return {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    def seg_model(*args, **kwargs):
+        model = make_model(*args, **kwargs)
+
+        def before(module, inputs):
+            if inputs[0].device.type != "meta":
+                seen.shapes.append((len(seen.stages), module.training, tuple(inputs[0].shape)))
+
+        def after(module, inputs, output):
+            if output.device.type != "meta":
+                seen.convs.append((len(seen.stages), module.training, output.dtype))
+        model.register_forward_pre_hook(before)
+        next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d)).register_forward_hook(after)
+        return model
+
+    class Rates(Callback):
+        order = 100  # after the scheduler
+        def before_batch(self):
+            if self.training:
+                seen.hypers.append((len(seen.stages), [h["lr"] for h in self.opt.hypers]))
+
+    def seg_learner(*args, **kwargs):
+        learn = make_learner(*args, **kwargs)
+        learn.add_cb(Rates())
+        return learn
+
+    def run_stage(recipe, i, data, model, *args, **kwargs):
+        seen.stages.append([weights(model), None])
+        res = stage_of_lib(recipe, i, data, model, *args, **kwargs)
+        seen.stages[-1][1] = weights(model)
+        return res
+
+    for f in seg_model, seg_learner, run_stage:
+        monkeypatch.setattr(lib, f.__name__, f)
+    return seen
+
+
+@pytest.fixture(scope="session")
+def trained(small, tmp_path_factory):
+    "One finished training of the default model at 32×48 in three stages, and what was seen while it ran."
+    from segfast.recipes import Recipe, Stage
+    from segfast.train import train
+    recipe = Recipe([Stage("half-frozen", (16, 24), 1, frozen=True, batch_size=4, precision="fp32"),
+                     Stage("half", (16, 24), 1, lr=slice(1e-5, 1e-3), batch_size=4, precision="bf16"),
+                     Stage("full", (32, 48), 2, lr=5e-4, batch_size=4, precision="fp32")], weights="none")
+    with pytest.MonkeyPatch.context() as patch:
+        seen = _spy(patch)
+        run = train(small, recipe, out=tmp_path_factory.mktemp("runs"), device="cpu", screen="quiet")
+    return run, seen

@@ -75,9 +75,10 @@ def _value_problems(classes, mask, counts):
     bad = [int(v) for v in np.flatnonzero(counts) if int(v) not in classes.valid_values]
     if not bad: return []
     n, shown = int(counts[bad].sum()), ', '.join(f'id {v} on {counts[v]} pixels' for v in bad[:3]) + (f' and {len(bad)-3} more ids' if len(bad) > 3 else '')
+    advice = 'If 255 means void, recode it to the id of the void class.' if bad == [255] else 'Name every id in codes.txt, or recode the mask.'
     void = f' and void {classes.void}' if classes.void is not None and classes.void >= len(classes) else ''
     return [_problem(mask, 'mask-values', f'{shown}, but there are {len(classes)} classes (ids 0 to {len(classes)-1}{void}).',
-                     'Name every id in codes.txt, or recode the mask.', found=bad, expected=f'0..{len(classes)-1}', pixels=n)]
+                     advice, found=bad, expected=f'0..{len(classes)-1}', pixels=n)]
 
 # %% ../nbs/02_check.ipynb #11d43ff8
 @dataclass
@@ -134,6 +135,8 @@ def _class_pixels(data, rows):
 def _whole_problems(report):
     data, px, out = report.data, report.pixels, []
     labelled = px.loc[list(data.classes.labels)]
+    for split in {'train', 'valid'} - set(data.splits) if not any(p.kind == 'error' for p in data.problems) else ():
+        out.append(_problem('', f'no-{split}', f'{len(data.pairs)} image{"s" if len(data.pairs) > 1 else ""}: none is left to {"train on" if split == "train" else "validate on"}.', 'Two are the least, one for each.'))
     for split,n in data.splits.items():
         if n and px[split].sum() and not labelled[split].sum(): out.append(_problem('', 'all-void', f'every pixel of the {n} {split} masks is void.', 'Look at which id is void.'))
     for i in labelled.index[(labelled.train == 0) & (labelled[['valid', 'test']].sum(axis=1) > 0)]:

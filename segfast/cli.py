@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from .errors import DataError, UsageError
+from .errors import DataError, UsageError, hush
 
 # %% ../nbs/14_cli.ipynb #b96cf12e
 _BadUsage = typer.BadParameter.__base__ # what the option parser raises
@@ -23,9 +23,17 @@ class Commands(TyperGroup):
     def invoke(self, ctx):
         try: return super().invoke(ctx)
         except Exception as e:
-            if ctx.obj == 'debug' or isinstance(e, (typer.Exit, typer.Abort)): raise
+            if ctx.obj == 'debug' or isinstance(e, (typer.Exit, typer.Abort, BrokenPipeError)): raise
             code, text = _explained(e)
         except KeyboardInterrupt as e: code, text = 130, _interrupted(e)
+        typer.echo(text, err=True)
+        raise typer.Exit(code)
+
+    def make_context(self, info_name, args, parent=None, **extra):
+        try: return super().make_context(info_name, args, parent, **extra)
+        except _BadUsage as e:
+            if parent is not None or type(e).__name__ == 'NoArgsIsHelpError': raise
+            code, text = _explained(e)
         typer.echo(text, err=True)
         raise typer.Exit(code)
 
@@ -34,7 +42,7 @@ def _explained(e):
     if isinstance(e, _BadUsage): return 2, f'{e.format_message()}\nSee: {e.ctx.command_path if e.ctx else "segfast"} --help'
     if isinstance(e, UsageError): return 2, str(e)
     if isinstance(e, DataError): return 1, str(e)
-    if isinstance(e, OSError) and e.filename: return 1, f'{e.filename}: {e.strerror}.'
+    if isinstance(e, OSError): return 1, f'{e.filename or "Could not write"}: {e.strerror}.'
     return 1, f'Unexpected {type(e).__name__}: {" ".join(str(e).split())[:300]}\nThis is a fault of segfast. Run again with --debug for the traceback, and please report it.'
 
 def _interrupted(e):
@@ -72,10 +80,7 @@ def _print(*renderables, err=False):
     console = Console(file=file, width=None if file.isatty() or 'COLUMNS' in os.environ else 100)
     for o in renderables: console.print(o)
 
-def _hush():
-    "Silence what third parties say while they are imported: it is not about the person's data."
-    import warnings
-    warnings.filterwarnings('ignore', message='`torch.jit.script`', category=FutureWarning)
+def _if(parse, text, *args): return None if text is None else parse(text, *args)
 
 def _json(o):
     from segfast.runs import plain
@@ -106,9 +111,9 @@ def train(
 ):
     "Train a model: check the data, run the stages, score it at native size."
     from segfast.recipes import Choices, parse_counts, parse_rate, parse_size
-    choices = Choices(recipe, progressive, model, weights, size and parse_size(size), epochs and parse_counts(epochs), batch_size and parse_counts(batch_size, '--batch-size'),
+    choices = Choices(recipe, progressive, model, weights, _if(parse_size, size), _if(parse_counts, epochs), _if(parse_counts, batch_size, '--batch-size'),
                       parse_rate(lr), precision, seed, tuple(set_ or ()))
-    _hush()
+    hush()
     from segfast.train import train
     _show_scores(train(data, choices, out, name, device, workers, layout=layout), as_json)
 
@@ -124,9 +129,10 @@ def check(data: Data, layout: LayoutName = None, as_json: AsJson = False, debug:
     "Look for everything that is wrong with a dataset."
     from segfast.check import check
     from segfast.layouts import open_data
+    from segfast.screen import safe
     report = check(open_data(data, layout))
     if as_json: _json(report.to_dict())
-    else: typer.echo(report.text())
+    else: typer.echo(safe(report.text()))
     if not report.ok: raise typer.Exit(1)
 
 # %% ../nbs/14_cli.ipynb #543a5dea
@@ -159,5 +165,6 @@ def demo_data(
     "Write the built-in street scenes as a folder, in CamVid's layout."
     from segfast.recipes import parse_size
     from segfast.scenes import write_demo
-    write_demo(folder, n=n, size=parse_size(size), seed=seed)
+    try: write_demo(folder, n=n, size=parse_size(size), seed=seed)
+    except FileExistsError as e: raise DataError(str(e)) from None
     typer.echo(f'{folder}: {n} images. Train on them: segfast train {folder} --progressive --weights none --size 96x128')

@@ -68,6 +68,7 @@ class ClassTable:
 # %% ../nbs/00_masks.ipynb #66088566
 def _check_names(names):
     if not names: raise DataError('a class table needs at least one name.')
+    if not all(names): raise DataError(f'class {names.index("")} has an empty name.')
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice: raise DataError(f'class names must differ, but these stand more than once: {", ".join(twice)}.')
     if len(names) > 256: raise DataError(f'{len(names)} classes: an 8-bit mask holds at most 256.')
@@ -128,9 +129,9 @@ def codes_table(
 )->ClassTable:
     "The class table of a `codes.txt`: void by its name, CamVid's own colours where the names are CamVid's."
     names = read_codes(path)
-    void = find_void(names)
     known = all(n in CAMVID_COLORS for n in names)
-    return ClassTable(names, void, tuple(CAMVID_COLORS[n] for n in names) if known else None)
+    try: return ClassTable(names, find_void(names), tuple(CAMVID_COLORS[n] for n in names) if known else None)
+    except DataError as e: raise DataError(f'{Path(path).name}: {e}') from None
 
 # %% ../nbs/00_masks.ipynb #e445bfc8
 @patch
@@ -159,7 +160,9 @@ def decode_mask(
     mask # path, open file or PIL image of an index mask
 )->np.ndarray: # (height, width) uint8 class ids
     "The class ids in an index mask; a palette image keeps its indices."
-    im = mask if isinstance(mask, Image.Image) else Image.open(mask)
+    if not isinstance(mask, Image.Image):
+        with Image.open(mask) as im: return decode_mask(im)
+    im = mask
     name = getattr(im, 'filename', '') or 'mask'
     if im.mode not in _INDEX_MODES:
         raise DataError(Problem('error', 'mask-mode', str(name), f'a colour image ({im.mode}), but a mask of class ids has one channel.', found=im.mode, expected='one channel',

@@ -20,7 +20,7 @@ from .masks import ClassTable
 # %% ../nbs/04_metrics.ipynb #68552aef
 def _class_ids(pred, targ, n=None):
     "`pred` (class ids or logits) and `targ` as plain int64 tensors of one shape."
-    pred, targ = (torch.as_tensor(o).detach().as_subclass(Tensor) for o in (pred, targ))
+    pred, targ = (torch.as_tensor(np.array(o) if isinstance(o, np.ndarray) and not o.flags.writeable else o).detach().as_subclass(Tensor) for o in (pred, targ))
     if pred.ndim == targ.ndim + 1:
         if n not in (None, pred.shape[-3]): raise ValueError(f'{pred.shape[-3]} channels of logits for {n} classes')
         pred = pred.max(dim=-3).indices  # the ids of argmax, 5 times sooner on a CPU unless channels come last

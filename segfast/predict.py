@@ -48,7 +48,7 @@ def predictions(
     source, device = decoded(data, size) if cache else DecodeEachTime(data, size), next(model.parameters()).device
     model.eval()
     for k in range(0, len(rows), bs):
-        batch = torch.stack([torch.tensor(source[i][0]) for i in rows[k:k+bs]]).to(device)
+        batch = torch.stack([torch.tensor(source.image(i)) for i in rows[k:k+bs]]).to(device)
         for i,logits in zip(rows[k:k+bs], model(normalise(batch))):
             truth = torch.tensor(decode_mask(data.path(data.pairs['mask'].iloc[i])), device=device)
             yield i, predict_ids(logits, truth.shape), truth

@@ -7,7 +7,8 @@ __all__ = ['PRECISIONS', 'PRESETS', 'Stage', 'Recipe', 'to_toml', 'from_toml', '
            'progressive', 'single', 'camvid_lesson', 'demo_short', 'preset', 'resized', 'with_stages', 'set_value',
            'parse_size', 'parse_counts', 'parse_rate', 'Choices', 'with_rate']
 
-# %% ../nbs/07_recipes.ipynb #3c1b808e
+# %% ../nbs/07_recipes.ipynb #39b07fab
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -35,11 +36,11 @@ class Stage:
     batch_size: int|str = 'auto' # images a batch, or "auto": fitted to the free memory
     precision: str = 'auto'    # auto, fp32, fp16 (CUDA) or bf16
     pct_start: float = 0.25    # share of the steps in which the rate still rises
-    train_bn: bool = False     # in a frozen stage, train the body's batch norms as well (fastai's habit; costs the whole backward pass)
+    train_bn: bool = False     # in a frozen stage, train the body's batch norms as well, as fastai does (gradients then flow through the whole body)
 
     def __post_init__(self):
         if isinstance(self.lr, slice): self.lr = (self.lr.start, self.lr.stop)
-        if isinstance(self.lr, (tuple, list)) and len(self.lr) == 2 and _positive(self.lr[0]) and _positive(self.lr[1]): self.lr, self.spread = float(self.lr[1]), self.lr[1]/self.lr[0]
+        if isinstance(self.lr, (tuple, list)) and len(self.lr) == 2 and _positive(self.lr[0]) and _positive(self.lr[1]): self.lr, self.spread = float(self.lr[1]), round(self.lr[1]/self.lr[0], 6)
         if isinstance(self.lr, int) and not isinstance(self.lr, bool): self.lr = float(self.lr)
         if isinstance(self.size, list): self.size = tuple(self.size)
         self._check()
@@ -55,7 +56,8 @@ def _whole(o, least=1): return isinstance(o, int) and not isinstance(o, bool) an
 
 @patch
 def _check(self:Stage):
-    rules = [('size', isinstance(self.size, tuple) and len(self.size) == 2 and all(_whole(o, _MIN_SIDE) for o in self.size), f'(height, width), each at least {_MIN_SIDE} pixels'),
+    rules = [('name', isinstance(self.name, str) and self.name.strip() != '', 'a name'),
+             ('size', isinstance(self.size, tuple) and len(self.size) == 2 and all(_whole(o, _MIN_SIDE) for o in self.size), f'(height, width), each at least {_MIN_SIDE} pixels'),
              ('epochs', _whole(self.epochs), 'a whole number of at least 1'),
              ('lr', self.lr == 'find' or _positive(self.lr), 'a positive number, a (low, high) pair, or "find"'),
              ('spread', _positive(self.spread) and self.spread >= 1, 'a number of at least 1'),
@@ -81,8 +83,9 @@ class Recipe:
     cache: bool = True             # decode each file once and keep the arrays
 
     def __post_init__(self):
+        if not isinstance(self.stages, list) or not all(isinstance(o, (dict, Stage)) for o in self.stages): raise UsageError(f'Recipe: stages is {self.stages!r}; expected [[stages]] tables.')
         self.stages = [_build(Stage, o, f'stage {i+1}') if isinstance(o, dict) else o for i,o in enumerate(self.stages)]
-        rules = [('stages', len(self.stages) > 0, 'at least one stage'), ('seed', _whole(self.seed, 0), 'a whole number of at least 0'),
+        rules = [('stages', len(self.stages) > 0, 'at least one stage'), ('seed', _whole(self.seed, 0) and self.seed < 2**63, 'a whole number from 0 to 2**63 - 1'),
                  ('wd', self.wd == 0 or _positive(self.wd), 'a number of at least 0'), ('cache', isinstance(self.cache, bool), 'true or false')]
         rules += [(k, isinstance(getattr(self, k), str), 'a name') for k in ('name', 'model', 'weights', 'loss', 'augment')]
         for key,ok,expected in rules:
@@ -140,6 +143,7 @@ def load_recipe(
     try: return from_toml(path.read_text(encoding='utf-8'), str(path))
     except OSError as e: raise UsageError(f'{path}: cannot be read ({e.strerror}).') from e
     except UnicodeDecodeError as e: raise UsageError(f'{path}: is no UTF-8 text.') from e
+    except UsageError as e: raise UsageError(str(e) if str(path) in str(e) else f'{path}: {e}') from None
 
 # %% ../nbs/07_recipes.ipynb #bad1fcf7
 def half(
@@ -190,7 +194,7 @@ def single(
 def camvid_lesson(size:tuple, epochs=(10, 12, 10, 10), lr:float=3e-3, weights:str='imagenet', **kwargs)->Recipe:
     "The schedule of fast.ai's lesson 3 on CamVid."
     r = progressive(size, epochs, lr=lr, weights=weights, name=kwargs.pop('name', 'camvid'), **kwargs)
-    if weights != 'none': r.stages[-1] = replace(r.stages[-1], lr=lr/30, spread=lr/30/1e-6) # slice(1e-6, lr/10) of the lesson's second, full-size lr
+    if weights != 'none': r.stages[-1] = replace(r.stages[-1], lr=lr/30, spread=round(lr/30/1e-6, 6)) # slice(1e-6, lr/10) of the lesson's second, full-size lr
     return r
 
 def demo_short(size:tuple=(96, 128), epochs=(8, 12, 14), lr:float=2e-3, weights:str='none', **kwargs)->Recipe:
@@ -226,7 +230,9 @@ def with_stages(
     values = _per_stage(values, len(recipe.stages), key, [len(recipe.stages)])
     return replace(recipe, stages=[replace(s, **{key: v}) for s,v in zip(recipe.stages, values)])
 
-# %% ../nbs/07_recipes.ipynb #0e00c2de
+# %% ../nbs/07_recipes.ipynb #1a23ede6
+def _digits(text): return re.fullmatch('[0-9]{1,9}', text) is not None
+
 def _value(text):
     try: return tomllib.loads(f'v = {text}')['v']
     except tomllib.TOMLDecodeError: return text
@@ -240,11 +246,12 @@ def set_value(
     if not eq: raise UsageError(f'--set {assignment}: expected KEY=VALUE.')
     parts = key.strip().split('.')
     if parts[0] == 'stages' and len(parts) == 3: return _set_stage(recipe, *parts[1:], _value(text.strip()))
-    if key.strip() == 'stages' or key.strip() not in (names := [f.name for f in fields(Recipe)]): raise unknown('key', key.strip(), [n for n in names if n != 'stages'] + ['stages.N.KEY'])
+    names = [f.name for f in fields(Recipe) if f.name != 'stages']
+    if key.strip() not in names: raise unknown('key', key.strip(), [*names, 'stages.N.KEY'])
     return replace(recipe, **{key.strip(): _value(text.strip())})
 
 def _set_stage(recipe, n, key, value):
-    if not (n.isdigit() and 1 <= int(n) <= len(recipe.stages)): raise UsageError(f'--set stages.{n}: the recipe has stages 1 to {len(recipe.stages)}.')
+    if not (_digits(n) and 1 <= int(n) <= len(recipe.stages)): raise UsageError(f'--set stages.{n}: the recipe has stages 1 to {len(recipe.stages)}.')
     if key not in (names := [f.name for f in fields(Stage)]): raise unknown('stage key', key, names)
     return replace(recipe, stages=[replace(s, **{key: value}) if i == int(n) else s for i,s in enumerate(recipe.stages, 1)])
 
@@ -254,7 +261,7 @@ def parse_size(
 )->tuple: # (height, width)
     "A size as people write it: height x width."
     parts = text.lower().replace('×', 'x').split('x')
-    if len(parts) != 2 or not all(o.strip().isdigit() for o in parts): raise UsageError(f'--size {text}: expected HEIGHTxWIDTH in pixels, such as 96x128.')
+    if len(parts) != 2 or not all(_digits(o.strip()) for o in parts): raise UsageError(f'--size {text}: expected HEIGHTxWIDTH in pixels, such as 96x128.')
     size = tuple(int(o) for o in parts)
     if min(size) < 2*_MIN_SIDE: raise UsageError(f'--size {text}: each side must be at least {2*_MIN_SIDE} pixels.')
     return size
@@ -265,7 +272,7 @@ def parse_counts(
 )->tuple:
     "Whole numbers of at least 1, separated by commas."
     parts = [o.strip() for o in text.split(',')]
-    if not all(o.isdigit() and int(o) > 0 for o in parts): raise UsageError(f'{option} {text}: expected whole numbers of at least 1, such as 5,5,5.')
+    if not all(_digits(o) and int(o) > 0 for o in parts): raise UsageError(f'{option} {text}: expected whole numbers of at least 1, such as 5,5,5.')
     return tuple(int(o) for o in parts)
 
 def parse_rate(
@@ -294,21 +301,20 @@ class Choices:
     seed:int|None = None
     sets:tuple = ()               # "key=value", for `set_value`
 
-    loss = augment = None # only through `sets`
-
     def __post_init__(self):
         if self.precision not in (None, *PRECISIONS): raise unknown('precision', self.precision, PRECISIONS)
         self.file = None
         if self.recipe and self.recipe not in PRESETS:
             if Path(self.recipe).suffix != '.toml' and not Path(self.recipe).exists(): raise unknown('recipe', self.recipe, [*PRESETS, 'a TOML file'])
             self.file = load_recipe(self.recipe)
-        if self.recipe and self.progressive is not None and (self.file or self.recipe == 'single'): raise UsageError(f'--recipe {self.recipe} says the stages already: leave out --{"" if self.progressive else "no-"}progressive.')
+        if self.recipe and self.progressive is not None and (self.file or (self.recipe == 'single') == self.progressive): raise UsageError(f'--recipe {self.recipe} says the stages already: leave out --{"" if self.progressive else "no-"}progressive.')
 
     def to_recipe(self,
-        name:str, # of the dataset, or of its preset
+        name:str|None, # the known name of the dataset; None for a folder
         size:tuple # (height, width) of its images
     )->Recipe:
         "The recipe for a dataset whose images have this size."
+        if self.size is None and self.file is None and min(size) < 2*_MIN_SIDE: raise UsageError(f'The images are only {size[0]}x{size[1]}: give a larger --size, at least {2*_MIN_SIDE}x{2*_MIN_SIDE}.')
         r = self._changed_file() if self.file else self._preset(name, size)
         given = {k: getattr(self, k) for k in ('model', 'seed') if getattr(self, k) is not None}
         r = with_rate(replace(r, **given), self.lr)
@@ -322,12 +328,14 @@ class Choices:
 def _preset(self:Choices, name, size):
     chosen = self.recipe or ('single' if self.progressive is False else name if name in PRESETS else 'progressive')
     own = self.size or (None if chosen == 'demo' else size)
-    return preset(chosen, own, epochs=self.epochs, weights=self.weights)
+    weights = self.weights or ('none' if name == 'demo' else None) # the demo needs no network, whatever its schedule
+    return preset(chosen, own, epochs=self.epochs, weights=weights)
 
 @patch
 def _changed_file(self:Choices):
     r = self.file if self.size is None else resized(self.file, self.size)
     if self.epochs is not None: r = with_stages(r, 'epochs', self.epochs)
+    if self.weights == 'none' and any(s.frozen for s in r.stages): raise UsageError(f'--recipe {self.recipe} has frozen stages, and --weights none would leave a random body in them. Set stages.N.frozen=false.')
     return r if self.weights is None else replace(r, weights=self.weights)
 
 def with_rate(

@@ -59,6 +59,7 @@ def plot_history(
     for ax,cols in zip(fig.subplots(1, 2), (('train_loss', 'valid_loss'), ('void_accuracy', 'mean_iou'))):
         for c in cols: ax.plot(np.arange(1, len(history)+1), history[c], marker='.', label=c.replace('_', ' '))
         _mark_stages(ax, history)
+        ax.set_xlim(0.5, len(history) + 0.5) # a single epoch has no extent of its own, and its stage's name would fall outside
         ax.set_xlabel('epoch'); ax.legend(frameon=False, fontsize=8); ax.spines[['top', 'right']].set_visible(False)
     return fig
 
@@ -77,6 +78,7 @@ def plot_rates(
     "The learning-rate finder's curve and the rate that was taken."
     fig = Figure(figsize=(5, 3), layout='constrained')
     ax = fig.subplots()
-    ax.plot(rates, losses); ax.axvline(chosen, color='tab:red', lw=1, label=f'taken: {chosen:.1e}')
+    ax.plot(rates, losses); ax.set_ylim(top=min(max(losses), 1.5*losses[0])) # a loss that explodes at the end would flatten the rest
+    ax.axvline(chosen, color='tab:red', lw=1, label=f'taken: {chosen:.1e}')
     ax.set(xscale='log', xlabel='learning rate', ylabel='loss'); ax.legend(frameon=False); ax.spines[['top', 'right']].set_visible(False)
     return fig

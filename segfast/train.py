@@ -7,8 +7,8 @@ __all__ = ['pick_device', 'cpu_has_bf16', 'pick_precision', 'Precision', 'precis
            'Keep', 'readable', 'save_checkpoint', 'RateFinder', 'find_rate', 'run_stage', 'Tick', 'make_plan', 'train',
            'checked']
 
-# %% ../nbs/11_train.ipynb #cc08b190
-import math, os, time
+# %% ../nbs/11_train.ipynb #f24f8c1b
+import math, os, shutil, time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,14 +26,14 @@ from torch.amp import GradScaler, autocast
 from .check import Report, check, fingerprint
 from .data import AUGMENTATIONS, decoded, open_pair, seed_epoch, seg_dls
 from .errors import DataError, UsageError, unknown
-from .layouts import SegData, open_data
+from .layouts import KNOWN, SegData, open_data
 from .losses import LOSSES
 from .metrics import per_class
-from .models import models, seg_learner, seg_model, training_bytes
+from .models import groups, models, read_weights, seg_learner, seg_model, training_bytes
 from .predict import evaluate, predictions, score_dict
 from .recipes import Choices, Recipe, Stage
 from .report import plot_history, plot_rates, show_masks
-from .runs import Run, environment, write_json
+from .runs import Run, cpu_name, run_path, write_json
 from .screen import Plan, make_screen
 
 # %% ../nbs/11_train.ipynb #3b5a9de6
@@ -76,6 +76,19 @@ class Precision(MixedPrecision):
     def before_fit(self):
         self.autocast = autocast(self.device.type, dtype=self.dtype)
         self.learn.scaler, self.scales = GradScaler(self.device.type, enabled=self.dtype == torch.float16), []
+        self.inside = False
+
+    def before_batch(self):
+        super().before_batch()
+        self.inside = True
+
+    def after_loss(self):
+        super().after_loss()
+        self.inside = False
+
+    def leave(self):
+        "Leave autocast after an exception in the forward pass."
+        if getattr(self, 'inside', False): self.after_loss()
 
 def precision_cbs(precision:str, device:torch.device)->list:
     "The callbacks that a precision needs: none for fp32."
@@ -123,16 +136,16 @@ class Keep(Callback):
     def after_batch(self):
         if self.training: self.images, self.seen = self.images + len(self.x), tuple(self.x.shape[-2:])
         elif self.iter == 0: self.sample = self.x[0], self.y[0], self.pred[0]
-        self.screen.batch(self.iter + 1, self.n_iter, None, training=self.training)
+        self.screen.batch(self.iter + 1, self.n_iter, float(self.smooth_loss) if self.training else None, training=self.training)
 
     def after_epoch(self):
         row = self._row()
         if not math.isfinite(row['train_loss']):
             raise DataError(f'Stage {self.stage.name}, epoch {row["epoch"]}: the loss is {row["train_loss"]}. The checkpoint of the epoch before is kept.\n'
                             f'Likely causes: a rate that is too high ({self.stage.lr:.1e}; try a tenth with --lr), or images with broken values.')
+        save_checkpoint(self.run, self.learn.model, row, self.best)
         self.run.append(row)
         self.run.update(stage=self.index+1, epoch=row['epoch'], epochs=self.stage.epochs)
-        save_checkpoint(self.run, self.learn.model, row, self.best)
         self.screen.epoch(row)
         self.screen.sample(*readable(*self.sample), self.dls.seg_classes)
 
@@ -160,11 +173,15 @@ def save_checkpoint(
     best:dict # {'accuracy': best so far}; updated
 ):
     "Keep the weights as `last`, and as `best` when no epoch before was as accurate."
-    state = {k: row[k] for k in ('stage', 'epoch', 'void_accuracy', 'mean_iou')}
-    with run.checkpoint('last', **state) as folder: save_file({k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}, folder/'model.safetensors')
+    with run.checkpoint('last', **row) as folder: save_file({k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}, folder/'model.safetensors')
     if row['void_accuracy'] > best.get('accuracy', -1):
         best['accuracy'] = row['void_accuracy']
-        with run.checkpoint('best', **state) as folder: os.link(run.checkpoint_file('last'), folder/'model.safetensors')
+        with run.checkpoint('best', **row) as folder: _link(run.path/'checkpoints/last/model.safetensors', folder/'model.safetensors')
+
+def _link(src, dest):
+    "The same file under two names where the file system can, else a copy: files of a checkpoint are never changed in place."
+    try: os.link(src, dest)
+    except OSError: shutil.copyfile(src, dest)
 
 # %% ../nbs/11_train.ipynb #04a541b9
 class RateFinder(LRFinder):
@@ -216,16 +233,19 @@ def run_stage(
     if s.lr == 'find': s = _found(recipe, i, data, model, run, screen, device, workers)
     learn = _stage_learner(recipe, i, data, model, device, workers, [Keep(run, i, s, screen, best)])
     screen.stage(i, s)
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(s.epochs, s.rates, pct_start=s.pct_start)
+    try:
+        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(s.epochs, s.rates, pct_start=s.pct_start)
+    finally: # an exception skips fastai's `after_loss`
+        for cb in learn.cbs.filter(lambda o: isinstance(o, Precision)): cb.leave()
     return s
 
 def _found(recipe, i, data, model, run, screen, device, workers):
     s, steps = recipe.stages[i], 100
     learn = _stage_learner(recipe, i, data, model, device, workers, [Tick(screen, f'finding the rate of {s.name}', steps)])
     rate, rates, losses = find_rate(learn, steps)
-    plot_rates(rates, losses, rate).savefig(run.path/f'plots/lr-{i+1}-{s.name}.png', dpi=90)
+    plot_rates(rates, losses, rate).savefig(run.path/f'plots/lr-{i+1}.png', dpi=90)
     run.log(f'stage {i+1} ({s.name}): the finder took the rate {rate:.2e}')
-    screen.say(f'Stage {s.name}: the finder took the rate {rate:.1e} (plots/lr-{i+1}-{s.name}.png).')
+    screen.say(f'Stage {s.name}: the finder took the rate {rate:.1e} (plots/lr-{i+1}.png).')
     return replace(s, lr=rate)
 
 class Tick(Callback):
@@ -236,8 +256,7 @@ class Tick(Callback):
 
 # %% ../nbs/11_train.ipynb #b85c324c
 def _device_text(device):
-    env = environment()
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{env["cpu"]}, {torch.get_num_threads()} threads'
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{cpu_name()}, {torch.get_num_threads()} threads'
     return f'{device}: {name}, {free_bytes(device)/1e9:.1f} GB free'
 
 def make_plan(
@@ -257,8 +276,9 @@ def make_plan(
 
 def _stage_bytes(model, recipe):
     def need(s):
-        for p in model[0].parameters(): p.requires_grad_(not s.frozen or s.train_bn)
-        return training_bytes(model, s.size, s.batch_size, s.precision)
+        for p in (p for g in groups(model)[:-1] for p in g): p.requires_grad_(not s.frozen or s.train_bn)
+        try: return training_bytes(model, s.size, s.batch_size, s.precision)
+        except ValueError as e: raise UsageError(f'Stage {s.name}: {s.batch_size} image a batch at {s.size[0]}x{s.size[1]} is too little for a batch norm ({e}). Take 2 images a batch, or a larger size.') from e
     out = [need(s) for s in recipe.stages]
     for p in model.parameters(): p.requires_grad_(True)
     return out
@@ -276,13 +296,14 @@ def train(
 )->Run:
     "Check the data, run the recipe's stages, evaluate at native size: a finished `Run`."
     started, device, recipe = time.perf_counter(), pick_device(device), recipe or Choices()
-    _names_exist(recipe)
+    known = data if isinstance(data, str) and data in KNOWN else None # a folder that happens to be called camvid is a folder
+    _tried_early(recipe, known, device, out, name)
     screen = make_screen(screen) if isinstance(screen, str) else screen
     with screen:
         report = checked(data, screen, layout)
-        if isinstance(recipe, Choices): recipe = recipe.to_recipe(report.data.name, report.size)
-        _names_exist(recipe)
+        if isinstance(recipe, Choices): recipe = recipe.to_recipe(known, report.size)
         recipe = settle(recipe, device)
+        _batches_suffice(recipe, report.data)
         torch.manual_seed(recipe.seed)
         model = seg_model(recipe.model, report.data.classes, recipe.weights).to(device, memory_format=torch.channels_last)
         if recipe.cache: _decode_all(report.data, recipe, screen)
@@ -306,9 +327,20 @@ def checked(
     for p in report.problems: screen.say(f'{p.kind}: {p}')
     return report
 
-def _names_exist(recipe):
-    for what,name,accepted in (('model', recipe.model, models), ('loss', recipe.loss, LOSSES), ('augmentation', recipe.augment, AUGMENTATIONS)):
-        if name is not None and name not in accepted: raise unknown(what, name, accepted)
+def _tried_early(recipe, known, device, out, name):
+    "Find mistakes in settings before the data is read, which may take minutes."
+    draft = settle(recipe.to_recipe(known, (512, 512)) if isinstance(recipe, Choices) else recipe, device)
+    for what,name_,accepted in (('model', draft.model, models), ('loss', draft.loss, LOSSES), ('augmentation', draft.augment, AUGMENTATIONS)):
+        if name_ not in accepted: raise unknown(what, name_, accepted)
+    if draft.weights not in ('imagenet', 'none'): read_weights(draft.weights)
+    run_path(out, name if name is not None else 'new')
+
+def _batches_suffice(recipe, data):
+    "Batch norm needs two values a channel; a small picture, halved five times, has one."
+    for s in recipe.stages:
+        h, w = s.size
+        if min(s.batch_size, data.splits['train'])*math.ceil(h/32)*math.ceil(w/32) == 1:
+            raise UsageError(f'Stage {s.name}: one image a batch at {h}x{w} leaves batch norm a single value. Take a batch of 2 or more (and 2 training images), or a larger --size.')
 
 def _decode_all(data, recipe, screen):
     for size in dict.fromkeys(s.size for s in recipe.stages): decoded(data, size, progress=lambda done, total, size=size: screen.work(f'decoding at {size[0]}x{size[1]}', done, total))
@@ -330,8 +362,8 @@ class _ends_in_status:
         e.segfast_run = self.run
 
 def _run_stages(recipe, data, model, run, screen, device, workers):
-    best, torch_threads = {}, torch.get_num_threads()
-    run.log(f'training on {device} with {torch_threads} threads and {workers} loader workers')
+    best = {}
+    run.log(f'training on {device} with {torch.get_num_threads()} threads and {workers} loader workers')
     for i,_ in enumerate(recipe.stages):
         run_stage(recipe, i, data, model, run, screen, device, workers, best)
         run.update(stages_done=i+1)

@@ -1,0 +1,370 @@
+"""What is wrong ends before any training: exit code 1 or 2, one to three lines that name it, no run left behind."""
+import json
+import os
+import re
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from segfast.cli import app
+
+progress = re.compile(r"(checking images and masks|decoding at \d+x\d+|drawing the demo)( \.\.\.|:)|(note|warning): ")
+small = "--size", "32x48", "--weights", "none", "--device", "cpu"
+
+
+def files(folder): return sorted(folder.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def room(tmp_path, monkeypatch):
+    "An empty folder to stand in, without a network."
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    for name in "http_proxy", "https_proxy":
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    "Training, should it begin, fails at once."
+    def began(*args): raise RuntimeError("training began")
+    monkeypatch.setattr("segfast.train._run_stages", began)
+
+
+@pytest.fixture
+def data(demo_dir, tmp_path):
+    "A data set that a test may ruin."
+    return Path(shutil.copytree(demo_dir, tmp_path/"street"))
+
+
+def refused(code, words, *args):
+    "Runs a command and sees that it is refused as it should be."
+    res = CliRunner().invoke(app, [str(o) for o in args])
+    said = [o for o in res.stderr.splitlines() if not progress.match(o)]
+    text = "\n".join(said)
+    assert "Traceback" not in text and "Unexpected" not in text and "training began" not in text, text
+    assert res.exit_code == code, res.output
+    assert 1 <= len(said) <= 3, text
+    assert [o for o in words if str(o) not in text] == [], text
+    assert res.stdout == ""
+    return text
+
+
+def refuse_train(code, words, *args, out="runs"):
+    "The same for `segfast train`, which leaves no run behind."
+    text = refused(code, words, "train", *(() if "--out" in args else ("--out", out)), *args)
+    assert [o for o in Path().rglob("status.json")] == []
+    return text
+
+
+# --- the data ---
+
+def no_mask(d): files(d/"labels")[1].unlink()
+def mask_of_another_size(d): Image.open(files(d/"labels")[1]).resize((60, 48), Image.NEAREST).save(files(d/"labels")[1])
+def turned_mask(d): Image.open(files(d/"labels")[1]).transpose(Image.Transpose.ROTATE_90).save(files(d/"labels")[1])
+def cut_image(d): files(d/"images")[1].write_bytes(files(d/"images")[1].read_bytes()[:700])
+def cut_mask(d): files(d/"labels")[1].write_bytes(files(d/"labels")[1].read_bytes()[:-40])
+def text_image(d): files(d/"images")[1].write_text("not an image")
+def empty_image(d): files(d/"images")[1].write_bytes(b"")
+def empty_mask(d): files(d/"labels")[1].write_bytes(b"")
+def folder_for_mask(d): no_mask(d); (d/"labels/scene_001_P.png").mkdir()
+def colour_mask(d): Image.open(files(d/"labels")[1]).convert("RGB").save(files(d/"labels")[1])
+def valid(text): return lambda d: (d/"valid.txt").write_text(text)
+def codes(text): return lambda d: (d/"codes.txt").write_text(text)
+def no_images(d): [o.unlink() for o in files(d/"images")]
+def no_masks_folder(d): shutil.rmtree(d/"labels")
+def masks_are_a_file(d): shutil.rmtree(d/"labels"); (d/"labels").touch()
+def all_void(d): [Image.new("L", (64, 48), 8).save(o) for o in files(d/"labels")]
+
+
+def high_value(d):
+    ids = np.asarray(Image.open(files(d/"labels")[1])).copy()
+    ids[:3, :4] = 37
+    Image.fromarray(ids).save(files(d/"labels")[1])
+
+
+def huge_image(d):
+    "A header that claims 60,000 × 60,000 pixels."
+    file = files(d/"images")[1]
+    png = bytearray(file.read_bytes())
+    png[16:24] = struct.pack(">II", 60000, 60000)
+    png[29:33] = struct.pack(">I", zlib.crc32(bytes(png[12:29])))
+    file.write_bytes(png)
+
+
+def one_image(d):
+    for o in files(d/"images")[1:] + files(d/"labels")[1:] + [d/"valid.txt"]: o.unlink()
+
+
+@pytest.mark.parametrize(("ruin", "words"), [
+    (no_mask, ["labels/scene_001_P.png"]),
+    (mask_of_another_size, ["labels/scene_001_P.png", "48x60", "48x64"]),
+    (turned_mask, ["labels/scene_001_P.png", "64x48", "48x64"]),
+    (high_value, ["labels/scene_001_P.png", "37", "12 pixels", "10 classes"]),
+    (cut_image, ["images/scene_001.png"]),
+    (cut_mask, ["labels/scene_001_P.png"]),
+    (text_image, ["images/scene_001.png"]),
+    (empty_image, ["images/scene_001.png", "empty"]),
+    (empty_mask, ["labels/scene_001_P.png", "empty"]),
+    (huge_image, ["images/scene_001.png", "pixels"]),
+    (folder_for_mask, ["labels/scene_001_P.png"]),
+    (colour_mask, ["labels/scene_001_P.png", "RGB"]),
+    (valid("nowhere.png\n"), ["valid.txt", "nowhere.png", "scene_000.png"]),
+    (valid("scene_001.png\nnowhere.png\n"), ["valid.txt", "nowhere.png", "1 of its 2"]),
+    (valid("scene_001\nscene_002\n"), ["valid.txt", "scene_001", "scene_000.png"]),
+    (valid("images/scene_001.png\n"), ["valid.txt", "images/scene_001.png"]),
+    (valid("\n \n"), ["valid.txt"]),
+    (valid("".join(f"scene_{i:03d}.png\n" for i in range(10))), ["valid.txt", "all 10"]),
+    (lambda d: (d/"valid.txt").write_bytes(b"sc\xe9ne.png"), ["valid.txt", "UTF-8"]),
+    (lambda d: (d/"codes.txt").unlink(), ["codes.txt"]),
+    (codes("\n"), ["codes.txt"]),
+    (codes("Sky\nRoad\nSky\n"), ["codes.txt", "Sky", "0, 2"]),
+    (codes("\n".join(map(str, range(300)))), ["codes.txt", "300"]),
+    (codes("Void\nvoid\n" + "\n".join("abcdefgh")), ["codes.txt", "Void, void"]),
+    (lambda d: (d/"codes.txt").write_bytes(b"Stra\xdfe\n"), ["codes.txt", "UTF-8"]),
+    (no_images, ["images"]),
+    (no_masks_folder, ["labels"]),
+    (masks_are_a_file, ["labels"]),
+    (all_void, ["void"]),
+    (one_image, ["1 image"]),
+], ids=lambda o: getattr(o, "__name__", "") if callable(o) else "_".join(o)[:40])
+def test_data(data, untrained, ruin, words):
+    ruin(data)
+    refuse_train(1, words, data, *small)
+    res = CliRunner().invoke(app, ["check", str(data)])
+    assert res.exit_code == 1
+    assert [o for o in words if o not in res.output] == []
+    assert "Traceback" not in res.output and "Unexpected" not in res.output
+
+
+def test_many_mistakes_are_three_lines(data, untrained):
+    for o in files(data/"labels"): o.unlink()
+    assert "segfast check" in refuse_train(1, ["labels/scene_000_P.png", "8 more"], data, *small)
+    res = CliRunner().invoke(app, ["check", str(data), "--json"])
+    assert res.exit_code == 1
+    report = json.loads(res.stdout.splitlines()[-1])
+    assert not report["ok"] and len(report["problems"]) == 10
+
+
+def test_paths(data, tmp_path, untrained):
+    refuse_train(1, ["nowhere"], "nowhere", *small)
+    refuse_train(1, ["below/nowhere"], "below/nowhere", *small)
+    refuse_train(1, ["stret", "street"], "./stret", *small)
+    refuse_train(1, ["camvdi", "Did you mean camvid?"], "camvdi", *small)
+    refuse_train(1, ["street/codes.txt", "file"], data/"codes.txt", *small)
+    refuse_train(1, ["x"*300], "x"*300, *small)
+    (tmp_path/"void").mkdir()
+    refuse_train(1, ["void", "empty"], tmp_path/"void", *small)
+    (tmp_path/"other").mkdir()
+    (tmp_path/"other/readme.md").touch()
+    refuse_train(1, ["other", "readme.md", "codes.txt"], tmp_path/"other", *small)
+
+
+def test_nested(data, tmp_path, untrained):
+    (tmp_path/"outer").mkdir()
+    data.rename(tmp_path/"outer/street")
+    refuse_train(1, ["Did you mean outer/street?"], "outer", *small)
+    refuse_train(1, ["Did you mean outer/street?"], "outer", "--layout", "camvid", *small)
+
+
+def test_unknown_home(untrained):
+    refuse_train(1, ["~no-such-user/data"], "~no-such-user/data", *small)
+
+
+def test_tiny_images_need_a_size(data, untrained):
+    for o in files(data/"images") + files(data/"labels"): Image.open(o).resize((20, 20), Image.NEAREST).save(o)
+    refuse_train(2, ["20x20", "--size"], data, "--weights", "none")
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "Straße", "[red]x", "[bold]", "%s{0}", "-dash", "new\nline"])
+def test_odd_names_are_fine(data, untrained, name):
+    data.rename(name)
+    res = CliRunner().invoke(app, ["check", f"./{name}"])
+    assert res.exit_code == 0, res.output
+
+
+@pytest.mark.skipif(os.name != "posix" or os.uname().sysname != "Linux", reason="needs file names that are any bytes")
+def test_name_that_is_no_text(data, untrained):
+    data.rename("a\udce9b")
+    res = CliRunner().invoke(app, ["train", "./a\udce9b", *small, "--out", "runs"])
+    assert "Unexpected UnicodeEncodeError" not in res.output
+    res = CliRunner().invoke(app, ["check", "./a\udce9b"])
+    assert "Unexpected" not in res.output
+
+
+def test_upper_case_suffixes_are_fine(data):
+    for o in files(data/"images") + files(data/"labels"): o.rename(o.with_suffix(".PNG"))
+    (data/"valid.txt").write_text("scene_001.PNG\n")
+    res = CliRunner().invoke(app, ["check", str(data)])
+    assert res.exit_code == 0, res.output
+
+
+# --- the command line ---
+
+@pytest.mark.parametrize(("args", "words"), [
+    (["--size", "0x0"], ["--size 0x0"]), (["--size", "abc"], ["--size abc"]), (["--size", "10x10"], ["--size 10x10"]),
+    (["--size", "96"], ["--size 96"]), (["--size", "-5x96"], ["--size -5x96"]), (["--size", "²x96"], ["--size ²x96"]),
+    (["--epochs", "a,b"], ["--epochs a,b"]), (["--epochs", "0"], ["--epochs 0"]), (["--epochs", "1,,1"], ["--epochs 1,,1"]),
+    (["--epochs", "²"], ["--epochs ²"]), (["--epochs", "1,2"], ["epochs", "2 values", "3 or 4"]),
+    (["--no-progressive", "--epochs", "1,1,1"], ["epochs", "3 values"]),
+    (["--lr", "fast"], ["--lr fast"]), (["--lr", "-1"], ["--lr -1"]), (["--lr", "0"], ["--lr 0"]), (["--lr", "nan"], ["--lr nan"]),
+    (["--batch-size", "0"], ["--batch-size 0"]), (["--batch-size", "x"], ["--batch-size x"]), (["--batch-size", "8,8"], ["2 values", "3 stages"]),
+    (["--precision", "fp8"], ["fp8", "bf16"]), (["--precision", "fp16"], ["fp16", "CUDA"]),
+    (["--device", "gpu"], ["gpu"]), (["--device", "cuda:99"], ["cuda:99"]), (["--device", "meta"], ["meta"]),
+    (["--model", "unet_resnet43"], ["unet_resnet43", "unet_resnet34"]), (["--layout", "camvit"], ["camvit", "camvid"]),
+    (["--recipe", "camvdi"], ["camvdi", "camvid"]), (["--recipe", "nowhere.toml"], ["nowhere.toml"]),
+    (["--recipe", "single", "--progressive"], ["--recipe single"]),
+    (["--set", "wdd=1"], ["wdd", "wd"]), (["--set", "wd"], ["--set wd"]), (["--set", "wd=high"], ["wd", "high"]),
+    (["--set", "stages.4.lr=1"], ["stages.4", "1 to 3"]), (["--set", "stages.².lr=1"], ["stages.²"]), (["--set", "stages=[]"], ["stages"]),
+    (["--set", "stages.1.lrr=1"], ["lrr", "lr"]), (["--set", "stages.1.size=[0,0]"], ["(0, 0)"]),
+    (["--set", 'stages.1.name=""'], ["name is ''"]), (["--set", "loss=nothing"], ["nothing"]),
+    (["--seed", "-1"], ["--seed"]), (["--seed", "x"], ["--seed"]), (["--seed", str(2**70)], ["seed", str(2**70)]),
+    (["--workers", "-1"], ["--workers"]), (["--sizes", "32x48"], ["--sizes"]), (["--size"], ["--size"]),
+    (["--name", "../x"], ["../x"]), (["--name", "a/b"], ["a/b"]), (["--name", "."], ["'.'"]),
+    (["--weights", "nowhere.pth"], ["nowhere.pth"]), (["--weights", "street"], ["street"]), (["--weights", "street/codes.txt"], ["codes.txt", ".safetensors"]),
+], ids=lambda o: "_".join(o)[:40].replace("/", "-"))
+def test_options(data, untrained, args, words):
+    given = [o for i in range(0, len(small), 2) if small[i] not in args for o in small[i:i+2]]
+    refuse_train(2, words, data, *given, *args)
+
+
+@pytest.mark.parametrize(("toml", "words"), [
+    ("sede = 1\n", ["mine.toml", "sede", "seed"]), ("", ["mine.toml", "stages"]), ("seed = \n", ["mine.toml"]),
+    ("stages = []\n", ["stages"]), ("stages = 3\n", ["mine.toml", "stages"]), ("stages = [1, 2]\n", ["mine.toml", "stage"]),
+    ('[stages]\nname = "x"\nsize = [32, 48]\nepochs = 1\n', ["mine.toml", "stages"]),
+    ('[[stages]]\nname = "x"\nsize = [32, 48]\nepoch = 1\n', ["epoch", "epochs"]),
+    ('[[stages]]\nname = "x"\nsize = [32, 48]\nepochs = 0\n', ["mine.toml", "epochs", "0"]),
+    ('[[stages]]\nname = 5\nsize = [32, 48]\nepochs = 1\n', ["name", "5"]),
+], ids=["unknown", "empty", "broken", "no-stages", "number", "numbers", "table", "misspelt", "zero", "name"])
+def test_recipes(data, untrained, toml, words):
+    Path("mine.toml").write_text(toml)
+    refuse_train(2, words, data, "--recipe", "mine.toml", "--weights", "none", "--device", "cpu")
+
+
+def test_recipe_that_is_no_text(data, untrained):
+    Path("mine.toml").write_bytes(b"\xff\xfe")
+    refuse_train(2, ["mine.toml", "UTF-8"], data, "--recipe", "mine.toml")
+
+
+def test_out(data, untrained):
+    Path("taken").touch()
+    refuse_train(1, ["taken"], data, *small, "--out", "taken")
+    refuse_train(1, ["taken/below"], data, *small, "--out", "taken/below")
+    assert Path("taken").read_bytes() == b""
+
+
+def test_name_that_exists(data, untrained):
+    (Path("runs/first")).mkdir(parents=True)
+    (Path("runs/first/notes.txt")).write_text("mine")
+    refuse_train(2, ["runs/first", "--name"], data, *small, "--name", "first")
+    assert [o.name for o in Path("runs/first").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("mistake", [["--name", "first"], ["--name", "../x"], ["--weights", "nowhere.pth"], ["--epochs", "1,2"],
+                                     ["--set", "wdd=1"], ["--out", "taken"]], ids=" ".join)
+def test_known_before_the_data_is_read(data, untrained, mistake):
+    "With seven hundred images a mistyped option must not wait for the check of all of them."
+    Path("runs/first").mkdir(parents=True)
+    Path("taken").touch()
+    given = [o for i in range(0, len(small), 2) if small[i] not in mistake for o in small[i:i+2]]
+    out = [] if "--out" in mistake else ["--out", "runs"]
+    res = CliRunner().invoke(app, ["train", str(data), *given, *mistake, *out])
+    assert res.exit_code in (1, 2)
+    assert "checking" not in res.output
+
+
+class Payload:
+    def __reduce__(self): return Path.touch, (Path("it-ran"),)
+
+
+def test_weights(data, untrained):
+    import torch
+    from safetensors.torch import save_file
+    given = "--size", "32x48", "--device", "cpu"
+    torch.save(Payload(), "evil.pth")
+    refuse_train(1, ["evil.pth", "refused"], data, *given, "--weights", "evil.pth")
+    torch.save({"model": {"w": torch.zeros(2)}, "extra": Payload()}, "hidden.pth")
+    refuse_train(1, ["hidden.pth", "refused"], data, *given, "--weights", "hidden.pth")
+    assert not Path("it-ran").exists()
+    for name in "garbage.safetensors", "garbage.pth":
+        Path(name).write_bytes(b"no weights at all, just words")
+        refuse_train(1, [name], data, *given, "--weights", name)
+        Path(name).write_bytes(b"")
+        refuse_train(1, [name], data, *given, "--weights", name)
+    save_file({"w": torch.zeros(3)}, "other.safetensors")
+    refuse_train(1, ["other.safetensors", "does not fit"], data, *given, "--weights", "other.safetensors")
+    torch.save([1, 2], "list.pth")
+    refuse_train(1, ["list.pth", "state dict"], data, *given, "--weights", "list.pth")
+
+
+def test_weights_of_other_classes(data, untrained):
+    from safetensors.torch import save_file
+    from segfast.models import unet_resnet34
+    save_file(unet_resnet34(3, "none").state_dict(), "three.safetensors")
+    refuse_train(1, ["three.safetensors", "(3,", "(10,"], data, "--size", "32x48", "--device", "cpu", "--weights", "three.safetensors")
+
+
+@pytest.mark.parametrize("args", [["--batch-size", "1"], ["--batch-size", "8,8,1", "--size", "32x32"]], ids=" ".join)
+def test_batches_too_small_for_batch_norm(data, untrained, args):
+    "One image of which one pixel is left has no variance to normalise with."
+    if "--size" in args: # one pixel is left of 32×32, and the first stages have eight images
+        given = small[2:]
+    else: # ... and of the half of 32×48
+        given = small
+    refuse_train(2, ["batch"], data, *given, *args)
+
+
+@pytest.mark.parametrize("name", ["demo", "camvid", "single"])
+def test_a_folder_of_a_preset_s_name_is_a_folder_like_any_other(data, untrained, name):
+    data.rename(name)
+    res = CliRunner().invoke(app, ["train", f"./{name}", "--weights", "none", "--device", "cpu", "--out", "runs", "--name", "first"])
+    assert "training began" in res.output
+    from segfast.recipes import progressive
+    from segfast.runs import Run
+    expected = progressive((48, 64), weights="none")
+    assert [(s.size, s.epochs) for s in Run("runs/first").recipe.stages] == [(s.size, s.epochs) for s in expected.stages]
+
+
+@pytest.mark.parametrize(("args", "words"), [
+    (["good"], ["good"]), (["taken"], ["taken"]), (["taken/below"], ["taken"]), (["new", "-n", "1"], ["-n"]),
+    (["new", "--size", "0x0"], ["--size 0x0"]), (["new", "--size", "big"], ["--size big"]), (["new", "--seed", "-1"], ["--seed"]),
+], ids=" ".join)
+def test_demo_data(args, words):
+    Path("taken").touch()
+    Path("good").mkdir()
+    Path("good/mine.txt").touch()
+    refused(1 if len(args) == 1 else 2, words, "demo-data", *args)
+    assert not Path("new").exists()
+    assert sorted(o.name for o in Path().iterdir()) == ["good", "taken"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "", "null"])
+def test_a_damaged_run_hides_no_other(text):
+    from segfast.masks import ClassTable
+    from segfast.recipes import Recipe, Stage
+    from segfast.runs import Run
+    for name in "damaged", "sound":
+        Run.create("runs", Recipe([Stage("full", (32, 48), 1)]), ClassTable(["a", "b"]), {"name": "toy"}, name=name)
+    Path("runs/damaged/status.json").write_text(text)
+    res = CliRunner().invoke(app, ["runs"])
+    assert res.exit_code == 0, res.output
+    assert "sound" in res.stdout and "Unexpected" not in res.output
+    assert "damaged" in res.output
+
+
+def test_cache_that_cannot_be_written(data, untrained, monkeypatch):
+    Path("taken").touch()
+    monkeypatch.setenv("SEGFAST_CACHE", "taken/cache")
+    refuse_train(1, ["taken/cache"], data, *small)
+    refused(1, ["taken/cache"], "check", "demo")
+    monkeypatch.setenv("SEGFAST_CACHE", "cache")
+    monkeypatch.setenv("SEGFAST_CACHE_GB", "plenty")
+    refuse_train(2, ["SEGFAST_CACHE_GB", "plenty"], data, *small)
+    monkeypatch.setenv("SEGFAST_CACHE_GB", "0")
+    refuse_train(1, ["SEGFAST_CACHE_GB"], data, *small)

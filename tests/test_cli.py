@@ -1,0 +1,266 @@
+"The command line: results on stdout, all else on stderr, exit codes, plain lines in a pipe, and quick where nothing is trained."
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import segfast
+from segfast.cli import app
+from segfast.runs import Run
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+tiny = "--size", "32x48", "--epochs", "1,1,1", "--weights", "none", "--device", "cpu"
+
+
+def cli(*args, **env):
+    "A command in this process, at 100 columns."
+    return CliRunner().invoke(app, [str(o) for o in args], env={"COLUMNS": "100"} | env)
+
+
+def process(*args, **kwargs):
+    "A command in a process of its own, with pipes for stdout and stderr."
+    start = "from segfast.cli import app; app(prog_name='segfast')"
+    env = os.environ | {"OMP_NUM_THREADS": "1"} | kwargs.pop("env", {})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", start, *map(str, args)], text=True, env=env, **pipes | kwargs)
+
+
+def done(*args, **kwargs):
+    "The same, waited for: exit code, stdout, stderr."
+    with process(*args, **kwargs) as p: out, err = p.communicate(timeout=120)
+    return p.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def trained(demo_dir, tmp_path_factory):
+    "A training in a process of its own: exit code, stdout, stderr, folder of runs."
+    out = tmp_path_factory.mktemp("trained")/"runs"
+    return *done("train", demo_dir, *tiny, "--json", "--out", out, "--name", "first"), out
+
+
+# --- train ---
+
+def test_train_ends_well(trained):
+    code, out, err, _ = trained
+    assert code == 0, err
+    assert "Traceback" not in err and "Warning" not in err
+
+
+def test_json_is_the_last_line_of_stdout(trained):
+    _, out, err, runs = trained
+    assert len(out.splitlines()) == 1, "with --json, people's text goes to stderr"
+    result = json.loads(out)
+    assert list(result) == ["run", "accuracy", "mean_iou", "seconds"]
+    assert Path(result["run"]) == runs/"first"
+    assert 0 <= result["mean_iou"] <= result["accuracy"] <= 1 and result["seconds"] > 0
+    assert Run(runs/"first").status["accuracy"] == result["accuracy"]
+    assert f"Run: {runs/'first'}" in err
+
+
+def test_plan_comes_first(trained):
+    err = trained[2].splitlines()
+    plan = "\n".join(err[:next(i for i, o in enumerate(err) if o.startswith("stage 1/3"))])
+    for o in ("8 train, 2 valid", "10 classes", "layout: camvid", "source: folder", "16x24, 1 epoch", "32x48, 1 epoch", "rate 1e-03",
+              "batch 8", "precision", "memory", "device: cpu", "seed: 42", "0 Sky, 1 Building"): assert o in plan
+
+
+def test_each_stage_at_its_size(trained):
+    rows = [o for o in trained[2].splitlines() if re.match(r"stage \d/3  epoch", o)]
+    assert [re.search(r"\d+x\d+", o)[0] for o in rows] == ["16x24", "16x24", "32x48"]
+    run = Run(trained[3]/"first")
+    assert run.history["size"].tolist() == ["16x24", "16x24", "32x48"]
+    assert run.recipe.size == (32, 48) and [s.epochs for s in run.recipe.stages] == [1, 1, 1]
+    assert (run.state, run.status["stages_done"]) == ("done", 3)
+
+
+def test_scores_per_class(trained):
+    err = trained[2]
+    assert all(re.search(rf"^ +{o} +", err, re.M) for o in ("Sky", "Building", "Road", "Pole"))
+    assert not re.search(r"^ +Void ", err, re.M), "void is not scored"
+    assert "accuracy" in err and "mean IoU" in err
+
+
+def test_plain_lines_in_a_pipe(trained):
+    assert not CONTROL.search(trained[1].replace("\n", "")) and not CONTROL.search(trained[2].replace("\n", ""))
+
+
+def test_without_json_the_scores_are_the_result(demo_dir, tmp_path, monkeypatch, trained):
+    from segfast import train
+    monkeypatch.setattr(train, "train", lambda *args, **kwargs: Run(trained[3]/"first"))
+    res = cli("train", demo_dir, *tiny, "--out", tmp_path)
+    assert res.exit_code == 0 and res.stderr == ""
+    assert res.stdout.splitlines()[-1] == f"Run: {trained[3]/'first'}"
+    assert "Building" in res.stdout and max(map(len, res.stdout.splitlines()[:-1])) <= 100
+    narrow = cli("train", demo_dir, *tiny, "--out", tmp_path, COLUMNS="50").stdout.splitlines()
+    assert max(map(len, narrow[:-1])) <= 50
+
+
+def test_options_reach_the_recipe(demo_dir, tmp_path, monkeypatch):
+    from segfast.errors import DataError
+    def began(recipe, *args): raise DataError(f"far enough: {recipe}")
+    monkeypatch.setattr("segfast.train._run_stages", began)
+    args = ["--size", "64x96", "--epochs", "2,3,4", "--batch-size", "4,4,2", "--lr", "2e-3", "--precision", "fp32", "--seed", "7", "--weights", "none",
+            "--device", "cpu", "--set", "wd=0.1", "--set", "stages.2.lr=1e-4"]
+    res = cli("train", demo_dir, *args, "--out", tmp_path, "--name", "first")
+    assert res.exit_code == 1 and "far enough" in res.stderr
+    run = Run(tmp_path/"first")
+    r = run.recipe
+    assert [(s.size, s.epochs, s.batch_size, s.precision) for s in r.stages] == [((32, 48), 2, 4, "fp32"), ((32, 48), 3, 4, "fp32"), ((64, 96), 4, 2, "fp32")]
+    assert (r.stages[0].lr, r.stages[1].lr, r.seed, r.weights, r.wd) == (2e-3, 1e-4, 7, "none", 0.1)
+    assert run.state == "failed"
+    again = cli("train", demo_dir, "--recipe", tmp_path/"first/recipe.toml", "--device", "cpu", "--out", tmp_path, "--name", "second")
+    assert again.exit_code == 1 and Run(tmp_path/"second").recipe == r
+    one = cli("train", demo_dir, "--no-progressive", "--epochs", "1,1", "--weights", "none", "--device", "cpu", "--out", tmp_path, "--name", "third")
+    assert one.exit_code == 1 and {s.size for s in Run(tmp_path/"third").recipe.stages} == {(48, 64)}
+
+
+def test_a_loss_that_is_no_number(demo_dir, tmp_path):
+    res = cli("train", demo_dir, *tiny, "--lr", "1e30", "--out", tmp_path, "--name", "first")
+    assert res.exit_code == 1
+    assert "loss is nan" in res.stderr and "--lr" in res.stderr and "Traceback" not in res.stderr
+    assert Run(tmp_path/"first").state == "failed" and res.stdout == ""
+    assert cli("runs", tmp_path).stdout.count("failed") == 1
+
+
+def test_debug_shows_the_traceback():
+    code, _, err = done("check", "nowhere", "--debug")
+    assert code == 1 and "Traceback" in err and "DataError" in err
+    code, _, err = done("check", "nowhere")
+    assert code == 1 and len(err.splitlines()) == 1
+
+
+def test_interrupted(demo_dir, tmp_path):
+    with process("train", demo_dir, "--size", "32x48", "--epochs", "99,1,1", "--weights", "none", "--device", "cpu", "--out", tmp_path, "--name", "first") as p:
+        for line in p.stderr:
+            if "epoch 1/99" in line: break
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=30)
+    said = [o for o in err.splitlines() if not o.startswith("stage ")]
+    assert p.returncode == 130 and out == ""
+    assert 1 <= len(said) <= 2 and str(tmp_path/"first") in said[0] and "Traceback" not in err
+    run = Run(tmp_path/"first")
+    assert run.status["status"] == "interrupted" and len(run.history) >= 1
+    weights = re.search(r"--weights (\S+)", said[1])[1]
+    assert Path(weights) == run.checkpoint_file("last")
+
+
+def test_interrupted_while_checking(demo_dir, tmp_path):
+    data = Path(shutil.copytree(demo_dir, tmp_path/"street"))
+    first, mask = sorted((data/"images").iterdir())[0], sorted((data/"labels").iterdir())[0]
+    for i in range(3000):
+        os.link(first, data/f"images/more{i}.png")
+        os.link(mask, data/f"labels/more{i}_P.png")
+    with process("train", data, *tiny, "--out", tmp_path/"runs") as p:
+        assert p.stderr.readline().startswith("checking")
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=30)
+    assert p.returncode == 130 and "Traceback" not in err
+    assert err.splitlines()[-1].startswith("Interrupted before training")
+    assert not (tmp_path/"runs").exists()
+
+
+# --- the others ---
+
+def test_check(demo_dir):
+    res = cli("check", demo_dir)
+    assert res.exit_code == 0 and res.stderr == ""
+    assert "8 train, 2 valid" in res.stdout and "10 at 48x64" in res.stdout and res.stdout.endswith("No error.\n")
+    report = json.loads(cli("check", demo_dir, "--json").stdout)
+    assert report["ok"] and report["images"] == 10 and report["void"] == ["Void"]
+
+
+def test_runs(trained, tmp_path):
+    res = cli("runs", trained[3])
+    assert res.exit_code == 0 and "first" in res.stdout and "done" in res.stdout and "3/3" in res.stdout
+    row, = json.loads(cli("runs", trained[3], "--json").stdout)
+    assert row["name"] == "first" and row["status"] == "done"
+    none = cli("runs", tmp_path)
+    assert none.exit_code == 0 and "No runs" in none.stdout
+    assert json.loads(cli("runs", tmp_path, "--json").stdout) == []
+
+
+def test_datasets():
+    out = cli("datasets").stdout
+    for o in "demo", "camvid", "camvid_tiny", "codes.txt", "598 MB": assert o in out
+    assert set(json.loads(cli("datasets", "--json").stdout)["names"]) == {"demo", "camvid", "camvid_tiny"}
+
+
+def test_demo_data(tmp_path):
+    res = cli("demo-data", tmp_path/"new", "-n", "4", "--size", "32x48", "--seed", "1")
+    assert res.exit_code == 0 and str(tmp_path/"new") in res.stdout
+    assert cli("check", tmp_path/"new").exit_code == 0
+    other = cli("demo-data", tmp_path/"other", "-n", "4", "--size", "32x48", "--seed", "1")
+    assert other.exit_code == 0
+    assert all(o.read_bytes() == (tmp_path/"other"/o.relative_to(tmp_path/"new")).read_bytes() for o in (tmp_path/"new").rglob("*.png"))
+
+
+def test_version_and_help():
+    assert cli("--version").stdout == f"segfast {segfast.__version__}\n"
+    text = cli("--help").stdout
+    for o in "train", "check", "runs", "datasets", "demo-data": assert re.search(rf"^  {o} ", text, re.M)
+    text = cli("train", "--help").stdout
+    for o in ("--progressive", "--layout", "--recipe", "--model", "--weights", "--size", "--epochs", "--batch-size", "--lr", "--precision", "--seed", "--device",
+              "--workers", "--out", "--name", "--set", "--json", "--debug"): assert o in text
+    for o in "check", "runs", "datasets", "demo-data": assert cli(o, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize("args", [["--nope"], ["nope"], ["train"], ["train", "demo", "--nope"], ["train", "demo", "--size"], ["runs", "a", "b"]], ids=" ".join)
+def test_wrong_usage(args):
+    code, out, err = done(*args)
+    assert code == 2 and out == ""
+    assert 1 <= len(err.splitlines()) <= 3 and "--help" in err
+
+
+# --- imports ---
+
+@pytest.mark.parametrize(("args", "without"), [
+    (["--help"], {"torch", "fastai", "pandas", "numpy", "rich", "matplotlib"}), (["--version"], {"torch", "fastai", "pandas", "numpy"}),
+    (["train", "--help"], {"torch", "fastai", "pandas", "numpy"}), (["runs", "RUNS"], {"torch", "fastai", "pandas", "matplotlib"}),
+    (["datasets"], {"torch", "fastai"}), (["check", "DATA"], {"torch", "fastai"}),
+    (["train", "DATA", "--size", "0x0"], {"torch", "fastai", "pandas"}),
+], ids=lambda o: " ".join(o) if isinstance(o, list) else "")
+def test_imports_no_more_than_it_needs(args, without, trained, demo_dir):
+    args = [{"RUNS": str(trained[3]), "DATA": str(demo_dir)}.get(o, o) for o in args]
+    code = ("import sys; sys.argv[1:] = " + repr(args) + "\nfrom segfast.cli import app\ntry: app()\nexcept SystemExit: pass\n"
+            "print('LOADED', *sorted({o.split('.')[0] for o in sys.modules}))")
+    res = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    loaded = set(res.stdout.splitlines()[-1].split())
+    assert "segfast" in loaded and loaded & without == set()
+
+
+# --- pipes ---
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a pipe as a shell does")
+@pytest.mark.parametrize("args", [["datasets"], ["datasets", "--json"], ["runs"]], ids=" ".join)
+def test_reader_gone(args):
+    "As in `segfast datasets | head -0`."
+    with process(*args) as p:
+        p.stdout.close()
+        err = p.stderr.read()
+        p.wait(timeout=60)
+    assert err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_disk_full():
+    with open("/dev/full", "w") as full, process("datasets", stdout=full) as p:
+        err = p.stderr.read()
+        p.wait(timeout=60)
+    assert p.returncode == 1
+    assert "No space left" in err and "fault of segfast" not in err and len(err.splitlines()) <= 3
+
+
+def test_output_in_ascii(trained, demo_dir, tmp_path):
+    env = {"PYTHONIOENCODING": "ascii"}
+    code, out, err = done("runs", trained[3], env=env)
+    assert code == 0 and out.isascii() and "first" in out
+    data = Path(shutil.copytree(demo_dir, tmp_path/"Straße"))
+    code, out, err = done("check", data, env=env)
+    assert code == 0 and err == "", err

@@ -1,0 +1,322 @@
+"""Batches: the cache, nearest masks, images as PIL resizes them, augmentation of both alike, seeds."""
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fastai.torch_core import TensorImage
+from PIL import Image
+
+import segfast.data as lib
+from segfast.data import DecodeEachTime, SequenceSplitter, decoded, open_pair, seed_epoch, seg_dls
+from segfast.errors import DataError, UsageError
+from segfast.layouts import SegData, camvid
+from segfast.masks import ClassTable, decode_mask
+
+SIZE = 32, 48
+
+
+@pytest.fixture
+def copy(demo_dir, tmp_path):
+    "The scenes in a folder that a test may change, with a cache of its own."
+    return camvid(shutil.copytree(demo_dir, tmp_path/"demo"), name="copy")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
+    return tmp_path/"cache"/"decoded"
+
+
+def kept(cache): return sorted(p.name for p in cache.iterdir()) if cache.exists() else []
+
+
+# The cache
+
+def test_key_changes_with_what_matters(copy, cache):
+    def key(data=copy, size=SIZE): return lib._key(data, size)
+    first = key()
+    assert key() == first and key(size=(48, 32)) != first and key(size=(32, 49)) != first
+    assert key(replace(copy, classes=ClassTable(copy.classes.names, None))) == first  # the arrays do not depend on what is void
+    assert key(replace(copy, pairs=copy.pairs.iloc[::-1])) != first
+    for rel in copy.pairs["image"][0], copy.pairs["mask"][9]:
+        path, before = copy.path(rel), key()
+        s = path.stat()
+        os.utime(path, ns=(s.st_atime_ns, s.st_mtime_ns + 1000))
+        assert key() != before, "a new time"
+        path.write_bytes(path.read_bytes() + b"\0")
+        os.utime(path, ns=(s.st_atime_ns, s.st_mtime_ns))
+        assert key() != before, "a new size"
+    assert key() != first
+
+
+def test_a_changed_file_is_decoded_again(copy, cache):
+    before = decoded(copy, SIZE).masks[0].copy()
+    path = copy.path(copy.pairs["mask"][0])
+    mask = decode_mask(path)
+    Image.fromarray(np.full_like(mask, 3)).save(path)
+    assert (decoded(copy, SIZE).masks[0] == 3).all() and not (before == 3).all()
+    assert len(kept(cache)) == 2
+
+
+def test_a_second_epoch_opens_no_file(copy, cache, monkeypatch):
+    first = [o.clone() for b in seg_dls(copy, SIZE, bs=4, aug="none", device="cpu").valid for o in b]
+
+    def refuse(*args, **kwargs): raise AssertionError("a file was decoded again")
+    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr(lib, "decode_mask", refuse)
+    dls = seg_dls(copy, SIZE, bs=4, aug="none", device="cpu")
+    for _ in range(2):
+        assert sum(len(x) for x, _ in dls.train) == 8
+        for a, b in zip(first, [o for batch in dls.valid for o in batch]):
+            assert torch.equal(a, b)
+    with pytest.raises(AssertionError, match="decoded again"):
+        decoded(copy, (40, 48))
+
+
+def test_without_the_cache_every_epoch_opens_files(copy, cache):
+    dls = seg_dls(copy, SIZE, bs=4, aug="none", cache=False, device="cpu")
+    assert not kept(cache)
+    for (a, b), (c, d) in zip(dls.valid, seg_dls(copy, SIZE, bs=4, aug="none", device="cpu").valid):
+        assert torch.equal(a, c) and torch.equal(b, d)
+    one, two = DecodeEachTime(copy, SIZE), decoded(copy, SIZE)
+    assert len(one) == len(two) == 10
+    assert all(np.array_equal(one.image(i), two.image(i)) and np.array_equal(one.mask(i), two.mask(i)) for i in range(10))
+
+
+def test_the_cache_stays_within_its_bound(copy, cache):
+    one = 10*32*48*4
+    for w in range(48, 53):
+        decoded(copy, (32, w), limit=one*2.4)
+        assert sum(f.stat().st_size for f in cache.rglob("*.npy")) <= one*2.4 + 2048
+        assert 1 <= len(kept(cache)) <= 2
+    with pytest.raises(DataError, match="SEGFAST_CACHE_GB"):
+        decoded(copy, (64, 64), limit=1000)
+    assert 1 <= len(kept(cache)) <= 2
+
+
+def test_the_longest_unused_goes_first(copy, cache):
+    old = decoded(copy, (32, 48))
+    folder_old = set(kept(cache))
+    time.sleep(.02)
+    decoded(copy, (32, 50))
+    folder_new = set(kept(cache)) - folder_old
+    time.sleep(.02)
+    decoded(copy, (32, 48))
+    decoded(copy, (32, 52), limit=10*32*52*4*2.4)
+    assert folder_old <= set(kept(cache)) and not folder_new & set(kept(cache))
+    assert old.masks.shape == (10, 32, 48)
+
+
+def test_a_run_does_not_throw_out_its_own_other_size(copy, cache):
+    "The stages of one run: what was decoded for one must still be there when the last is decoded."
+    sizes = (16, 24), (32, 48)
+    limit = 10*(16*24 + 32*48)*4 + 4096
+    for size in sizes:
+        decoded(copy, size, limit=limit)
+    assert len(kept(cache)) == 2
+
+
+def test_a_failure_leaves_nothing(copy, cache):
+    copy.path(copy.pairs["image"][5]).write_bytes(b"no image")
+    with pytest.raises(OSError):
+        decoded(copy, SIZE)
+    assert kept(cache) == []
+
+
+def test_a_bound_that_is_no_number(copy, cache, monkeypatch):
+    monkeypatch.setenv("SEGFAST_CACHE_GB", "much")
+    with pytest.raises(UsageError, match="SEGFAST_CACHE_GB is 'much'"):
+        decoded(copy, SIZE)
+
+
+def test_two_processes_make_one_good_cache(copy, cache):
+    code = ("import sys; from segfast.layouts import camvid; from segfast.data import decoded\n"
+            f"d = decoded(camvid({str(copy.root)!r}), {SIZE})\n"
+            "print(d.masks.sum(), d.images.sum())")
+    ps = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    out = [p.communicate(timeout=120)[0] for p in ps]
+    assert [p.returncode for p in ps] == [0, 0] and out[0] == out[1] != ""
+    assert len(kept(cache)) == 1
+    d = decoded(copy, SIZE)
+    assert f"{d.masks.sum()} {d.images.sum()}" == out[0].strip()
+
+
+def test_losing_the_race_is_fine(copy, cache, monkeypatch):
+    "Another process finishes the same arrays while these are made."
+    real = lib._fill
+
+    def slow(data, size, folder, progress):
+        real(data, size, folder, progress)
+        theirs = folder.parent/lib._key(data, size)
+        shutil.copytree(folder, theirs)
+    monkeypatch.setattr(lib, "_fill", slow)
+    d = decoded(copy, SIZE)
+    assert len(kept(cache)) == 1 and np.array_equal(d.image(3), open_pair(copy, 3, SIZE)[0])
+
+
+# Sizes
+
+sizes = pytest.mark.parametrize("size", [(16, 16), (17, 31), (32, 48), (33, 65), (48, 64), (97, 131), (200, 64), (1, 1)])
+
+
+@sizes
+def test_masks_are_resized_by_nearest_neighbour(small, size):
+    for i in range(len(small.pairs)):
+        own = decode_mask(small.path(small.pairs["mask"][i]))
+        mask = open_pair(small, i, size)[1]
+        assert mask.shape == size and mask.dtype == np.uint8
+        assert set(np.unique(mask)) <= set(np.unique(own)), "a value, void say, was invented"
+
+
+@sizes
+def test_images_are_as_pil_resizes_them(small, size):
+    for i in 0, 9:
+        im = Image.open(small.path(small.pairs["image"][i])).convert("RGB").resize((size[1], size[0]), Image.BILINEAR)
+        assert np.array_equal(open_pair(small, i, size)[0], np.asarray(im))
+
+
+def test_ids_of_a_palette_survive_the_whole_way(copy, cache):
+    for rel in copy.pairs["mask"]:
+        im = Image.fromarray(decode_mask(copy.path(rel)))
+        im.putpalette([v for i in range(256) for v in (255 - i, i, 7)])
+        im.save(copy.path(rel))
+    _, y = seg_dls(copy, (48, 64), bs=2, aug="none", device="cpu").valid.one_batch()
+    rows = [i for i, s in enumerate(copy.pairs.split) if s == "valid"]
+    for mask, i in zip(y, rows):
+        assert np.array_equal(mask.numpy(), decode_mask(copy.path(copy.pairs["mask"][i])))
+    assert y.dtype == torch.int64
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "LA", "CMYK"])
+def test_images_of_other_modes(copy, cache, mode):
+    rel = copy.pairs["image"][0]
+    im = Image.open(copy.path(rel)).convert(mode)
+    suffix = ".jpg" if mode == "CMYK" else ".png"
+    path = copy.path(rel).with_suffix(suffix)
+    im.save(path)
+    data = replace(copy, pairs=copy.pairs.assign(image=[f"images/{path.name}", *copy.pairs["image"][1:]]))
+    assert open_pair(data, 0, SIZE)[0].shape == (*SIZE, 3)
+
+
+# Augmentation
+
+def twins(root, n=4):
+    "A dataset whose masks show what its images show: 0 where black, 1 where white."
+    rng = np.random.default_rng(0)
+    for sub in "images", "labels":
+        (root/sub).mkdir(parents=True)
+    for i in range(n):
+        small = Image.fromarray((rng.random((6, 8)) > .5).astype(np.uint8)*255)
+        big = np.asarray(small.resize((64, 48), Image.NEAREST))
+        Image.fromarray(np.stack([big]*3, -1)).save(root/"images"/f"{i}.png")
+        Image.fromarray(big//255).save(root/"labels"/f"{i}_P.png")
+    (root/"codes.txt").write_text("black\nwhite\n")
+    (root/"valid.txt").write_text("0.png\n")
+    return camvid(root)
+
+
+def test_augmentation_moves_image_and_mask_alike(tmp_path, cache):
+    dls = seg_dls(twins(tmp_path/"twins", 9), (48, 64), bs=8, device="cpu")
+    moved, agree = 0, []
+    for epoch in range(6):
+        seed_epoch(dls, 1, 1, epoch)
+        x, y = dls.one_batch()
+        gray = torch.Tensor(x).mean(1)
+        middle = (gray.amax((1, 2)) + gray.amin((1, 2)))/2  # brightness and contrast are augmented too
+        white = gray > middle[:, None, None]
+        agree.append((white == (y == 1)).float().mean().item())
+        moved += int(set(y.unique().tolist()) <= {0, 1})
+    assert moved == 6, "values other than the two were made"
+    assert np.mean(agree) > .9, agree
+
+
+def test_augmentation_changes_batches_and_none_does_not(small):
+    for aug, equal in ("none", True), ("default", False):
+        dls = seg_dls(small, SIZE, bs=8, aug=aug, device="cpu")
+        seed_epoch(dls, 0)
+        a = sorted(float(o.sum()) for o in dls.one_batch()[0])
+        seed_epoch(dls, 1)
+        b = sorted(float(o.sum()) for o in dls.one_batch()[0])
+        assert (a == pytest.approx(b, rel=1e-5)) == equal
+
+
+def test_validation_is_not_augmented(small):
+    dls = seg_dls(small, SIZE, bs=2, aug="default", device="cpu")
+    a, b = (next(iter(dls.valid)) for _ in range(2))
+    assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+
+
+def test_void_is_never_invented(copy, cache):
+    "No padding, no interpolation, no border makes a void pixel, in any augmented batch."
+    for rel in copy.pairs["mask"]:
+        mask = decode_mask(copy.path(rel))
+        Image.fromarray(np.where(mask == copy.classes.void, 4, mask)).save(copy.path(rel))
+    dls = seg_dls(copy, (40, 40), bs=8, device="cpu")
+    present = set(np.unique(decoded(copy, (40, 40)).masks))
+    assert copy.classes.void not in present
+    for epoch in range(10):
+        seed_epoch(dls, epoch)
+        assert set(dls.one_batch()[1].unique().tolist()) <= present
+
+
+def test_an_unknown_augmentation(small):
+    with pytest.raises(UsageError, match="augmentation 'nope'.*default, none"):
+        seg_dls(small, SIZE, aug="nope", device="cpu")
+
+
+# Seeds
+
+def batches(dls, *key):
+    seed_epoch(dls, *key)
+    return [(torch.Tensor(x).clone(), torch.Tensor(y).clone()) for x, y in dls.train]
+
+
+def equal(a, b): return len(a) == len(b) and all(torch.equal(p, q) for u, v in zip(a, b) for p, q in zip(u, v))
+
+
+def test_an_epoch_is_a_function_of_its_seed(small):
+    made = [seg_dls(small, SIZE, bs=4, workers=w, device="cpu") for w in (0, 0, 2)]
+    for key in (42, 0, 0), (42, 0, 1), (42, 1, 0), (7, 0, 0):
+        torch.rand(5)
+        a, b, c = (batches(dls, *key) for dls in made)
+        assert equal(a, b) and equal(a, c)
+    others = [batches(made[0], *key) for key in ((42, 0, 0), (42, 0, 1), (42, 1, 0), (7, 0, 0))]
+    assert not any(equal(others[i], others[j]) for i in range(4) for j in range(i))
+    assert equal(others[0], batches(made[0], 42, 0, 0)), "epochs in between change nothing"
+
+
+def test_every_image_once_an_epoch(small):
+    dls = seg_dls(small, SIZE, bs=4, aug="none", device="cpu")
+    a = batches(dls, 1)
+    sums = sorted(float(x.sum()) for b, _ in a for x in b)
+    assert len({round(s, 2) for s in sums}) == 8
+    firsts = {float(batches(dls, k)[0][0][0].sum()) for k in range(8)}
+    assert len(firsts) > 2, "the order differs from epoch to epoch"
+
+
+# Odds and ends
+
+def test_mixed_native_sizes(copy, cache):
+    for rel in copy.pairs["image"][2], copy.pairs["mask"][2]:
+        with Image.open(copy.path(rel)) as im:
+            im.resize((31, 57), Image.NEAREST).save(copy.path(rel))
+    x, y = seg_dls(copy, SIZE, bs=8, device="cpu").one_batch()
+    assert x.shape == (8, 3, *SIZE) and y.shape == (8, *SIZE) and isinstance(x, TensorImage)
+
+
+@pytest.mark.parametrize("n, pct, expected", [(10, .2, (8, 2)), (2, .5, (1, 1)), (2, .01, (1, 1)), (5, .99, (1, 4)), (701, .2, (561, 140))])
+def test_sequence_splitter(n, pct, expected):
+    train, valid = SequenceSplitter(pct)(list(range(n)))
+    assert (len(train), len(valid)) == expected and train + valid == list(range(n))
+
+
+def test_test_images_are_neither_trained_on_nor_held_out(small):
+    data = SegData(small.pairs.assign(split=["test"]*3 + ["train"]*5 + ["valid"]*2), small.classes, small.root, "three", "camvid")
+    dls = seg_dls(data, SIZE, bs=4, device="cpu")
+    assert list(dls.train.items) == [3, 4, 5, 6, 7] and list(dls.valid.items) == [8, 9]

@@ -1,0 +1,274 @@
+"Downloads from a server of our own: right, wrong, broken off, not there; nothing of a failed one is ever trusted."
+import hashlib
+import io
+import shutil
+import socket
+import tarfile
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from segfast.cli import app
+from segfast.errors import DataError
+from segfast.layouts import open_data
+from segfast.models import download_weights
+
+# urllib leaves the socket to the garbage collector when nobody listens
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*socket:pytest.PytestUnraisableExceptionWarning")
+
+
+class Server(ThreadingHTTPServer):
+    "Serves `files` by path, each as (bytes, how): whole, or `half` of what it promises; remembers what was asked."
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.asked = {}, []
+
+    def url(self, name): return f"http://127.0.0.1:{self.server_port}/{name}"
+    def handle_error(self, *args): pass
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append((self.path, self.headers["Range"]))
+        if self.path.strip("/") not in self.server.files: return self.send_error(404)
+        content, how = self.server.files[self.path.strip("/")]
+        self.send_response(200)
+        if how != "unmeasured": self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content if how == "whole" else content[:len(content)//2])
+
+    def log_message(self, *args): pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with Server() as server:
+        Thread(target=partial(server.serve_forever, 0.02), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def closed():
+    "The address of a port at which nobody listens."
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{s.getsockname()[1]}"
+
+
+# --- weights ---
+
+def published(shape=(64, 64)):
+    "The bytes of a state dict, and the name under which it is published."
+    out = io.BytesIO()
+    torch.save({"w": torch.ones(shape)}, out)
+    return out.getvalue(), f"net-{hashlib.sha256(out.getvalue()).hexdigest()[:8]}.pth"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    "An empty cache of torch hub's."
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path/"torch"))
+    return tmp_path/"torch/hub/checkpoints"
+
+
+def refused(url, hub):
+    with pytest.raises(DataError) as e: download_weights(url)
+    lines = str(e.value).splitlines()
+    assert len(lines) == 3
+    for o in url, str(hub/url.rsplit("/", 1)[1]), "--weights none": assert o in str(e.value)
+
+
+def test_weights_arrive_once(server, hub, capsys):
+    content, name = published()
+    server.files[name] = content, "whole"
+    for _ in range(2): assert download_weights(server.url(name))["w"].sum() == 64*64
+    assert server.asked == [(f"/{name}", None)]
+    assert [o.name for o in hub.iterdir()] == [name]
+    assert capsys.readouterr().out == "", "stdout is for results"
+
+
+@pytest.mark.parametrize("how", ["half", "unmeasured"])
+def test_weights_broken_off(server, hub, how):
+    content, name = published()
+    server.files[name] = content, how
+    refused(server.url(name), hub)
+    assert list(hub.iterdir()) == []
+    server.files[name] = content, "whole"
+    assert "w" in download_weights(server.url(name))
+    assert [r for _, r in server.asked] == [None, None], "the second download began anew"
+
+
+def test_weights_of_another_hash(server, hub):
+    (content, name), (other, _) = published(), published((3, 3))
+    server.files[name] = other, "whole"
+    refused(server.url(name), hub)
+    assert list(hub.iterdir()) == []
+    server.files[name] = content, "whole"
+    assert "w" in download_weights(server.url(name))
+
+
+def test_weights_not_there(server, hub, closed):
+    content, name = published()
+    refused(server.url(name), hub)
+    refused(f"{closed}/{name}", hub)
+    assert list(hub.iterdir()) == []
+    server.files[name] = content, "whole"
+    assert "w" in download_weights(server.url(name))
+
+
+@pytest.mark.parametrize("cut", [0, 100, -100])
+def test_weights_put_there_by_hand_are_not_trusted_blindly(server, hub, cut):
+    "The message says where a file fetched elsewhere belongs; a broken one there is named, and never used."
+    content, name = published()
+    hub.mkdir(parents=True)
+    (hub/name).write_bytes(content[:cut])
+    with pytest.raises(DataError) as e: download_weights(server.url(name))
+    assert str(hub/name) in str(e.value)
+    assert "Could not download" not in str(e.value), "nothing was downloaded"
+    assert "elete" in str(e.value)
+
+
+def test_other_weights_put_there_by_hand(server, hub):
+    (_, name), (other, _) = published(), published((3, 3))
+    hub.mkdir(parents=True)
+    (hub/name).write_bytes(other)
+    with pytest.raises(DataError, match=name): download_weights(server.url(name))
+
+
+def test_weights_at_the_command_line(server, hub, demo_dir, monkeypatch, tmp_path):
+    _, name = published()
+    street = shutil.copytree(demo_dir, tmp_path/"street")
+    monkeypatch.setattr("segfast.models.download_weights", partial(download_weights, server.url(name)))
+    res = CliRunner().invoke(app, ["train", str(street), "--size", "32x48", "--device", "cpu", "--out", str(tmp_path/"runs")])
+    assert res.exit_code == 1
+    assert server.url(name) in res.stderr and "--weights none" in res.stderr and "Traceback" not in res.stderr
+    assert res.stdout == ""
+    assert not (tmp_path/"runs").exists()
+
+
+# --- data sets ---
+
+@pytest.fixture
+def archive(demo_dir):
+    "An archive in CamVid's layout."
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar: tar.add(demo_dir, "camvid_tiny")
+    return out.getvalue()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    "An empty home of fastai's."
+    from fastai.data import external
+    monkeypatch.setenv("FASTAI_HOME", str(tmp_path/"fastai"))
+    getattr(external.fastai_cfg, "cache_clear", lambda: None)()
+    yield tmp_path/"fastai"
+    getattr(external.fastai_cfg, "cache_clear", lambda: None)()
+
+
+@pytest.fixture
+def tiny(server, home, monkeypatch):
+    "The address at which `camvid_tiny` is looked for."
+    from fastai.data.external import URLs
+    monkeypatch.setattr(URLs, "CAMVID_TINY", server.url("camvid_tiny.tgz"))
+    return "camvid_tiny.tgz"
+
+
+def left(home): return sorted(str(o.relative_to(home)) for o in home.rglob("camvid_tiny*"))
+
+
+def three_lines(words):
+    with pytest.raises(DataError) as e: open_data("camvid_tiny")
+    assert len(str(e.value).splitlines()) == 3
+    for o in words: assert o in str(e.value)
+
+
+def test_archive_arrives_once(server, home, tiny, archive, capsys):
+    server.files[tiny] = archive, "whole"
+    for _ in range(2):
+        data = open_data("camvid_tiny")
+        assert data.splits == {"train": 8, "valid": 2} and data.name == "camvid_tiny"
+        assert server.url(tiny) in data.origin
+    assert server.asked == [(f"/{tiny}", None)]
+    assert capsys.readouterr().out == "", "stdout is for results"
+
+
+@pytest.mark.parametrize("how", ["half", "unmeasured"])
+def test_archive_broken_off(server, home, tiny, archive, how):
+    server.files[tiny] = archive, how
+    three_lines([server.url(tiny), "2 MB", "FOLDER"])
+    assert left(home) == []
+    server.files[tiny] = archive, "whole"
+    assert len(open_data("camvid_tiny").pairs) == 10
+    assert [r for _, r in server.asked] == [None, None], "the second download began anew"
+
+
+def test_archive_not_there(server, home, tiny, archive, closed, monkeypatch):
+    from fastai.data.external import URLs
+    three_lines([server.url(tiny), "404"])
+    with monkeypatch.context() as m:
+        m.setattr(URLs, "CAMVID_TINY", f"{closed}/{tiny}")
+        three_lines([f"{closed}/{tiny}", "refused"])
+    assert left(home) == []
+    server.files[tiny] = archive, "whole"
+    assert len(open_data("camvid_tiny").pairs) == 10
+
+
+def test_archive_that_is_none(server, home, tiny, archive):
+    server.files[tiny] = b"<html>Please log in to the hotel's network</html>", "whole"
+    three_lines([server.url(tiny)])
+    assert left(home) == []
+    server.files[tiny] = archive, "whole"
+    assert len(open_data("camvid_tiny").pairs) == 10
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("No space left on device")])
+def test_unpacking_broken_off(server, home, tiny, archive, monkeypatch, error):
+    "The unpacked folder is moved to its place; where that is another file system, moving is copying, and takes time."
+    server.files[tiny] = archive, "whole"
+
+    def half(src, dest):
+        Path(dest).mkdir(parents=True)
+        (Path(dest)/"images").mkdir()
+        raise error
+    with monkeypatch.context() as m:
+        m.setattr(shutil, "move", half)
+        with pytest.raises(DataError if isinstance(error, OSError) else KeyboardInterrupt): open_data("camvid_tiny")
+    assert not (home/"data/camvid_tiny").exists()
+    assert len(open_data("camvid_tiny").pairs) == 10
+
+
+# --- a name and a folder of that name ---
+
+def test_known_name_wins_over_a_folder(server, home, tiny, archive, demo_dir, tmp_path, monkeypatch):
+    server.files[tiny] = archive, "whole"
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(demo_dir, "camvid_tiny")
+    named, folder = open_data("camvid_tiny"), open_data("./camvid_tiny")
+    assert home in named.root.parents and "not the folder ./camvid_tiny" in named.origin
+    assert folder.root.resolve() == tmp_path/"camvid_tiny" and folder.origin.startswith("folder")
+    assert open_data(Path("camvid_tiny")).root.resolve() == tmp_path/"camvid_tiny"
+
+
+def test_the_plan_says_which_was_taken(server, home, tiny, archive, demo_dir, tmp_path, monkeypatch):
+    server.files[tiny] = archive, "whole"
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(demo_dir, "camvid_tiny")
+
+    def began(*args): raise DataError("far enough")
+    monkeypatch.setattr("segfast.train._run_stages", began)
+    args = ["--size", "32x48", "--weights", "none", "--epochs", "1,1,1", "--device", "cpu"]
+    plan = CliRunner().invoke(app, ["train", "camvid_tiny", *args]).stderr
+    assert server.url(tiny) in plan and "not the folder ./camvid_tiny" in plan
+    plan = CliRunner().invoke(app, ["train", "./camvid_tiny", *args]).stderr
+    assert "source: folder camvid_tiny" in plan and server.url(tiny) not in plan

@@ -1,0 +1,180 @@
+"""Folders in all the states they are found in."""
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from segfast import layouts as lib
+from segfast.errors import DataError, UsageError
+from segfast.layouts import camvid, demo, find_layout, image_files, open_data, random_split
+
+
+@pytest.fixture
+def folder(demo_dir, tmp_path): return shutil.copytree(demo_dir, tmp_path/"scenes")
+
+
+def codes_of(data): return {p.code for p in data.problems}
+
+
+def test_the_demos_folder(demo_dir):
+    data = camvid(demo_dir)
+    assert data.name == demo_dir.name and data.layout == "camvid" and data.splits == {"train": 8, "valid": 2}
+    assert list(data.pairs) == ["image", "mask", "split"] and not data.problems
+    assert all(data.path(rel).is_file() for rel in [*data.pairs["image"], *data.pairs["mask"]])
+    assert all("\\" not in o and not o.startswith("/") for o in [*data.pairs["image"], *data.pairs["mask"]])
+    assert len(data.split("train", "valid")) == 10 and list(data.split("valid").index) == [0, 1]
+
+
+def test_real_camvid(shared_data):
+    data = open_data(shared_data/"camvid")
+    assert data.splits == {"train": 367, "valid": 101} and len(data.classes) == 12 and data.classes.void == 11
+    assert not [p for p in data.problems if p.kind == "error"]
+    assert not set(data.split("train")["image"]) & set(data.split("valid")["image"])
+    listed = (shared_data/"camvid"/"valid.txt").read_text().split()
+    assert sorted(Path(o).name for o in data.split("valid")["image"]) == sorted(listed)
+
+
+# valid.txt
+
+@pytest.mark.parametrize("text", ["scene_008.png\nscene_009.png", "\ufeffscene_008.png\r\nscene_009.png\r\n", "\n scene_009.png \n\nscene_008.png\t\n",
+                                  "scene_009.png\nscene_008.png\nscene_008.png\n"])
+def test_valid_lists(folder, text):
+    (folder/"valid.txt").write_bytes(text.encode())
+    data = camvid(folder)
+    assert list(data.split("valid")["image"]) == ["images/scene_008.png", "images/scene_009.png"] and not data.problems
+
+
+@pytest.mark.parametrize("text, code, part", [
+    ("", "valid-empty", "names no image"), ("a.png\nscene_008.png", "valid-missing", "1 of its 2 lines"), ("a\nb", "valid-missing", "none of its 2 lines"),
+    ("images/scene_008.png", "valid-missing", "scene_000.png"), ("\n".join(f"scene_{i:03d}.png" for i in range(10)), "valid-all", "all 10")])
+def test_bad_valid_lists(folder, text, code, part):
+    (folder/"valid.txt").write_text(text)
+    bad = [p for p in camvid(folder).problems if p.kind == "error"]
+    assert [p.code for p in bad] == [code] and bad[0].file == "valid.txt" and part in str(bad[0])
+
+
+def test_no_valid_list(folder):
+    (folder/"valid.txt").unlink()
+    a, b, c = camvid(folder), camvid(folder), camvid(folder, seed=1)
+    assert a.splits == {"train": 8, "valid": 2} and codes_of(a) == {"no-valid-list"} and a.problems[0].kind == "note"
+    assert a.pairs.equals(b.pairs) and not a.pairs.equals(c.pairs)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 99])
+def test_random_split_leaves_something_on_both_sides(n):
+    split = random_split(n)
+    assert len(split) == n and {"train", "valid"} == set(split)
+    assert split.count("valid") == max(1, round(n*.2))
+
+
+def test_a_single_image_without_a_list(folder):
+    "Nothing can be held out of one image; whatever is said must not be a traceback."
+    for p in sorted((folder/"images").iterdir())[1:]:
+        p.unlink()
+    (folder/"valid.txt").unlink()
+    data = camvid(folder)
+    assert data.splits.get("train") == 1
+
+
+# Names and folders
+
+def test_mask_by_stem_whatever_the_suffix(folder):
+    with Image.open(folder/"images/scene_000.png") as im:
+        im.convert("RGB").save(folder/"images/scene_000.JPG")
+    (folder/"images/scene_000.png").unlink()
+    (folder/"labels/scene_001_P.png").rename(folder/"labels/scene_001_P.PNG")
+    data = camvid(folder)
+    assert data.pairs["image"][0] == "images/scene_000.JPG" and data.pairs["mask"][0] == "labels/scene_000_P.png"
+    assert data.pairs["mask"][1] == "labels/scene_001_P.PNG"
+
+
+def test_odd_names(folder):
+    for old, new in ("scene_000", "Straße, 1"), ("scene_001", "a b [x]"), ("scene_002", "x.y.z"), ("scene_003", "日本"):
+        (folder/f"images/{old}.png").rename(folder/f"images/{new}.png")
+        (folder/f"labels/{old}_P.png").rename(folder/f"labels/{new}_P.png")
+    data = camvid(folder)
+    assert not data.problems and all(data.path(rel).is_file() for rel in [*data.pairs["image"], *data.pairs["mask"]])
+
+
+def test_what_is_no_image_is_left_out(folder):
+    for name in "Thumbs.db", ".DS_Store", "._scene_000.png", "notes.txt", "scene.png.part":
+        (folder/"images"/name).write_bytes(b"x")
+    (folder/"images/sub.png").mkdir()
+    assert len(image_files(folder/"images")) == 10 and not camvid(folder).problems
+
+
+def test_two_images_of_one_stem(folder):
+    "a.png and a.jpg would share a mask: legal, but both have their pair."
+    with Image.open(folder/"images/scene_000.png") as im:
+        im.convert("RGB").save(folder/"images/scene_000.jpg")
+    data = camvid(folder)
+    assert len(data.pairs) == 11 and list(data.pairs["mask"][:2]) == ["labels/scene_000_P.png"]*2
+
+
+def test_orphans_are_named(folder):
+    (folder/"images/scene_004.png").unlink()
+    data = camvid(folder)
+    assert [p.file for p in data.problems] == ["labels/scene_004_P.png"] and data.problems[0].kind == "warning"
+
+
+@pytest.mark.parametrize("gone, text", [("images", "No folder images in.*labels/"), ("labels", "No folder labels in.*images/"), ("codes.txt", "codes.txt: not found")])
+def test_parts_that_are_missing(folder, gone, text):
+    p = folder/gone
+    shutil.rmtree(p) if p.is_dir() else p.unlink()
+    with pytest.raises(DataError, match=text):
+        open_data(folder)
+
+
+def test_a_folder_too_high_or_too_low(folder):
+    with pytest.raises(DataError, match=f"Did you mean {folder}"):
+        find_layout(folder.parent)
+    with pytest.raises(DataError):
+        open_data(folder/"images")
+
+
+def test_paths_that_are_none(folder, tmp_path):
+    (tmp_path/"empty").mkdir()
+    (tmp_path/"hidden").mkdir()
+    (tmp_path/"hidden/.x").touch()
+    for path, text in (tmp_path/"nope", "no such folder"), (tmp_path/"scenez", "Did you mean.*scenes"), (folder/"codes.txt", "is a file"), (tmp_path/"empty", "is empty"), (tmp_path/"hidden", "is empty"):
+        with pytest.raises(DataError, match=text):
+            open_data(path)
+        with pytest.raises(DataError, match=text):
+            open_data(str(path))
+
+
+def test_home_and_links(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_data("~/scenes").splits["train"] == 8
+    (tmp_path/"link").symlink_to(folder, target_is_directory=True)
+    assert open_data(tmp_path/"link").splits["train"] == 8
+
+
+# Names against folders
+
+def test_a_known_name_wins_over_a_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder.rename(tmp_path/"demo")
+    monkeypatch.setitem(lib.KNOWN, "demo", lib.Known(lambda name, progress=None: demo(n=2, size=(48, 64)), "two scenes"))
+    data = open_data("demo")
+    assert len(data.pairs) == 2 and "built-in" in data.origin and "./demo" in data.origin
+    assert len(open_data("./demo").pairs) == len(open_data(Path("demo")).pairs) == len(open_data(str(tmp_path/"demo")).pairs) == 10
+
+
+def test_names_that_are_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="not a known dataset.*Did you mean camvid"):
+        open_data("camvit")
+    with pytest.raises(UsageError, match="layout 'nope'.*camvid"):
+        open_data("demo", "nope")
+
+
+def test_the_demo_is_drawn_once(monkeypatch):
+    done = []
+    a = demo(n=3, size=(48, 64), progress=lambda *o: done.append(o))
+    assert done and os.listdir(a.root)
+    monkeypatch.setattr(lib.scenes, "write_demo", None)
+    b = demo(n=3, size=(48, 64))
+    assert a.root == b.root and a.pairs.equals(b.pairs) and a.classes == b.classes

@@ -1,0 +1,239 @@
+"""Recipes: what they hold, how they are written down, and what a command line makes of them."""
+import itertools
+import random
+from dataclasses import fields, replace
+
+import pytest
+
+from segfast.errors import UsageError
+from segfast.recipes import (PRECISIONS, PRESETS, Choices, Recipe, Stage, from_toml, half, load_recipe, parse_counts,
+                             parse_rate, parse_size, preset, progressive, resized, save_recipe, set_value, single,
+                             to_toml, with_rate, with_stages)
+
+SIZE = 96, 128
+
+
+def random_recipe(seed):
+    r = random.Random(seed)
+
+    def stage(i):
+        return Stage(f'stage "{i}" ü', (r.randint(16, 999), r.randint(16, 999)), r.randint(1, 40), r.random() < .5,
+                     r.choice(["find", 10**r.uniform(-7, 1)]), 10**r.uniform(0, 4), r.choice(["auto", r.randint(1, 64)]),
+                     r.choice(PRECISIONS), r.uniform(.01, .99), r.random() < .5)
+    return Recipe([stage(i) for i in range(r.randint(1, 6))], r.choice(["a", "é # b", "c\nd"]), "m", r.choice(["none", "C:\\w.pth", "imagenet"]),
+                  "loss", "aug", r.choice([0., r.random()]), r.randint(0, 2**40), r.random() < .5)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("weights", ["none", "imagenet", "file.pth"])
+def test_presets_round_trip(name, weights, tmp_path):
+    r = preset(name, SIZE, weights=weights)
+    assert from_toml(to_toml(r)) == r and r.size == SIZE and r.weights == weights
+    save_recipe(r, tmp_path/"r.toml")
+    assert load_recipe(tmp_path/"r.toml") == r
+    assert any(s.frozen for s in r.stages) == (weights != "none")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_recipe_round_trips(seed):
+    r = random_recipe(seed)
+    assert from_toml(to_toml(r)) == r
+
+
+def test_a_slice_survives_as_rate_and_spread():
+    s = Stage("s", SIZE, 1, lr=slice(1e-5, 1e-3))
+    back = from_toml(to_toml(Recipe([s]))).stages[0]
+    assert back == s and back.rates == slice(pytest.approx(1e-5), 1e-3)
+    assert Stage("s", SIZE, 1, lr=(1e-5, 1e-3)) == s == Stage("s", SIZE, 1, lr=[1e-5, 1e-3])
+
+
+def test_unknown_and_missing_keys():
+    text = to_toml(preset("single", SIZE))
+    for bad, message in ((text.replace("seed =", "sed ="), "'sed'.*'seed'"), (text.replace("epochs =", "epoch ="), "'epoch'.*'epochs'"),
+                         (text + "\nextra = 1\n", "'extra'"), ("wd = 0.1", "stages is missing"), ('[[stages]]\nname = "a"\nepochs = 1', "size is missing"),
+                         ("stages = [", "no TOML"), ("stages = []", "at least one stage")):
+        with pytest.raises(UsageError, match=message):
+            from_toml(bad)
+
+
+@pytest.mark.parametrize("text", ["stages = 3", "stages = [3]", 'stages = "x"', 'stages = ["x"]', "[stages]\na = 1"])
+def test_stages_of_another_type(text):
+    with pytest.raises(UsageError):
+        from_toml(text)
+
+
+@pytest.mark.parametrize("key, values", dict(
+    size=[None, 3, (3,), (96, 128, 3), (96, 15), (96., 128), (True, 128), "96x128", (-96, 128)],
+    epochs=[0, -1, 1.5, True, "5", None], lr=[0, -1e-3, True, "fast", float("nan"), float("inf"), None, (1e-3,), (0, 1e-3), (1, 2, 3), slice(None, 1e-3)],
+    spread=[0, .5, -1, True, "x", float("nan"), float("inf")], batch_size=[0, -4, 2.5, True, "many", None], precision=["fp64", None, 16],
+    pct_start=[0, 1, -.1, 2, True, "x"], frozen=[1, 0, "yes", None], train_bn=[1, "no"]).items())
+def test_bad_stage_values(key, values):
+    good = dict(name="s", size=SIZE, epochs=1)
+    for value in values:
+        with pytest.raises(UsageError, match=f"{key} is"):
+            Stage(**good | {key: value})
+
+
+@pytest.mark.parametrize("key, values", dict(seed=[-1, 1.5, True, "x"], wd=[-.1, True, "x", float("nan")], cache=[1, "yes"], model=[None, 3],
+                                             weights=[None, 1], loss=[1], augment=[None], name=[4]).items())
+def test_bad_recipe_values(key, values):
+    for value in values:
+        with pytest.raises(UsageError, match=f"{key} is"):
+            Recipe([Stage("s", SIZE, 1)], **{key: value})
+
+
+# What the lesson says
+
+@pytest.mark.parametrize("size", [(96, 128), (97, 131), (360, 480), (33, 32)])
+def test_half_size_first(size):
+    r = progressive(size)
+    assert half(size) == (size[0]//2, size[1]//2)
+    assert [s.size for s in r.stages] == [half(size), half(size), size]
+    assert [s.frozen for s in r.stages] == [True, False, False]
+    assert r.stages[1].spread == pytest.approx(100) and r.epochs == 15
+
+
+def test_the_lesson():
+    r = preset("camvid", (360, 480))
+    assert [(s.size, s.epochs, s.frozen) for s in r.stages] == [((180, 240), 10, True), ((180, 240), 12, False), ((360, 480), 10, True), ((360, 480), 10, False)]
+    a, b, c, d = (s.rates for s in r.stages)
+    assert a == 3e-3 and b == slice(pytest.approx(3e-3/400), pytest.approx(3e-3/4)) and c == pytest.approx(1e-3)
+    assert d == slice(pytest.approx(1e-6), pytest.approx(1e-4))
+    assert r.wd == 1e-2 and [s.pct_start for s in r.stages] == [.9, .25, .8, .25]
+
+
+def test_epochs_per_stage():
+    assert [s.epochs for s in progressive(SIZE, 7).stages] == [7, 7, 7]
+    assert [s.epochs for s in progressive(SIZE, (1, 2, 3, 4)).stages] == [1, 2, 3, 4]
+    for bad in (1, 2), (1,)*5:
+        with pytest.raises(UsageError, match="epochs"):
+            progressive(SIZE, bad)
+    assert [len(single(SIZE, e).stages) for e in (3, (3,), (3, 4))] == [1, 1, 2]
+
+
+# Changing one thing
+
+@pytest.mark.parametrize("size", [(33, 35), (96, 128), (97, 131), (501, 333)])
+@pytest.mark.parametrize("name", PRESETS)
+def test_resized(name, size):
+    r = resized(preset(name, SIZE), size)
+    assert r.size == size and all(s.size in (size, half(size)) for s in r.stages)
+    assert r == preset(name, size)
+
+
+def test_set_value():
+    r = preset("single", SIZE)
+    assert set_value(r, "wd=0.5").wd == .5 and set_value(r, " wd = 0 ").wd == 0 and set_value(r, "loss=focal").loss == "focal"
+    assert set_value(r, 'name="a b"').name == "a b" and set_value(r, "cache=false").cache is False
+    assert set_value(r, "weights=a=b.pth").weights == "a=b.pth"
+    assert set_value(r, "stages.2.lr=find").stages[1].lr == "find" and set_value(r, "stages.1.size=[40, 50]").stages[0].size == (40, 50)
+    changed = set_value(r, "stages.2.epochs=99")
+    assert changed.stages[0] == r.stages[0] and changed.stages[1] == replace(r.stages[1], epochs=99)
+    assert r == preset("single", SIZE), "the recipe itself stays"
+    for bad in ("wd", "=3", "nope=3", "stages=3", "stages.0.lr=1", "stages.3.lr=1", "stages.x.lr=1", "stages.1.nope=1", "stages.1=3", "wd=-1", "seed=1.5", "cache=1", "stages.1.epochs=true", "wd="):
+        with pytest.raises(UsageError):
+            set_value(r, bad)
+
+
+@pytest.mark.parametrize("name, weights", list(itertools.product(PRESETS, ["none", "imagenet"])))
+def test_with_rate_keeps_proportions(name, weights):
+    r = preset(name, SIZE, weights=weights)
+    scaled = with_rate(r, r.stages[0].lr*7)
+    for a, b in zip(r.stages, scaled.stages):
+        assert b.lr == pytest.approx(7*a.lr) and replace(b, lr=a.lr) == a
+    assert with_rate(r, None) == r and {s.lr for s in with_rate(r, "find").stages} == {"find"}
+    assert with_rate(with_rate(r, "find"), 1e-3).stages[0].lr == 1e-3
+
+
+def test_with_stages():
+    r = progressive(SIZE)
+    assert [s.batch_size for s in with_stages(r, "batch_size", 3).stages] == [3, 3, 3]
+    assert [s.batch_size for s in with_stages(r, "batch_size", (1, 2, 3)).stages] == [1, 2, 3]
+    with pytest.raises(UsageError, match="2 values for 3"):
+        with_stages(r, "batch_size", (1, 2))
+
+
+# Command lines
+
+def test_nothing_chosen():
+    for data, name in ("camvid", "camvid"), ("demo", "demo"), ("mine", "progressive"):
+        assert Choices().to_recipe(data, SIZE).name == name
+    assert Choices().to_recipe("demo", (240, 320)).size == (96, 128)
+    assert Choices().to_recipe("mine", (241, 321)).size == (241, 321)
+
+
+choices = [dict(zip(("recipe", "progressive", "weights", "size", "epochs", "batch_size", "lr", "precision", "seed"), o)) for o in itertools.product(
+    (None, "progressive", "camvid"), (None, True), (None, "none"), (None, (64, 66)), (None, (2,), (1, 2, 3)), (None, (3,)), (None, "find", 1e-2), (None, "bf16"), (None, 7))]
+
+
+@pytest.mark.parametrize("given", random.Random(0).sample(choices, 120), ids=lambda d: "-".join(str(v) for v in d.values() if v is not None))
+def test_every_choice_is_in_the_recipe(given):
+    r = Choices(**given).to_recipe("mine", SIZE)
+    assert r.size == (given["size"] or SIZE)
+    if given["weights"]:
+        assert r.weights == "none" and not any(s.frozen for s in r.stages)
+    if given["epochs"]:
+        assert [s.epochs for s in r.stages] == list(given["epochs"])*(len(r.stages) if len(given["epochs"]) == 1 else 1)
+    if given["batch_size"]:
+        assert {s.batch_size for s in r.stages} == {3}
+    if given["lr"]:
+        assert r.stages[0].lr == given["lr"]
+    if given["precision"]:
+        assert {s.precision for s in r.stages} == {"bf16"}
+    assert r.seed == (given["seed"] or 42)
+
+
+def test_one_size():
+    r = Choices(progressive=False).to_recipe("demo", SIZE)
+    assert {s.size for s in r.stages} == {SIZE} and r.name == "single"
+    with pytest.raises(UsageError, match="single"):
+        Choices(recipe="single", progressive=True)
+
+
+def test_the_demo_at_one_size_stays_small_and_from_scratch():
+    "`segfast train demo --no-progressive` must not need a download that `segfast train demo` does not need."
+    r = Choices(progressive=False).to_recipe("demo", (240, 320))
+    assert r.weights == "none"
+
+
+def test_a_preset_and_no_progressive_contradict():
+    "`--recipe camvid --no-progressive` would silently train progressively."
+    with pytest.raises(UsageError):
+        Choices(recipe="camvid", progressive=False).to_recipe("camvid", SIZE)
+
+
+def test_a_file(tmp_path):
+    own = random_recipe(3)
+    save_recipe(own, tmp_path/"own.toml")
+    assert Choices(recipe=str(tmp_path/"own.toml")).to_recipe("mine", SIZE) == own
+    r = Choices(recipe=str(tmp_path/"own.toml"), epochs=(2,), seed=9, sets=("wd=0.25",)).to_recipe("mine", SIZE)
+    assert (r.seed, r.wd, {s.epochs for s in r.stages}) == (9, .25, {2})
+    assert {f.name for f in fields(Recipe) if getattr(r, f.name) != getattr(own, f.name)} == {"seed", "wd", "stages"}
+    for name in "nope", "nope.toml":
+        with pytest.raises(UsageError, match=name):
+            Choices(recipe=name)
+    with pytest.raises(UsageError, match="says the stages"):
+        Choices(recipe=str(tmp_path/"own.toml"), progressive=False)
+
+
+@pytest.mark.parametrize("text", ["0x0", "96", "96x", "x96", "axb", "96x128x3", "-96x128", "31x64", "96.5x128", "", "²x³"])
+def test_bad_sizes(text):
+    with pytest.raises(UsageError, match="--size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["a,b", "0", "5,0", "5,,5", "", "1.5", "-1", "5,5,", "²"])
+def test_bad_counts(text):
+    with pytest.raises(UsageError, match="--epochs"):
+        parse_counts(text)
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "-1", "nan", "inf", "1e400", "AUTO"])
+def test_bad_rates(text):
+    with pytest.raises(UsageError, match="--lr"):
+        parse_rate(text)
+
+
+def test_good_values():
+    assert parse_size("96x128") == parse_size(" 96 X 128 ") == parse_size("96×128") == SIZE
+    assert parse_counts(" 5, 6 ,7") == (5, 6, 7) and parse_rate("1e-3") == 1e-3 and parse_rate("auto") is None and parse_rate("find") == "find"

@@ -1,0 +1,276 @@
+"""Run folders: written in one step or not at all, and read whatever state they are in."""
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from segfast.errors import DataError, UsageError
+from segfast.masks import ClassTable
+from segfast.recipes import progressive
+from segfast.runs import (HISTORY, Run, environment, list_runs, new_name, plain, read_json, run_rows, write_atomic,
+                          write_json)
+
+classes = ClassTable(["sky", "road, wet", "void"], 2)
+
+
+@pytest.fixture
+def run(tmp_path): return make(tmp_path/"runs", "one")
+
+
+def make(out, name): return Run.create(out, progressive((64, 96)), classes, dict(name="data", root="/d", layout="camvid"), name)
+
+
+def put(run, kind, text, **state):
+    with run.checkpoint(kind, **state) as folder:
+        (folder/"model.safetensors").write_text(text)
+        (folder/"optimizer.safetensors").write_text(text*2)
+
+
+class Crash(Exception): pass
+
+
+# Files
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, call):
+    path = tmp_path/"a.json"
+    write_json(path, dict(a=1))
+
+    def fail(*args): raise Crash
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(Crash):
+        write_json(path, dict(a=2))
+    monkeypatch.undo()
+    assert read_json(path) == dict(a=1) and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_what_json_cannot_hold_leaves_the_old_file(tmp_path):
+    write_atomic(tmp_path/"a.json", "{}")
+    with pytest.raises(TypeError):
+        write_json(tmp_path/"a.json", dict(a=object()))
+    assert (tmp_path/"a.json").read_text() == "{}"
+
+
+def test_plain():
+    o = dict(a=float("nan"), b=[1, float("inf"), np.float32("nan")], c=np.int64(3), d=np.arange(3), e=(np.nan, True, None), f={1: np.bool_(True)}, g="ü")
+    assert plain(o) == dict(a=None, b=[1, None, None], c=3, d=[0, 1, 2], e=[None, True, None], f={"1": True}, g="ü")
+    json.dumps(plain(o), allow_nan=False)
+
+
+@pytest.mark.parametrize("text", ["", "{", "nonsense", "\x00"])
+def test_broken_json_is_named(tmp_path, text):
+    (tmp_path/"a.json").write_text(text)
+    with pytest.raises(DataError, match="a.json: cannot be read"):
+        read_json(tmp_path/"a.json")
+    with pytest.raises(DataError, match="b.json: not there"):
+        read_json(tmp_path/"b.json")
+
+
+# Checkpoints
+
+def os_calls(work):
+    "How often a piece of work calls each function of `os` that changes the disk."
+    counts = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CALLS:
+            def counted(*args, _name=name, _real=getattr(os, name), **kwargs):
+                counts[_name] = counts.get(_name, 0) + 1
+                return _real(*args, **kwargs)
+            patch.setattr(os, name, counted)
+        work()
+    return [(name, i) for name, n in counts.items() for i in range(n)]
+
+
+CALLS = "rename", "replace", "fsync", "mkdir", "rmdir", "unlink"
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+def test_a_crash_at_any_call_leaves_a_checkpoint(tmp_path, crashed):
+    "Wherever writing the second checkpoint stops, the first or the second is there, whole; even after an earlier crash."
+    template = make(tmp_path/"template", "run")
+    put(template, "last", "old", epoch=1)
+    if crashed: # between the two renames
+        (template.path/"checkpoints/last").rename(template.path/"checkpoints/.last.old")
+
+    def copied(name): return Run(shutil.copytree(template.path, tmp_path/name))
+    spots = os_calls(lambda: put(copied("count"), "last", "new", epoch=2))
+    assert {"rename", "fsync"} <= {name for name, _ in spots}
+    seen = set()
+    for k, (name, i) in enumerate(spots):
+        run = copied(f"crash-{k}")
+        with pytest.MonkeyPatch.context() as patch:
+            left = [i]
+
+            def crash(*args, _real=getattr(os, name), _left=left, **kwargs):
+                if _left[0] <= 0:
+                    raise Crash
+                _left[0] -= 1
+                return _real(*args, **kwargs)
+            patch.setattr(os, name, crash)
+            try:
+                put(run, "last", "new", epoch=2)
+            except Crash:
+                pass
+        text = run.checkpoint_file("last").read_text()
+        other = run.checkpoint_file("last", "optimizer.safetensors").read_text()
+        assert text in ("old", "new") and other == text*2, (name, i)
+        seen.add(text)
+        put(run, "last", "newer", epoch=3)
+        assert run.checkpoint_file("last").read_text() == "newer", (name, i)
+        assert sorted(os.listdir(run.path/"checkpoints")) == ["last"], (name, i)
+    assert seen == {"old", "new"}
+
+
+def test_a_process_killed_while_it_writes(tmp_path):
+    "Not an exception but the end of the process, at a random moment, several times."
+    run = make(tmp_path, "killed")
+    put(run, "last", "0"*1000)
+    code = ("import sys; from segfast.runs import Run\nrun = Run(sys.argv[1]); print('go', flush=True)\n"
+            "for i in range(100000):\n  with run.checkpoint('last', epoch=i) as f: (f/'model.safetensors').write_text(str(i % 10)*1000)")
+    for wait in .05, .11, .13:
+        p = subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE, text=True)
+        p.stdout.readline()
+        try:
+            p.wait(wait)
+        except subprocess.TimeoutExpired:
+            p.kill()
+        p.communicate()
+        assert len(set(run.checkpoint_file("last").read_text())) == 1
+
+
+def test_a_block_that_fails_changes_nothing(run):
+    put(run, "last", "old")
+    with pytest.raises(Crash):
+        with run.checkpoint("last") as folder:
+            (folder/"model.safetensors").write_text("half")
+            raise Crash
+    assert run.checkpoint_file("last").read_text() == "old"
+    put(run, "last", "new")
+    assert run.checkpoint_file("last").read_text() == "new" and os.listdir(run.path/"checkpoints") == ["last"]
+
+
+@pytest.mark.parametrize("change", [lambda p: p.write_text("other"), lambda p: p.write_text(p.read_text()[:-1]), lambda p: p.write_text(""), lambda p: p.unlink()])
+def test_a_changed_file_is_not_used(run, change):
+    put(run, "best", "weights")
+    change(run.path/"checkpoints/best/model.safetensors")
+    with pytest.raises(DataError, match="best.model.safetensors"):
+        run.checkpoint_file("best")
+
+
+def test_a_file_that_the_checkpoint_never_had(run):
+    put(run, "best", "weights")
+    with pytest.raises(DataError):
+        run.checkpoint_file("best", "nothing.safetensors")
+    with pytest.raises(DataError, match="no checkpoint 'last'"):
+        run.checkpoint_file("last")
+
+
+# Folders of runs
+
+def test_create_writes_all_and_takes_nothing(tmp_path):
+    run = make(tmp_path/"deep"/"runs", "a b ü")
+    assert run.recipe == progressive((64, 96)) and run.classes == classes and run.state == "running" and run.name == "a b ü"
+    assert sorted(os.listdir(run.path)) == ["classes.csv", "data.json", "environment.json", "plots", "recipe.toml", "status.json"]
+    with pytest.raises(UsageError, match="exists already"):
+        make(tmp_path/"deep"/"runs", "a b ü")
+    for name in "", ".", "..", "a/b", "/abs", "a\nb", "a\0b":
+        with pytest.raises(UsageError, match="--name"):
+            make(tmp_path, name)
+    (tmp_path/"file").touch()
+    with pytest.raises(DataError, match="no run can be written"):
+        make(tmp_path/"file", "x")
+
+
+def test_names_are_folder_names():
+    for data in "camvid", "Häuser & Co.", "../x", "", "a"*300:
+        name = new_name(data)
+        assert name == Path(name).name and len(name) < 100 and name.isprintable()
+    assert len({new_name("x") for _ in range(50)}) > 40
+
+
+def test_history_reads_as_it_was_written(run):
+    assert list(run.history.columns) == list(HISTORY) and not len(run.history)
+    row = dict.fromkeys(HISTORY, 1.5) | dict(stage=1, name='half, "frozen"', epoch=1, size="32x48", mean_iou=float("nan"), extra=3)
+    run.append(row)
+    run.append(row | dict(epoch=2))
+    h = run.history
+    assert list(h.epoch) == [1, 2] and h["name"][0] == row["name"] and np.isnan(h.mean_iou).all() and list(h.columns) == list(HISTORY)
+
+
+def test_status(run):
+    run.update(accuracy=float("nan"), note="ü")
+    assert run.status["accuracy"] is None and run.status["note"] == "ü" and run.status["status"] == "running" and run.status["updated"]
+
+
+def dead_pid():
+    p = subprocess.Popen([sys.executable, "-c", ""])
+    p.wait()
+    return p.pid
+
+
+@pytest.mark.parametrize("change, state", [
+    ({}, "running"), (dict(pid=-1), "interrupted"), (dict(pid_started=1.), "interrupted"), (dict(host="elsewhere", pid=1), "running"),
+    (dict(pid_started=None), "interrupted"), (dict(pid="x"), "interrupted"),
+    (dict(status="done", pid=-1), "done"), (dict(status="failed"), "failed"), (dict(status=None), "unknown")])
+def test_state(run, change, state):
+    run.update(**change)
+    assert run.state == state or (state == "unknown" and run.state in (None, "unknown"))
+
+
+def test_state_of_a_process_that_ended(run):
+    run.update(pid=dead_pid(), pid_started=psutil.Process().create_time(), host=platform.node())
+    assert run.state == "interrupted"
+
+
+def test_rows_newest_first(tmp_path):
+    for i, name in enumerate("cab"):
+        make(tmp_path, name).update(started=f"2026-01-0{i+1}T00:00:00+00:00", status="done", accuracy=.5, mean_iou=None)
+    assert [r["name"] for r in run_rows(tmp_path)] == ["b", "a", "c"]
+    df = list_runs(tmp_path)
+    assert list(df.name) == ["b", "a", "c"] and list(df.status) == ["done"]*3 and df.accuracy.tolist() == [.5]*3
+
+
+@pytest.mark.parametrize("out", ["nothing", "empty", "file"])
+def test_no_runs(tmp_path, out):
+    (tmp_path/"empty").mkdir()
+    (tmp_path/"file").touch()
+    assert run_rows(tmp_path/out) == [] and len(list_runs(tmp_path/out)) == 0
+
+
+@pytest.mark.parametrize("file, text", [("status.json", ""), ("status.json", "{"), ("status.json", "[]"), ("status.json", "null"), ("status.json", "{}"),
+                                        ("data.json", None), ("data.json", "{"), ("data.json", "{}"), ("recipe.toml", None), ("status.json", '{"started": null}')])
+def test_one_broken_run_does_not_hide_the_others(tmp_path, file, text):
+    "`segfast runs` lists the good runs, whatever stands beside them."
+    make(tmp_path, "good")
+    bad = make(tmp_path, "bad").path/file
+    bad.unlink() if text is None else bad.write_text(text)
+    rows = run_rows(tmp_path)
+    assert "good" in {r["name"] for r in rows} and rows[[r["name"] for r in rows].index("good")]["status"] == "running"
+
+
+def test_other_folders_are_no_runs(tmp_path):
+    make(tmp_path, "good")
+    (tmp_path/"notes").mkdir()
+    (tmp_path/"status.json").write_text("{}")
+    assert [r["name"] for r in run_rows(tmp_path)] == ["good"]
+    for path in tmp_path/"notes", tmp_path/"nothing":
+        with pytest.raises(DataError, match="no run here"):
+            Run(path)
+
+
+def test_the_card_escapes(tmp_path):
+    run = make(tmp_path, "<b>&")
+    assert "<b>&" not in run._repr_html_() and "&lt;b&gt;&amp;" in run._repr_html_()
+
+
+def test_environment_is_json():
+    e = environment()
+    json.dumps(plain(e), allow_nan=False)
+    assert {"torch", "fastai", "numpy"} <= set(e["packages"]) and e["cores"] >= 1 and e["memory_gb"] > 0

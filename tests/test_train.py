@@ -1,0 +1,514 @@
+"""What a training does: sizes, weights from stage to stage, rates, precision, checkpoints, and how it may end."""
+import json
+import math
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fastai.callback.core import Callback
+from fastai.callback.schedule import LRFinder
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, jaccard_score
+
+import segfast.train as lib
+from segfast.data import open_pair
+from segfast.errors import DataError, UsageError
+from segfast.layouts import SegData, camvid
+from segfast.masks import ClassTable, decode_mask
+from segfast.models import seg_model
+from segfast.predict import evaluate, normalise
+from segfast.recipes import Recipe, Stage
+from segfast.runs import Run
+from segfast.train import Precision, find_rate, pick_device, pick_precision, run_stage, settle, train
+
+FULL, HALF = (32, 48), (16, 24)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def recipe_of(*stages, **kwargs):
+    settings = dict(model="tiny", weights="none", augment="none") | kwargs
+    return Recipe([Stage(**dict(name=f"s{i}", size=FULL, epochs=1, batch_size=4, precision="fp32") | s)
+                   for i, s in enumerate(stages, 1)], **settings)
+
+
+def fit(data, recipe, out, **kwargs):
+    return train(data, recipe, out=out, **dict(device="cpu", screen="quiet") | kwargs)
+
+
+def weights_of(run, kind="last"):
+    return load_file(run.checkpoint_file(kind))
+
+
+# The default model, once for all
+
+def test_batches_have_the_size_of_their_stage(trained):
+    _, seen = trained
+    for stage, size in (1, HALF), (2, HALF), (3, FULL):
+        shapes = {shape[1:] for i, training, shape in seen.shapes if i == stage and training}
+        assert shapes == {(3, *size)}, f"stage {stage}"
+    assert {shape[1:] for i, training, shape in seen.shapes if not training and i == 3} == {(3, *FULL)}
+    assert sum(training for i, training, _ in seen.shapes if i == 3) == 4, "2 epochs of 2 batches of 4 images"
+
+
+def test_a_stage_starts_where_the_one_before_ended(trained):
+    run, seen = trained
+    (_, end1), (start2, end2), (start3, end3) = seen.stages
+    assert same(end1, start2) and same(end2, start3)
+    assert not same(start2, end2) and not same(start3, end3)
+    assert same(end3, weights_of(run))
+
+
+def test_a_frozen_stage_changes_no_weight_of_the_body(trained):
+    _, seen = trained
+    start, end = seen.stages[0]
+    body = [k for k in start if k.startswith("layers.0.") and not k.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert body and all(torch.equal(start[k], end[k]) for k in body)
+    assert any(not torch.equal(start[k], end[k]) for k in start if not k.startswith("layers.0."))
+
+
+def test_bf16_autocasts_and_fp32_does_not(trained):
+    _, seen = trained
+    dtypes = {i: {d for j, _, d in seen.convs if j == i} for i in (1, 3)}
+    assert dtypes == {1: {torch.float32}, 3: {torch.float32}}
+    assert {d for i, training, d in seen.convs if i == 2 and training} == {torch.bfloat16}
+
+
+def test_discriminative_rates_reach_the_optimiser(trained):
+    _, seen = trained
+    last = {i: [lrs for j, lrs in seen.hypers if j == i] for i in (1, 2, 3)}
+    for lrs in last[2]:
+        assert len(lrs) == 3
+        assert lrs[-1]/lrs[0] == pytest.approx(100) and lrs[-1]/lrs[1] == pytest.approx(10)
+    for lrs in last[3]:
+        assert max(lrs) == pytest.approx(min(lrs))
+    assert 0 < max(lrs[-1] for lrs in last[3]) <= 5e-4*1.0001
+
+
+def test_history_has_a_row_for_every_epoch_of_every_stage(trained):
+    run, _ = trained
+    h = run.history
+    assert list(h.stage) == [1, 2, 3, 3] and list(h.epoch) == [1, 1, 1, 2]
+    assert list(h["name"]) == ["half-frozen", "half", "full", "full"]
+    assert list(h["size"]) == ["16x24", "16x24", "32x48", "32x48"]
+    numbers = h[["lr", "train_loss", "valid_loss", "void_accuracy", "mean_iou", "seconds", "images_per_second"]]
+    assert np.isfinite(numbers.to_numpy()).all() and (numbers > 0).all().all()
+
+
+def test_the_finished_run_is_whole(trained):
+    run, _ = trained
+    assert run.state == "done" and run.status["stages_done"] == 3
+    for name in "recipe.toml", "data.csv", "classes.csv", "data.json", "environment.json", "scores.json", "scores.csv", "log.txt":
+        assert (run.path/name).stat().st_size, name
+    assert (run.path/"plots/history.png").stat().st_size
+    assert not [p for p in run.path.rglob("*") if p.name.endswith((".part", ".old"))]
+    assert run.recipe.stages[1].precision == "bf16" and run.classes.names[run.classes.void] == "Void"
+    data = pd.read_csv(run.path/"data.csv")
+    assert list(data.split.value_counts()[["train", "valid"]]) == [8, 2]
+
+
+def test_best_follows_the_accuracy_over_all_stages(trained):
+    run, _ = trained
+    h, state = run.history, json.loads((run.path/"checkpoints/best/state.json").read_text())
+    top = h.loc[h.void_accuracy.idxmax()]
+    assert (state["stage"], state["epoch"]) == (top.stage, top.epoch)
+    assert state["void_accuracy"] == pytest.approx(top.void_accuracy)
+
+
+def test_best_survives_a_later_and_worse_stage(small, tiny, tmp_path):
+    wrecked = recipe_of(dict(lr=1e-2, epochs=3), dict(lr=1e4))
+    run = fit(small, wrecked, tmp_path)
+    h = run.history
+    assert h.void_accuracy[3] < h.void_accuracy[:3].max(), "the second stage was meant to spoil the model"
+    assert json.loads((run.path/"checkpoints/best/state.json").read_text())["stage"] == 1
+    assert json.loads((run.path/"checkpoints/last/state.json").read_text())["stage"] == 2
+    assert not same(weights_of(run, "best"), weights_of(run))
+
+
+def test_scores_are_those_of_the_kept_weights(trained, small):
+    run, _ = trained
+    model = seg_model("unet_resnet34", small.classes, str(run.checkpoint_file()))
+    cm = evaluate(model, small, FULL)
+    assert cm.matrix.tolist() == run.scores["confusion"]
+    assert run.status["accuracy"] == pytest.approx(cm.accuracy) and run.status["mean_iou"] == pytest.approx(cm.mean_iou)
+
+
+# Evaluation, computed once more with other means
+
+def independent(model, data, size, split):
+    "Truth and prediction of every labelled pixel: PIL for the pictures, NumPy for the rest."
+    truth, pred = [], []
+    mean, std = (np.array(o, np.float32) for o in ([.485, .456, .406], [.229, .224, .225]))
+    model.eval()
+    for row in data.pairs[data.pairs.split == split].itertuples():
+        im = Image.open(data.root/row.image).convert("RGB").resize(size[::-1], Image.BILINEAR)
+        x = (np.asarray(im, np.float32)/255 - mean)/std
+        mask = np.asarray(Image.open(data.root/row.mask))
+        with torch.no_grad():
+            logits = model(torch.tensor(x.transpose(2, 0, 1)[None]))
+        big = torch.nn.functional.interpolate(logits, size=mask.shape, mode="bilinear", align_corners=False)[0].numpy()
+        keep = mask != data.classes.void
+        truth.append(mask[keep])
+        pred.append(big.argmax(0)[keep])
+    return np.concatenate(truth), np.concatenate(pred)
+
+
+@pytest.fixture
+def mixed(demo_dir, tmp_path):
+    "The scenes with two of their pairs at other sizes, one of them held out."
+    root = shutil.copytree(demo_dir, tmp_path/"mixed")
+    for stem, size in ("scene_001", (50, 37)), ("scene_009", (91, 33)):
+        for p in root/"images"/f"{stem}.png", root/"labels"/f"{stem}_P.png":
+            with Image.open(p) as im:
+                im.resize(size, Image.NEAREST).save(p)
+    return camvid(root)
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize("cache", [True, False])
+def test_evaluate_agrees_with_scikit_learn(mixed, tiny, split, cache):
+    torch.manual_seed(3)
+    model = seg_model(tiny, mixed.classes, "none")
+    cm = evaluate(model, mixed, FULL, split, bs=3, cache=cache)
+    truth, pred = independent(model, mixed, FULL, split)
+    assert cm.matrix.sum() == len(truth)
+    assert cm.accuracy == pytest.approx(accuracy_score(truth, pred), abs=2e-4)
+    ids = np.unique(truth)
+    iou = jaccard_score(truth, pred, labels=ids, average=None)
+    np.testing.assert_allclose(cm.iou[ids], iou, atol=2e-3)
+    assert cm.mean_iou == pytest.approx(iou.mean(), abs=1e-3)
+    absent = sorted(set(range(len(mixed.classes))) - set(ids))
+    assert np.isnan(cm.iou[absent]).all()
+
+
+def test_evaluate_does_not_depend_on_the_batch_size(mixed, tiny):
+    torch.manual_seed(3)
+    model = seg_model(tiny, mixed.classes, "none")
+    one, all_ = (evaluate(model, mixed, FULL, "train", bs=bs).matrix for bs in (1, 64))
+    assert abs(one - all_).sum() <= 4
+
+
+def test_evaluate_names_a_split_that_is_not_there(small, tiny):
+    with pytest.raises(DataError, match="no test images.*train, valid"):
+        evaluate(seg_model(tiny, small.classes, "none"), small, FULL, "test")
+
+
+def test_normalise_is_fastais(small):
+    from segfast.data import seg_dls
+    dls = seg_dls(small, FULL, bs=2, aug="none", device="cpu")
+    x, _ = dls.valid.one_batch()
+    rows = [i for i, s in enumerate(small.pairs.split) if s == "valid"]
+    images = torch.stack([torch.tensor(open_pair(small, i, FULL)[0]) for i in rows])
+    torch.testing.assert_close(torch.Tensor(x), normalise(images))
+
+
+# The loss and the void
+
+def test_void_pixels_have_no_say_in_a_training(demo_dir, tiny, tmp_path):
+    "Whether void is written as a class of its own or as 255 changes no weight."
+    root = shutil.copytree(demo_dir, tmp_path/"data")
+    data = camvid(root, name="small")
+    void = data.classes.void
+    assert void is not None
+    for rel in data.pairs["mask"]:
+        mask = decode_mask(root/rel)
+        Image.fromarray(np.where(mask == void, 255, mask).astype(np.uint8)).save(root/rel)
+    outside = SegData(data.pairs, ClassTable(data.classes.names, 255, data.classes.colors), root, "small", "camvid")
+    a = fit(camvid(demo_dir, name="small"), recipe_of({}), tmp_path/"a")
+    b = fit(outside, recipe_of({}), tmp_path/"b")
+    assert same(weights_of(a), weights_of(b))
+    assert a.scores["accuracy"] == b.scores["accuracy"]
+
+
+def test_no_gradient_in_the_body_of_a_frozen_stage(small, trained, tmp_path):
+    "Without `train_bn`, and with it only in the batch norms."
+    from segfast.data import seg_dls
+    from segfast.models import seg_learner
+    dls = seg_dls(small, HALF, bs=4, aug="none", device="cpu")
+    for train_bn, touched in (False, set()), (True, {torch.nn.BatchNorm2d}):
+        learn = seg_learner(dls, small.classes, weights="none", train_bn=train_bn)
+        learn.freeze()
+        x, y = dls.one_batch()
+        learn.loss_func(learn.model(x), y).backward()
+        kinds = {type(m) for m in learn.model[0].modules() for p in m.parameters(recurse=False)
+                 if p.grad is not None and p.grad.abs().sum() > 0}
+        assert kinds == touched
+        assert any(p.grad is not None for p in learn.model[2:].parameters())
+
+
+# Rates
+
+def test_the_finder_leaves_the_weights_alone(small, tiny):
+    recipe = recipe_of({})
+    torch.manual_seed(0)
+    model = seg_model(tiny, small.classes, "none")
+    learn = lib._stage_learner(recipe, 0, small, model, torch.device("cpu"), 0)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    rate, rates, losses = find_rate(learn, 30)
+    assert same(before, model.state_dict())
+    assert 1e-7 < rate < 10 and len(rates) == len(losses) and all(map(math.isfinite, losses))
+
+
+def test_the_finder_agrees_with_fastais(small, tiny):
+    "The same rates and losses as fastai's own callback, which keeps its weights in a file."
+    def learner():
+        torch.manual_seed(0)
+        model = seg_model(tiny, small.classes, "none")
+        learn = lib._stage_learner(recipe_of({}), 0, small, model, torch.device("cpu"), 0)
+        return learn
+    ours = learner()
+    _, _, losses = find_rate(ours, 30)
+    theirs = learner()
+    with theirs.no_bar(), theirs.no_logging():
+        theirs.fit(16, cbs=LRFinder(num_it=30))
+    np.testing.assert_allclose(losses, torch.tensor(theirs.recorder.losses[3:-5]), rtol=1e-4)
+
+
+def test_a_found_rate_is_used_and_plotted(small, tiny, tmp_path, spy):
+    run = fit(small, recipe_of(dict(lr="find"), dict(lr="find", spread=10.)), tmp_path)
+    assert sorted(p.name for p in (run.path/"plots").glob("lr-*.png")) == ["lr-1.png", "lr-2.png"]
+    found = [float(line.split("the rate ")[1]) for line in (run.path/"log.txt").read_text().splitlines() if "took the rate" in line]
+    assert len(found) == 2
+    for i, rate in enumerate(found, 1):
+        used = [lrs for j, lrs in spy.hypers if j == i][-2:]
+        assert max(lrs[-1] for lrs in used) <= rate*1.01
+        assert min(lrs[-1] for lrs in used) >= 0
+    assert spy.hypers[-1][1][-1]/spy.hypers[-1][1][0] == pytest.approx(10)
+
+
+def test_finding_the_rate_does_not_move_the_start(small, tiny, tmp_path):
+    "A stage whose rate was found trains as the same stage given that rate: same weights in the end."
+    found = fit(small, recipe_of(dict(lr="find")), tmp_path/"found")
+    rate = [s for s in (found.path/"log.txt").read_text().splitlines() if "took the rate" in s]
+    assert rate
+    kept = {}
+    real = lib.find_rate
+
+    def remember(learn, steps=100):
+        kept["rate"], *rest = real(learn, steps)
+        return kept["rate"], *rest
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lib, "find_rate", remember)
+        again = fit(small, recipe_of(dict(lr="find")), tmp_path/"again")
+    given = fit(small, recipe_of(dict(lr=float(kept["rate"]))), tmp_path/"given")
+    assert same(weights_of(found), weights_of(again))
+    assert same(weights_of(found), weights_of(given))
+
+
+# Repeating
+
+def test_a_run_repeats_bit_for_bit_and_another_seed_does_not(small, tiny, tmp_path):
+    stages = dict(size=HALF, frozen=True), dict(lr=slice(1e-4, 1e-2), epochs=2)
+    a, b, c = (fit(small, recipe_of(*stages, augment="default", seed=seed), tmp_path/name) for name, seed in (("a", 42), ("b", 42), ("c", 43)))
+    assert same(weights_of(a), weights_of(b))
+    scores = ["stage", "epoch", "lr", "train_loss", "valid_loss", "void_accuracy", "mean_iou", "batch_accuracy"]
+    pd.testing.assert_frame_equal(a.history[scores], b.history[scores])
+    assert not same(weights_of(a), weights_of(c))
+
+
+def test_workers_change_nothing(small, tiny, tmp_path):
+    stages = dict(epochs=2), dict(size=(40, 40))
+    a, b = (fit(small, recipe_of(*stages, augment="default"), tmp_path/str(n), workers=n) for n in (0, 2))
+    assert same(weights_of(a), weights_of(b))
+
+
+def test_the_cache_changes_nothing(small, tiny, tmp_path):
+    a, b = (fit(small, recipe_of({}, cache=cache), tmp_path/str(cache)) for cache in (True, False))
+    assert same(weights_of(a), weights_of(b))
+
+
+def test_what_came_before_in_the_process_changes_nothing(small, tiny, tmp_path):
+    a = fit(small, recipe_of({}), tmp_path/"a")
+    torch.rand(17), np.random.rand(3)
+    assert same(weights_of(a), weights_of(fit(small, recipe_of({}), tmp_path/"b")))
+
+
+# Precision and device
+
+def test_precision_by_name(monkeypatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    for bf16, expected in (True, "bf16"), (False, "fp32"):
+        monkeypatch.setattr(lib, "cpu_has_bf16", lambda bf16=bf16: bf16)
+        assert pick_precision("auto", cpu) == expected
+    assert pick_precision("auto", cuda) == "fp16" and pick_precision("fp16", cuda) == "fp16"
+    with pytest.raises(UsageError, match="fp16 needs CUDA"):
+        pick_precision("fp16", cpu)
+
+
+def test_the_scaler_is_for_fp16_alone():
+    p = Precision("bf16", torch.device("cpu"))
+    assert p.dtype == torch.bfloat16
+    p.learn = type("L", (), {})()
+    p.before_fit()
+    assert not p.learn.scaler.is_enabled()
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:3", "meta", ""])
+def test_odd_devices_are_refused(name):
+    with pytest.raises(UsageError, match="--device"):
+        pick_device(name)
+
+
+def test_settle_is_the_lessons_rule(monkeypatch):
+    stages = dict(size=HALF, batch_size="auto", precision="auto"), dict(batch_size="auto"), dict(batch_size=3)
+    for free, expected in (8.3e9, [8, 4, 3]), (8e9, [4, 2, 3]):
+        monkeypatch.setattr(lib, "free_bytes", lambda device, free=free: free)
+        got = settle(recipe_of(*stages), torch.device("cpu"))
+        assert [s.batch_size for s in got.stages] == expected
+        assert all(s.precision != "auto" for s in got.stages)
+    monkeypatch.setattr(lib, "free_bytes", lambda device: 9e9)
+    assert settle(recipe_of(dict(batch_size="auto")), torch.device("cpu")).stages[0].batch_size == 8
+
+
+# How it may end
+
+class Bad(Callback):
+    "Raise, or spoil the weights, in a given epoch of a given training batch."
+    order = -20
+    def __init__(self, at, what): self.at, self.what = at, what
+    def before_batch(self):
+        if self.training and self.epoch == self.at:
+            self.what(self)
+
+
+def with_bad(monkeypatch, at, what):
+    real = lib.seg_learner
+
+    def seg_learner(*args, **kwargs):
+        learn = real(*args, **kwargs)
+        learn.add_cb(Bad(at, what))
+        return learn
+    monkeypatch.setattr(lib, "seg_learner", seg_learner)
+
+
+def spoil(cb):
+    with torch.no_grad():
+        next(cb.model.parameters()).fill_(float("nan"))
+
+
+def only_run(out):
+    folders = [p for p in out.iterdir() if p.is_dir()]
+    assert len(folders) == 1
+    return Run(folders[0])
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(small, tiny, tmp_path, monkeypatch):
+    with_bad(monkeypatch, 1, spoil)
+    with pytest.raises(DataError, match=r"Stage s1, epoch 2.*nan"):
+        fit(small, recipe_of(dict(epochs=3)), tmp_path)
+    run = only_run(tmp_path)
+    assert run.state == "failed" and "nan" in run.status["error"] and "accuracy" not in run.status
+    assert list(run.history.epoch) == [1]
+    assert all(torch.isfinite(v).all() for v in weights_of(run).values())
+    assert not (run.path/"scores.json").exists()
+
+
+def test_an_interrupt_keeps_the_finished_epochs(small, tiny, tmp_path, monkeypatch):
+    def interrupt(cb): raise KeyboardInterrupt
+    with_bad(monkeypatch, 1, interrupt)
+    with pytest.raises(KeyboardInterrupt) as e:
+        fit(small, recipe_of(dict(epochs=3)), tmp_path)
+    run = only_run(tmp_path)
+    assert e.value.segfast_run.path == run.path
+    assert run.state == "interrupted" and list(run.history.epoch) == [1] and weights_of(run)
+
+
+def test_an_interrupt_before_the_first_epoch_ends(small, tiny, tmp_path, monkeypatch):
+    def interrupt(cb): raise KeyboardInterrupt
+    with_bad(monkeypatch, 0, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small, recipe_of({}), tmp_path)
+    run = only_run(tmp_path)
+    assert run.state == "interrupted" and not len(run.history)
+    with pytest.raises(DataError, match="no checkpoint"):
+        run.checkpoint_file()
+
+
+def test_an_unexpected_error_is_written_down(small, tiny, tmp_path, monkeypatch):
+    def fall(cb): raise RuntimeError("out of memory, say")
+    with_bad(monkeypatch, 0, fall)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        fit(small, recipe_of({}), tmp_path)
+    run = only_run(tmp_path)
+    assert run.state == "failed" and "out of memory" in run.status["error"]
+    assert "out of memory" in (run.path/"log.txt").read_text()
+
+
+def test_an_interrupt_in_the_forward_pass_ends_autocast(small, tiny, tmp_path, monkeypatch):
+    "What is computed next in the same notebook must not silently be in bf16."
+    def interrupt(cb): raise KeyboardInterrupt
+    monkeypatch.setattr(Bad, "order", Precision.order + 1)
+    with_bad(monkeypatch, 0, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(small, recipe_of(dict(precision="bf16")), tmp_path)
+        assert not torch.is_autocast_enabled("cpu")
+    finally:
+        torch.set_autocast_enabled("cpu", False)
+
+
+def test_a_disk_without_hard_links(small, tiny, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs): raise OSError(95, "Operation not supported")
+    monkeypatch.setattr("os.link", refuse)
+    run = fit(small, recipe_of(dict(epochs=2)), tmp_path)
+    assert weights_of(run, "best")
+
+
+def test_the_smallest_size_and_batch(small, tmp_path):
+    "What the settings allow must not fall over in a batch norm: 16x16 in the half stage, one image a batch."
+    recipe = recipe_of(dict(size=(16, 16), batch_size=1), dict(size=(32, 32), batch_size=1), model="unet_resnet34")
+    try:
+        assert fit(small, recipe, tmp_path).state == "done"
+    except UsageError as e:
+        assert "batch" in str(e)
+
+
+def test_a_module_of_another_shape(small, tmp_path, monkeypatch):
+    "A new model costs one function that returns an `nn.Module`."
+    from segfast.models import models
+    monkeypatch.setitem(models, "flat", lambda n_out, weights="none": torch.nn.Conv2d(3, n_out, 1))
+    assert fit(small, recipe_of(dict(epochs=2), model="flat"), tmp_path).state == "done"
+
+
+def test_nothing_is_written_for_bad_input(small, tmp_path, tiny):
+    bad = SegData(small.pairs.assign(image=["images/none.png", *small.pairs["image"][1:]]), small.classes, small.root, "bad", "camvid")
+    with pytest.raises(DataError, match="none.png"):
+        fit(bad, recipe_of({}), tmp_path/"runs")
+    for change, text in (dict(model="nope"), "model 'nope'"), (dict(loss="nope"), "loss 'nope'"), (dict(augment="nope"), "augmentation 'nope'"):
+        with pytest.raises(UsageError, match=text):
+            fit(small, recipe_of({}, **change), tmp_path/"runs")
+    with pytest.raises(UsageError, match="no such file"):
+        fit(small, recipe_of({}, model="unet_resnet34", weights="nope.pth"), tmp_path/"runs")
+    assert not (tmp_path/"runs").exists() or not any((tmp_path/"runs").iterdir())
+
+
+def test_more_images_a_batch_than_there_are(small, tiny, tmp_path):
+    run = fit(small, recipe_of(dict(batch_size=64)), tmp_path)
+    assert run.state == "done" and len(run.history) == 1
+
+
+def test_a_single_training_image(small, tiny, tmp_path):
+    one = SegData(small.pairs.iloc[[0, 9]].reset_index(drop=True), small.classes, small.root, "one", "camvid")
+    assert list(one.pairs.split) == ["train", "valid"]
+    assert fit(one, recipe_of({}), tmp_path).state == "done"
+
+
+def test_run_stage_alone(small, tiny, tmp_path):
+    "The layer under `train` works by itself."
+    from segfast.runs import Run
+    from segfast.screen import make_screen
+    recipe = recipe_of(dict(epochs=2))
+    torch.manual_seed(0)
+    model = seg_model(tiny, small.classes, "none")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    run = Run.create(tmp_path, recipe, small.classes, dict(name="small"))
+    best = {}
+    stage = run_stage(recipe, 0, small, model, run, make_screen("quiet"), torch.device("cpu"), 0, best)
+    assert stage == recipe.stages[0] and len(run.history) == 2
+    assert best["accuracy"] == pytest.approx(run.history.void_accuracy.max())
+    assert not same(before, model.state_dict())

@@ -14,6 +14,7 @@ from .check import *
 from .data import *
 from .metrics import *
 from .losses import *
+from .optimizers import *
 from .models import *
 from .recipes import *
 from .runs import *

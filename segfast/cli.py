@@ -42,6 +42,7 @@ def _explained(e):
     if isinstance(e, _BadUsage): return 2, f'{e.format_message()}\nSee: {e.ctx.command_path if e.ctx else "segfast"} --help'
     if isinstance(e, UsageError): return 2, str(e)
     if isinstance(e, DataError): return 1, str(e)
+    if isinstance(e, MemoryError) or 'OutOfMemory' in type(e).__name__ or "can't allocate memory" in str(e): return 1, 'Out of memory. A smaller --batch-size or --size takes less.'
     if isinstance(e, OSError): return 1, f'{e.filename or "Could not write"}: {e.strerror}.'
     return 1, f'Unexpected {type(e).__name__}: {" ".join(str(e).split())[:300]}\nThis is a fault of segfast. Run again with --debug for the traceback, and please report it.'
 

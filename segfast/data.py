@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['AUGMENTATIONS', 'open_image', 'open_mask', 'open_pair', 'Decoded', 'decoded', 'DecodeEachTime', 'PairImage',
-           'PairMask', 'TableSplitter', 'SequenceSplitter', 'batch_tfms', 'seg_block', 'seg_dls', 'seed_epoch']
+           'PairMask', 'TableSplitter', 'SequenceSplitter', 'common_size', 'source_size', 'Shrink', 'batch_tfms',
+           'seg_block', 'seg_source', 'seg_dls', 'seed_epoch']
 
 # %% ../nbs/03_data.ipynb #e83122e6
 import contextlib, json, os, random, shutil, time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import FileSplitter, IntToFloatTensor, Normalize # noqa: F401 (FileSplitter is for users)
@@ -163,26 +166,60 @@ class SequenceSplitter:
         cut = min(max(1, round(len(items)*(1-self.valid_pct))), len(items)-1)
         return list(range(cut)), list(range(cut, len(items)))
 
-# %% ../nbs/03_data.ipynb #5deacc48
-AUGMENTATIONS = dict(default=lambda: aug_transforms(), none=lambda: [])
+# %% ../nbs/03_data.ipynb #70d14099
+def common_size(
+    data:SegData
+)->tuple: # (height, width)
+    "The commonest size of a dataset's images, read from their headers."
+    def size(rel):
+        with Image.open(data.path(rel)) as im: return im.size[::-1]
+    return Counter(map(size, data.pairs['image'])).most_common(1)[0][0]
+
+def source_size(
+    data:SegData,
+    size:tuple # (height, width) that the model sees
+)->tuple: # (height, width) to decode at
+    "Twice the size that the model sees, but no more than the images have."
+    return tuple(max(s, min(2*s, n)) for s,n in zip(size, common_size(data)))
+
+# %% ../nbs/03_data.ipynb #178bae7c
+class Shrink(Transform):
+    "Resize a batch: images bilinearly, masks by nearest neighbour."
+    order = 11 # after the conversion to floats
+    def __init__(self, size): self.size = tuple(size)
+    def encodes(self, x:TensorImage): return x if x.shape[-2:] == self.size else F.interpolate(x, self.size, mode='bilinear', align_corners=False)
+    def encodes(self, x:TensorMask): return x if x.shape[-2:] == self.size else F.interpolate(x[:, None].float(), self.size, mode='nearest')[:, 0].long()
+
+AUGMENTATIONS = dict(default=lambda size: aug_transforms(size=tuple(size)), none=lambda size: [Shrink(size)])
 
 def batch_tfms(
+    size:tuple, # (height, width) that the model sees
     aug:str='default' # name in `AUGMENTATIONS`
 )->list:
-    "What happens to a batch: augmentation, then ImageNet's normalisation."
+    "What happens to a batch: resizing and augmentation, then ImageNet's normalisation."
     if aug not in AUGMENTATIONS: raise unknown('augmentation', aug, AUGMENTATIONS)
-    return [*AUGMENTATIONS[aug](), Normalize.from_stats(*imagenet_stats)]
+    return [*AUGMENTATIONS[aug](size), Normalize.from_stats(*imagenet_stats)]
 
 # %% ../nbs/03_data.ipynb #9a520399
 def seg_block(
     source, # `Decoded` or `DecodeEachTime`
     data:SegData,
+    size:tuple, # (height, width) that the model sees
     aug:str='default' # name in `AUGMENTATIONS`
 )->DataBlock:
     "The `DataBlock` of a segmentation dataset whose items are row numbers."
     return DataBlock(blocks=(TransformBlock(type_tfms=PairImage(source), batch_tfms=IntToFloatTensor),
                              TransformBlock(type_tfms=PairMask(source), item_tfms=AddMaskCodes(list(data.classes.names)), batch_tfms=IntToFloatTensor)),
-                     splitter=TableSplitter(data.pairs), batch_tfms=batch_tfms(aug))
+                     splitter=TableSplitter(data.pairs), batch_tfms=batch_tfms(size, aug))
+
+def seg_source(
+    data:SegData,
+    size:tuple, # (height, width) that the model sees
+    cache:bool=True, # decode once and keep the arrays; False decodes whenever asked
+    progress:Callable|None=None # called with (done, total) while files are decoded
+): # `Decoded` or `DecodeEachTime`, at `source_size`
+    "Where the pixels for a size come from."
+    return decoded(data, source_size(data, size), progress) if cache else DecodeEachTime(data, source_size(data, size))
 
 # %% ../nbs/03_data.ipynb #eef167e1
 def seg_dls(
@@ -196,9 +233,8 @@ def seg_dls(
     progress:Callable|None=None # called with (done, total) while files are decoded
 )->DataLoaders: # batches of image (n, 3, h, w) float32 normalised, mask (n, h, w) int64
     "Training and validation batches of a dataset at one size."
-    source = decoded(data, size, progress) if cache else DecodeEachTime(data, size)
     bs = min(bs, data.splits.get('train', 0))
-    return seg_block(source, data, aug).dataloaders(range(len(data.pairs)), bs=bs, num_workers=workers, device=device)
+    return seg_block(seg_source(data, size, cache, progress), data, size, aug).dataloaders(range(len(data.pairs)), bs=bs, num_workers=workers, device=device)
 
 # %% ../nbs/03_data.ipynb #f68391f3
 def seed_epoch(

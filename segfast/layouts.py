@@ -34,6 +34,7 @@ class SegData:
     layout: str              # which layout function made it
     origin: str = ''         # one line for people: where the data came from and why
     problems: list = field(default_factory=list) # what the layout itself noticed, as `Problem`s
+    known: str|None = None   # its name in `KNOWN`, when it was opened by that name: a known dataset may have a recipe of its own
 
     def split(self, *names)->pd.DataFrame:
         "The pairs of one or more splits."
@@ -199,7 +200,7 @@ def demo(
         try: scenes.write_demo(root, n=n, size=size, seed=seed, progress=progress)
         except FileExistsError: pass # another process drew the same scenes meanwhile
     data = camvid(root, name='demo')
-    data.classes = replace(data.classes, colors=scenes.COLORS)
+    data.classes, data.known = replace(data.classes, colors=scenes.COLORS), 'demo'
     data.origin = f'built-in demo: {n} drawn street scenes, in {root}'
     return data
 
@@ -236,6 +237,7 @@ def _fetch(name, progress=None):
                         f'With the archive unpacked in a folder of yours, give that folder: segfast train FOLDER --progressive\n'
                         f'Without a network, try the built-in scenes: segfast train demo --progressive') from e
     data = camvid(root, name=name)
+    data.known = name
     data.origin = f"fast.ai's archive {url}, in {root}"
     return data
 

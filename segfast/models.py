@@ -15,7 +15,6 @@ from urllib.parse import urlparse
 import torch
 from fastai.callback.channelslast import ChannelsLast
 from fastai.learner import Learner
-from fastai.optimizer import Adam
 from fastai.vision.learner import create_body, model_meta
 from fastai.vision.models.unet import DynamicUnet
 from safetensors import SafetensorError
@@ -28,6 +27,7 @@ from .layouts import expanded
 from .losses import seg_loss
 from .masks import ClassTable
 from .metrics import seg_metrics
+from .optimizers import FusedAdam
 
 # %% ../nbs/06_models.ipynb #161660a0
 IMAGENET = ResNet34_Weights.IMAGENET1K_V1.url
@@ -132,7 +132,7 @@ def seg_learner(
     train_bn:bool=True, # train the batch norms of a frozen body, as fastai does
     metrics=None, # None takes `seg_metrics`
     cbs=None, # more callbacks
-    opt_func=Adam,
+    opt_func=FusedAdam,
     **kwargs # other arguments of `Learner`
 )->Learner:
     "A fastai `Learner` for segmentation: void counts neither in the loss nor in a score."

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from fastai.vision.core import imagenet_stats
 
-from .data import DecodeEachTime, decoded
+from .data import seg_source
 from .errors import DataError
 from .layouts import SegData
 from .masks import decode_mask
@@ -20,11 +20,14 @@ from .metrics import ConfusionMatrix, per_class
 
 # %% ../nbs/09_predict.ipynb #34690de6
 def normalise(
-    images:torch.Tensor # (n, h, w, 3) uint8 RGB
-)->torch.Tensor: # (n, 3, h, w) float32
+    images:torch.Tensor, # (n, h, w, 3) uint8 RGB
+    size:tuple # (height, width) that the model is given
+)->torch.Tensor: # (n, 3, height, width) float32
     "Images as the model expects them."
     mean, std = (torch.tensor(o, device=images.device).view(1, 3, 1, 1) for o in imagenet_stats)
-    return ((images.permute(0, 3, 1, 2).float()/255 - mean)/std).contiguous(memory_format=torch.channels_last)
+    x = images.permute(0, 3, 1, 2).float()/255
+    if x.shape[-2:] != tuple(size): x = F.interpolate(x, tuple(size), mode='bilinear', align_corners=False)
+    return ((x - mean)/std).contiguous(memory_format=torch.channels_last)
 
 def predict_ids(
     logits:torch.Tensor, # (classes, h, w)
@@ -45,11 +48,11 @@ def predictions(
     cache:bool=True # take the decoded images from the cache
 ): # yields (row number, prediction, truth), both (height, width) class ids at the mask's own size
     "Predict some pairs of a dataset, one after the other."
-    source, device = decoded(data, size) if cache else DecodeEachTime(data, size), next(model.parameters()).device
+    source, device = seg_source(data, size, cache), next(model.parameters()).device
     model.eval()
     for k in range(0, len(rows), bs):
         batch = torch.stack([torch.tensor(source.image(i)) for i in rows[k:k+bs]]).to(device)
-        for i,logits in zip(rows[k:k+bs], model(normalise(batch))):
+        for i,logits in zip(rows[k:k+bs], model(normalise(batch, size))):
             truth = torch.tensor(decode_mask(data.path(data.pairs['mask'].iloc[i])), device=device)
             yield i, predict_ids(logits, truth.shape), truth
 

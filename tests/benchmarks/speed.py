@@ -1,6 +1,6 @@
 """segfast against plain fastai: the same model, sizes, epochs and batch sizes, on one machine, one after the other.
 
-    python tests/benchmarks/speed.py FOLDER [--size 96x128] [--epochs 5,5,5] [--seed 42] [--out runs]
+    python tests/benchmarks/speed.py FOLDER [--size 96x128] [--epochs 5,5,5] [--seed 42] [--out runs] [--fp16]
 
 Takes about half an hour on two processor cores with the defaults; leave the machine alone meanwhile. Prints a table: images per second of
 each stage, seconds of the whole, accuracy averaged over validation batches at training size (the lesson's way of counting).
@@ -29,11 +29,12 @@ def main():
     parser.add_argument("--epochs", default="5,5,5")
     parser.add_argument("--seed", default="42")
     parser.add_argument("--out", default="runs")
+    parser.add_argument("--fp16", action="store_true", help="give plain fastai its to_fp16(), on CUDA")
     args = parser.parse_args()
     same = ["--size", args.size, "--epochs", args.epochs, "--seed", args.seed]
     ours = last_json(sys.executable, "-c", "from segfast.cli import app; app()", "train", args.folder, "--progressive", "--weights", "none",
                      *same, "--batch-size", "8,8,4", "--out", args.out, "--json")
-    plain = last_json(sys.executable, here/"plain_fastai.py", args.folder, *same)
+    plain = last_json(sys.executable, here/"plain_fastai.py", args.folder, *same, *["--fp16"]*args.fp16)
 
     history = pd.read_csv(Path(ours["run"])/"history.csv")
     history["train_seconds"] = 1/history.images_per_second  # of one image

@@ -170,10 +170,11 @@ class SequenceSplitter:
 def common_size(
     data:SegData
 )->tuple: # (height, width)
-    "The commonest size of a dataset's images, read from their headers."
+    "The commonest size of a dataset's images, read once from their headers."
     def size(rel):
         with Image.open(data.path(rel)) as im: return im.size[::-1]
-    return Counter(map(size, data.pairs['image'])).most_common(1)[0][0]
+    if not hasattr(data, '_common_size'): data._common_size = Counter(map(size, data.pairs['image'])).most_common(1)[0][0]
+    return data._common_size
 
 def source_size(
     data:SegData,

@@ -28,6 +28,8 @@ def process(*args, **kwargs):
     "A command in a process of its own, with pipes for stdout and stderr."
     start = "from segfast.cli import app; app(prog_name='segfast')"
     env = os.environ | {"OMP_NUM_THREADS": "1"} | kwargs.pop("env", {})
+    def heed(): signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs are started deaf to Ctrl-C
+    kwargs.setdefault("preexec_fn", heed)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, "-c", start, *map(str, args)], text=True, env=env, **pipes | kwargs)
 
@@ -68,7 +70,7 @@ def test_plan_comes_first(trained):
     err = trained[2].splitlines()
     plan = "\n".join(err[:next(i for i, o in enumerate(err) if o.startswith("stage 1/3"))])
     for o in ("8 train, 2 valid", "10 classes", "layout: camvid", "source: folder", "16x24, 1 epoch", "32x48, 1 epoch", "rate 1e-03",
-              "batch 8", "precision", "memory", "device: cpu", "seed: 42", "0 Sky, 1 Building"): assert o in plan
+              "batch 8", "precision", "memory", "device: cpu", "recipe: progressive, seed 42", "0 Sky, 1 Building"): assert o in plan
 
 
 def test_each_stage_at_its_size(trained):

@@ -214,8 +214,8 @@ def checkpoint(self:Run,
     write_json(part/'state.json', dict(state, sha256={f.name: _sum(f) for f in sorted(part.iterdir())}))
     for f in part.iterdir(): _sync(f)
     if dest.exists(): # else `old` is all there is: a crash came between two renames
-        shutil.rmtree(old, ignore_errors=True); dest.rename(old)
-    part.rename(dest); _sync(dest.parent)
+        shutil.rmtree(old, ignore_errors=True); os.rename(dest, old)
+    os.rename(part, dest); _sync(dest.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 @patch

@@ -27,6 +27,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'segfast.cli.Commands.make_context': ('cli.html#commands.make_context', 'segfast/cli.py'),
                              'segfast.cli._debug': ('cli.html#_debug', 'segfast/cli.py'),
                              'segfast.cli._explained': ('cli.html#_explained', 'segfast/cli.py'),
+                             'segfast.cli._give_up_stdout': ('cli.html#_give_up_stdout', 'segfast/cli.py'),
                              'segfast.cli._if': ('cli.html#_if', 'segfast/cli.py'),
                              'segfast.cli._interrupted': ('cli.html#_interrupted', 'segfast/cli.py'),
                              'segfast.cli._json': ('cli.html#_json', 'segfast/cli.py'),

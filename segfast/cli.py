@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'Debug', 'AsJson', 'Data', 'LayoutName', 'Commands', 'main', 'train', 'check', 'runs', 'datasets', 'demo_data']
 
-# %% ../nbs/14_cli.ipynb #19c8125a
-import json, os, sys
+# %% ../nbs/14_cli.ipynb #18cbc804
+import contextlib, json, os, sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +21,12 @@ _BadUsage = typer.BadParameter.__base__ # what the option parser raises
 class Commands(TyperGroup):
     "A group of commands whose errors are one to three lines."
     def invoke(self, ctx):
-        try: return super().invoke(ctx)
+        try:
+            try: return super().invoke(ctx)
+            finally: sys.stdout.flush() # a full disk shows itself here, and not when nobody can explain it any more
         except Exception as e:
             if ctx.obj == 'debug' or isinstance(e, (typer.Exit, typer.Abort, BrokenPipeError)): raise
+            if isinstance(e, OSError) and not e.filename: _give_up_stdout()
             code, text = _explained(e)
         except KeyboardInterrupt as e: code, text = 130, _interrupted(e)
         typer.echo(text, err=True)
@@ -36,6 +39,10 @@ class Commands(TyperGroup):
             code, text = _explained(e)
         typer.echo(text, err=True)
         raise typer.Exit(code)
+
+def _give_up_stdout():
+    "What could not be written is dropped, or Python would try once more as it ends, and fail."
+    with contextlib.suppress(OSError, ValueError): os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 def _explained(e):
     "Exit code and text of an exception."

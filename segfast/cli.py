@@ -140,7 +140,7 @@ def check(data: Data, layout: LayoutName = None, as_json: AsJson = False, debug:
     from segfast.screen import safe
     report = check(open_data(data, layout))
     if as_json: _json(report.to_dict())
-    else: typer.echo(safe(report.text()))
+    else: typer.echo('\n'.join(map(safe, report.text().splitlines())))
     if not report.ok: raise typer.Exit(1)
 
 # %% ../nbs/14_cli.ipynb #543a5dea

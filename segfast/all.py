@@ -8,7 +8,9 @@ __all__ = []
 # %% ../nbs/99_all.ipynb #81f7caa5
 from .errors import *
 from .masks import *
+from .pairs import *
 from .scenes import *
+from .datasets import *
 from .layouts import *
 from .check import *
 from .data import *

@@ -9,8 +9,9 @@ __all__ = ['Report', 'check', 'fingerprint']
 import io, os, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Callable
 
 import numpy as np
@@ -19,8 +20,8 @@ from fastcore.basics import patch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import DataError, Problem
-from .layouts import SegData
-from .masks import decode_mask
+from .masks import decode, unknown_values
+from .pairs import SegData, a_few, is_system
 
 # %% ../nbs/02_check.ipynb #2ef36d8c
 def _problem(file, code, message, fix, **kwargs): return Problem('error', code, file, message, fix=fix, **kwargs)
@@ -32,12 +33,12 @@ def _read(root, rel):
     except OSError as e: return None, _problem(rel, 'unreadable', f'cannot be read ({e.strerror}).', 'Look at its permissions.')
     return (data, None) if data else (None, _problem(rel, 'empty', 'the file is empty (0 bytes).', 'Replace it, or take its pair out.'))
 
-def _decoded(data, rel, decode):
-    "What `decode` makes of an image's bytes, and its problem: one of the two is None."
+def _decoded(data, rel, look):
+    "What `look` makes of an image's bytes, and its problem: one of the two is None."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', Image.DecompressionBombWarning)
-            return decode(Image.open(io.BytesIO(data))), None
+            return look(Image.open(io.BytesIO(data))), None
     except DataError as e: return None, Problem(**{**e.problems[0].to_dict(), 'file': rel})
     except (Image.DecompressionBombError, Image.DecompressionBombWarning): return None, _problem(rel, 'too-large', 'claims more pixels than can be decoded safely.', 'Cut it into tiles.')
     except UnidentifiedImageError: return None, _problem(rel, 'not-an-image', f'is no image (it begins with {data[:12]!r}).', 'Replace it, or take its pair out.')
@@ -48,28 +49,32 @@ def _image_size(im):
     im.load()
     return ImageOps.exif_transpose(im).size[::-1]
 
-def _mask_counts(im):
-    mask = decode_mask(im)
-    return mask.shape, np.bincount(mask.ravel(), minlength=256)
+def _mask_counts(im, encoding):
+    "Shape, pixels of each id, and the problem of what has no meaning."
+    ids, strange = decode(im, encoding)
+    counts = np.bincount(ids.ravel(), minlength=256)
+    counts[255] -= sum(strange.values()) # `decode` marks them so
+    return ids.shape, counts, unknown_values('', strange, encoding, im.format) if strange else None
 
 # %% ../nbs/02_check.ipynb #b47cf810
 def _inspect(data, row):
     "One row of the fingerprint and the problems of one pair."
     out, problems = dict(image=row.image, mask=row.mask, split=row.split), []
-    for kind, decode in (('image', _image_size), ('mask', _mask_counts)):
+    for kind, look in (('image', _image_size), ('mask', lambda im: _mask_counts(im, data.encoding))):
         rel = out[kind]
         raw, bad = _read(data.root, rel)
         if not bad:
             out[f'{kind}_sha256'] = sha256(raw).hexdigest()
-            out[f'{kind}_found'], bad = _decoded(raw, rel, decode)
+            out[f'{kind}_found'], bad = _decoded(raw, rel, look)
         if bad: problems.append(bad)
     return (out, problems) if problems else (out, _pair_problems(data, out))
 
 def _pair_problems(data, out):
-    (h, w), ((mh, mw), counts) = out['image_found'], out['mask_found']
+    (h, w), ((mh, mw), counts, strange) = out['image_found'], out['mask_found']
+    meant = [replace(strange, file=out['mask'])] if strange else []
     if (h, w) != (mh, mw): return [_problem(out['mask'], 'mask-size', f'is {mh}x{mw} (height x width), but {out["image"]} is {h}x{w}.', 'Use the mask made for this image.',
                                             found=[mh, mw], expected=f'{h}x{w}')]
-    return _value_problems(data.classes, out['mask'], counts)
+    return meant + _value_problems(data.classes, out['mask'], counts)
 
 def _value_problems(classes, mask, counts):
     bad = [int(v) for v in np.flatnonzero(counts) if int(v) not in classes.valid_values]
@@ -144,8 +149,15 @@ def _whole_problems(report):
     absent = [data.classes.names[i] for i in labelled.index[labelled.sum(axis=1) == 0]]
     if absent and labelled.to_numpy().sum(): out.append(Problem('note', 'class-absent', '', f'{len(absent)} of {len(data.classes)} classes never occur: {", ".join(absent[:8])}{" ..." if len(absent) > 8 else ""}.'))
     sizes = Counter(zip(report.files.height, report.files.width)) if len(report.files) else {}
+    hidden = _system_files(data)
+    if hidden: out.append(Problem('note', 'system-files', hidden[0], f'{len(hidden)} hidden or system file{"s" if len(hidden) > 1 else ""} among the data: {a_few(hidden, 4)}.', found=hidden[:20], fix='Left out.'))
     if len(sizes) > 1 and report.ok: out.append(Problem('note', 'mixed-sizes', '', f'{len(sizes)} image sizes; the commonest is {report.size[0]}x{report.size[1]}.'))
     return out
+
+def _system_files(data):
+    "Hidden and system files in the folders that hold the pairs, and above them up to the root."
+    folders = {str(parent) for col in ('image', 'mask') for o in set(map(os.path.dirname, data.pairs[col])) for parent in (Path(o), *Path(o).parents) if not Path(o).is_absolute()}
+    return sorted((Path(o)/name).as_posix() for o in folders if (data.root/o).is_dir() for name in os.listdir(data.root/o) if is_system(name))
 
 # %% ../nbs/02_check.ipynb #b178ae41
 def fingerprint(
@@ -161,7 +173,7 @@ def fingerprint(
                 class_share={classes.names[i]: round(int(n)/counted, 6) for i,n in labelled.items()}, void_share=round(1 - int(labelled.sum())/total, 6))
 
 def _digest(report):
-    h = sha256(repr((report.data.classes.names, report.data.classes.void)).encode())
+    h = sha256(repr((report.data.classes.names, report.data.classes.void, report.data.encoding)).encode())
     for row in report.files.sort_values('image').itertuples(index=False): h.update('\0'.join(map(str, row)).encode() + b'\n')
     return h.hexdigest()
 

@@ -78,7 +78,7 @@ def main(version:Annotated[bool, typer.Option('--version', callback=_version, is
 
 Debug = Annotated[bool, typer.Option('--debug', callback=_debug, help='Show the traceback of an error.')]
 AsJson = Annotated[bool, typer.Option('--json', help='End stdout with one JSON object.')]
-Data = Annotated[str, typer.Argument(help='A folder, or a name that `segfast datasets` lists.', metavar='DATA')]
+Data = Annotated[str, typer.Argument(help='A folder, an archive of one, a .csv table, or a name that `segfast datasets` lists.', metavar='DATA')]
 LayoutName = Annotated[str|None, typer.Option('--layout', help='How the folder is laid out; found when not given.')]
 
 def _print(*renderables, err=False):

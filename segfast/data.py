@@ -30,8 +30,8 @@ from fasttransform import Transform
 from PIL import Image, ImageOps
 
 from .errors import DataError, UsageError, unknown
-from .layouts import SegData, cache_dir
-from .masks import decode_mask
+from .layouts import cache_dir
+from .pairs import SegData
 
 # %% ../nbs/03_data.ipynb #f96ea759
 def open_image(
@@ -45,11 +45,12 @@ def open_image(
     return np.asarray(im if size is None else im.resize(size[::-1], Image.BILINEAR))
 
 def open_mask(
-    path, # of a mask file
+    data:SegData,
+    rel, # path of a mask, as in `data.pairs`
     size:tuple|None=None # (height, width) to resize to; None keeps the file's own
 )->np.ndarray: # (height, width) uint8 ids
     "A mask's class ids, resized by nearest neighbour."
-    mask = decode_mask(path)
+    mask = data.ids(rel)
     return mask if size is None else np.asarray(Image.fromarray(mask).resize(size[::-1], Image.NEAREST))
 
 def open_pair(
@@ -58,7 +59,7 @@ def open_pair(
     size:tuple|None=None # (height, width) to resize to; None keeps the file's own
 )->tuple: # image (height, width, 3) uint8 RGB; mask (height, width) uint8 ids
     "One pair, decoded and resized."
-    return open_image(data.path(data.pairs['image'].iloc[i]), size), open_mask(data.path(data.pairs['mask'].iloc[i]), size)
+    return open_image(data.path(data.pairs['image'].iloc[i]), size), open_mask(data, data.pairs['mask'].iloc[i], size)
 
 # %% ../nbs/03_data.ipynb #eb8e6b14
 def _key(data, size):
@@ -66,7 +67,7 @@ def _key(data, size):
         s = data.path(rel).stat()
         return str(data.path(rel).resolve()), s.st_mtime_ns, s.st_size
     files = [stat(rel) for row in data.pairs.itertuples() for rel in (row.image, row.mask)]
-    return sha256(json.dumps([2, list(size), files]).encode()).hexdigest()[:24] # 2: the format's version
+    return sha256(json.dumps([2, list(size), files, repr(data.encoding)]).encode()).hexdigest()[:24] # 2: the format's version
 
 class Decoded:
     "The decoded pairs of a dataset at one size: `images` (n, h, w, 3) and `masks` (n, h, w), uint8, in the order of its pairs."
@@ -141,7 +142,7 @@ class DecodeEachTime:
     def __init__(self, data, size): self.data, self.size = data, size
     def __len__(self): return len(self.data.pairs)
     def image(self, i): return open_image(self.data.path(self.data.pairs['image'].iloc[i]), self.size)
-    def mask(self, i): return open_mask(self.data.path(self.data.pairs['mask'].iloc[i]), self.size)
+    def mask(self, i): return open_mask(self.data, self.data.pairs['mask'].iloc[i], self.size)
 
 class PairImage(Transform):
     "Row number to image."

@@ -14,9 +14,8 @@ from fastai.vision.core import imagenet_stats
 
 from .data import seg_source
 from .errors import DataError
-from .layouts import SegData
-from .masks import decode_mask
 from .metrics import ConfusionMatrix, per_class
+from .pairs import SegData
 
 # %% ../nbs/09_predict.ipynb #34690de6
 def normalise(
@@ -53,7 +52,7 @@ def predictions(
     for k in range(0, len(rows), bs):
         batch = torch.stack([torch.tensor(source.image(i)) for i in rows[k:k+bs]]).to(device)
         for i,logits in zip(rows[k:k+bs], model(normalise(batch, size))):
-            truth = torch.tensor(decode_mask(data.path(data.pairs['mask'].iloc[i])), device=device)
+            truth = torch.tensor(data.ids(data.pairs['mask'].iloc[i]), device=device)
             yield i, predict_ids(logits, truth.shape), truth
 
 def evaluate(

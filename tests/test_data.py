@@ -69,7 +69,7 @@ def test_a_second_epoch_opens_no_file(copy, cache, monkeypatch):
 
     def refuse(*args, **kwargs): raise AssertionError("a file was decoded again")
     monkeypatch.setattr(Image, "open", refuse)
-    monkeypatch.setattr(lib, "decode_mask", refuse)
+    monkeypatch.setattr(SegData, "ids", refuse)
     dls = seg_dls(copy, SIZE, bs=4, aug="none", device="cpu")
     for _ in range(2):
         assert sum(len(x) for x, _ in dls.train) == 8

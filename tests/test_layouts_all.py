@@ -1,0 +1,646 @@
+"""Every layout, as small as it can be drawn: recognised, split, and decoded to the ids that were drawn."""
+import io
+import os
+import shutil
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from segfast import pairs as splits
+from segfast.check import check
+from segfast.datasets import (CITYSCAPES_NAMES, camvid, find_affixes, from_csv, from_df, from_folders, guess_classes, idd, kitti_road, pets,
+                              voc_colors)
+from segfast.errors import DataError, UsageError
+from segfast.layouts import LAYOUTS, cache_dir, find_layout, open_data, unpacked
+from segfast.masks import ClassTable, Encoding, decode, decode_mask, read_label_colors
+
+SIZE = 40, 56
+TABLE = "64 128 64\tAnimal\n128 64 128 \tRoad\n0 0 0\t\tVoid\n192 128 64  Child, small\n"
+COLORS = np.uint8([[64, 128, 64], [128, 64, 128], [0, 0, 0], [192, 128, 64]])
+
+
+def ids(i, n): return np.random.default_rng(i).integers(0, n, (SIZE[0]//8, SIZE[1]//8)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+
+
+def photo(path, i=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(100 + i).integers(0, 256, (*SIZE, 3), np.uint8)).save(path)
+
+
+def paint(path, a, palette=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    im = Image.fromarray(np.asarray(a, np.uint8))
+    if palette is not None:
+        im.putpalette(palette)
+    im.save(path)
+
+
+# The smallest tree of each layout: `draw` writes it and returns {mask path: ids that it must decode to}, with the splits
+
+def draw_camvid(root):
+    truth = {}
+    for i in range(5):
+        photo(root/f"images/{i}.png", i)
+        truth[f"labels/{i}_P.png"] = ids(i, 4)
+        paint(root/f"labels/{i}_P.png", ids(i, 4))
+    (root/"codes.txt").write_text("Animal\nRoad\nVoid\nChild\n")
+    (root/"valid.txt").write_text("1.png\n3.png\n")
+    return truth, {"train": 3, "valid": 2}
+
+
+def draw_camvid_published(root):
+    truth = {}
+    for i in range(5):
+        photo(root/f"701_StillsRaw_full/0001TP_{i}.png", i)
+        truth[f"LabeledApproved_full/0001TP_{i}_L.png"] = ids(i, 4)
+        paint(root/f"LabeledApproved_full/0001TP_{i}_L.png", COLORS[ids(i, 4)])
+    (root/"label_colors.txt").write_text(TABLE)
+    return truth, {"train": 4, "valid": 1}
+
+
+def draw_camvid_folders(root):
+    truth = {}
+    for i, s in enumerate(("train", "train", "train", "val", "test")):
+        photo(root/f"{s}/{i}.png", i)
+        truth[f"{s}_labels/{i}_L.png"] = ids(i, 4)
+        paint(root/f"{s}_labels/{i}_L.png", COLORS[ids(i, 4)])
+    (root/"class_dict.csv").write_text("name,r,g,b\nAnimal,64,128,64\nRoad,128,64,128\nVoid,0,0,0\nChild,192,128,64\n")
+    return truth, {"train": 3, "valid": 1, "test": 1}
+
+
+def draw_segnet(root):
+    truth = {}
+    for i, s in enumerate(("train", "train", "val", "test")):
+        photo(root/f"{s}/{i}.png", i)
+        truth[f"{s}annot/{i}.png"] = ids(i, 12)
+        paint(root/f"{s}annot/{i}.png", ids(i, 12))
+    return truth, {"train": 2, "valid": 1, "test": 1}
+
+
+def draw_camseq(root):
+    truth = {}
+    for i in range(6):
+        photo(root/f"0016E5_0{i}.png", i)
+        truth[f"0016E5_0{i}_L.png"] = ids(i, 4)
+        paint(root/f"0016E5_0{i}_L.png", COLORS[ids(i, 4)])
+    (root/"label_colors.txt").write_text(TABLE)
+    return truth, {"train": 4, "valid": 1, "test": 1}
+
+
+def draw_kitti_road(root):
+    truth = {}
+    for kind in "um", "umm", "uu":
+        for i in range(2):
+            photo(root/f"training/image_2/{kind}_00000{i}.png", i)
+            a = ids(i, 3)
+            truth[f"training/gt_image_2/{kind}_road_00000{i}.png"] = np.where(a == 2, 255, a)
+            paint(root/f"training/gt_image_2/{kind}_road_00000{i}.png", np.uint8([[255, 0, 0], [255, 0, 255], [0, 0, 0]])[a])
+    paint(root/"training/gt_image_2/um_lane_000000.png", np.zeros((*SIZE, 3)))
+    photo(root/"testing/image_2/um_000000.png")
+    return truth, {"train": 5, "valid": 1}
+
+
+def draw_pets(root):
+    truth = {}
+    for i in range(6):
+        photo(root/f"images/Abyssinian_{i}.jpg", i)
+        a = ids(i, 3)
+        truth[f"annotations/trimaps/Abyssinian_{i}.png"] = np.where(a == 2, 255, a)
+        paint(root/f"annotations/trimaps/Abyssinian_{i}.png", a + 1)
+    (root/"annotations/trimaps/._Abyssinian_0.png").write_bytes(b"not a picture")
+    for name, rows in (("trainval", range(4)), ("test", (4, 5))):
+        (root/f"annotations/{name}.txt").write_text("".join(f"Abyssinian_{i} 1 1 1\n" for i in rows))
+    return truth, {"train": 3, "valid": 1, "test": 2}
+
+
+def draw_idd(root):
+    truth = {}
+    for i, s in enumerate(("train", "train", "val")):
+        photo(root/f"leftImg8bit/{s}/{i}/00{i}_image.jpg", i)
+        a = ids(i, 8)
+        truth[f"gtFine/{s}/{i}/00{i}_label.png"] = np.where(a == 7, 255, a)
+        paint(root/f"gtFine/{s}/{i}/00{i}_label.png", np.where(a == 7, 255, a))
+        paint(root/f"gtFine/{s}/{i}/00{i}_inst_label.png", a)
+    photo(root/"leftImg8bit/test/0/009_image.jpg")
+    return truth, {"train": 2, "valid": 1}
+
+
+def draw_cityscapes(root, kind="labelIds"):
+    truth, raw = {}, np.uint8([7, 8, 26, 33, 0, 3, 29])
+    meant = np.uint8([0, 1, 13, 18, 255, 255, 255])
+    for i, s in enumerate(("train", "train", "val", "test")):
+        stem = f"{s}/aachen/aachen_00000{i}_000019"
+        photo(root/f"leftImg8bit/{stem}_leftImg8bit.png", i)
+        a = ids(i, 7)
+        if s != "test":
+            truth[f"gtFine/{stem}_gtFine_{kind}.png"] = meant[a]
+        paint(root/f"gtFine/{stem}_gtFine_labelIds.png", raw[a])
+        paint(root/f"gtFine/{stem}_gtFine_color.png", np.zeros((*SIZE, 3)))
+        if kind == "labelTrainIds":
+            paint(root/f"gtFine/{stem}_gtFine_labelTrainIds.png", meant[a])
+    return truth, {"train": 2, "valid": 1}
+
+
+def draw_voc(root):
+    truth = {}
+    for i in range(5):
+        photo(root/f"JPEGImages/2007_{i}.jpg", i)
+        a = ids(i, 22)
+        truth[f"SegmentationClass/2007_{i}.png"] = np.where(a == 21, 255, a)
+        paint(root/f"SegmentationClass/2007_{i}.png", np.where(a == 21, 255, a), np.uint8(voc_colors(256)).ravel().tolist())
+    photo(root/"JPEGImages/2007_9.jpg")
+    lists = root/"ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists/"train.txt").write_text("2007_0\n2007_1\n2007_4\n")
+    (lists/"val.txt").write_text("2007_2\n2007_3\n")
+    (lists/"trainval.txt").write_text("\n".join(f"2007_{i}" for i in range(5)))
+    return truth, {"train": 3, "valid": 2}
+
+
+def draw_folders(root):
+    truth = {}
+    for i in range(5):
+        photo(root/f"photos/{i:03}.jpg", i)
+        truth[f"truth/gt_{i:03}_v2.png"] = ids(i, 3)
+        paint(root/f"truth/gt_{i:03}_v2.png", ids(i, 3)*100)
+    return truth, {"train": 4, "valid": 1}
+
+
+def draw_csv(root):
+    truth = {}
+    for i in range(4):
+        photo(root/f"a/x{i}.png", i)
+        truth[f"b/y{i}.png"] = ids(i, 3)
+        paint(root/f"b/y{i}.png", ids(i, 3))
+    table = pd.DataFrame({"image": [f"a/x{i}.png" for i in range(4)], "mask": [f"b/y{i}.png" for i in range(4)], "split": ["train", "train", "val", "test"]})
+    table.to_csv(root/"pairs.csv", index=False)
+    return truth, {"train": 2, "valid": 1, "test": 1}
+
+
+def draw_train_ids(root): return draw_cityscapes(root, "labelTrainIds")
+
+
+TREES = {"camvid": draw_camvid, "camvid-published": draw_camvid_published, "camvid-folders": draw_camvid_folders, "segnet": draw_segnet, "camseq": draw_camseq,
+         "kitti_road": draw_kitti_road, "pets": draw_pets, "idd": draw_idd, "cityscapes": draw_cityscapes, "cityscapes-train": draw_train_ids,
+         "voc": draw_voc, "folders": draw_folders, "csv": draw_csv}
+
+
+@pytest.fixture(params=TREES)
+def tree(request, tmp_path):
+    root = tmp_path/"some data"
+    root.mkdir()
+    truth, split = TREES[request.param](root)
+    return request.param.split("-")[0], root/"pairs.csv" if request.param == "csv" else root, truth, split
+
+
+def codes_of(data): return {p.code for p in data.problems}
+
+
+def test_found_split_and_decoded(tree):
+    layout, source, truth, split = tree
+    data = open_data(source)
+    assert data.layout == layout and data.splits == split
+    assert set(data.pairs["mask"]) == set(truth)
+    for rel, a in truth.items():
+        assert np.array_equal(data.ids(rel), a), rel
+    assert all(data.path(o).is_file() for o in data.pairs["image"])
+    assert not [p for p in data.problems if p.kind == "error"]
+    report = check(data)
+    assert not report.errors, report.text()
+    assert report.pixels.to_numpy().sum() == len(truth)*SIZE[0]*SIZE[1]
+
+
+def test_layouts_exclude_each_other(tree):
+    "But for `folders`, which is asked last, at most one layout says yes."
+    layout, source, _, _ = tree
+    yes = [name for name, o in LAYOUTS.items() if name != "folders" and o.recognise(source)]
+    assert yes == ([] if layout == "folders" else [layout])
+
+
+def test_one_batch(tree):
+    from segfast.data import seg_dls
+    _, source, _, _ = tree
+    data = open_data(source)
+    x, y = seg_dls(data, (20, 28), bs=2, device="cpu").one_batch()
+    assert tuple(x.shape) == (2, 3, 20, 28) and set(y.unique().tolist()) <= data.classes.valid_values
+
+
+@pytest.mark.parametrize("name", ["kitti_road", "folders"])
+def test_train_with_no_option_but_the_folder(name, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from segfast.cli import app
+    monkeypatch.chdir(tmp_path)
+    TREES[name](tmp_path/"mine")
+    res = CliRunner().invoke(app, ["train", "mine", "--size", "32x48", "--epochs", "1,1,1", "--weights", "none", "--device", "cpu", "--json"])
+    assert res.exit_code == 0, res.output
+    assert '"mean_iou"' in res.stdout
+
+
+# What belongs to one layout
+
+def test_real_kitti(shared_data):
+    data = open_data(shared_data/"kitti_road")
+    assert data.layout == "kitti_road" and data.splits == {"train": 1, "valid": 1}
+    assert data.pairs["mask"].tolist() == ["training/gt_image_2/um_road_000000.png", "training/gt_image_2/um_road_000001.png"]
+    report = check(data)
+    assert not report.errors and set(np.flatnonzero(report.pixels.sum(axis=1))) <= {0, 1, 255}
+    assert report.pixels.sum(axis=1)[1] > 10_000
+
+
+def test_real_camvid_as_camseq(shared_data, tmp_path):
+    "The validation frames of CamVid are the film that CamSeq was cut from."
+    source = camvid(shared_data/"camvid")
+    shown = source.split("valid").iloc[:12]
+    for o in shown.itertuples():
+        shutil.copy(source.path(o.image), tmp_path)
+        paint(tmp_path/f"{Path(o.image).stem}_L.png", np.uint8(source.classes.colors)[source.ids(o.mask)])
+    (tmp_path/"label_colors.txt").write_text("".join(f"{r} {g} {b}\t{n}\n" for (r, g, b), n in zip(source.classes.colors, source.classes.names)))
+    data = open_data(tmp_path)
+    assert data.layout == "camseq" and data.splits == {"train": 8, "valid": 2, "test": 2}
+    assert data.pairs.split.tolist() == sorted(data.pairs.split, key=["train", "valid", "test"].index), "in sequence"
+    for o, rel in zip(shown.itertuples(), data.pairs["mask"]):
+        assert np.array_equal(data.ids(rel), source.ids(o.mask))
+
+
+def test_kitti_images_without_a_mask_are_counted(tmp_path):
+    draw_kitti_road(tmp_path)
+    photo(tmp_path/"training/image_2/um_000007.png")
+    data = kitti_road(tmp_path)
+    assert len(data.pairs) == 6 and "1 of 7 images have no mask" in str(data.problems[0]) and data.problems[0].kind == "note"
+    (tmp_path/"training/gt_image_2/um_road_000000.png").unlink()
+    assert "training/gt_image_2/um_lane_000000.png" in set(kitti_road(tmp_path).pairs["mask"])
+
+
+def test_pets_border_as_a_class(tmp_path):
+    draw_pets(tmp_path)
+    data = pets(tmp_path, border="class")
+    assert data.classes.names == ("pet", "background", "border") and data.classes.void is None
+    assert np.array_equal(data.ids("annotations/trimaps/Abyssinian_1.png"), ids(1, 3))
+    with pytest.raises(DataError, match="border is 'both'"):
+        pets(tmp_path, border="both")
+
+
+def test_pets_list_with_a_name_that_is_not_there(tmp_path):
+    draw_pets(tmp_path)
+    with (tmp_path/"annotations/test.txt").open("a") as f:
+        f.write("Sphynx_1 1 1 1\n")
+    bad = [p for p in pets(tmp_path).problems if p.kind == "error"]
+    assert [p.code for p in bad] == ["list-missing"] and "Sphynx_1" in str(bad[0])
+
+
+def test_cityscapes_classes(tmp_path):
+    draw_cityscapes(tmp_path)
+    data = open_data(tmp_path)
+    assert len(CITYSCAPES_NAMES) == len(data.classes) == 19 and data.classes.void == 255
+    assert "images have no mask" in str([p for p in data.problems if p.code == "no-mask"][0])
+
+
+def test_grey_levels_of_all_masks(tmp_path):
+    "A mask that lacks a level must not shift the others."
+    levels, shown = np.uint8([0, 36, 73, 109, 146, 182, 219]), {}
+    for i in range(4):
+        photo(tmp_path/f"images/{i}.png", i)
+        shown[f"masks/{i}.png"] = ids(i, 7) if i else np.where(ids(i, 7) == 3, 4, ids(i, 7))
+        paint(tmp_path/f"masks/{i}.png", levels[shown[f"masks/{i}.png"]])
+    data = idd(tmp_path)
+    assert data.layout == "idd" and len(data.classes) == 7 and data.classes.names[0] == "drivable"
+    assert all(np.array_equal(data.ids(rel), a) for rel, a in shown.items())
+    assert find_layout(tmp_path) == "folders" and "guessed-classes" in codes_of(from_folders(tmp_path))
+
+
+def test_colour_that_the_table_lacks(tmp_path):
+    draw_camseq(tmp_path)
+    a = COLORS[ids(2, 4)]
+    a[3, :5] = 127, 64, 128
+    paint(tmp_path/"0016E5_02_L.png", a)
+    bad = check(open_data(tmp_path)).errors
+    assert [(p.code, p.file, p.pixels) for p in bad] == [("mask-colors", "0016E5_02_L.png", 5)]
+    assert "(127, 64, 128)" in str(bad[0]) and "(128, 64, 128)" in str(bad[0])
+
+
+def test_value_that_the_trimap_lacks(tmp_path):
+    draw_pets(tmp_path)
+    a = ids(0, 3) + 1
+    a[0, :7] = 9
+    paint(tmp_path/"annotations/trimaps/Abyssinian_0.png", a)
+    bad = check(open_data(tmp_path)).errors
+    assert [(p.code, p.file, p.found, p.pixels) for p in bad] == [("mask-values", "annotations/trimaps/Abyssinian_0.png", [9], 7)]
+
+
+def test_masks_saved_as_jpeg(tmp_path):
+    draw_camseq(tmp_path)
+    (tmp_path/"0016E5_02_L.png").unlink()
+    Image.fromarray(COLORS[ids(2, 4)]).save(tmp_path/"0016E5_02_L.jpg", quality=60)
+    bad = check(open_data(tmp_path)).errors
+    assert [(p.code, p.file) for p in bad] == [("mask-jpeg", "0016E5_02_L.jpg")] and "JPEG" in str(bad[0])
+
+
+def test_painted_masks_without_a_table(tmp_path):
+    draw_camvid_published(tmp_path)
+    (tmp_path/"label_colors.txt").unlink()
+    with pytest.raises(DataError, match="label_colors.txt"):
+        open_data(tmp_path)
+
+
+# Colours
+
+def naive(rgb, table):
+    out = np.full(rgb.shape[:2], 255, np.uint8)
+    for i, c in enumerate(table.colors):
+        out[np.all(rgb == c, axis=-1)] = i
+    return out
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_are_decoded_as_a_loop_would(mode):
+    rng = np.random.default_rng(0)
+    table = ClassTable([f"c{i}" for i in range(32)], 5, np.unique(rng.integers(0, 256, (40, 3)), axis=0)[:32].tolist())
+    rgb = np.uint8(table.colors)[rng.integers(0, 32, (37, 53))]
+    im = Image.fromarray(rgb)
+    im = im.quantize(64, dither=Image.Dither.NONE) if mode == "P" else im.convert(mode)
+    if mode == "P" and not np.array_equal(np.asarray(im.convert("RGB")), rgb):
+        pytest.skip("this Pillow's quantiser changes colours")
+    assert np.array_equal(decode_mask(im, Encoding.of_colors(table)), naive(rgb, table))
+
+
+def test_unknown_colours_are_counted():
+    table = ClassTable(["a", "b"], None, [(0, 0, 0), (10, 20, 30)])
+    rgb = np.zeros((4, 5, 3), np.uint8)
+    rgb[0, :3] = 30, 20, 10  # the same numbers the other way round
+    found, strange = decode(Image.fromarray(rgb), Encoding.of_colors(table))
+    assert sum(strange.values()) == 3 and (found[0, :3] == 255).all() and not found[1:].any()
+    with pytest.raises(DataError, match=r"\(30, 20, 10\) on 3 pixels"):
+        decode_mask(Image.fromarray(rgb), Encoding.of_colors(table))
+
+
+@pytest.mark.parametrize("text, part", [("1 2 3 a\n1 2 3 b\n", "a and b"), ("1 2 a\n", "line 1"), ("1 2 3\n", "line 1"), ("300 2 3 a\n", "line 1"), ("", "no colour"),
+                                        ("1 2 3 a\n4 5 6 a\n", "more than once")])
+def test_broken_colour_tables(tmp_path, text, part):
+    (tmp_path/"label_colors.txt").write_text(text)
+    with pytest.raises(DataError, match=part):
+        read_label_colors(tmp_path/"label_colors.txt")
+
+
+def test_values_beyond_sixteen_bits_and_below_zero(tmp_path):
+    Image.fromarray(np.int32([[0, -1, 70000]])).save(tmp_path/"m.tif")
+    with Image.open(tmp_path/"m.tif") as im:
+        found, strange = decode(im, Encoding("values", ((0, 1),)))
+    assert found.tolist() == [[1, 255, 255]] and sum(strange.values()) == 2
+
+
+# Folders of any name
+
+@pytest.mark.parametrize("images, masks", [
+    ("pics/{}.jpg", "masks/{}.png"), ("pics/{}.jpg", "masks/{}_mask.png"), ("pics/img_{}.jpg", "gt/lbl_{}.png"), ("pics/{}_sat.jpg", "gt/{}_map.png"),
+    ("train/{}.jpg", "train_masks/{}_mask.png"), ("train/images/{}.jpg", "train/masks/{}.png"), ("images/train/{}.jpg", "masks/train/{}.png"),
+    ("x/a/{}.jpg", "y mask/a/{}.png"), ("in/{}.JPG", "out/{}.png")])
+def test_two_folders(tmp_path, images, masks):
+    names = "Straße 7", "a b (1)", "x.y", "7", "17"
+    for i, name in enumerate(names):
+        photo(tmp_path/images.format(name), i)
+        paint(tmp_path/masks.format(name), ids(i, 2))
+    data = open_data(tmp_path)
+    assert data.layout == "folders" and data.splits == {"train": 4, "valid": 1}
+    assert {o.image: o.mask for o in data.pairs.itertuples()} == {images.format(n): masks.format(n) for n in names}
+    assert "found-folders" in codes_of(data)
+
+
+def test_folders_take_the_split_of_their_folders(tmp_path):
+    for s, n in ("train", 3), ("val", 2), ("test", 1):
+        for i in range(n):
+            photo(tmp_path/f"{s}/images/{i}.png", i)
+            paint(tmp_path/f"{s}/masks/{i}.png", ids(i, 2))
+    assert open_data(tmp_path).splits == {"train": 3, "valid": 2, "test": 1}
+
+
+def test_folders_with_names_and_void(tmp_path):
+    for i in range(4):
+        photo(tmp_path/f"pics/{i}.png", i)
+        paint(tmp_path/f"masks/{i}.png", np.where(ids(i, 3) == 2, 255, ids(i, 3)))
+    assert open_data(tmp_path).classes.void == 255
+    (tmp_path/"codes.txt").write_text("field\nroad\n")
+    data = open_data(tmp_path)
+    assert data.classes.names == ("field", "road") and data.classes.void == 255 and not check(data).errors
+
+
+def test_folders_with_masks_in_colour(tmp_path):
+    for i in range(4):
+        photo(tmp_path/f"pics/{i}.png", i)
+        paint(tmp_path/f"masks/{i}.png", COLORS[ids(i, 4)])
+    data = open_data(tmp_path)
+    assert len(data.classes) == 4 and {tuple(c) for c in COLORS.tolist()} == set(data.classes.colors)
+    (tmp_path/"label_colors.txt").write_text(TABLE)
+    data = open_data(tmp_path)
+    assert data.classes.void == 2 and np.array_equal(data.ids("masks/1.png"), ids(1, 4))
+
+
+def test_a_photograph_is_no_mask(tmp_path):
+    for i in range(4):
+        photo(tmp_path/f"pics/{i}.png", i)
+        photo(tmp_path/f"masks/{i}.png", i)
+    with pytest.raises(DataError, match="different colours"):
+        open_data(tmp_path)
+
+
+def test_masks_that_cannot_be_read_do_not_hide_the_others(tmp_path):
+    draw_folders(tmp_path)
+    (tmp_path/"truth/gt_001_v2.png").write_bytes(b"no picture")
+    assert [(p.code, p.file) for p in check(open_data(tmp_path)).errors] == [("not-an-image", "truth/gt_001_v2.png")]
+
+
+def test_affixes_of_many_files_are_found_quickly():
+    names = [str(i) for i in range(4000)]
+    started = time.perf_counter()
+    assert find_affixes(names, [f"{n}_mask" for n in names])[0] == 1.0
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("values, classes, void, kind", [
+    ([0, 1, 2], 3, None, "index"), ([0, 1, 255], 2, 255, "index"), ([0, 255], 2, None, "values"), ([1, 2], 2, None, "values"), ([0], 1, None, "index")])
+def test_guesses(tmp_path, values, classes, void, kind):
+    paint(tmp_path/"m.png", [values])
+    table, encoding, _ = guess_classes(tmp_path, ["m.png"])
+    assert (len(table), table.void, encoding.kind) == (classes, void, kind)
+
+
+# Tables
+
+@pytest.mark.parametrize("text, part", [("", "cannot be read"), ("picture,mask\na,b\n", "no column image"), ("image,mask\n", "no row"), ("image,mask\n,b.png\n", "row 1"),
+                                        ("image,mask,split\na/x0.png,b/y0.png,later\n", "'later' in row 1")])
+def test_tables_that_are_none(tmp_path, text, part):
+    draw_csv(tmp_path)
+    (tmp_path/"pairs.csv").write_text(text)
+    with pytest.raises(DataError, match=part) as e:
+        open_data(tmp_path/"pairs.csv")
+    assert "pairs.csv" in str(e.value)
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t"])
+def test_tables_as_spreadsheets_write_them(tmp_path, sep):
+    draw_csv(tmp_path)
+    rows = [["Image", "mask "], *([f"a/x{i}.png", f"b/y{i}.png"] for i in range(4))]
+    (tmp_path/"p.CSV").write_bytes(("\ufeff" + "\r\n".join(sep.join(r) for r in rows)).encode())
+    data = open_data(tmp_path/"p.CSV")
+    assert data.splits == {"train": 3, "valid": 1} and data.name == "p"
+    with pytest.raises(UsageError, match="is a table"):
+        open_data(tmp_path/"p.CSV", "camvid")
+
+
+def test_a_data_frame(tmp_path):
+    truth, _ = draw_csv(tmp_path)
+    df = pd.DataFrame({"image": [f"a/x{i}.png" for i in range(4)], "mask": list(truth)})
+    data = from_df(df, tmp_path, ClassTable(["a", "b", "c"], 2))
+    assert data.layout == "df" and data.classes.void == 2 and data.splits == {"train": 3, "valid": 1}
+    assert len(from_csv(tmp_path/"pairs.csv").classes) == 3
+
+
+# Archives
+
+def pack(root, path):
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as z:
+            for p in sorted(root.rglob("*")):
+                z.write(p, p.relative_to(root.parent))
+    else:
+        with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as t:
+            t.add(root, root.name)
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
+    return tmp_path/"cache/unpacked"
+
+
+def kept(cache): return list(cache.iterdir()) if cache.is_dir() else []
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tgz", ".tar.gz", ".tar"])
+def test_archives(tmp_path, cache, ending):
+    truth, split = draw_segnet(tmp_path/"inner")
+    path = pack(tmp_path/"inner", tmp_path/f"my data{ending}")
+    data = open_data(path)
+    assert data.name == "my data" and data.layout == "segnet" and data.splits == split and "archive" in data.origin
+    before = [(p, p.stat().st_mtime_ns) for p in sorted(cache.rglob("*"))]
+    again = open_data(str(path))
+    assert again.pairs.equals(data.pairs) and [(p, p.stat().st_mtime_ns) for p in sorted(cache.rglob("*"))] == before, "unpacked once"
+    os.utime(path, (1, 1))
+    open_data(path)
+    assert len(kept(cache)) == 2, "another time, another key"
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tgz", ".tar"])
+@pytest.mark.parametrize("share", [0, .02, .5, .9, .99])
+def test_truncated_archives(tmp_path, cache, ending, share):
+    draw_segnet(tmp_path/"inner")
+    path = pack(tmp_path/"inner", tmp_path/f"cut{ending}")
+    size = path.stat().st_size*share
+    if ending == ".tar":  # of what comes before its padding; the last cut is exactly where the closing blocks begin
+        with tarfile.open(path) as t:
+            last = t.getmembers()[-1]
+        size = (last.offset_data + -(-last.size//512)*512)*(share if share < .99 else 1)
+    path.write_bytes(path.read_bytes()[:int(size)])
+    with pytest.raises(DataError, match=f"cut{ending}: is truncated"):
+        open_data(path)
+    assert not kept(cache)
+
+
+def tar_with(path, *members):
+    with tarfile.open(path, "w") as t:
+        for name, kind, target in members:
+            m = tarfile.TarInfo(name)
+            m.type, m.linkname = kind, target
+            m.size = 3 if kind == tarfile.REGTYPE else 0
+            t.addfile(m, io.BytesIO(b"out") if m.size else None)
+    return path
+
+
+@pytest.mark.parametrize("name, kind, target, part", [
+    ("../out.txt", tarfile.REGTYPE, "", "leads outside"), ("a/../../out.txt", tarfile.REGTYPE, "", "leads outside"), ("/tmp/out.txt", tarfile.REGTYPE, "", "leads outside"),
+    ("a/link", tarfile.SYMTYPE, "../../..", "link that leads outside"), ("a/link", tarfile.LNKTYPE, "../../x", "link that leads outside"),
+    ("a/link", tarfile.SYMTYPE, "/etc", "plain data"), ("pipe", tarfile.FIFOTYPE, "", "plain data")])
+def test_evil_tars(tmp_path, cache, name, kind, target, part):
+    path = tar_with(tmp_path/"evil.tar", ("good.txt", tarfile.REGTYPE, ""), (name, kind, target))
+    with pytest.raises(DataError, match=part) as e:
+        open_data(path)
+    assert name in str(e.value) and not kept(cache)
+    assert not list(tmp_path.rglob("out.txt")) and not list(tmp_path.rglob("good.txt"))
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "a\\..\\..\\out.txt", "C:/out.txt"])
+def test_evil_zips(tmp_path, cache, name):
+    with zipfile.ZipFile(tmp_path/"evil.zip", "w") as z:
+        z.writestr("good.txt", "x")
+        z.writestr(name, "out")
+    with pytest.raises(DataError, match="leads outside"):
+        unpacked(tmp_path/"evil.zip")
+    assert not kept(cache) and not list(tmp_path.rglob("out.txt"))
+
+
+def test_a_link_in_a_zip(tmp_path, cache):
+    o = zipfile.ZipInfo("link")
+    o.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path/"evil.zip", "w") as z:
+        z.writestr(o, "/etc/passwd")
+    with pytest.raises(DataError, match="'link' is a link"):
+        unpacked(tmp_path/"evil.zip")
+    assert not kept(cache)
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tgz", "x.tar.gz", "x.tar"])
+@pytest.mark.parametrize("content", [b"", b"just words, and no archive at all", bytes(2048)])
+def test_what_is_no_archive(tmp_path, cache, name, content):
+    (tmp_path/name).write_bytes(content)
+    with pytest.raises(DataError):
+        open_data(tmp_path/name)
+    assert cache_dir() == cache.parent
+
+
+# Splits
+
+@pytest.mark.parametrize("n", [2, 3, 7, 101])
+@pytest.mark.parametrize("gap", [0, 1, 3])
+def test_sequences_are_contiguous(n, gap):
+    out = splits.sequence_split(n, gap=gap)
+    words = [o for o in out if o]
+    assert len(out) == n and words == sorted(words, key=["train", "valid", "test"].index) and {"train", "valid"} <= set(words)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_stratified_beats_chance(seed):
+    present = np.random.default_rng(seed).random((60, 4)) < [.9, .5, .2, .1]
+    held = np.array(splits.stratified_split(present, .25, seed)) == "valid"
+    assert abs(held.sum() - 15) <= 2 and splits.stratified_split(present, .25, seed) == splits.stratified_split(present, .25, seed)
+    assert (np.abs(present[held].sum(0) - .25*present.sum(0)) <= 2).all()
+
+
+@pytest.mark.parametrize("n, k", [(2, 2), (7, 3), (100, 5)])
+def test_every_pair_is_held_out_once(n, k):
+    held = np.array([splits.kfold_split(n, k, i) for i in range(k)]) == "valid"
+    assert (held.sum(0) == 1).all() and held.sum(1).max() - held.sum(1).min() <= 1
+    with pytest.raises(DataError, match="folds"):
+        splits.kfold_split(n, n + 1)
+
+
+def test_unreadable_and_looping_folders(tmp_path):
+    draw_folders(tmp_path)
+    (tmp_path/"truth/again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path/"photos/gone.png").symlink_to(tmp_path/"nowhere.png")
+    os.mkfifo(tmp_path/"photos/pipe.png")
+    assert len(open_data(tmp_path).pairs) == 5
+
+
+def test_hidden_files_are_counted(tmp_path):
+    draw_folders(tmp_path)
+    for name in ".DS_Store", "photos/._000.jpg", "truth/Thumbs.db":
+        (tmp_path/name).write_bytes(b"x")
+    note = [p for p in check(open_data(tmp_path)).problems if p.code == "system-files"]
+    assert len(note) == 1 and note[0].kind == "note" and "3 hidden" in str(note[0])

@@ -12,7 +12,9 @@ from .pairs import *
 from .scenes import *
 from .datasets import *
 from .layouts import *
+from .facts import *
 from .check import *
+from .repair import *
 from .data import *
 from .metrics import *
 from .losses import *

@@ -27,10 +27,12 @@ from fastai.vision.augment import aug_transforms
 from fastai.vision.core import imagenet_stats
 from fastai.vision.data import AddMaskCodes
 from fasttransform import Transform
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .errors import DataError, UsageError, unknown
+from .facts import as_rgb, shown_size
 from .layouts import cache_dir
+from .masks import open_picture, upright
 from .pairs import SegData
 
 # %% ../nbs/03_data.ipynb #f96ea759
@@ -39,9 +41,7 @@ def open_image(
     size:tuple|None=None # (height, width) to resize to; None keeps the file's own
 )->np.ndarray: # (height, width, 3) uint8 RGB
     "An image as a person sees it: upright, in RGB, 16-bit greys brought down to 8."
-    with Image.open(path) as im: im = ImageOps.exif_transpose(im)
-    if im.mode.startswith('I'): im = Image.fromarray((np.asarray(im) >> 8).astype(np.uint8)) # Pillow would clip at 255
-    im = im.convert('RGB')
+    with open_picture(path) as im: im = as_rgb(upright(im))
     return np.asarray(im if size is None else im.resize(size[::-1], Image.BILINEAR))
 
 def open_mask(
@@ -172,9 +172,7 @@ def common_size(
     data:SegData
 )->tuple: # (height, width)
     "The commonest size of a dataset's images, read once from their headers."
-    def size(rel):
-        with Image.open(data.path(rel)) as im: return im.size[::-1]
-    if not hasattr(data, '_common_size'): data._common_size = Counter(map(size, data.pairs['image'])).most_common(1)[0][0]
+    if not hasattr(data, '_common_size'): data._common_size = Counter(shown_size(data.path(o)) for o in data.pairs['image']).most_common(1)[0][0]
     return data._common_size
 
 def source_size(

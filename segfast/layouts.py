@@ -6,60 +6,120 @@
 __all__ = ['LAYOUTS', 'ARCHIVES', 'KNOWN', 'Layout', 'find_layout', 'cache_dir', 'demo', 'is_archive', 'unpacked', 'Known',
            'open_data']
 
-# %% ../nbs/01_layouts.ipynb #4a0c5546
-import contextlib, lzma, os, shutil, stat, struct, sys, tarfile, tempfile, zipfile, zlib
+# %% ../nbs/01_layouts.ipynb #c5b8fc4e
+import contextlib, errno, lzma, os, shutil, stat, struct, sys, tarfile, tempfile, time, zipfile, zlib
 from dataclasses import replace
 from hashlib import sha256
-from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Callable, NamedTuple
 
 from fastcore.xdg import xdg_cache_home
 
 from . import scenes
-from .datasets import camseq, camvid, cityscapes, find_folders, from_csv, from_df, from_folders, idd, kitti_road, pets, segnet, voc # noqa: F401 (some are for users)
-from .errors import DataError, UsageError, hush, unknown
-from .pairs import SegData, a_few, dataset_folder, did_you_mean, expanded, folder_entries, image_files, is_system, random_split # noqa: F401
+from .datasets import (camseq, camvid, cityscapes, csv_in, find_folders, from_csv, from_df, from_folders, # noqa: F401 (some are for users)
+                              idd, kitti_road, pets, segnet, voc, with_classes)
+from .errors import DataError, Problem, UsageError, hush, unknown
+from .pairs import (SegData, a_few, dataset_folder, did_you_mean, expanded, folder_entries, glimpse, image_files, is_system, # noqa: F401
+                           parse_split, random_split, resplit)
 
 # %% ../nbs/01_layouts.ipynb #6b7e3189
 class Layout(NamedTuple):
     "How a dataset may lie on disk."
     make: Callable       # folder -> SegData
     recognise: Callable  # folder -> bool, from names alone
-    tree: str            # an example, for `segfast datasets`
+    about: str           # one line: which datasets have it
+    tree: str            # an example, some lines, the last of which says what the masks hold and how it is split
+    options: tuple = ()  # what `make` takes beside name and seed
 
-def _has(*subs): return lambda p: all((p/o).is_dir() for o in subs)
+def _has(*subs): return lambda p: all(os.path.isdir(p/o) for o in subs)
 
-def _names(p, ending): return p.is_dir() and any(Path(o).stem.endswith(ending) for o in image_files(p))
+def _stems(p): return [o.rpartition('.')[0] for o in glimpse(p, folders=1)]
 
-def _colored(p): return (p/'label_colors.txt').is_file() or (p/'class_dict.csv').is_file()
+def _colored(p): return os.path.isfile(p/'label_colors.txt') or os.path.isfile(p/'class_dict.csv')
+
+def _beside(p):
+    "Whether images and `_L` masks stand in one folder."
+    stems = set(_stems(p))
+    masks = [o for o in stems if o.endswith('_L')]
+    return bool(masks) and (_colored(p) or 2*sum(o[:-2] in stems for o in masks) > len(masks))
 
 def _is_camvid(p):
-    if (p/'701_StillsRaw_full').is_dir() or (_has('train', 'train_labels')(p) and _colored(p)): return True
-    if not (p/'codes.txt').is_file() and not _has('images', 'labels')(p): return False
-    return _names(p/'labels', '_P') or not find_folders(p)
+    if os.path.isdir(p/'701_StillsRaw_full') or _has('train', 'train_labels')(p) and _colored(p): return True
+    if not os.path.isfile(p/'codes.txt') and not _has('images', 'labels')(p): return False
+    return any(o.endswith('_P') for o in _stems(p/'labels')) or not find_folders(p)
 
 def _fine(*endings):
     "Whether `gtFine` holds files that end like this."
-    def recognise(p): return _has('leftImg8bit', 'gtFine')(p) and any(Path(o).stem.endswith(endings) for o in islice(_below(p/'gtFine'), 2000))
-    return recognise
-
-def _below(folder): return (o for _,_,names in os.walk(folder) for o in names if not is_system(o))
+    return lambda p: _has('leftImg8bit', 'gtFine')(p) and any(o.rpartition('.')[0].endswith(endings) for o in glimpse(p/'gtFine', 60))
 
 # %% ../nbs/01_layouts.ipynb #3db9e408
 LAYOUTS = dict(
-    camvid=Layout(camvid, _is_camvid, 'images/a.png  labels/a_P.png  codes.txt  valid.txt   or  701_StillsRaw_full/a.png  LabeledApproved_full/a_L.png  label_colors.txt'),
-    segnet=Layout(segnet, _has('train', 'trainannot'), 'train/a.png  trainannot/a.png  val/  valannot/  test/  testannot/'),
-    camseq=Layout(camseq, lambda p: _colored(p) and _names(p, '_L'), 'a.png  a_L.png  label_colors.txt'),
-    kitti_road=Layout(kitti_road, _has('training/image_2', 'training/gt_image_2'), 'training/image_2/um_000000.png  training/gt_image_2/um_road_000000.png'),
-    pets=Layout(pets, _has('images', 'annotations/trimaps'), 'images/a.jpg  annotations/trimaps/a.png  annotations/trainval.txt  annotations/test.txt'),
-    cityscapes=Layout(cityscapes, _fine('_labelIds', '_labelTrainIds'), 'leftImg8bit/train/x/a_leftImg8bit.png  gtFine/train/x/a_gtFine_labelIds.png'),
-    idd=Layout(idd, _fine('_label', '_labellevel1Ids'), 'leftImg8bit/train/0/1_image.jpg  gtFine/train/0/1_label.png'),
-    voc=Layout(voc, _has('JPEGImages', 'SegmentationClass'), 'JPEGImages/a.jpg  SegmentationClass/a.png  ImageSets/Segmentation/train.txt  val.txt'),
-    folders=Layout(from_folders, lambda p: bool(find_folders(p)), 'pictures/a.jpg  masks/a_mask.png   (any two folders whose names match)'),
-    csv=Layout(from_csv, lambda p: p.is_file() and p.suffix.lower() == '.csv', 'pairs.csv with columns image, mask and perhaps split'),
+    camvid=Layout(camvid, _is_camvid, 'CamVid, as fast.ai lays it out, as published, or in folders', """\
+images/a.png
+labels/a_P.png
+codes.txt                one class name a line, the first is id 0; Void by its name
+valid.txt                the images to hold out; test.txt may stand beside it
+  or   701_StillsRaw_full/a.png   LabeledApproved_full/a_L.png   label_colors.txt
+  or   train/a.png   train_labels/a_L.png   val/   val_labels/   test/   test_labels/   class_dict.csv
+Masks hold class ids, or colours by the table. Split by valid.txt, by folders, or 20 % at random."""),
+    segnet=Layout(segnet, _has('train', 'trainannot'), "CamVid of the SegNet tutorial, 11 classes", """\
+train/a.png   trainannot/a.png
+val/          valannot/
+test/         testannot/
+Masks hold class ids, 11 is unlabelled. Split by folders."""),
+    camseq=Layout(camseq, _beside, 'CamSeq01, a film', """\
+0016E5_07959.png
+0016E5_07959_L.png
+label_colors.txt         r g b name, one class a line
+Masks are painted by the table. Split in sequence, 70/15/15: frames of a film must not be shuffled."""),
+    kitti_road=Layout(kitti_road, _has('training/image_2', 'training/gt_image_2'), 'The KITTI road benchmark', """\
+training/image_2/um_000000.png
+training/gt_image_2/um_road_000000.png
+Masks: magenta is road, red is not, black is void. 10 % at random are held out."""),
+    pets=Layout(pets, _has('images', 'annotations/trimaps'), 'Oxford-IIIT Pets', """\
+images/Abyssinian_1.jpg
+annotations/trimaps/Abyssinian_1.png
+annotations/trainval.txt
+annotations/test.txt
+Masks: 1 pet, 2 background, 3 border (void, or a class with --border class). Split by the lists; 10 % of trainval.txt are held out.""", ('border',)),
 )
 
+# %% ../nbs/01_layouts.ipynb #603a6523
+LAYOUTS |= dict(
+    cityscapes=Layout(cityscapes, _fine('_labelIds', '_labelTrainIds'), 'Cityscapes, 19 classes', """\
+leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png
+gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds.png     or _labelTrainIds.png
+Masks hold Cityscapes' ids; those that are not trained are void. Split by folders."""),
+    idd=Layout(idd, _fine('_label', '_labellevel1Ids', '_labellevel3Ids', '_labelcsTrainIds'), 'India Driving: IDD Lite (7 classes), or the full set', """\
+leftImg8bit/train/0/024541_image.jpg
+gtFine/train/0/024541_label.png          or _gtFine_labellevel3Ids.png, _gtFine_labelcsTrainIds.png
+Masks hold class ids or grey levels, 255 is void. Split by folders."""),
+    voc=Layout(voc, _has('JPEGImages', 'SegmentationClass'), 'Pascal VOC, 21 classes', """\
+JPEGImages/2007_000032.jpg
+SegmentationClass/2007_000032.png
+ImageSets/Segmentation/train.txt   val.txt
+Masks are palette images, 255 is void. Split by the lists."""),
+    folders=Layout(from_folders, lambda p: _two_folders(p), 'Any two folders of images and masks whose names match', """\
+pictures/0001.jpg        or   train/images/   train/masks/   val/images/   val/masks/
+drawn/0001_mask.png
+codes.txt or label_colors.txt, valid.txt (or val.txt), train.txt, test.txt: used if they are there
+Masks: what they hold is guessed from all of them, and said. Split by folders, by lists, or 20 % at random."""),
+    csv=Layout(from_csv, lambda p: p.suffix.lower() == '.csv' if os.path.isfile(p) else bool(csv_in(p)), 'A table of pairs', """\
+pairs.csv                columns image, mask and perhaps split; paths relative to the file
+Masks: as for folders. Split by the column, or 20 % at random."""),
+)
+
+def _particular(root): return next((name for name,o in LAYOUTS.items() if name not in ('folders', 'csv') and o.recognise(root)), None)
+
+def _below(root): return [root/o.rstrip('/') for o in folder_entries(root)[:60] if o.endswith('/')]
+
+def _two_folders(p):
+    "Whether two folders match, and are not two datasets."
+    return os.path.isdir(p) and bool(find_folders(p)) and not any(map(_particular, _below(p)[:12]))
+
+def _layout_of(root): return _particular(root) or next((o for o in ('folders', 'csv') if LAYOUTS[o].recognise(root)), None)
+
+# %% ../nbs/01_layouts.ipynb #8621e785
 def find_layout(
     path # a dataset's folder
 )->str: # name in `LAYOUTS`
@@ -67,13 +127,22 @@ def find_layout(
     root = dataset_folder(path)
     found = _layout_of(root)
     if found: return found
-    inner = [root/o.rstrip('/') for o in folder_entries(root)[:50] if o.endswith('/') and _layout_of(root/o)]
-    hint = f' Did you mean {inner[0]}?' if inner else ''
-    raise DataError(f'{root}: no layout recognised. Found: {a_few(folder_entries(root))}.{hint}\n'
-                    f'Recognised would be: {LAYOUTS["camvid"].tree.split("   ")[0]}; or any two folders of images and masks whose names match.\n'
-                    'All layouts: segfast datasets')
+    inner = next((o for o in _below(root) if _safely(_layout_of, o)), None)
+    hint = f' Did you mean {inner}?' if inner else ''
+    raise DataError(_closed(root) + [Problem('error', 'layout-unknown', str(root), f'no layout recognised. Found: {a_few(folder_entries(root))}.{hint}',
+                            fix='Recognised would be: images/a.png  labels/a_P.png  codes.txt  valid.txt; or any two folders of images and masks whose names match.\nAll layouts: segfast datasets')])
 
-def _layout_of(root): return next((name for name,o in LAYOUTS.items() if o.recognise(root)), None)
+def _closed(root):
+    "The problems of sub-folders that cannot be read, for they may hold what was looked for."
+    out = []
+    for o in _below(root):
+        try: folder_entries(o)
+        except DataError as e: out += [replace(p, file=o.name) for p in e.problems]
+    return out
+
+def _safely(look, folder):
+    "What `look` says of a folder; no, if it cannot be read."
+    with contextlib.suppress(DataError, OSError): return look(folder)
 
 # %% ../nbs/01_layouts.ipynb #c517501c
 def cache_dir()->Path:
@@ -107,29 +176,64 @@ def _bad_member(path, name, why): return DataError(f'{path}: member {name!r} {wh
 def _check_name(path, name):
     if name.startswith(('/', '\\')) or name[1:2] == ':' or '..' in name.replace('\\', '/').split('/'): raise _bad_member(path, name, 'leads outside the folder')
 
-def _room(path, size, folder):
+_MOST = 2_000_000 # members
+_BOMB = 2e9 # bytes: a smaller one harms nobody
+
+def _room(path, size, n, folder):
+    "Refuse what would fill the disk, while it is being added up."
     free = shutil.disk_usage(folder).free
+    if n > _MOST: raise DataError(f'{path}: holds more than {_MOST} members. Nothing of the archive was kept.')
+    if size > _BOMB and size > 200*path.stat().st_size: raise DataError(f'{path}: unpacks to {size/1e9:.1f} GB or more, {size/path.stat().st_size:.0f} times its own size: not pictures. Nothing of the archive was kept.')
     if size > 0.9*free: raise DataError(f'{path}: unpacked it takes {size/1e9:.1f} GB, but {folder} has {free/1e9:.1f} GB free. Point SEGFAST_CACHE at a larger disk.')
+
+# %% ../nbs/01_layouts.ipynb #238a26f9
+def _once(path, name, seen):
+    key = os.path.normpath(name)
+    if key in seen: raise _bad_member(path, name, 'stands in it twice')
+    seen.add(key)
 
 def _unzip(path, folder):
     with zipfile.ZipFile(path) as z:
-        for o in z.infolist():
+        members, seen = z.infolist(), set()
+        _room(path, sum(o.file_size for o in members), len(members), folder)
+        for o in members:
             _check_name(path, o.filename)
             if stat.S_ISLNK(o.external_attr >> 16): raise _bad_member(path, o.filename, 'is a link')
-        _room(path, sum(o.file_size for o in z.infolist()), folder)
+            if o.flag_bits & 1: raise _bad_member(path, o.filename, 'is encrypted')
+            if not o.is_dir(): _once(path, o.filename, seen)
         z.extractall(folder)
 
 def _untar(path, folder):
     with tarfile.open(path) as t:
-        members = t.getmembers()
-        for o in members:
+        members, seen, size = [], set(), 0
+        for o in t:
+            members.append(o)
+            size += max(0, o.size)
+            _room(path, size, len(members), folder)
             _check_name(path, o.name)
+            if not o.isdir(): _once(path, o.name, seen)
             try: tarfile.data_filter(o, str(folder))
             except tarfile.LinkOutsideDestinationError as e: raise _bad_member(path, o.name, 'is a link that leads outside the folder') from e
             except tarfile.FilterError as e: raise _bad_member(path, o.name, f'is not plain data ({type(e).__name__})') from e
         _whole(t)
-        _room(path, sum(o.size for o in members), folder)
+        _no_chains(path, members)
         t.extractall(folder, filter='data')
+
+# %% ../nbs/01_layouts.ipynb #e9bee85c
+def _no_chains(path, members):
+    "Refuse members and links that lead through another link: where they end depends on what was written before."
+    links = {os.path.normpath(o.name) for o in members if o.issym()}
+    for o in members if links else ():
+        way = [o.name] + ([f'{os.path.dirname(o.name)}/{o.linkname}'] if o.issym() else [o.linkname] if o.islnk() else [])
+        if len(''.join(way)) > 2000 or any(_through(w, links) for w in way): raise _bad_member(path, o.name, 'leads through a link')
+
+def _through(way, links):
+    at = []
+    for part in way.split('/'):
+        if at and '/'.join(at) in links: return True
+        if part == '..': at = at[:-1]
+        elif part not in ('', '.'): at.append(part)
+    return False
 
 def _whole(t):
     "A tar that ends without its closing block was cut off between two members."
@@ -143,18 +247,39 @@ def unpacked(
 )->Path: # the folder with its content
     "An archive's content in the cache, unpacked at the first call."
     path = Path(path).resolve()
-    s = path.stat()
+    try: s = path.stat()
+    except OSError as e: raise DataError(Problem('error', 'folder-missing', str(path), f'cannot be read ({e.strerror}).')) from e
     folder = cache_dir()/'unpacked'/sha256(repr((str(path), s.st_mtime_ns, s.st_size)).encode()).hexdigest()[:24]
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix='.part-'))
+        part = _new_part(folder.parent)
         try:
             (_unzip if path.suffix.lower() == '.zip' else _untar)(path, part)
-            if not folder.is_dir(): part.rename(folder)
+            if not any(part.iterdir()): raise DataError(Problem('error', 'no-images', str(path), 'the archive is empty.'))
+            _into_place(part, folder)
         except DataError: raise
-        except _BROKEN as e: raise DataError(f'{path}: is truncated or no archive ({" ".join(str(e).split())[:80] or type(e).__name__}). Nothing of it was kept.') from e
+        except _BROKEN as e:
+            if getattr(e, 'errno', None) in _DISK: raise _no_cache(part, e) from e
+            raise DataError(Problem('error', 'undecodable', str(path), f'is truncated or no archive ({" ".join(str(e).split())[:80] or type(e).__name__}). Nothing of it was kept.')) from e
         finally: shutil.rmtree(part, ignore_errors=True)
     return _inner(folder)
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+def _no_cache(folder, e): return DataError(f'{folder}: cannot be written ({e.strerror}). Point SEGFAST_CACHE at a folder that can.')
+
+def _new_part(folder):
+    "A new folder to unpack in; what killed processes left behind days ago goes."
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob('.part-*'):
+            if time.time() - old.stat().st_mtime > 86400: shutil.rmtree(old, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=folder, prefix='.part-'))
+    except OSError as e: raise _no_cache(folder, e) from e
+
+def _into_place(part, folder):
+    try: part.rename(folder)
+    except OSError:
+        if not folder.is_dir(): raise # else another process unpacked the same archive meanwhile
 
 def _inner(folder):
     "The folder itself, or the only thing in it."
@@ -206,33 +331,54 @@ KNOWN = dict(demo=Known(lambda name, progress=None: demo(progress=progress), '80
 def open_data(
     source:str|Path, # known name ("demo", "camvid", "camvid_tiny"), a folder, an archive, or a .csv file
     layout:str|None=None, # name in `LAYOUTS`; found when None
-    progress:Callable|None=None # called with (done, total) while something is made
+    progress:Callable|None=None, # called with (done, total) while something is made
+    *,
+    border:str|None=None, # 'void' or 'class', for layouts whose masks have a border
+    split:str|None=None, # another split, such as `stratified:0.2`; see `parse_split`
+    classes:str|Path|None=None, # another table of classes: a codes.txt, label_colors.txt or class_dict.csv
+    seed:int=42 # of splits that are drawn
 )->SegData:
     "The dataset behind a name or a path."
     if layout is not None and layout not in LAYOUTS: raise unknown('layout', layout, LAYOUTS)
-    if isinstance(source, str) and source in KNOWN:
-        if layout not in (None, 'camvid'): raise UsageError(f'{source} has the layout camvid, not {layout}.')
-        data = KNOWN[source].make(source, progress=progress)
-        if Path(source).is_dir(): data.origin += f' (not the folder ./{source}: write ./{source} for that)'
-        return data
-    if isinstance(source, str) and not expanded(source).exists() and os.sep not in source: raise _no_such(source)
-    return _open_path(expanded(source), layout)
+    if border not in (None, 'void', 'class'): raise UsageError(f"border is {border!r}: 'void' or 'class' was expected.")
+    way = None if split is None else parse_split(split)
+    if isinstance(source, str) and source in KNOWN: data = _open_known(source, layout, border, progress)
+    elif isinstance(source, str) and os.sep not in source and not os.path.lexists(expanded(source)): raise _no_such(source)
+    else: data = _open_path(expanded(source), layout, seed, {} if border is None else dict(border=border))
+    if classes is not None: data = with_classes(data, classes)
+    return data if way is None else resplit(data, way, seed)
 
-def _open_path(path, layout):
-    if path.is_file() and LAYOUTS['csv'].recognise(path):
+# %% ../nbs/01_layouts.ipynb #54035f24
+def _open_known(source, layout, border, progress):
+    if layout not in (None, 'camvid'): raise UsageError(f'{source} has the layout camvid, not {layout}.')
+    _check_options('camvid', {} if border is None else dict(border=border))
+    data = KNOWN[source].make(source, progress=progress)
+    if Path(source).is_dir(): data.origin += f' (not the folder ./{source}: write ./{source} for that)'
+    return data
+
+def _check_options(layout, options):
+    for o in options:
+        if o not in LAYOUTS[layout].options: raise UsageError(f'{o}: the layout {layout} has none; it is an option of {", ".join(k for k,v in LAYOUTS.items() if o in v.options)}.')
+
+def _make(layout, root, seed, options):
+    _check_options(layout, options)
+    return LAYOUTS[layout].make(root, seed=seed, **options)
+
+def _open_path(path, layout, seed, options):
+    if path.is_file() and path.suffix.lower() == '.csv':
         if layout not in (None, 'csv'): raise UsageError(f'{path} is a table: its layout is csv, not {layout}.')
-        return from_csv(path)
+        return _make('csv', path, seed, options)
     if path.is_file() and is_archive(path):
         root = unpacked(path)
-        data = LAYOUTS[layout or find_layout(root)].make(root)
+        data = _make(layout or find_layout(root), root, seed, options)
         name = path.name[:-len(next(o for o in ARCHIVES if path.name.lower().endswith(o)))]
         return replace(data, name=name, origin=f'archive {path}, unpacked in {root}')
-    if not path.exists() and path.name in KNOWN: raise DataError(f'{path}: no such folder. To fetch the dataset of that name, write it without a path: {path.name}.')
+    if not path.exists() and path.name in KNOWN: raise DataError(Problem('error', 'folder-missing', str(path), 'no such folder.', fix=f'To fetch the dataset of that name, write it without a path: {path.name}.'))
     root = dataset_folder(path)
-    return LAYOUTS[layout or find_layout(root)].make(root)
+    return _make(layout or find_layout(root), root, seed, options)
 
 def _no_such(source):
     from difflib import get_close_matches
     near = get_close_matches(source, KNOWN, n=1)
-    hint = f' Did you mean {near[0]}?' if near else did_you_mean(Path(source))
-    return DataError(f'{source}: no such folder, and not a known dataset ({", ".join(KNOWN)}).{hint}')
+    hint = f'Did you mean {near[0]}?' if near else did_you_mean(Path(source))
+    return DataError(Problem('error', 'folder-missing', source, f'no such folder, and not a known dataset ({", ".join(KNOWN)}).', fix=hint))

@@ -9,7 +9,7 @@ __all__ = ['pick_device', 'cpu_has_bf16', 'pick_precision', 'keep_memory', 'Prec
 
 # %% ../nbs/11_train.ipynb #2b88b5cb
 import ctypes, math, os, platform, shutil, time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
@@ -23,7 +23,7 @@ from fastai.vision.core import imagenet_stats
 from safetensors.torch import save_file
 from torch.amp import GradScaler, autocast
 
-from .check import Report, check, fingerprint
+from .check import Report, check, fingerprint, unchecked
 from .data import AUGMENTATIONS, decoded, open_pair, seed_epoch, seg_dls, source_size
 from .errors import DataError, UsageError, unknown
 from .layouts import KNOWN, SegData, open_data
@@ -307,7 +307,8 @@ def train(
     device:str='auto', # auto, cpu, cuda, cuda:N, mps
     workers:int|None=None, # loader processes; None takes none on a CPU, else up to 8
     screen='auto', # auto, live, lines, quiet, or an object like `segfast.screen.Screen`
-    layout:str|None=None # of a folder; found when None
+    check:bool=True, # look for everything wrong with the data first; False trains on whatever is there, and says so
+    **options # further arguments of `open_data`: layout, border, split, classes
 )->Run:
     "Check the data, run the recipe's stages, evaluate at native size: a finished `Run`."
     started, device, recipe = time.perf_counter(), pick_device(device), recipe or Choices()
@@ -316,7 +317,7 @@ def train(
     screen = make_screen(screen) if isinstance(screen, str) else screen
     if device.type == 'cpu': keep_memory()
     with screen:
-        report = checked(data, screen, layout)
+        report = checked(data, screen, check, **options)
         if isinstance(recipe, Choices): recipe = recipe.to_recipe(known, report.size)
         recipe = settle(recipe, device)
         _batches_suffice(recipe, report.data)
@@ -336,11 +337,12 @@ def train(
 def checked(
     data:SegData|str|Path, # dataset, known name, or folder
     screen, # from `make_screen`
-    layout:str|None=None # of a folder; found when None
+    full:bool=True, # False reads headers only
+    **options # further arguments of `open_data`: layout, border, split, classes
 )->Report:
     "The report of a dataset without errors; with errors, a `DataError`."
-    if not isinstance(data, SegData): data = open_data(data, layout, progress=lambda done, total: screen.work('drawing the demo', done, total))
-    report = check(data, progress=lambda done, total: screen.work('checking images and masks', done, total)).raise_errors()
+    if not isinstance(data, SegData): data = open_data(data, progress=lambda done, total: screen.work('drawing the demo', done, total), **{k: o for k,o in options.items() if o is not None})
+    report = (check(data, progress=lambda done, total: screen.work('checking images and masks', done, total)) if full else unchecked(data)).raise_errors()
     for p in report.problems: screen.say(f'{p.kind}: {p}')
     return report
 
@@ -368,7 +370,7 @@ def _decode_all(data, recipe, screen):
 
 def _data_facts(report):
     d = report.data
-    return dict(name=d.name, root=str(d.root.resolve()), layout=d.layout, origin=d.origin, fingerprint=fingerprint(report))
+    return dict(name=d.name, root=str(d.root.resolve()), layout=d.layout, origin=d.origin, encoding=asdict(d.encoding), fingerprint=fingerprint(report))
 
 # %% ../nbs/11_train.ipynb #7d07614f
 class _ends_in_status:

@@ -62,7 +62,7 @@ def test_everything_at_once(folder):
     mask(folder, 8).mkdir()
     assert found(folder) == {("empty", "images/scene_000.png"), ("not-an-image", "images/scene_001.png"), ("undecodable", "images/scene_002.png"),
                              ("missing", "labels/scene_003_P.png"), ("mask-size", "labels/scene_004_P.png"), ("mask-values", "labels/scene_005_P.png"),
-                             ("mask-mode", "labels/scene_006_P.png"), ("mask-values", "labels/scene_007_P.png"), ("unreadable", "labels/scene_008_P.png")}
+                             ("mask-mode", "labels/scene_006_P.png"), ("mask-values", "labels/scene_007_P.png"), ("not-a-file", "labels/scene_008_P.png")}
     report = check(camvid(folder))
     values = next(p for p in report.errors if p.file == "labels/scene_005_P.png")
     assert values.pixels == 3 and "77" in str(values) and "200" in str(values)
@@ -121,7 +121,7 @@ def test_mixed_sizes_are_a_note(folder):
         with Image.open(p) as im:
             im.resize((30, 20), Image.NEAREST).save(p)
     report = check(camvid(folder))
-    assert report.ok and report.size == (48, 64) and [p.code for p in report.problems] == ["mixed-sizes"]
+    assert report.ok and report.size == (48, 64) and "mixed-sizes" in {p.code for p in report.problems}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])

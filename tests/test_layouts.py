@@ -43,7 +43,8 @@ def test_real_camvid(shared_data):
 def test_valid_lists(folder, text):
     (folder/"valid.txt").write_bytes(text.encode())
     data = camvid(folder)
-    assert list(data.split("valid")["image"]) == ["images/scene_008.png", "images/scene_009.png"] and not data.problems
+    assert list(data.split("valid")["image"]) == ["images/scene_008.png", "images/scene_009.png"]
+    assert codes_of(data) <= {"list-cleaned", "list-duplicate"} and not [p for p in data.problems if p.kind == "error"]
 
 
 @pytest.mark.parametrize("text, code, part", [
@@ -119,12 +120,50 @@ def test_orphans_are_named(folder):
     assert [p.file for p in data.problems] == ["labels/scene_004_P.png"] and data.problems[0].kind == "warning"
 
 
-@pytest.mark.parametrize("gone, text", [("images", "No folder images in.*labels/"), ("labels", "No folder labels in.*images/"), ("codes.txt", "codes.txt: not found")])
+@pytest.mark.parametrize("gone, text", [("images", "No folder images in.*labels/"), ("labels", "No folder labels in.*images/")])
 def test_parts_that_are_missing(folder, gone, text):
     p = folder/gone
     shutil.rmtree(p) if p.is_dir() else p.unlink()
     with pytest.raises(DataError, match=text):
         open_data(folder)
+
+
+def test_faults_of_lists_do_not_hide_each_other(folder):
+    (folder/"codes.txt").unlink()
+    (folder/"valid.txt").write_bytes(b"scene_001\r\nimages/scene_002.png\nscene_003_P.png\n")
+    (folder/"labels/scene_009_P.png").rename(folder/"labels/lonely_P.png")
+    data = camvid(folder)
+    assert codes_of(data) == {"codes", "valid-missing", "list-cleaned", "orphan-mask"}
+    assert data.splits == {"train": 7, "valid": 3}, "the lines are understood, so that nothing follows from them"
+    assert "Line 1 is 'scene_001'; images are named like 'scene_000.png'." in str([p for p in data.problems if p.code == "valid-missing"][0])
+    assert data.classes.names == tuple(f"class-{i}" for i in range(len(data.classes))), "as many as the masks have values"
+
+
+@pytest.mark.parametrize("raw, codes", [
+    (b"Sky\nRoad\nSky\n", {"codes-duplicate"}), (b"Sky\n\nRoad\n", {"codes-blank"}), (b"\xef\xbb\xbfSky\r\nRoad\r\n", {"codes-cleaned"}), (b"Sky \nRoad", {"codes-cleaned"}),
+    (b"Sky\nRoad\n\n\n", {"codes-cleaned"}), (b"Void\nvoid\n", {"codes-void"}), (b"Background\nRoad\n", {"background"}), (b"background\nVoid\n", set()), (b"Stra\xdfe\n", {"encoding"}),
+    (b"", {"codes"}), (b"\n\n", {"codes"}), ("Sky\nRoad\n".encode("utf-16"), {"encoding"}), (b"a\x0bb\nc", set()), (b"\n".join(b"%d" % i for i in range(300)), {"codes"})])
+def test_codes_of_codes(folder, raw, codes):
+    (folder/"codes.txt").write_bytes(raw)
+    assert {p.code for p in camvid(folder).problems if p.file == "codes.txt"} == codes
+
+
+def test_a_test_list(folder):
+    (folder/"test.txt").write_text("scene_000.png\nscene_001.png\n")
+    data = camvid(folder)
+    assert data.splits == {"train": 6, "valid": 2, "test": 2} and not data.problems
+    (folder/"test.txt").write_text("scene_000.png\nscene_009.png\nx.png\n")
+    bad = {p.code: p for p in camvid(folder).problems}
+    assert set(bad) == {"list-missing", "list-overlap"} and bad["list-overlap"].found == ["scene_009.png"] and bad["list-missing"].found == ["x.png"]
+    (folder/"valid.txt").unlink()
+    (folder/"test.txt").write_text("scene_000.png\nscene_001.png\n")
+    assert camvid(folder).splits == {"train": 6, "valid": 2, "test": 2}
+
+
+def test_links_to_nowhere(folder):
+    (folder/"images/gone.png").symlink_to("nowhere.png")
+    os.mkfifo(folder/"images/pipe.png")
+    assert {(p.code, p.file) for p in camvid(folder).problems} == {("broken-link", "images/gone.png"), ("not-a-file", "images/pipe.png")}
 
 
 def test_a_folder_too_high_or_too_low(folder):

@@ -1,5 +1,6 @@
 """Every layout, as small as it can be drawn: recognised, split, and decoded to the ids that were drawn."""
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -231,6 +232,23 @@ def test_one_batch(tree):
     assert tuple(x.shape) == (2, 3, 20, 28) and set(y.unique().tolist()) <= data.classes.valid_values
 
 
+def test_train_folder(tree, tiny, tmp_path, monkeypatch):
+    "`segfast train FOLDER` with no word about the data, for every layout, one epoch a stage; with a network of a few hundred weights in the place of the default."
+    from typer.testing import CliRunner
+
+    from segfast.cli import app
+    from segfast.models import models
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(models, "unet_resnet34", models[tiny])
+    layout, source, truth, split = tree
+    res = CliRunner().invoke(app, ["train", str(source), "--epochs", "1,1,1"])
+    assert res.exit_code == 0, res.output
+    run = next((tmp_path/"runs").iterdir())
+    facts, table = json.loads((run/"data.json").read_text()), pd.read_csv(run/"data.csv")
+    assert facts["layout"] == layout and facts["fingerprint"]["splits"] == split and set(table["mask"]) == set(truth)
+    assert json.loads((run/"status.json").read_text())["status"] == "done" and "Run: " in res.stdout
+
+
 @pytest.mark.parametrize("name", ["kitti_road", "folders"])
 def test_train_with_no_option_but_the_folder(name, tmp_path, monkeypatch):
     from typer.testing import CliRunner
@@ -283,7 +301,7 @@ def test_pets_border_as_a_class(tmp_path):
     data = pets(tmp_path, border="class")
     assert data.classes.names == ("pet", "background", "border") and data.classes.void is None
     assert np.array_equal(data.ids("annotations/trimaps/Abyssinian_1.png"), ids(1, 3))
-    with pytest.raises(DataError, match="border is 'both'"):
+    with pytest.raises(UsageError, match="border is 'both'"):
         pets(tmp_path, border="both")
 
 
@@ -345,8 +363,19 @@ def test_masks_saved_as_jpeg(tmp_path):
 def test_painted_masks_without_a_table(tmp_path):
     draw_camvid_published(tmp_path)
     (tmp_path/"label_colors.txt").unlink()
-    with pytest.raises(DataError, match="label_colors.txt"):
-        open_data(tmp_path)
+    data = open_data(tmp_path)
+    assert [(p.code, p.file) for p in data.problems if p.kind == "error"] == [("colors", "label_colors.txt")] and len(data.pairs) == 5
+    assert not [p for p in check(data).errors if p.code != "colors"], "nothing follows from it"
+
+
+@pytest.mark.parametrize("text, code", [("64 128 64 Animal\n128 64 Road\n0 0 0 Void\n192 128 64 Child\n", "colors"), ("1 2 3 a\n1 2 3 b\n", "colors-duplicate"), ("", "colors"),
+                                        ("64 128 64 Void\n128 64 128 void\n", "codes-void"), ("64 128 64 a\n128 64 128 a\n", "codes-duplicate")])
+def test_broken_tables_are_said_once(tmp_path, text, code):
+    draw_camseq(tmp_path)
+    (tmp_path/"label_colors.txt").write_text(text)
+    data = open_data(tmp_path)
+    assert [(p.code, p.file) for p in data.problems if p.kind == "error"] == [(code, "label_colors.txt")]
+    assert not [p for p in check(data).errors if p.file != "label_colors.txt" and p.code.startswith("mask")]
 
 
 # Colours
@@ -445,8 +474,19 @@ def test_a_photograph_is_no_mask(tmp_path):
     for i in range(4):
         photo(tmp_path/f"pics/{i}.png", i)
         photo(tmp_path/f"masks/{i}.png", i)
-    with pytest.raises(DataError, match="different colours"):
-        open_data(tmp_path)
+    bad = [p for p in open_data(tmp_path).problems if p.kind == "error"]
+    assert [(p.code, p.file) for p in bad] == [("mask-values", f"masks/{i}.png") for i in range(4)] and "different colours" in str(bad[0])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_every_jpeg_mask_is_named(tmp_path, mode):
+    for i in range(25):
+        photo(tmp_path/f"pics/{i:02}.png", i)
+        (tmp_path/"masks").mkdir(exist_ok=True)
+        Image.fromarray(ids(i, 2)*255).convert(mode).resize((57, 41)).save(tmp_path/f"masks/{i:02}.{'png' if i > 21 else 'jpg'}", quality=50)
+    Image.fromarray(ids(24, 2)*255).save(tmp_path/"masks/24.png")
+    bad = [p for p in open_data(tmp_path).problems if p.code == "mask-jpeg"]
+    assert [p.file for p in bad] == [f"masks/{i:02}.jpg" for i in range(20)] and "2 more masks" in str(bad[-1])
 
 
 def test_masks_that_cannot_be_read_do_not_hide_the_others(tmp_path):
@@ -473,13 +513,33 @@ def test_guesses(tmp_path, values, classes, void, kind):
 # Tables
 
 @pytest.mark.parametrize("text, part", [("", "cannot be read"), ("picture,mask\na,b\n", "no column image"), ("image,mask\n", "no row"), ("image,mask\n,b.png\n", "row 1"),
-                                        ("image,mask,split\na/x0.png,b/y0.png,later\n", "'later' in row 1")])
+                                        ])
 def test_tables_that_are_none(tmp_path, text, part):
     draw_csv(tmp_path)
     (tmp_path/"pairs.csv").write_text(text)
     with pytest.raises(DataError, match=part) as e:
         open_data(tmp_path/"pairs.csv")
     assert "pairs.csv" in str(e.value)
+
+
+def test_faults_of_rows_are_gathered(tmp_path):
+    draw_csv(tmp_path)
+    (tmp_path/"pairs.csv").write_text("image,mask,split\na/x0.png,b/y0.png,later\na/x1.png,,train\na/x2.png,b/y2.png,val\n")
+    data = open_data(tmp_path/"pairs.csv")
+    assert [(p.code, p.file) for p in data.problems if p.kind == "error"] == [("missing", "pairs.csv"), ("list-missing", "pairs.csv")]
+    assert data.splits == {"train": 1, "valid": 1}
+
+
+def test_a_folder_with_one_table(tmp_path):
+    draw_csv(tmp_path)
+    for o in sorted(tmp_path.glob("?/*.png")):
+        o.rename(tmp_path/o.name)
+    table = (tmp_path/"pairs.csv").read_text().replace("a/", "").replace("b/", "")
+    (tmp_path/"pairs.csv").write_text(table)
+    assert find_layout(tmp_path) == "csv" and open_data(tmp_path).splits == {"train": 2, "valid": 1, "test": 1}
+    (tmp_path/"again.csv").write_text(table)
+    with pytest.raises(DataError, match="no layout recognised"):
+        find_layout(tmp_path)
 
 
 @pytest.mark.parametrize("sep", [",", ";", "\t"])
@@ -626,7 +686,7 @@ def test_stratified_beats_chance(seed):
 def test_every_pair_is_held_out_once(n, k):
     held = np.array([splits.kfold_split(n, k, i) for i in range(k)]) == "valid"
     assert (held.sum(0) == 1).all() and held.sum(1).max() - held.sum(1).min() <= 1
-    with pytest.raises(DataError, match="folds"):
+    with pytest.raises(UsageError, match="folds"):
         splits.kfold_split(n, n + 1)
 
 
@@ -644,3 +704,296 @@ def test_hidden_files_are_counted(tmp_path):
         (tmp_path/name).write_bytes(b"x")
     note = [p for p in check(open_data(tmp_path)).problems if p.code == "system-files"]
     assert len(note) == 1 and note[0].kind == "note" and "3 hidden" in str(note[0])
+
+
+# Lists, levels, stray values
+
+@pytest.mark.parametrize("line", ["003", "003.jpg", "photos/003.jpg", "./photos/003.jpg"])
+@pytest.mark.parametrize("name", ["valid.txt", "val.txt"])
+def test_folders_with_lists(tmp_path, name, line):
+    draw_folders(tmp_path)
+    (tmp_path/name).write_text(f"{line}\n")
+    data = open_data(tmp_path)
+    assert data.layout == "folders" and data.split("valid")["image"].tolist() == ["photos/003.jpg"] and data.splits["train"] == 4
+    (tmp_path/"test.txt").write_text("001\n003\nnope\n")
+    assert {p.code for p in open_data(tmp_path).problems if p.kind == "error"} == {"list-missing", "list-overlap"}
+    (tmp_path/"test.txt").write_text("001\n")
+    (tmp_path/"train.txt").write_text("000\n002\n")
+    data = open_data(tmp_path)
+    assert data.splits == {"train": 2, "valid": 1, "test": 1} and "not-listed" in codes_of(data)
+
+
+@pytest.mark.parametrize("ending, names", [("_gtFine_labellevel3Ids", 26), ("_gtFine_labelcsTrainIds", 19), ("_gtFine_labellevel1Ids", 7), ("_label", 7)])
+def test_names_of_idd(tmp_path, ending, names):
+    for i, s in enumerate(("train", "train", "val")):
+        photo(tmp_path/f"leftImg8bit/{s}/{i}/f{i}_leftImg8bit.png", i)
+        paint(tmp_path/f"gtFine/{s}/{i}/f{i}{ending}.png", ids(i, names))
+    data = open_data(tmp_path)
+    assert data.layout == "idd" and len(data.classes) == names and data.classes.void == 255 and data.encoding.kind == "index" and len(data.pairs) == 3
+
+
+def test_idd_in_grey_levels(tmp_path):
+    levels = np.uint8([0, 36, 73, 109, 146, 182, 219, 255])
+    draw_idd(tmp_path)
+    for i, o in enumerate(sorted(tmp_path.rglob("*[0-9]_label.png"))):
+        paint(o, levels[ids(i, 8)])
+    data = open_data(tmp_path)
+    assert data.classes.names[0] == "drivable" and "guessed-classes" in codes_of(data)
+    assert set(np.unique(data.ids(data.pairs["mask"][0]))) <= {*range(7), 255} and not check(data).errors
+    paint(tmp_path/data.pairs["mask"][0], ids(0, 7))
+    assert "mask-values" in {p.code for p in check(open_data(tmp_path)).errors}, "a mask of another kind than the rest"
+
+
+def test_a_stray_id_in_idd_is_no_level(tmp_path):
+    draw_idd(tmp_path)
+    a = ids(0, 7)
+    a[0, :3] = 77
+    paint(tmp_path/"gtFine/train/0/000_label.png", a)
+    data = open_data(tmp_path)
+    assert data.encoding.kind == "index" and [(p.code, p.found, p.pixels) for p in check(data).errors] == [("mask-values", [77], 3)]
+
+
+def test_plain_folders_named_idd(tmp_path):
+    for i, s in enumerate(("train", "train", "val")):
+        photo(tmp_path/f"{s}/images/{i}.png", i)
+        paint(tmp_path/f"{s}/masks/{i}.png", np.uint8([0, 3, 6])[ids(i, 3)])
+    data = open_data(tmp_path, "idd")
+    assert data.layout == "idd" and len(data.classes) == 7 and data.splits == {"train": 2, "valid": 1}
+    assert set(np.unique(data.ids(data.pairs["mask"][0]))) == {0, 3, 6}
+
+
+def test_a_stray_value_is_said(tmp_path):
+    for i in range(4):
+        photo(tmp_path/f"pics/{i}.png", i)
+        a = ids(i, 3)
+        a[:2, 0] = 200 if i == 2 else a[0, 0]
+        paint(tmp_path/f"masks/{i}.png", a)
+    rare = [p for p in open_data(tmp_path).problems if p.code == "rare-value"]
+    assert [(p.kind, p.file, p.found, p.pixels) for p in rare] == [("warning", "masks/2.png", [200], 2)]
+
+
+# Options
+
+@pytest.mark.parametrize("split, counts", [("random:0.4", {"train": 3, "valid": 2}), ("stratified:0.2", {"train": 4, "valid": 1}), ("sequence:0.2,0.2", {"train": 3, "valid": 1, "test": 1}),
+                                           ("sequence:0.2,0,gap=1", {"train": 3, "valid": 1}), ("fold:2/5", {"train": 4, "valid": 1})])
+def test_another_split(tmp_path, split, counts):
+    draw_camvid(tmp_path)
+    data = open_data(tmp_path, split=split)
+    assert data.splits == counts and split in data.origin and open_data(tmp_path, split=split).pairs.equals(data.pairs)
+
+
+def test_a_test_split_stays(tmp_path):
+    draw_segnet(tmp_path)
+    tested = open_data(tmp_path).split("test")["image"].tolist()
+    for split in "random", "stratified", "sequence", "fold:1/3":
+        data = open_data(tmp_path, split=split)
+        assert data.split("test")["image"].tolist() == tested and data.splits == {"train": 2, "valid": 1, "test": 1}
+
+
+@pytest.mark.parametrize("split", ["", "half", "random:0", "random:1", "random:nan", "random:inf", "random:x", "fold", "fold:0/5", "fold:6/5", "fold:1/1", "sequence:1,1", "sequence:.1,.1,.1",
+                                   "sequence:.1,step=2", "sequence:.1,gap=x", "stratified:-1"])
+def test_splits_that_are_none(tmp_path, split):
+    draw_camvid(tmp_path)
+    with pytest.raises(UsageError, match="split "):
+        open_data(tmp_path, split=split)
+
+
+def test_other_classes(tmp_path):
+    draw_folders(tmp_path/"d")
+    (tmp_path/"names.txt").write_text("x\ny\nVoid\n")
+    data = open_data(tmp_path/"d", classes=tmp_path/"names.txt")
+    assert data.classes.names == ("x", "y", "Void") and data.classes.void == 2 and "guessed-classes" in codes_of(data)
+    draw_camseq(tmp_path/"c")
+    (tmp_path/"colors.csv").write_text("name,r,g,b\na,64,128,64\nb,128,64,128\nc,0,0,0\nd,192,128,64\n")
+    data = open_data(tmp_path/"c", classes=tmp_path/"colors.csv")
+    assert data.classes.names == ("a", "b", "c", "d") and data.classes.void is None and not check(data).errors
+    with pytest.raises(UsageError, match="no such file"):
+        open_data(tmp_path/"c", classes=tmp_path/"none.txt")
+
+
+def test_border_where_there_is_none(tmp_path):
+    draw_camvid(tmp_path)
+    with pytest.raises(UsageError, match="option of pets"):
+        open_data(tmp_path, border="class")
+    with pytest.raises(UsageError, match="border is"):
+        open_data(tmp_path, border="both")
+
+
+# Finding out
+
+@pytest.mark.parametrize("name", [o for o in TREES if o != "csv"])
+def test_one_folder_too_high(tmp_path, name):
+    (tmp_path/"up/mine").mkdir(parents=True)
+    (tmp_path/"up/notes").mkdir()
+    TREES[name](tmp_path/"up/mine")
+    with pytest.raises(DataError, match=f"Did you mean {tmp_path/'up/mine'}") as e:
+        open_data(tmp_path/"up")
+    assert e.value.problems[0].code == "layout-unknown"
+
+
+def test_two_datasets_side_by_side_are_no_pair_of_folders(tmp_path):
+    for name in "a", "b":
+        (tmp_path/f"up/{name}").mkdir(parents=True)
+        draw_camvid(tmp_path/f"up/{name}")
+    with pytest.raises(DataError, match="Did you mean"):
+        open_data(tmp_path/"up")
+
+
+def test_a_look_is_bounded(tmp_path, monkeypatch):
+    looked, scandir = [], os.scandir
+    for i in range(30):
+        for j in range(30):
+            (tmp_path/f"home/{i}/{j}").mkdir(parents=True)
+    (tmp_path/"home/self").symlink_to("self")
+    (tmp_path/"home/up").symlink_to(tmp_path, target_is_directory=True)
+    os.mkfifo(tmp_path/"home/pipe.csv")
+
+    def closed(path):
+        looked.append(path)
+        if os.fspath(path).endswith("/7"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(DataError, match="no layout recognised"):
+        find_layout(tmp_path/"home")
+    assert len(looked) < 20_000
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    draw_camvid_folders(tmp_path)
+    scandir = os.scandir
+
+    def closed(path):
+        if os.fspath(path).endswith("/val"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+    monkeypatch.setattr(os, "scandir", closed)
+    data = open_data(tmp_path)
+    assert ("folder-unreadable", "val/") in {(p.code, p.file) for p in data.problems if p.kind == "error"} and data.splits["test"] == 1
+
+
+def test_datasets_show_themselves(tree):
+    data = open_data(tree[1])
+    html = data._repr_html_()
+    assert html.count("<img") == min(6, len(data.pairs)) and "background:rgb" in html
+    for o in data.pairs["image"]:
+        data.path(o).write_bytes(b"x")
+    assert data._repr_html_().count("<img") == 0
+
+
+def test_layouts_say_what_they_are():
+    for o in LAYOUTS.values():
+        assert o.about and len(o.tree.splitlines()) >= 2 and o.tree.splitlines()[-1].startswith("Masks")
+
+
+# Archives, again
+
+def test_bombs(tmp_path, cache, monkeypatch):
+    import segfast.layouts as lib
+    with zipfile.ZipFile(tmp_path/"bomb.zip", "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("a.png", bytes(3_000_000))
+    with tarfile.open(tmp_path/"bomb.tgz", "w:gz") as t:
+        o = tarfile.TarInfo("a.png")
+        o.size = 3_000_000
+        t.addfile(o, io.BytesIO(bytes(o.size)))
+    monkeypatch.setattr(lib, "_BOMB", 1e6)
+    for name in "bomb.zip", "bomb.tgz":
+        with pytest.raises(DataError, match="times its own size"):
+            unpacked(tmp_path/name)
+    monkeypatch.setattr(lib, "_MOST", 0)
+    with pytest.raises(DataError, match="members"):
+        unpacked(tmp_path/"bomb.zip")
+    monkeypatch.undo()
+    assert not kept(cache)
+
+
+def test_a_disk_that_is_too_small(tmp_path, cache, monkeypatch):
+    draw_segnet(tmp_path/"inner")
+    path = pack(tmp_path/"inner", tmp_path/"x.zip")
+    monkeypatch.setattr(shutil, "disk_usage", lambda o: shutil._ntuple_diskusage(100, 90, 10))
+    with pytest.raises(DataError, match="GB free. Point SEGFAST_CACHE"):
+        unpacked(path)
+
+
+def test_encrypted_and_repeated_members(tmp_path, cache):
+    draw_segnet(tmp_path/"inner")
+    raw = bytearray(pack(tmp_path/"inner", tmp_path/"x.zip").read_bytes())
+    at = raw.find(b"PK\x01\x02")
+    raw[at + 8] |= 1
+    (tmp_path/"locked.zip").write_bytes(raw)
+    with pytest.raises(DataError, match="is encrypted"):
+        unpacked(tmp_path/"locked.zip")
+    tar_with(tmp_path/"twice.tar", ("a.txt", tarfile.REGTYPE, ""), ("./a.txt", tarfile.REGTYPE, ""))
+    with zipfile.ZipFile(tmp_path/"twice.zip", "w") as z:
+        with pytest.warns(UserWarning):
+            z.writestr("a.txt", "1")
+            z.writestr("a.txt", "2")
+    for name in "twice.tar", "twice.zip":
+        with pytest.raises(DataError, match="stands in it twice"):
+            unpacked(tmp_path/name)
+    assert not kept(cache)
+
+
+@pytest.mark.parametrize("members", [
+    [("a", tarfile.SYMTYPE, "b"), ("a/x.txt", tarfile.REGTYPE, "")], [("b/c", tarfile.DIRTYPE, ""), ("a", tarfile.SYMTYPE, "b/c"), ("d", tarfile.SYMTYPE, "a/../..")]])
+def test_links_through_links(tmp_path, cache, members):
+    with pytest.raises(DataError, match="leads through a link|leads outside"):
+        unpacked(tar_with(tmp_path/"chain.tar", *members))
+    assert not kept(cache)
+
+
+def test_a_link_that_stays_inside_is_fine(tmp_path, cache):
+    draw_segnet(tmp_path/"inner")
+    (tmp_path/"inner/val/2.png").rename(tmp_path/"inner/val/real.png")
+    (tmp_path/"inner/val/2.png").symlink_to("real.png")
+    data = open_data(pack(tmp_path/"inner", tmp_path/"x.tar"))
+    assert "val/2.png" in data.pairs["image"].tolist() and data.path("val/2.png").is_file()
+
+
+def test_what_a_mac_adds(tmp_path, cache):
+    draw_segnet(tmp_path/"inner")
+    path = pack(tmp_path/"inner", tmp_path/"x.zip")
+    with zipfile.ZipFile(path, "a") as z:
+        z.writestr("__MACOSX/inner/train/._0.png", "x")
+        z.writestr("inner/train/._0.png", "x")
+    assert open_data(path).splits == {"train": 2, "valid": 1, "test": 1}
+
+
+def test_two_processes_unpack_one_archive(tmp_path, cache):
+    from multiprocessing import get_context
+    draw_segnet(tmp_path/"inner")
+    path = pack(tmp_path/"inner", tmp_path/"x.zip")
+    with get_context("spawn").Pool(2) as pool:
+        found = pool.map(unpacked, [path]*4)
+    assert len(set(found)) == 1 and len(kept(cache)) == 1
+
+
+def test_an_archive_that_another_process_unpacked_meanwhile(tmp_path, cache, monkeypatch):
+    import segfast.layouts as lib
+    draw_segnet(tmp_path/"inner")
+    path, unzip = pack(tmp_path/"inner", tmp_path/"x.zip"), lib._unzip
+
+    def slow(path, part):
+        unzip(path, part)
+        monkeypatch.setattr(lib, "_unzip", unzip)
+        unpacked(path)
+    monkeypatch.setattr(lib, "_unzip", slow)
+    assert (unpacked(path)/"train").is_dir() and len(kept(cache)) == 1
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    draw_segnet(tmp_path/"inner")
+    (tmp_path/"taken").touch()
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"taken/cache"))
+    with pytest.raises(DataError, match="taken/cache/unpacked: cannot be written"):
+        unpacked(pack(tmp_path/"inner", tmp_path/"x.zip"))
+
+
+def test_an_archive_is_not_blamed_for_a_full_disk(tmp_path, cache, monkeypatch):
+    draw_segnet(tmp_path/"inner")
+    path = pack(tmp_path/"inner", tmp_path/"x.zip")
+    def full(*args, **kwargs): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
+    with pytest.raises(DataError, match="cannot be written .No space left"):
+        unpacked(path)
+    assert not kept(cache)

@@ -1,0 +1,215 @@
+"""What one file says about itself: compared with plain NumPy, over the kinds of pictures that people have, and kept until the file changes."""
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segfast import check as check_room
+from segfast import facts as room
+from segfast.check import check, class_weights, fingerprint
+from segfast.data import open_image
+from segfast.facts import FactStore, image_facts, mask_facts, shown_size, stamp
+from segfast.layouts import camvid
+from segfast.masks import Encoding
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (37, 53, 3), np.uint8)
+
+
+def saved(path, im, **kwargs):
+    im.save(path, **kwargs)
+    return path
+
+
+PICTURES = {
+    "rgb.png": lambda p: saved(p, Image.fromarray(RGB)),
+    "grey.png": lambda p: saved(p, Image.fromarray(RGB[..., 0])),
+    "alpha.png": lambda p: saved(p, Image.fromarray(np.dstack([RGB, RGB[..., :1]]))),
+    "grey-alpha.png": lambda p: saved(p, Image.fromarray(RGB[..., 0]).convert("LA")),
+    "palette.png": lambda p: saved(p, Image.fromarray(RGB).convert("P")),
+    "palette.gif": lambda p: saved(p, Image.fromarray(RGB).convert("P")),
+    "bits.png": lambda p: saved(p, Image.fromarray(RGB[..., 0] > 99)),
+    "deep.png": lambda p: saved(p, Image.fromarray(RNG.integers(0, 65536, (37, 53), np.uint16))),
+    "cmyk.jpg": lambda p: saved(p, Image.fromarray(RGB).convert("CMYK")),
+    "photo.jpg": lambda p: saved(p, Image.fromarray(RGB)),
+    "photo.webp": lambda p: saved(p, Image.fromarray(RGB)),
+    "photo.tif": lambda p: saved(p, Image.fromarray(RGB)),
+    "photo.bmp": lambda p: saved(p, Image.fromarray(RGB)),
+}
+
+
+@pytest.fixture(params=PICTURES)
+def picture(request, tmp_path): return PICTURES[request.param](tmp_path/request.param)
+
+
+def test_facts_are_those_of_what_the_model_sees(picture):
+    facts, seen = image_facts(picture), open_image(picture)
+    assert facts["size"] == [37, 53] == list(shown_size(picture)) and seen.shape == (37, 53, 3)
+    assert np.allclose(facts["mean"], seen.reshape(-1, 3).mean(0)/255, atol=1e-5)
+    assert np.allclose(facts["std"], seen.reshape(-1, 3).std(0)/255, atol=1e-5)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_orientation(tmp_path, turn):
+    im = Image.fromarray(RGB)
+    exif = im.getexif()
+    exif[0x0112] = turn
+    path = saved(tmp_path/"a.jpg", im, exif=exif)
+    size = [53, 37] if turn > 4 else [37, 53]
+    assert image_facts(path)["size"] == size == list(shown_size(path)) == list(open_image(path).shape[:2])
+    assert image_facts(path)["turn"] == turn and image_facts(path)["stored"] == [37, 53]
+
+
+def test_a_mask_with_a_mark_is_turned_too(tmp_path):
+    ids = RNG.integers(0, 3, (4, 6), np.uint8)
+    im = Image.fromarray(ids)
+    exif = im.getexif()
+    exif[0x0112] = 3
+    facts = mask_facts(saved(tmp_path/"m.png", im, exif=exif))
+    same = mask_facts(saved(tmp_path/"n.png", Image.fromarray(ids[::-1, ::-1].copy())))
+    assert facts["digest"] == same["digest"] and facts["turn"] == 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_counts_and_borders(tmp_path, seed):
+    ids = np.random.default_rng(seed).integers(0, 5, (9, 11), np.uint8).repeat(3, 0)
+    facts = mask_facts(saved(tmp_path/"m.png", Image.fromarray(ids)))
+    assert facts["counts"] == {str(v): int(n) for v, n in zip(*np.unique(ids, return_counts=True))}
+    edges = {}
+    for y in range(ids.shape[0]):
+        for x in range(ids.shape[1]):
+            if (x + 1 < ids.shape[1] and ids[y, x] != ids[y, x+1]) or (y + 1 < ids.shape[0] and ids[y, x] != ids[y+1, x]):
+                edges[str(ids[y, x])] = edges.get(str(ids[y, x]), 0) + 1
+    assert facts["edges"] == edges
+
+
+def test_floating_point_is_refused(tmp_path):
+    path = saved(tmp_path/"a.tif", Image.fromarray(RGB[..., 0].astype(np.float32)))
+    assert image_facts(path)["bad"]["code"] == "image-mode"
+
+
+def test_nothing_but_pictures_is_opened(tmp_path):
+    (tmp_path/"a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n")
+    assert image_facts(tmp_path/"a.png")["bad"]["code"] == "not-an-image"
+
+
+# Kept
+
+@pytest.fixture
+def folder(demo_dir, tmp_path): return shutil.copytree(demo_dir, tmp_path/"mine")
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    "The names of the files that are opened."
+    names, open_picture = [], room.open_picture
+
+    def spy(path):
+        names.append(os.path.basename(path))
+        return open_picture(path)
+    monkeypatch.setattr(room, "open_picture", spy)
+    return names
+
+
+def test_an_unchanged_folder_is_not_opened_again(folder, opened):
+    first = check(camvid(folder))
+    assert len(opened) == 20
+    again = check(camvid(folder))
+    assert len(opened) == 20 and again.problems == first.problems and again.pixels.equals(first.pixels) and fingerprint(again) == fingerprint(first)
+    check(camvid(folder), cache=False)
+    assert len(opened) == 40
+
+
+def test_only_what_changed_is_opened(folder, opened):
+    check(camvid(folder))
+    opened.clear()
+    path = folder/"labels/scene_003_P.png"
+    old = os.stat(path)
+    with Image.open(path) as im:
+        a = np.array(im)
+    a[:2, :2] = 99
+    Image.fromarray(a).save(path)
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))  # as a copy that keeps times would have it
+    report = check(camvid(folder))
+    assert opened == ["scene_003_P.png"] and [(p.code, p.found) for p in report.errors] == [("mask-values", [99])]
+
+
+def test_another_encoding_is_another_fact(folder, opened):
+    data = camvid(folder)
+    check(data)
+    opened.clear()
+    data.encoding = Encoding("values", tuple((i, i) for i in range(10)))
+    check(data)
+    assert sorted(opened) == sorted(f"scene_{i:03}_P.png" for i in range(10))
+
+
+def test_missing_is_not_remembered(folder):
+    path = folder/"images/scene_001.png"
+    kept = path.read_bytes()
+    path.unlink()
+    (folder/"images/scene_001.png").symlink_to(folder/"nowhere.png")
+    data = camvid(shutil.copytree(folder, folder.parent/"other", symlinks=True))
+    assert any(p.code == "broken-link" for p in check(data).errors)
+    (data.root/"images/scene_001.png").unlink()
+    (data.root/"images/scene_001.png").write_bytes(kept)
+    assert check(camvid(data.root)).ok
+
+
+def test_a_cache_that_cannot_be_written_is_said(folder, monkeypatch, tmp_path):
+    (tmp_path/"file").touch()
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"file"/"cache"))
+    report = check(camvid(folder))
+    assert report.ok and [p.code for p in report.problems if p.code == "not-kept"]
+
+
+def test_a_damaged_cache_is_begun_anew(folder, opened):
+    data = camvid(folder)
+    check(data)
+    check_room._store(data).write_bytes(b"x"*5000)
+    assert check(data).ok and len(opened) == 40
+    check(data)
+    assert len(opened) == 40
+
+
+def test_two_checks_at_once(folder, tmp_path):
+    with closing(FactStore(tmp_path/"a.sqlite")) as a, closing(FactStore(tmp_path/"a.sqlite")) as b:
+        for i in range(20):
+            (a if i % 2 else b).put([(f"{i}.png", "image", "1 2 3", dict(size=[i, i]))])
+        assert len(b.get([(f"{i}.png", "image") for i in range(20)])) == 20
+    with closing(sqlite3.connect(tmp_path/"a.sqlite")) as db:
+        assert db.execute("pragma integrity_check").fetchone() == ("ok",)
+    assert stamp(tmp_path/"nowhere") == ""
+
+
+# The fingerprint
+
+def test_the_fingerprint_is_what_numpy_says(small):
+    report = check(small)
+    fp = fingerprint(report)
+    ids = np.stack([small.ids(o) for o in small.pairs["mask"]])
+    images = np.stack([open_image(small.path(o)) for o in small.pairs["image"]])
+    labels, void = small.classes.labels, small.classes.void
+    counted = ids[ids != void]
+    assert fp["class_share"] == {small.classes.names[i]: round(float((counted == i).mean()), 6) for i in labels}
+    assert fp["class_images"] == {small.classes.names[i]: int((ids == i).any((1, 2)).sum()) for i in labels}
+    assert abs(fp["void_share"] - (ids == void).mean()) < 1e-6
+    assert np.allclose(fp["mean"], images.reshape(-1, 3).mean(0)/255, atol=1e-5)
+    assert np.allclose(fp["std"], images.reshape(-1, 3).std(0)/255, atol=1e-5)
+    frequency = {i: (ids == i).sum()/(ids == i).any((1, 2)).sum() for i in labels if (ids == i).any()}
+    median = np.median(list(frequency.values()))
+    assert class_weights(report) == {small.classes.names[i]: round(float(median/frequency[i]), 4) if i in frequency else None for i in labels}
+
+
+def test_a_renamed_class_or_a_moved_image_is_another_dataset(folder):
+    digest = fingerprint(check(camvid(folder)))["digest"]
+    moved = shutil.copytree(folder, folder.parent/"elsewhere")
+    assert fingerprint(check(camvid(moved)))["digest"] == digest
+    valid = (moved/"valid.txt").read_text().split()
+    (moved/"valid.txt").write_text("\n".join(valid[1:]))
+    assert fingerprint(check(camvid(moved)))["digest"] != digest
+    (folder/"codes.txt").write_text((folder/"codes.txt").read_text().replace("Road", "Street"))
+    assert fingerprint(check(camvid(folder)))["digest"] != digest

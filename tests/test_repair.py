@@ -1,0 +1,533 @@
+"""Every defect that `repair` mends, by the code in its log; and that it touches nothing, keeps nothing halfway."""
+import os
+import shutil
+import warnings
+from hashlib import sha256
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import segfast.repair as lib
+from segfast.check import check
+from segfast.datasets import from_csv
+from segfast.errors import DataError
+from segfast.layouts import open_data
+from segfast.masks import CAMVID_COLORS, colorize, decode_mask, read_lines
+from segfast.repair import repair
+
+CAMVID = [k for k in CAMVID_COLORS if k not in ("Column_Pole", "Sidewalk")]
+
+
+@pytest.fixture
+def folder(demo_dir, tmp_path): return shutil.copytree(demo_dir, tmp_path/"scenes")
+
+
+def image(folder, i): return folder/f"images/scene_{i:03d}.png"
+def mask(folder, i): return folder/f"labels/scene_{i:03d}_P.png"
+def put(path, a, **kwargs): Image.fromarray(np.asarray(a)).save(path, **kwargs)
+def masks(folder): return [mask(folder, i) for i in range(10)]
+def names(folder): return read_lines(folder/"codes.txt")
+def tree(folder): return {str(p.relative_to(folder)): os.readlink(p) if p.is_symlink() else sha256(p.read_bytes()).hexdigest() if p.is_file() else "" for p in folder.rglob("*")}
+
+
+def mended(folder, tmp_path, layout=None):
+    "The report before, the log, and the sound copy; the original is as it was."
+    root = folder if folder.is_dir() else folder.parent
+    before, was = check(open_data(folder, layout), cache=False), tree(root)
+    log = repair(before, tmp_path/"copy")
+    assert tree(root) == was
+    after = check(open_data(tmp_path/"copy"), cache=False)
+    assert after.ok, after.text()
+    assert after.data.layout == "camvid"
+    written = pd.read_csv(tmp_path/"copy/changes.csv", keep_default_na=False)
+    assert list(written.columns) == ["file", "code", "what", "pixels"] and len(written) == len(log)
+    assert [o.name for o in tmp_path.iterdir() if o.name.startswith(".")] == []
+    return before, log, after
+
+
+def logged(log, code): return log[log.code == code]
+
+
+# One defect each: a function that damages the folder, the code of the log, the file that the log names
+
+def undeclared(v):
+    def do(folder):
+        a = decode_mask(mask(folder, 3))
+        a[:4, :5] = v
+        put(mask(folder, 3), a)
+    return do
+
+
+def without_void(folder):
+    void = names(folder).index("Void")
+    for p in masks(folder):
+        a = decode_mask(p)
+        put(p, np.where(a == void, 0, a - (a > void)).astype(np.uint8))
+    (folder/"codes.txt").write_text("\n".join(o for o in names(folder) if o != "Void"))
+    undeclared(255)(folder)
+
+
+def from_one(folder):
+    for p in masks(folder):
+        a = decode_mask(p)
+        put(p, a + 1)
+    a[0, 0] = 0
+    put(p, a + 1)
+    b = decode_mask(mask(folder, 0))
+    b[0, 0] = len(names(folder))
+    put(mask(folder, 0), b)
+
+
+def levels(folder):
+    n = len(names(folder))
+    for k, p in enumerate(masks(folder)):
+        a = decode_mask(p)
+        if k == 0:
+            a[0, :n] = np.arange(n)
+        put(p, a*20)
+
+
+def rgb(folder): put(mask(folder, 3), np.stack([decode_mask(mask(folder, 3))]*3, -1))
+def rgba(folder): put(mask(folder, 3), np.stack([decode_mask(mask(folder, 3))]*3 + [np.full((48, 64), 255, np.uint8)], -1))
+def painted(folder): put(mask(folder, 3), colorize(decode_mask(mask(folder, 3)), open_data(folder).classes))
+
+
+def noise(folder): put(mask(folder, 3), np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
+def truncated(path): return lambda folder: (folder/path).write_bytes((folder/path).read_bytes()[:300])
+def write(path, raw): return lambda folder: (folder/path).write_bytes(raw)
+def lines(name, text): return lambda folder: (folder/name).write_text(text, newline="")
+
+
+def turned(folder):
+    with Image.open(image(folder, 3)) as im:
+        exif = im.getexif()
+        exif[0x0112] = 6
+        im.convert("RGB").save(image(folder, 3), exif=exif)
+
+
+def cropped(folder): put(mask(folder, 3), decode_mask(mask(folder, 3))[:, :50])
+
+
+def broken_link(folder):
+    mask(folder, 3).unlink()
+    mask(folder, 3).symlink_to("nowhere.png")
+
+
+def fifo(folder):
+    mask(folder, 3).unlink()
+    os.mkfifo(mask(folder, 3))
+
+
+def a_folder(folder):
+    mask(folder, 3).unlink()
+    mask(folder, 3).mkdir()
+
+
+def bomb(folder):
+    raw = bytearray(image(folder, 3).read_bytes())
+    raw[16:24] = (60000).to_bytes(4, "big")*2
+    import zlib
+    raw[29:33] = zlib.crc32(bytes(raw[12:29])).to_bytes(4, "big")
+    image(folder, 3).write_bytes(raw)
+
+
+def both_splits(folder): shutil.copy(image(folder, 9), image(folder, 3))
+def jpeg_copy(folder):
+    with Image.open(image(folder, 3)) as im:
+        im.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder/"images/scene_003.jpg")
+
+
+def valid_void(folder):
+    for i in 8, 9:
+        put(mask(folder, i), np.full((48, 64), names(folder).index("Void"), np.uint8))
+
+
+def codes(change): return lambda folder: (folder/"codes.txt").write_text("\n".join(change(names(folder))) + "\n")
+
+
+ALL = "".join(f"scene_{i:03d}.png\n" for i in range(10))
+DEFECTS = dict(
+    void_value=(undeclared(255), "mask-values", "labels/scene_003_P.png", 10), odd_value=(undeclared(77), "mask-values", "labels/scene_003_P.png", 10),
+    no_void=(without_void, "void-added", "codes.txt", 10), from_one=(from_one, "ids-from-one", "labels/scene_000_P.png", 10), levels=(levels, "mask-levels", "labels/scene_000_P.png", 10),
+    rgb=(rgb, "mask-mode", "labels/scene_003_P.png", 10), rgba=(rgba, "mask-mode", "labels/scene_003_P.png", 10), painted=(painted, "mask-mode", "labels/scene_003_P.png", 10),
+    noise=(noise, "mask-mode", "labels/scene_003_P.png", 9), half_image=(truncated("images/scene_003.png"), "undecodable", "images/scene_003.png", 9),
+    half_mask=(truncated("labels/scene_003_P.png"), "undecodable", "labels/scene_003_P.png", 9), empty=(write("images/scene_003.png", b""), "empty", "images/scene_003.png", 9),
+    text=(write("labels/scene_003_P.png", b"hello, not a picture"), "not-an-image", "labels/scene_003_P.png", 9), missing=(lambda f: mask(f, 3).unlink(), "missing", "labels/scene_003_P.png", 9),
+    turned=(turned, "mask-rotated", "labels/scene_003_P.png", 10), cropped=(cropped, "mask-size", "labels/scene_003_P.png", 9), broken_link=(broken_link, "broken-link", "labels/scene_003_P.png", 9),
+    fifo=(fifo, "not-a-file", "labels/scene_003_P.png", 9), a_folder=(a_folder, "not-a-file", "labels/scene_003_P.png", 9), bomb=(bomb, "too-large", "images/scene_003.png", 9),
+    rivals=(jpeg_copy, "same-stem", "", 9), all_void=(valid_void, "all-void", "labels/scene_008_P.png", 8),
+    valid_stems=(lines("valid.txt", "scene_003\nscene_004\n"), "valid-missing", "valid.txt", 10), valid_paths=(lines("valid.txt", "images/scene_003.png\nlabels\\scene_004_P.png\n"), "valid-missing", "valid.txt", 10),
+    valid_gone=(lines("valid.txt", "scene_003.png\nscene_999.png\n"), "valid-missing", "valid.txt", 10), valid_none=(lines("valid.txt", "x\ny\n"), "valid-missing", "valid.txt", 10),
+    valid_empty=(lines("valid.txt", "\n"), "valid-empty", "valid.txt", 10), valid_all=(lines("valid.txt", ALL), "valid-all", "valid.txt", 10),
+    codes_twice=(codes(lambda o: [*o[:-1], o[0]]), "codes-duplicate", "codes.txt", 10), codes_voids=(codes(lambda o: [*o, "unlabelled"]), "codes-void", "codes.txt", 10),
+    codes_latin=(lambda f: (f/"codes.txt").write_bytes("\n".join(["Häuser", *names(f)[1:]]).encode("latin-1")), "encoding", "codes.txt", 10),
+    codes_utf16=(lambda f: (f/"codes.txt").write_bytes("\n".join(names(f)).encode("utf-16-le")), "encoding", "codes.txt", 10),
+    codes_few=(codes(lambda o: o[:-4]), "mask-values", "labels/scene_000_P.png", 10))
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_is_mended(folder, tmp_path, name):
+    damage, code, file, n = DEFECTS[name]
+    damage(folder)
+    before, log, after = mended(folder, tmp_path)
+    assert not before.ok
+    rows = logged(log, code)
+    assert len(rows) and (not file or file in rows.file.tolist())
+    assert sum(after.data.splits.values()) == len(after.files) == (n if name != "rivals" else len(after.files)) and set(after.data.splits) == {"train", "valid"}
+
+
+def test_a_sound_dataset_changes_nothing(folder, tmp_path):
+    _, log, _ = mended(folder, tmp_path)
+    assert len(log) == 0
+    copy = tmp_path/"copy"
+    for i in range(10):
+        assert image(copy, i).read_bytes() == image(folder, i).read_bytes()
+        assert (decode_mask(mask(copy, i)) == decode_mask(mask(folder, i))).all()
+    assert names(copy) == names(folder) and read_lines(copy/"valid.txt") == read_lines(folder/"valid.txt")
+    with Image.open(mask(copy, 0)) as im:
+        assert im.mode == "P"
+
+
+def test_what_is_recoded(folder, tmp_path):
+    "Every way in which one mask may be odd ends in the same ids."
+    want = [decode_mask(p) for p in masks(folder)]
+    rgb(folder)
+    put(mask(folder, 4), colorize(want[4], open_data(folder).classes))
+    put(mask(folder, 5), want[5].astype(np.uint16))
+    put(mask(folder, 6), np.where(want[6] == want[6][0, 0], 200, want[6]).astype(np.uint8))
+    _, log, after = mended(folder, tmp_path)
+    void = names(folder).index("Void")
+    for i in range(10):
+        expected = np.where(want[i] == want[i][0, 0], void, want[i]) if i == 6 else want[i]
+        assert (decode_mask(mask(tmp_path/"copy", i)) == expected).all()
+    assert logged(log, "mask-values").pixels.tolist() == [(want[6] == want[6][0, 0]).sum()]
+
+
+@pytest.mark.parametrize("damage", [from_one, levels])
+def test_other_numbering(folder, tmp_path, damage):
+    want = [decode_mask(p) for p in masks(folder)]
+    damage(folder)
+    mended(folder, tmp_path)
+    assert all((decode_mask(mask(tmp_path/"copy", i)) == want[i]).mean() > .98 for i in range(10))
+
+
+def test_ids_from_one_with_undeclared_void(folder, tmp_path):
+    from_one(folder)
+    want = decode_mask(mask(folder, 2))
+    a = want.copy()
+    a[0] = 255
+    put(mask(folder, 2), a)
+    mended(folder, tmp_path)
+    got = decode_mask(mask(tmp_path/"copy", 2))
+    assert (got[1:] == want[1:] - 1).all() and (got[0] == names(folder).index("Void")).all()
+
+
+@pytest.mark.parametrize("orientation", range(5, 9))
+def test_a_mask_is_turned_as_its_image(folder, tmp_path, orientation):
+    "What is drawn at one place of the picture stays there."
+    with Image.open(image(folder, 3)) as im:
+        exif = im.getexif()
+        exif[0x0112] = orientation
+        ids = decode_mask(mask(folder, 3))
+        im = im.convert("RGB")
+        im.putpixel((5, 2), (255, 0, 255))
+        ids[2, 5] = 77 % len(names(folder))
+        ids[ids == 5] = 4
+        ids[2, 5] = 5
+        im.save(image(folder, 3), exif=exif)
+        put(mask(folder, 3), ids)
+    mended(folder, tmp_path)
+    with Image.open(image(tmp_path/"copy", 3)) as im:
+        from PIL import ImageOps
+        seen = np.asarray(ImageOps.exif_transpose(im))
+    assert np.argwhere((seen == (255, 0, 255)).all(-1)).tolist() == np.argwhere(decode_mask(mask(tmp_path/"copy", 3)) == 5).tolist()
+
+
+def test_the_held_out_twin_stays(folder, tmp_path):
+    both_splits(folder)
+    _, log, after = mended(folder, tmp_path)
+    assert logged(log, "same-image").file.tolist() == ["images/scene_003.png"]
+    assert after.data.splits == dict(train=7, valid=2) and "same-image" not in {p.code for p in after.problems}
+
+
+@pytest.mark.parametrize("fifth, kept", [("same", 10), ("larger", 10), ("other", 9)])
+def test_two_images_of_one_stem(folder, tmp_path, fifth, kept):
+    with Image.open(image(folder, 3)) as im:
+        im = im.convert("RGB")
+        if fifth == "larger":
+            im = im.resize((80, 60))
+        if fifth == "other":
+            im = im.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        im.save(folder/"images/scene_003.bmp")
+    before, log, after = mended(folder, tmp_path)
+    assert len(after.files) == kept and len(logged(log, "same-stem"))
+    assert sum("left out" in o for o in logged(log, "same-stem").what) == 11 - kept
+
+
+@pytest.mark.parametrize("text, held", [("scene_001.png scene_002.png\n", [1, 2]), ("scene_001.png,scene_002.png,\n", [1, 2]), ("'scene_001.png'\n", [1]), ("scene_001.png nothing\nscene_004\n", [4])])
+def test_lines_of_other_kinds(folder, tmp_path, text, held):
+    (folder/"valid.txt").write_text(text)
+    mended(folder, tmp_path)
+    assert read_lines(tmp_path/"copy/valid.txt") == [f"scene_{i:03d}.png" for i in held]
+
+
+def test_lists(folder, tmp_path):
+    (folder/"valid.txt").write_bytes("\ufeffscene_001\r\nimages/scene_002.png \r\n\r\nscene_003_P.png\r\nSCENE_004\r\nscene_005.png\r\nscene_005.png\r\nnone.png".encode())
+    _, log, after = mended(folder, tmp_path)
+    assert read_lines(tmp_path/"copy/valid.txt") == [f"scene_{i:03d}.png" for i in range(1, 6)]
+    said = "; ".join(logged(log, "valid-missing").what)
+    assert "'scene_001' taken for images/scene_001.png" in said and "'none.png' names no image" in said
+
+
+def test_void_names_become_one(folder, tmp_path):
+    codes(lambda o: [*o, "Unlabelled", "Bird"])(folder)
+    n = len(names(folder))
+    a = decode_mask(mask(folder, 3))
+    a[:2], a[2:4] = n - 2, n - 1
+    put(mask(folder, 3), a)
+    _, log, after = mended(folder, tmp_path)
+    assert names(tmp_path/"copy") == [o for o in names(folder) if o != "Unlabelled"]
+    b = decode_mask(mask(tmp_path/"copy", 3))
+    assert (b[:2] == names(folder).index("Void")).all() and (b[2:4] == n - 2).all()
+
+
+# Other layouts
+
+def paint(folder, dest, classes):
+    "The scenes as a CamSeq folder."
+    dest.mkdir()
+    for i in range(10):
+        shutil.copy(image(folder, i), dest/f"f{i}.png")
+        put(dest/f"f{i}_L.png", colorize(decode_mask(mask(folder, i)), classes))
+    (dest/"label_colors.txt").write_text("".join("{} {} {} {}\n".format(*c, n) for n, c in zip(classes.names, classes.colors)))
+    return dest
+
+
+def test_colors(folder, tmp_path):
+    data = open_data(folder)
+    root = paint(folder, tmp_path/"seq", data.classes)
+    with Image.open(root/"f3_L.png") as im:
+        a = np.asarray(im).copy()
+        near = a[0, 0].astype(int)
+        a[0, 0] = np.where(near > 250, near - 5, near + 5)
+        a[1, :3] = (1, 255, 3)
+        put(root/"f3_L.png", a)
+    with Image.open(root/"f4_L.png") as im:
+        im.save(root/"f4_L.jpg", quality=95)
+    (root/"f4_L.png").unlink()
+    put(root/"f5_L.png", decode_mask(mask(folder, 5)))
+    before, log, after = mended(root, tmp_path)
+    assert {"mask-colors", "mask-jpeg"} <= {p.code for p in before.errors} and before.data.layout == "camseq"
+    want = decode_mask(mask(folder, 3))
+    want[1, :3] = data.classes.void
+    copy = tmp_path/"copy/labels"
+    assert (decode_mask(copy/"f3_P.png") == want).all() and (decode_mask(copy/"f5_P.png") == decode_mask(mask(folder, 5))).all()
+    assert (decode_mask(copy/"f4_P.png") == decode_mask(mask(folder, 4))).mean() > .9
+    assert after.data.splits == before.data.splits and len(logged(log, "recoded")) == len(logged(log, "layout")) == 1
+    assert "distance" in logged(log, "mask-jpeg").what.iloc[0]
+
+
+def test_folders_of_splits_meet_in_one(folder, tmp_path):
+    root = tmp_path/"segnet"
+    for sub in "train", "trainannot", "val", "valannot", "test", "testannot":
+        (root/sub).mkdir(parents=True)
+    for i in range(9):
+        sub = ("train", "val", "test")[i % 3]
+        a = decode_mask(mask(folder, i))
+        shutil.copy(image(folder, i), root/sub/f"{i//3}.png")
+        put(root/f"{sub}annot"/f"{i//3}.png", np.where(a > 10, 11, a).astype(np.uint8))
+    (root/"trainannot/0.png").write_bytes(b"")
+    _, log, after = mended(root, tmp_path)
+    assert sorted(o.name for o in (tmp_path/"copy/images").iterdir()) == ["test_0.png", "test_1.png", "test_2.png", "train_1.png", "train_2.png", "val_0.png", "val_1.png", "val_2.png"]
+    assert names(tmp_path/"copy")[-1] == "Void" and len(logged(log, "renamed")) == 8 and read_lines(tmp_path/"copy/test.txt") == ["test_0.png", "test_1.png", "test_2.png"]
+    assert after.data.splits == dict(train=2, valid=3, test=3)
+
+
+def test_grey_jpeg_levels(folder, tmp_path):
+    "Masks of grey levels of which one went through JPEG."
+    root = tmp_path/"pairs"
+    root.mkdir()
+    rows = ["image,mask,split"]
+    for i in range(4):
+        shutil.copy(image(folder, i), root/f"a{i}.png")
+        put(root/f"m{i}.png", (decode_mask(mask(folder, i)) > 3).astype(np.uint8)*200)
+        rows.append(f"a{i}.png,m{i}.{'jpg' if i == 3 else 'png'},{'valid' if i == 3 else 'train'}")
+    with Image.open(root/"m3.png") as im:
+        im.save(root/"m3.jpg", quality=90)
+    (root/"pairs.csv").write_text("\n".join(rows).replace("m3.jpg", "m3.png"))
+    report = check(from_csv(root/"pairs.csv"), cache=False)
+    report.data.pairs.loc[3, "mask"] = "m3.jpg"
+    report = check(report.data, cache=False)
+    assert not report.ok
+    log = repair(report, tmp_path/"copy")
+    assert check(open_data(tmp_path/"copy"), cache=False).ok
+    assert (decode_mask(tmp_path/"copy/labels/a3_P.png") == (decode_mask(mask(folder, 3)) > 3)).mean() > .95
+    assert "mask-jpeg" in log.code.tolist()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_masks_that_mean_nothing_are_not_passed_on(folder, tmp_path, suffix):
+    "A check that takes every shade for a class has a complaint that no recoding answers."
+    root = tmp_path/"pairs"
+    for sub in "photos", "masks":
+        (root/sub).mkdir(parents=True)
+    for i in range(6):
+        shutil.copy(image(folder, i), root/f"photos/p{i}.png")
+        put(root/f"masks/p{i}_mask.{suffix}", np.random.default_rng(i).integers(0, 256, (48, 64), np.uint8))
+    report = check(open_data(root), cache=False)
+    assert not report.ok
+    with pytest.raises(DataError, match="0 of 6 pairs"):
+        repair(report, tmp_path/"copy")
+
+
+def test_float_masks(folder, tmp_path):
+    put(mask(folder, 3).with_suffix(".tif"), decode_mask(mask(folder, 3)).astype(np.float32))
+    put(mask(folder, 4).with_suffix(".tif"), decode_mask(mask(folder, 4)).astype(np.float32) + .5)
+    put(mask(folder, 5).with_suffix(".tif"), np.full((48, 64), np.nan, np.float32))
+    for i in 3, 4, 5:
+        mask(folder, i).unlink()
+    _, log, after = mended(folder, tmp_path)
+    assert len(after.files) == 8 and (decode_mask(mask(tmp_path/"copy", 3)) <= 9).all()
+    assert len(logged(log, "mask-mode")) == 3
+
+
+def test_images_that_no_layout_looks_for(folder, tmp_path):
+    root = tmp_path/"table"
+    root.mkdir()
+    for i in range(3):
+        with Image.open(image(folder, i)) as im:
+            im.convert("RGB").save(root/f"a{i}.ppm")
+        shutil.copy(mask(folder, i), root/f"m{i}.png")
+    (root/"t.csv").write_text("image,mask\n" + "".join(f"a{i}.ppm,m{i}.png\n" for i in range(3)) + "a0.ppm,m0.png\n")
+    _, log, after = mended(root/"t.csv", tmp_path)
+    assert len(after.files) == 3 and len(logged(log, "renamed")) == 3
+    assert set(logged(log, "image-twice").file) | set(logged(log, "same-image").file) == {"a0.ppm"}
+    with Image.open(tmp_path/"copy/images/a1.ppm.png") as a, Image.open(image(folder, 1)) as b:
+        assert (np.asarray(a) == np.asarray(b.convert("RGB"))).all()
+
+
+def test_values_of_which_most_mean_nothing(folder, tmp_path):
+    "Cityscapes' labelIds: 19 of 34 values count, the rest is void by design and no change."
+    for split, n in (("train", 2), ("val", 1)):
+        for sub in "leftImg8bit", "gtFine":
+            (tmp_path/"city"/sub/split/"x").mkdir(parents=True)
+        for i in range(n):
+            shutil.copy(image(folder, i + n), tmp_path/f"city/leftImg8bit/{split}/x/x_{split}{i}_leftImg8bit.png")
+            put(tmp_path/f"city/gtFine/{split}/x/x_{split}{i}_gtFine_labelIds.png", np.tile(np.arange(34, dtype=np.uint8), (48, 2))[:, :64])
+    before, log, after = mended(tmp_path/"city", tmp_path)
+    assert before.ok and set(log.code) == {"void-added", "recoded", "layout"} and len(names(tmp_path/"copy")) == 20
+    a = decode_mask(next((tmp_path/"copy/labels").iterdir()))
+    assert (a == before.data.ids(before.data.pairs["mask"][0])).sum() + (a == 19).sum() == a.size
+
+
+def test_a_case_of_names_and_odd_names(folder, tmp_path):
+    for i, name in enumerate(("A b.PNG", "ü [1] 'x'.png", "trailing .png")):
+        image(folder, i).rename(folder/"images"/name)
+        mask(folder, i).rename(folder/f"labels/{name[:-4]}_P.png")
+    undeclared(77)(folder)
+    _, log, after = mended(folder, tmp_path)
+    assert {"images/A b.PNG", "images/ü [1] 'x'.png"} <= set(after.data.pairs["image"]) and len(after.files) == 10
+
+
+# Where it may be written, and that nothing is left
+
+@pytest.fixture
+def report(folder):
+    undeclared(77)(folder)
+    return check(open_data(folder), cache=False)
+
+
+@pytest.mark.parametrize("where, text", [("scenes/fixed", "inside the dataset"), ("scenes", "inside the dataset"), (".", "lies inside it"), ("full", "not empty"), ("file", "is a file or a link"),
+                                         ("link", "is a file or a link"), ("file/sub", "cannot be written"), ("into/fixed", "inside the dataset")])
+def test_refused(report, folder, tmp_path, where, text):
+    (tmp_path/"full").mkdir()
+    (tmp_path/"full/x").touch()
+    (tmp_path/"file").touch()
+    (tmp_path/"link").symlink_to("nowhere")
+    (tmp_path/"into").symlink_to(folder)
+    was = tree(tmp_path)
+    with pytest.raises(DataError, match=text):
+        repair(report, tmp_path/where)
+    assert tree(tmp_path) == was
+
+
+def test_an_empty_folder_and_new_parents(report, tmp_path):
+    (tmp_path/"there").mkdir()
+    assert len(repair(report, tmp_path/"there")) == len(repair(report, str(tmp_path/"a/b/c"))) == 1
+    assert tree(tmp_path/"there") == tree(tmp_path/"a/b/c")
+    assert (tmp_path/"there").stat().st_mode == (tmp_path).joinpath("a/b").stat().st_mode
+
+
+@pytest.mark.parametrize("what, error, raised", [("encode_mask", OSError(28, "No space left on device"), DataError), ("_copy_image", OSError(28, "No space left on device"), DataError),
+                                                 ("check", KeyboardInterrupt(), KeyboardInterrupt), ("_take_name", OSError(13, "Permission denied"), DataError)])
+def test_nothing_is_left_when_it_fails(report, tmp_path, monkeypatch, what, error, raised):
+    def fail(*args, **kwargs): raise error
+    monkeypatch.setattr(lib, what, fail)
+    was = tree(tmp_path)
+    with pytest.raises(raised) as e:
+        repair(report, tmp_path/"a/copy")
+    assert tree(tmp_path) == was
+    assert raised is KeyboardInterrupt or error.strerror in str(e.value)
+
+
+def test_a_copy_with_errors_is_not_kept(report, tmp_path, monkeypatch):
+    monkeypatch.setattr(lib, "check", lambda data, **kwargs: report)
+    with pytest.raises(DataError, match="would still have 1 error"):
+        repair(report, tmp_path/"copy")
+    assert not (tmp_path/"copy").exists()
+
+
+def test_too_few(folder, tmp_path):
+    for i in range(1, 10):
+        image(folder, i).write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of 10 pairs can be used, but two are the least.*9 \(empty\)"):
+        repair(check(open_data(folder), cache=False), tmp_path/"copy")
+    assert not (tmp_path/"copy").exists()
+
+
+def test_two_are_enough(folder, tmp_path):
+    for i in range(2, 10):
+        image(folder, i).write_bytes(b"")
+    _, _, after = mended(folder, tmp_path)
+    assert after.data.splits == dict(train=1, valid=1)
+
+
+def test_no_dataset_at_all(tmp_path):
+    from segfast.check import check_path
+    (tmp_path/"x").mkdir()
+    (tmp_path/"x/readme.txt").touch()
+    report = check_path(tmp_path/"x", cache=False)
+    with pytest.raises(DataError) as e:
+        repair(report, tmp_path/"copy")
+    assert e.value.problems == report.problems and not (tmp_path/"copy").exists()
+
+
+def test_progress_and_repetition(report, tmp_path):
+    done = []
+    repair(report, tmp_path/"a", lambda *o: done.append(o))
+    repair(report, tmp_path/"b")
+    assert done == [(i, 10) for i in range(1, 11)] and tree(tmp_path/"a") == tree(tmp_path/"b")
+
+
+def test_damaged_files_never_end_in_a_traceback(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    good = {p: p.read_bytes() for p in (image(folder, 0), mask(folder, 0), image(folder, 1), mask(folder, 1))}
+    for k in range(12):
+        for p, raw in good.items():
+            a = np.frombuffer(raw, np.uint8).copy()
+            a[rng.integers(0, len(a), 4)] = rng.integers(0, 256, 4)
+            p.write_bytes(a[:rng.integers(1, len(a))].tobytes() if rng.random() < .3 else a.tobytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            repair(check(open_data(folder), cache=False), tmp_path/f"copy{k}")
+
+
+def test_camvid_names_make_known_colours(folder, tmp_path):
+    "Masks painted in CamVid's colours where ids are expected need no table beside them."
+    table = open_data(folder).classes
+    if all(n in CAMVID for n in table.names):
+        painted(folder)
+        _, log, _ = mended(folder, tmp_path)
+        assert "colours made the ids" in logged(log, "mask-mode").what.iloc[0]

@@ -73,6 +73,7 @@ _ODD = {
     'thin-image': ('warning', 'more than eight times as long as wide', 'Resizing distorts them: cut them into tiles.'),
     'mask-jpeg': ('warning', 'saved as JPEG, which smears the borders between ids', 'Export them as PNG again.'),
     'mask-palette': ('note', 'with a palette', 'Its indices are the ids.'), 'mask-16bit': ('note', 'with 16 bits', 'The values are the ids.'),
+    'mask-frames': ('note', 'with several frames', 'The first is taken.'),
     'mask-void': ('warning', 'void everywhere', 'Nothing can be learnt from them.')}
 
 def _image_oddities(o):
@@ -91,6 +92,7 @@ def _mask_oddities(data, image, mask):
     if image['turn'] != 1: yield 'image-turned' if image['stored'] == image['size'] == mask['size'] and mask['turn'] == 1 else 'image-rotated'
     if mask['mode'] == 'P' and data.encoding.kind != 'colors' and data.layout != 'voc': yield 'mask-palette'
     if mask['bits'] > 8: yield 'mask-16bit'
+    if mask['frames'] > 1: yield 'mask-frames'
     if mask['format'] == 'JPEG' and not mask['strange'] and {int(i) for i in mask['counts']} <= data.classes.valid_values: yield 'mask-jpeg'
     if data.classes.void is not None and set(mask['counts']) == {str(data.classes.void)}: yield 'mask-void'
 
@@ -177,7 +179,7 @@ def check(
             if progress: progress(done, n)
     kept = [Problem('note', 'not-kept', '', f'what was found could not be kept ({store.trouble}), so the next check takes as long.', fix='Point SEGFAST_CACHE at a folder that can be written.')] if store.trouble else []
     report = Report(data, [], pd.DataFrame(tally.rows, columns=_COLUMNS), pd.DataFrame(tally.pixels.T, columns=list(_SPLITS)), dict(channels=tally.channels, n=tally.n, images=tally.images, edges=tally.edges))
-    found = _distinct([*data.problems, *tally.problems, *_whole_problems(report, tally.problems), *tally.odd_problems(), *_strays(data), *kept])
+    found = _distinct([*data.problems, *_numbering_problems(report, tally.problems), *tally.problems, *_whole_problems(report, tally.problems), *tally.odd_problems(), *_strays(data), *kept])
     report.problems = sorted(found, key=lambda p: ('error','warning','note').index(p.kind))
     return report
 
@@ -188,7 +190,7 @@ def _distinct(problems): return list({(p.code, p.file, p.message): p for p in pr
 # %% ../nbs/02_check.ipynb #fcc60b4c
 def _whole_problems(report, pair_problems):
     meaningless = any(p.kind == 'error' and p.code.startswith(('mask-', 'codes', 'colors', 'guess')) for p in [*report.data.problems, *pair_problems])
-    return [*_split_problems(report, meaningless), *_numbering_problems(report, pair_problems), *([] if meaningless else _class_problems(report)), *_twins(report), *_size_notes(report)]
+    return [*_split_problems(report, meaningless), *([] if meaningless else _class_problems(report)), *_twins(report), *_size_notes(report)]
 
 def _split_problems(report, meaningless):
     data, px = report.data, report.pixels
@@ -213,6 +215,7 @@ def _class_problems(report):
     px = report.pixels.loc[list(classes.labels)]
     total, name = px.sum(axis=1), classes.names
     if not total.sum(): return
+    if len(classes.labels) == 1: yield Problem('warning', 'one-class', '', f'the only class that counts is {name[classes.labels[0]]}: there is nothing to tell apart.', fix='Is a class missing, or void that should be one?')
     for i in px.index[(px.train == 0) & (total > 0)]: yield Problem('warning', 'class-not-in-train', '', f'class {name[i]!r} (id {i}) occurs only outside the training images.', fix='It cannot be learnt.')
     absent = [name[i] for i in px.index[total == 0]]
     if absent: yield Problem('note', 'class-absent', '', f'{len(absent)} of {len(classes)} classes never occur: {a_few(absent, 8)}.', found=absent)
@@ -240,7 +243,7 @@ def _size_notes(report):
 def _strays(data):
     "What lies in the dataset's folders beside the pairs."
     used = set(data.pairs['image']) | set(data.pairs['mask'])
-    folders = {c: {p for o in set(map(os.path.dirname, data.pairs[c])) if not os.path.isabs(o) for p in (PurePosixPath(o), *PurePosixPath(o).parents)} for c in ('image', 'mask')}
+    folders = {c: {p for o in set(map(os.path.dirname, data.pairs[c])) if not os.path.isabs(o) for p in (PurePosixPath(o), *PurePosixPath(o).parents) if '..' not in p.parts} for c in ('image', 'mask')}
     hidden, unused = [], []
     for folder in sorted(folders['image'] | folders['mask']):
         try: entries = sorted(os.scandir(data.root/folder), key=lambda e: e.name)

@@ -30,7 +30,7 @@ class Commands(TyperGroup):
             if isinstance(e, OSError) and not e.filename: _give_up_stdout()
             code, text = _explained(e)
         except KeyboardInterrupt as e: code, text = 130, _interrupted(e)
-        typer.echo(text, err=True)
+        _lines(text, err=True)
         raise typer.Exit(code)
 
     def make_context(self, info_name, args, parent=None, **extra):
@@ -38,8 +38,13 @@ class Commands(TyperGroup):
         except _BadUsage as e:
             if parent is not None or type(e).__name__ == 'NoArgsIsHelpError': raise
             code, text = _explained(e)
-        typer.echo(text, err=True)
+        _lines(text, err=True)
         raise typer.Exit(code)
+
+def _lines(text, err=False):
+    "Write text from which a terminal takes no orders: names of files may hold anything."
+    from segfast.screen import safe
+    typer.echo('\n'.join(map(safe, text.splitlines())), err=err)
 
 def _give_up_stdout():
     "What could not be written is dropped, or Python would try once more as it ends, and fail."
@@ -159,13 +164,10 @@ def check(
     with _bar('checking') as progress: found = check_path(data, layout, progress, cache, border=border, split=split, classes=classes)
     if report: found.save(report)
     if as_json: _json(found.to_dict())
+    elif found.data is None: found.raise_errors()
     else: _lines(found.text())
     if fix: _repair(found, fix)
     if not found.ok or (strict and found.warnings): raise typer.Exit(1)
-
-def _lines(text):
-    from segfast.screen import safe
-    typer.echo('\n'.join(map(safe, text.splitlines())))
 
 def _repair(found, folder):
     from segfast.repair import repair
@@ -199,9 +201,9 @@ def runs(out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of al
 def datasets(as_json: AsJson = False, debug: Debug = False):
     "List the datasets that have a name, and the layouts a folder may have."
     from segfast.layouts import KNOWN, LAYOUTS
-    if as_json: return _json(dict(names={k: o.about for k,o in KNOWN.items()}, layouts={k: o.tree for k,o in LAYOUTS.items()}))
-    lines = ['Names:', *(f'  {k:<12} {o.about}' for k,o in KNOWN.items()), 'Layouts of a folder of your own:', *(f'  {k:<12} {o.tree}' for k,o in LAYOUTS.items())]
-    typer.echo('\n'.join(lines))
+    if as_json: return _json(dict(names={k: o.about for k,o in KNOWN.items()}, layouts={k: dict(about=o.about, tree=o.tree) for k,o in LAYOUTS.items()}))
+    layouts = [line for k,o in LAYOUTS.items() for line in ('', f'  {k}: {o.about}', *(f'      {t}' for t in o.tree.splitlines()))]
+    typer.echo('\n'.join(['Names:', *(f'  {k:<12} {o.about}' for k,o in KNOWN.items()), '', 'Layouts of a folder of your own, found by themselves:', *layouts]))
 
 @app.command()
 def demo_data(

@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import Image
 
 from .errors import DataError, Problem, UsageError
-from .masks import INDEX, ClassTable, Encoding, try_codes_table, try_label_colors
+from .masks import INDEX, ClassTable, Encoding, as_stored, open_picture, try_codes_table, try_label_colors
 from .pairs import (IMAGE_SUFFIXES, SPLITS, Keyed, SegData, a_few, column_split, dataset_folder, folder_entries, folder_split, glimpse, image_files, join_pairs,
                            keyed, natural, need_folder, random_split, read_list, sequence_split, try_lists, walk_images)
 
@@ -72,8 +72,9 @@ class Contents(NamedTuple):
 
 def _rgb(v): return v >> 16, v >> 8 & 255, v & 255
 
-def _count(im):
-    one, jpeg = im.mode in ('L', 'P', '1', 'I;16', 'I;16B', 'I;16L', 'I'), im.format == 'JPEG'
+def _count(picture):
+    im, jpeg = as_stored(picture), picture.format == 'JPEG'
+    one = im.mode in ('L', 'P', '1', 'I;16', 'I;16B', 'I;16L', 'I')
     if im.mode in ('L', 'P'): counts = {v: n for v,n in enumerate(im.histogram()) if n}
     elif one: counts = dict(zip(*(o.tolist() for o in np.unique(np.asarray(im).astype(np.int64), return_counts=True))))
     else: counts = {r << 16 | g << 8 | b: n for n,(r,g,b) in im.convert('RGB').getcolors(1 << 12) or ()}
@@ -85,7 +86,7 @@ def _contents(path):
     "What a mask holds; None if it cannot be read."
     try:
         if not stat.S_ISREG(os.stat(path).st_mode): return None # a pipe would wait for ever
-        with Image.open(path) as im: return _count(im) if im.width*im.height <= Image.MAX_IMAGE_PIXELS else None
+        with open_picture(path) as im: return _count(im) if im.width*im.height <= Image.MAX_IMAGE_PIXELS else None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning): return None
 
 def _look_at(root, masks):
@@ -114,6 +115,7 @@ def guess_classes(
     found, few = _look_at(root, masks), max(_FEW, len(named) if named else 0)
     bad = [(p, c) for p,c in found if c.many > few or (c.jpeg and c.many > 8)]
     sound = [o for o in found if o not in bad] if bad else found
+    sound = [o for o in sound if not o[1].jpeg] or sound # what JPEG smeared is no class
     problems += _shades(bad)
     if colored and not all(c.one for _,c in found): return named, replace(Encoding.of_colors(named), rest=_rest(named) if _errors(problems) else None), problems
     if not sound: return *_anything(found, named), problems
@@ -298,7 +300,7 @@ def _split_folders(root, image_folder, mask_folder, core, mask_name):
     for s in ('train', 'val', 'valid', 'test'):
         images, masks = image_folder.format(s), mask_folder.format(s)
         expected = (lambda k, masks=masks: f'{masks}/{mask_name.format(k)}') if os.path.isdir(root/masks) else None
-        more, what = join_pairs(keyed(_in(root, images, problems), _stem), keyed(_in(root, masks, problems), lambda p: core(_stem(p))), expected)
+        more, what = join_pairs(keyed(_in(root, images, problems), _stem), keyed(_in(root, masks, problems), lambda p: core(_stem(p))), expected, 'note' if s == 'test' else 'warning')
         rows, problems = rows + more, problems + what
     return rows, problems
 
@@ -363,9 +365,10 @@ def pets(
     root = dataset_folder(root)
     need_folder(root, 'images', 'annotations/trimaps')
     more = []
-    rows, problems = join_pairs(keyed(_in(root, 'images', more), _stem), keyed(_in(root, 'annotations/trimaps', more), _stem))
+    lists = {s: f for s,f in dict(train='annotations/trainval.txt', test='annotations/test.txt').items() if (root/f).is_file()}
+    rows, problems = join_pairs(keyed(_in(root, 'images', more), _stem), keyed(_in(root, 'annotations/trimaps', more), _stem), (lambda k: f'annotations/trimaps/{k}.png') if lists else None)
     problems += more
-    split = _listed(root, rows, dict(train='annotations/trainval.txt', test='annotations/test.txt'), problems)
+    split = _listed(root, rows, lists, problems)
     names = ('pet', 'background', 'border') if border == 'class' else ('pet', 'background')
     encoding = Encoding('values', ((1, 0), (2, 1), (3, 2 if border == 'class' else 255)))
     return _made(root, name, 'pets', rows, _held_out(split, 0.1, seed, problems), ClassTable(names, None if border == 'class' else 255), encoding, problems)
@@ -645,13 +648,22 @@ def from_df(
     kept = [n for n in range(len(rows)) if n + 1 not in empty]
     if not kept: raise DataError(problems)
     df, rows = df.iloc[kept], [rows[n] for n in kept]
-    problems += [Problem('warning', 'image-twice', o, f'stands in {n} rows.') for o,n in Counter(o[1] for o in rows).items() if n > 1]
     split = _of_column(df, problems)
+    problems += _twice(rows, split)
     if 'valid' not in split: split = _held_out(split, 0.2, seed, problems)
     if classes is None: classes, encoding, notes = guess_classes(root, [m for _,_,m in rows]); problems += notes
     return _made(root, name, layout, rows, split, classes, encoding, problems)
 
-# %% ../nbs/01_datasets.ipynb #82cf18b4
+# %% ../nbs/01_datasets.ipynb #c772b39e
+def _twice(rows, split):
+    "Images that stand in several rows: a slip when the rows are alike, an error when they contradict each other."
+    seen = {}
+    for (_,image,mask),s in zip(rows, split): seen.setdefault(image, []).append((mask, s))
+    for image,o in seen.items():
+        if len({s for _,s in o}) > 1: yield Problem('error', 'list-overlap', image, f'stands in {" and ".join(sorted({s for _,s in o}))}.', found=sorted({s for _,s in o}), fix='Take it out of one.')
+        elif len({m for m,_ in o}) > 1: yield Problem('error', 'image-twice', image, f'has {len(o)} masks: {a_few([m for m,_ in o], 3)}.', found=[m for m,_ in o][:20], fix='Keep one.')
+        elif len(o) > 1: yield Problem('warning', 'image-twice', image, f'stands in {len(o)} rows.', fix='It counts that often.')
+
 def _of_column(df, problems):
     "The split that the column gives; all train if there is none, or words in it are none."
     try: return column_split(df['split']) if 'split' in df.columns else ['train']*len(df)

@@ -112,18 +112,18 @@ def shown_size(
 def mask_facts(
     path,
     encoding:Encoding=INDEX
-)->dict: # size [h, w], stored [h, w], mode, format, turn, digest, counts {id: pixels}, edges {id: pixels}, strange (a problem's makings or None); or `bad`
+)->dict: # size [h, w], stored [h, w], mode, format, turn, frames, digest, counts {id: pixels}, edges {id: pixels}, strange (a problem's makings or None); or `bad`
     "What a mask file says about itself."
     return look_at(path, lambda im: _mask(im, encoding))
 
 def _mask(im, encoding):
-    stored, format = [im.height, im.width], im.format
+    stored, format, frames = [im.height, im.width], im.format, getattr(im, 'n_frames', 1)
     ids, unknown = decode(im, encoding)
     turn = orientation(im)
     counts = np.bincount(ids.ravel(), minlength=256)
     counts[255] -= sum(unknown.values()) # `decode` marks them so
     problem = unknown_values('', unknown, encoding, format).to_dict() if unknown else None
-    return dict(size=list(ids.shape), stored=stored, mode=im.mode, bits=16 if im.mode.startswith('I') else 8, format=format, turn=turn, digest=sha256(b'%d %d ' % ids.shape[::-1] + ids.tobytes()).hexdigest(),
+    return dict(size=list(ids.shape), stored=stored, mode=im.mode, bits=16 if im.mode.startswith('I') else 8, format=format, turn=turn, frames=frames, digest=sha256(b'%d %d ' % ids.shape[::-1] + ids.tobytes()).hexdigest(),
                 counts=_few(counts), edges=_few(np.bincount(ids[_borders(ids)], minlength=256)), strange=problem)
 
 def _few(counts): return {str(i): int(counts[i]) for i in np.flatnonzero(counts)}

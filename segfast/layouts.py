@@ -201,7 +201,9 @@ def _unzip(path, folder):
             if stat.S_ISLNK(o.external_attr >> 16): raise _bad_member(path, o.filename, 'is a link')
             if o.flag_bits & 1: raise _bad_member(path, o.filename, 'is encrypted')
             if not o.is_dir(): _once(path, o.filename, seen)
-        z.extractall(folder)
+        for o in members:
+            o.filename = o.filename.replace('\\', '/') # as some Windows programs write them
+            z.extract(o, folder)
 
 def _untar(path, folder):
     with tarfile.open(path) as t:
@@ -340,6 +342,7 @@ def open_data(
 )->SegData:
     "The dataset behind a name or a path."
     if layout is not None and layout not in LAYOUTS: raise unknown('layout', layout, LAYOUTS)
+    if not str(source).strip(): raise DataError('DATA is empty: a folder, an archive, a table, or a known name was expected.')
     if border not in (None, 'void', 'class'): raise UsageError(f"border is {border!r}: 'void' or 'class' was expected.")
     way = None if split is None else parse_split(split)
     if isinstance(source, str) and source in KNOWN: data = _open_known(source, layout, border, progress)

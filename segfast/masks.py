@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VOID_NAMES', 'CAMVID_COLORS', 'FORMATS', 'INDEX', 'default_colors', 'ClassTable', 'Text', 'read_text', 'read_lines',
            'try_codes', 'read_codes', 'find_void', 'try_codes_table', 'codes_table', 'try_label_colors',
-           'read_label_colors', 'open_picture', 'upright', 'orientation', 'Encoding', 'raw_mask', 'decode',
+           'read_label_colors', 'open_picture', 'upright', 'as_stored', 'orientation', 'Encoding', 'raw_mask', 'decode',
            'decode_mask', 'unknown_values', 'encode_mask', 'colorize']
 
 # %% ../nbs/00_masks.ipynb #6dfd44fa
@@ -162,7 +162,9 @@ def try_codes(
     if not path.is_file(): return (), [Problem('error', 'codes', file, f'not found in {path.parent}.', fix='It names the classes, one a line, in order of their id.')]
     text = read_text(path, file)
     if not text.lines: return (), text.problems or [Problem('error', 'codes', file, 'holds no name.', fix='Write one class name a line, in order of their id.')]
-    return _differing(text.lines), text.problems + _class_names(text, file)
+    remarks = [i for i,o in enumerate(text.lines) if o.startswith('#')]
+    doubt = [Problem('warning', 'codes-comment', file, f'{text.lines[i]!r} is taken for the name of id {i}.', fix='There are no comments here: take the line out, if it is one.') for i in remarks]
+    return _differing(text.lines), text.problems + _class_names(text, file) + doubt
 
 def _or_raise(found, problems):
     errors = [p for p in problems if p.kind == 'error']
@@ -301,6 +303,15 @@ def upright(
     im.load()
     return ImageOps.exif_transpose(im) if orientation(im) != 1 else im
 
+def as_stored(
+    im:Image.Image # opened
+)->Image.Image: # decoded and upright
+    "A picture with the values of its file: Pillow spreads greys of 2 and 4 bits over 0 to 255, which is right for a photograph and wrong for ids."
+    raw = im.tile[0][3] if getattr(im, 'tile', None) else '' # made in memory, it has none
+    step = {'L;2': 85, 'L;4': 17}.get(raw[0] if isinstance(raw, tuple) else raw, 1)
+    turned = upright(im)
+    return turned if step == 1 else turned.point([v//step for v in range(256)])
+
 def orientation(
     im:Image.Image
 )->int: # 1 to 8; 1 when there is no mark, or none that can be read
@@ -357,7 +368,7 @@ def decode(
     encoding:Encoding=INDEX
 )->tuple: # (height, width) uint8 ids; {raw number: pixels} of what means nothing
     "The class ids of a mask, and what in it has no meaning."
-    raw = raw_mask(upright(im), encoding)
+    raw = raw_mask(as_stored(im), encoding)
     if encoding.kind == 'values' and raw.dtype != np.uint8: raw = np.where((raw < 0) | (raw > 65535), 65536, raw)
     ids = raw if encoding.kind == 'index' else _lookup(encoding)[raw]
     bad = (ids < 0) | (ids > 255) if ids.dtype != np.uint8 else np.zeros(0, bool)
@@ -388,6 +399,7 @@ def unknown_values(
     if encoding.kind != 'colors':
         expected = '0..255' if encoding.kind == 'index' else ', '.join(str(v) for v,_ in encoding.table[:12])
         text = ', '.join(f'value {v} on {unknown[v]} pixels' for v in top)
+        if format == 'JPEG': return Problem('error', 'mask-jpeg', file, f'was saved as JPEG, which smears the borders between values: {len(unknown)} that have no meaning, such as {text}.', found=top, expected=expected, pixels=n, fix='Export it as PNG again.')
         return Problem('error', 'mask-values', file, f'{text}{" and more" if len(unknown) > 3 else ""}; expected {expected}.', found=top, expected=expected, pixels=n, fix='Recode the mask.')
     colors = [_unpack(v) for v in top]
     near = [min(encoding.table, key=lambda o: sum((a-b)**2 for a,b in zip(o[0], c))) for c in colors]

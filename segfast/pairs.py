@@ -152,7 +152,8 @@ def walk_images(
             continue
         looked += len(entries)
         if looked > limit: raise DataError(Problem('error', 'folder-unreadable', str(folder), f'holds more than {limit} files and folders.', fix='Give the folder of the dataset itself.'))
-        todo += [o for e in reversed(entries) if _asked(e.is_dir) and enter(o := f'{rel}{e.name}/')]
+        below = [e for e in reversed(entries) if _asked(e.is_dir) and enter(f'{rel}{e.name}/')]
+        todo += [f'{rel}{e.name}/' for e in sorted(below, key=lambda e: not e.is_symlink())] # a folder goes by its own name, not by that of a link to it
         out += _images_of(entries, rel, problems)
     return sorted(out)
 

@@ -993,7 +993,7 @@ def test_an_archive_is_not_blamed_for_a_full_disk(tmp_path, cache, monkeypatch):
     draw_segnet(tmp_path/"inner")
     path = pack(tmp_path/"inner", tmp_path/"x.zip")
     def full(*args, **kwargs): raise OSError(28, "No space left on device")
-    monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
+    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
     with pytest.raises(DataError, match="cannot be written .No space left"):
         unpacked(path)
     assert not kept(cache)

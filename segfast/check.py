@@ -230,7 +230,7 @@ def _twins(report):
     copies = []
     for _,g in files[files.duplicated('image_sha256', keep=False)].groupby('image_sha256', sort=False):
         train, held = g.image[g.split == 'train'].tolist(), g[g.split != 'train']
-        if train: yield from (Problem('warning', 'same-image', o.image, f'({o.split}) is the same picture as {train[0]} (train).', found=train, fix='Take one out: a picture that was learnt measures nothing.') for o in held.itertuples())
+        if train: yield from (Problem('warning', 'same-image', o.image, f'({o.split}) is the same picture as {train[0]} (train).', found=train, fix='Take one out: a picture that was learnt measures nothing.') for o in held.itertuples() if o.image not in train)
         copies += [o for s in _SPLITS for o in g.image[g.split == s].tolist()[1:]]
     if copies: yield Problem('note', 'duplicate-image', copies[0], f'{len(copies)} image{"s are copies" if len(copies) > 1 else " is a copy"} of another of the same split: {a_few(copies, 3)}.', found=copies[:20])
 

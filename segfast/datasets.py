@@ -160,7 +160,8 @@ def _rare(found, show, contents):
 def _guess_values(found, named):
     values, one = sorted(set().union(*(c.counts for _,c in found))), all(c.one for _,c in found)
     small = [v for v in values if v != 255]
-    if named and one and max(small, default=0) < len(named): return replace(named, void=255) if 255 in values and named.void is None and len(named) < 256 else named, INDEX, []
+    spread = values == [0, 255] and named is not None and len(named) == 2 # black and white, and two names
+    if named and one and not spread and max(small, default=0) < len(named): return replace(named, void=255) if 255 in values and named.void is None and len(named) < 256 else named, INDEX, []
     void = 255 if 255 in values and (len(small) > 1 and small[-1] <= 2*len(small) or (named and len(values) > len(named))) else None
     counted = [v for v in values if v != void]
     if named and len(named) != len(counted): return named, INDEX, [] # `check` names the values that have no name
@@ -262,7 +263,7 @@ def _meant(lines, images):
 def _bad_list(file, code, lines, missing, images):
     like = f'named like {images[0]!r}'
     if len(missing) == len(lines): text = f'none of its {len(lines)} lines is an image. Line 1 is {lines[0]!r}; images are {like}.'
-    else: text = f'{len(missing)} of its {len(lines)} lines are no images: {a_few(missing, 3)}. Images are {like}.'
+    else: text = f'{len(missing)} of its {len(lines)} line{"s are no images" if len(missing) > 1 else "s is no image"}: {a_few(missing, 3)}. Images are {like}.'
     return Problem('error', code, file, text, found=missing[:20], expected='file names in images/', fix='List file names as they stand in images/.')
 
 # %% ../nbs/01_datasets.ipynb #367339b9
@@ -424,7 +425,7 @@ CITYSCAPES_NAMES = ('road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'tr
 _CITYSCAPES_COLORS = ((128,64,128), (244,35,232), (70,70,70), (102,102,156), (190,153,153), (153,153,153), (250,170,30), (220,220,0), (107,142,35), (152,251,152),
                       (70,130,180), (220,20,60), (255,0,0), (0,0,142), (0,0,70), (0,60,100), (0,80,100), (0,0,230), (119,11,32))
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-CITYSCAPES = Encoding('values', tuple((v, i) for i,v in enumerate(_CITYSCAPES_IDS)), 255)
+CITYSCAPES = Encoding('values', tuple((v, _CITYSCAPES_IDS.index(v) if v in _CITYSCAPES_IDS else 255) for v in range(256))) # more than 255 is an error: `instanceIds` look alike
 
 def _under(root, top, ending, splits=('train', 'val', 'valid', 'test'), problems=None):
     "The files below a folder by their path, without the ending of their stem (a pattern)."

@@ -333,7 +333,7 @@ class Encoding:
     @classmethod
     def of_colors(cls, classes:ClassTable): return cls('colors', tuple((c, i) for i,c in enumerate(classes.colors)))
 
-    def __str__(self): return dict(index='class ids', values=f'{len(self.table)} values', colors=f'{len(self.table)} RGB colours')[self.kind]
+    def __str__(self): return dict(index='class ids', values='values that stand for ids', colors=f'{len(self.table)} RGB colours')[self.kind]
 
 INDEX = Encoding()
 

@@ -312,7 +312,7 @@ def try_lists(
     for split,(file,names) in lists.items():
         lost = [o for o in names if o not in there]
         twice = [o for o in names if o in there and where.setdefault(o, (split, file))[0] != split]
-        if lost: problems.append(Problem('error', 'list-missing', file, f'{len(lost)} of its {len(names)} lines are no images: {a_few(lost, 3)}. Images are named like {keys[0]!r}.' if keys else 'there are no images.',
+        if lost: problems.append(Problem('error', 'list-missing', file, f'{len(lost)} of its {len(names)} line{"s are no images" if len(lost) > 1 else "s is no image"}: {a_few(lost, 3)}. Images are named like {keys[0]!r}.' if keys else 'there are no images.',
                                          found=lost[:20], fix='Correct the list, or add the images.'))
         if twice: problems.append(Problem('error', 'list-overlap', file, f'{a_few(twice, 3)} also stands in the {where[twice[0]][1].removesuffix(" list")} list.', found=twice[:20], fix='Take it out of one.'))
     return [where.get(k, (None,))[0] for k in keys], problems

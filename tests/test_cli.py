@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import segfast
@@ -129,6 +131,93 @@ def test_a_loss_that_is_no_number(demo_dir, tmp_path):
     assert "loss is nan" in res.stderr and "--lr" in res.stderr and "Traceback" not in res.stderr
     assert Run(tmp_path/"first").state == "failed" and res.stdout == ""
     assert cli("runs", tmp_path).stdout.count("failed") == 1
+
+
+@pytest.fixture
+def copy(demo_dir, tmp_path): return shutil.copytree(demo_dir, tmp_path/"mine")
+
+
+def spoil(folder):
+    "A value without a name in one mask."
+    path = folder/"labels/scene_002_P.png"
+    with Image.open(path) as im:
+        ids = np.array(im)
+    ids[:2, :3] = 77
+    Image.fromarray(ids).save(path)
+    return path
+
+
+def test_strict_minds_warnings(copy):
+    assert cli("check", copy, "--strict").exit_code == 0
+    train = next(o for o in sorted(os.listdir(copy/"images")) if o not in (copy/"valid.txt").read_text().split())
+    shutil.copy(copy/"images"/train, copy/"images"/(copy/"valid.txt").read_text().split()[0])
+    res = cli("check", copy, "--json")
+    assert res.exit_code == 0 and [p["code"] for p in json.loads(res.stdout)["problems"] if p["kind"] == "warning"] == ["same-image"]
+    assert cli("check", copy, "--strict").exit_code == 1
+
+
+@pytest.mark.parametrize("ending", ["json", "csv", "html", "md", "txt"])
+def test_a_report_is_a_file(copy, tmp_path, ending):
+    spoil(copy)
+    res = cli("check", copy, "--report", tmp_path/f"r.{ending}")
+    assert res.exit_code == 1 and "77" in (tmp_path/f"r.{ending}").read_text()
+    assert cli("check", copy, "--report", tmp_path/"r.docx").exit_code == 2
+
+
+def test_a_report_of_what_is_no_dataset(tmp_path):
+    assert cli("check", tmp_path/"nowhere", "--report", tmp_path/"r.html").exit_code == 1 and "nowhere" in (tmp_path/"r.html").read_text()
+
+
+def test_names_in_the_page_are_text(copy, tmp_path):
+    os.rename(copy/"images/scene_004.png", copy/"images/<script>alert(1)<.png")
+    cli("check", copy, "--report", tmp_path/"r.html")
+    assert "<script>" not in (tmp_path/"r.html").read_text() and "&lt;script&gt;" in (tmp_path/"r.html").read_text()
+
+
+def test_fix_writes_a_copy_and_leaves_the_original(copy, tmp_path):
+    path = spoil(copy)
+    before = path.read_bytes()
+    res = cli("check", copy, "--fix", tmp_path/"mended")
+    assert res.exit_code == 1 and "changes.csv" in res.stderr and path.read_bytes() == before
+    assert cli("check", tmp_path/"mended").exit_code == 0
+    again = cli("check", copy, "--fix", tmp_path/"mended")
+    assert again.exit_code == 1 and "Traceback" not in again.output and str(tmp_path/"mended") in again.stderr
+
+
+def test_no_check_says_so_and_trains(copy, tmp_path, monkeypatch, tiny_model):
+    spoil(copy)
+    monkeypatch.chdir(tmp_path)
+    assert cli("train", copy, *tiny).exit_code == 1 and not (tmp_path/"runs").exists()
+    res = cli("train", copy, *tiny, "--no-check")
+    assert "not checked" in res.stderr and "Traceback" not in res.output
+    sound = cli("train", shutil.copytree(copy, tmp_path/"b", ignore=lambda *_: []), *tiny, "--no-check", "--split", "random:0.3")
+    assert "not checked" in sound.stderr
+
+
+@pytest.fixture
+def tiny_model(request, monkeypatch):
+    from segfast.models import models
+    monkeypatch.setitem(models, "unet_resnet34", models[request.getfixturevalue("tiny")])
+
+
+@pytest.mark.parametrize("how, splits", [("random:0.5", [5, 5]), ("sequence:0.2,0", [8, 2]), ("sequence:0.2,0.2,gap=1", [5, 1, 2]), ("fold:1/5", [8, 2]), ("stratified:0.2", [8, 2])])
+def test_another_split(copy, how, splits):
+    res = cli("check", copy, "--split", how, "--json")
+    assert res.exit_code == 0 and list(json.loads(res.stdout)["splits"].values()) == splits
+
+
+@pytest.mark.parametrize("args", [("--split", "half"), ("--split", "random:2"), ("--split", "fold:9/5"), ("--border", "class"), ("--border", "both"), ("--layout", "camvit"), ("--classes", "nowhere.txt")])
+def test_options_of_the_data_that_make_no_sense(copy, args):
+    for command in "check", "train":
+        res = cli(command, copy, *args)
+        assert res.exit_code in (1, 2) and "Traceback" not in res.output and "Unexpected" not in res.output and (args[1] in res.output or args[0][2:] in res.output)
+
+
+def test_datasets_shows_a_tree_of_every_layout():
+    from segfast.layouts import LAYOUTS
+    res = cli("datasets")
+    assert res.exit_code == 0 and all(f"  {k}: {o.about}" in res.stdout for k, o in LAYOUTS.items()) and "labels/a_P.png" in res.stdout
+    assert set(json.loads(cli("datasets", "--json").stdout)["layouts"]) == set(LAYOUTS)
 
 
 def test_debug_shows_the_traceback():

@@ -173,7 +173,7 @@ def check(
     files = ((file, kind) for row in data.pairs.itertuples() for file,kind in ((row.image, 'image'), (row.mask, 'mask')))
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool, closing(FactStore(_store(data) if cache else None)) as store, warnings.catch_warnings():
         warnings.simplefilter('ignore') # Pillow warns of what is said below, or is sound
-        facts = facts_of(files, data.root, data.encoding, store, pool)
+        facts = facts_of(files, data.root, data.encoding, data.classes.names, store, pool)
         for done,row in enumerate(data.pairs.itertuples(), 1):
             tally.add(row, next(facts), next(facts))
             if progress: progress(done, n)

@@ -111,18 +111,19 @@ def shown_size(
 # %% ../nbs/01_facts.ipynb #a76e6f87
 def mask_facts(
     path,
-    encoding:Encoding=INDEX
+    encoding:Encoding=INDEX,
+    names=None # of the classes, for what is said about colours without a meaning
 )->dict: # size [h, w], stored [h, w], mode, format, turn, frames, digest, counts {id: pixels}, edges {id: pixels}, strange (a problem's makings or None); or `bad`
     "What a mask file says about itself."
-    return look_at(path, lambda im: _mask(im, encoding))
+    return look_at(path, lambda im: _mask(im, encoding, names))
 
-def _mask(im, encoding):
+def _mask(im, encoding, names):
     stored, format, frames = [im.height, im.width], im.format, getattr(im, 'n_frames', 1)
     ids, unknown = decode(im, encoding)
     turn = orientation(im)
     counts = np.bincount(ids.ravel(), minlength=256)
     counts[255] -= sum(unknown.values()) # `decode` marks them so
-    problem = unknown_values('', unknown, encoding, format).to_dict() if unknown else None
+    problem = unknown_values('', unknown, encoding, format, names).to_dict() if unknown else None
     return dict(size=list(ids.shape), stored=stored, mode=im.mode, bits=16 if im.mode.startswith('I') else 8, format=format, turn=turn, frames=frames, digest=sha256(b'%d %d ' % ids.shape[::-1] + ids.tobytes()).hexdigest(),
                 counts=_few(counts), edges=_few(np.bincount(ids[_borders(ids)], minlength=256)), strange=problem)
 
@@ -188,14 +189,15 @@ def facts_of(
     files, # iterable of (path relative to root, kind), kind 'image' or 'mask'
     root, # folder
     encoding:Encoding, # of the masks
+    names, # of the classes
     store:FactStore,
     pool, # an executor
     chunk:int=512 # files at a time: memory does not grow with their number
 ): # yields facts, in order
     "The facts of many files, from the store where they are known."
     files = iter(files)
-    kinds = dict(image=image_facts, mask=lambda path: mask_facts(path, encoding))
-    tag = f'mask {encoding!r}'
+    kinds = dict(image=image_facts, mask=lambda path: mask_facts(path, encoding, names))
+    tag = f'mask {encoding!r} {names!r}'
     while part := list(islice(files, chunk)):
         keys = [(f, k if k == 'image' else tag) for f,k in part]
         known, stamps = store.get(keys[:chunk]), [stamp(root/f) for f,_ in part]

@@ -392,7 +392,8 @@ def unknown_values(
     file:str, # named in the problem
     unknown:dict, # {raw number: pixels}
     encoding:Encoding,
-    format:str|None=None # of the file, as Pillow names it
+    format:str|None=None, # of the file, as Pillow names it
+    names=None # of the classes, to name the nearest one; None gives its id
 )->Problem:
     "The problem of a mask with values or colours that mean nothing."
     n, top = sum(unknown.values()), sorted(unknown, key=unknown.get, reverse=True)[:3]
@@ -404,9 +405,10 @@ def unknown_values(
     colors = [_unpack(v) for v in top]
     near = [min(encoding.table, key=lambda o: sum((a-b)**2 for a,b in zip(o[0], c))) for c in colors]
     jpeg = format == 'JPEG' or len(unknown) > 64
-    text = ', '.join(f'colour {c} on {unknown[v]} pixels (nearest: id {i}, {d})' for v,c,(d,i) in zip(top, colors, near))
+    def who(i): return f'id {i}' if names is None else names[i] if i < len(names) else 'void'
+    text = ', '.join(f'colour {c} on {unknown[v]} pixels (nearest: {who(i)}, {d})' for v,c,(d,i) in zip(top, colors, near))
     if jpeg: return Problem('error', 'mask-jpeg', file, f'was saved as JPEG: {len(unknown)} colours that are not in the table, such as {text}.', found=colors, pixels=n, fix='Export it as PNG again; a JPEG mask cannot be mended safely.')
-    return Problem('error', 'mask-colors', file, f'{text}{" and more" if len(unknown) > 3 else ""}, which the colour table does not have.', found=colors, pixels=n, fix='Add the colour to the table, or repaint the mask.')
+    return Problem('error', 'mask-colors', file, f'{text}{" and more" if len(unknown) > 3 else ""}, which the colour table does not have.', found=colors, pixels=n, fix='Repaint the mask, or add the colour to label_colors.txt, if the dataset has one.')
 
 def _unpack(v): return v & 255, v >> 8 & 255, v >> 16
 

@@ -21,8 +21,9 @@ import pandas as pd
 from fastcore.basics import patch
 
 from .errors import DataError, Problem, UsageError
-from .facts import FactStore, facts_of, shown_size
-from .layouts import cache_dir, open_data
+from .facts import FactStore, facts_of, shown_size, store_of
+from .layouts import open_data
+from .masks import try_codes
 from .pairs import IMAGE_SUFFIXES, SegData, a_few, is_system
 
 # %% ../nbs/02_check.ipynb #c8e19707
@@ -45,12 +46,14 @@ def _size_problem(row, image, mask):
                       'Turn the mask as the image is turned, or take the mark off the image.', found=mask['size'], expected=want)
     return _error(row.mask, 'mask-size', f'is {size} (height x width), but {row.image} is {want}.', 'Use the mask made for this image.', found=mask['size'], expected=want)
 
-# %% ../nbs/02_check.ipynb #53fcddaf
+# %% ../nbs/02_check.ipynb #689742f4
+def _by_codes(data): return (data.root/'codes.txt').is_file() and try_codes(data.root/'codes.txt')[0] == data.classes.names
+
 def _names(data):
     "How the classes are counted, in words."
     n, void = len(data.classes), data.classes.void
     beyond = f' and void {void}' if void is not None and void >= n else ''
-    return f'{"codes.txt names" if (data.root/"codes.txt").is_file() else "there are"} {n} class{"es" if n > 1 else ""} (ids 0 to {n-1}{beyond})'
+    return f'{"codes.txt names" if _by_codes(data) else "there are"} {n} class{"es" if n > 1 else ""} (ids 0 to {n-1}{beyond})'
 
 def _value_problems(data, mask, counts, format):
     bad = [i for i in counts if i not in data.classes.valid_values]
@@ -72,7 +75,7 @@ _ODD = {
     'image-frames': ('note', 'with several frames', 'The first is taken.'), 'tiny-image': ('warning', 'less than 32 pixels high or wide', 'They are enlarged.'),
     'thin-image': ('warning', 'more than eight times as long as wide', 'Resizing distorts them: cut them into tiles.'),
     'mask-jpeg': ('warning', 'saved as JPEG, which smears the borders between ids', 'Export them as PNG again.'),
-    'mask-palette': ('note', 'with a palette', 'Its indices are the ids.'), 'mask-16bit': ('note', 'with 16 bits', 'The values are the ids.'),
+    'mask-palette': ('note', 'with a palette', 'Its indices are the ids.'), 'mask-16bit': ('note', 'with 16 bits', 'The values are taken as they are.'),
     'mask-frames': ('note', 'with several frames', 'The first is taken.'),
     'mask-void': ('warning', 'void everywhere', 'Nothing can be learnt from them.')}
 
@@ -133,6 +136,7 @@ class _Tally:
         self.data, self.rows, self.problems, self.odd = data, [], [], defaultdict(lambda: [0, []])
         self.pixels, self.images, self.edges = np.zeros((3, 256), np.int64), np.zeros(256, np.int64), np.zeros(256, np.int64)
         self.channels, self.n = np.zeros((2, 3)), 0
+        self.painted, self.palettes = {}, [] # colour -> (id, file) of palette masks; what contradicts it
 
     def add(self, row, image, mask):
         "Take in one pair and the facts about its files."
@@ -147,6 +151,9 @@ class _Tally:
             self.pixels[_SPLITS.index(row.split), int(i)] += n
             self.images[int(i)] += 1
         for i,n in mask['edges'].items(): self.edges[int(i)] += n
+        for i,c in (mask.get('palette') or {}).items():
+            first = self.painted.setdefault(tuple(c), (i, row.mask))
+            if first[0] != i and first[1] != row.mask and self.data.encoding.kind != 'colors': self.palettes.append((row.mask, i, first, tuple(c)))
         for code in _mask_oddities(self.data, image, mask) if 'size' in image else (): self.note(code, row.image if code in ('image-rotated', 'image-turned') else row.mask)
 
     def note(self, code, file):
@@ -154,6 +161,14 @@ class _Tally:
         o = self.odd[code]
         o[0] += 1
         if len(o[1]) < 20: o[1].append(file)
+
+    def palette_problems(self):
+        "One colour under two ids: the program that wrote the masks chose the palette anew for each."
+        files = list(dict.fromkeys(o[0] for o in self.palettes))
+        if not files: return
+        mask, i, (j, other), color = self.palettes[0]
+        yield Problem('warning', 'mask-palettes', mask, f'shows id {i} in the colour {color}, in which {other} shows id {j}' + (f', and so do {len(files)-1} more' if len(files) > 1 else '') + '.', found=files[:20],
+                      fix='If the colours are right and the ids are not, convert the masks to RGB and give a label_colors.txt.')
 
     def odd_problems(self):
         for code,(n,files) in self.odd.items():
@@ -171,7 +186,7 @@ def check(
     "Open every file of a dataset, compare every pair, count every pixel value."
     tally, n = _Tally(data), len(data.pairs)
     files = ((file, kind) for row in data.pairs.itertuples() for file,kind in ((row.image, 'image'), (row.mask, 'mask')))
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool, closing(FactStore(_store(data) if cache else None)) as store, warnings.catch_warnings():
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool, closing(FactStore(store_of(data.root) if cache else None)) as store, warnings.catch_warnings():
         warnings.simplefilter('ignore') # Pillow warns of what is said below, or is sound
         facts = facts_of(files, data.root, data.encoding, data.classes.names, store, pool)
         for done,row in enumerate(data.pairs.itertuples(), 1):
@@ -179,18 +194,23 @@ def check(
             if progress: progress(done, n)
     kept = [Problem('note', 'not-kept', '', f'what was found could not be kept ({store.trouble}), so the next check takes as long.', fix='Point SEGFAST_CACHE at a folder that can be written.')] if store.trouble else []
     report = Report(data, [], pd.DataFrame(tally.rows, columns=_COLUMNS), pd.DataFrame(tally.pixels.T, columns=list(_SPLITS)), dict(channels=tally.channels, n=tally.n, images=tally.images, edges=tally.edges))
-    found = _distinct([*data.problems, *_numbering_problems(report, tally.problems), *tally.problems, *_whole_problems(report, tally.problems), *tally.odd_problems(), *_strays(data), *kept])
+    found = _distinct([*data.problems, *_numbering_problems(report, tally.problems), *tally.problems, *_whole_problems(report, tally.problems), *tally.odd_problems(), *tally.palette_problems(), *_strays(data), *kept])
     report.problems = sorted(found, key=lambda p: ('error','warning','note').index(p.kind))
     return report
 
-def _store(data): return cache_dir()/'checks'/f'{sha256(os.fsencode(data.root.resolve())).hexdigest()[:24]}.sqlite'
-
-def _distinct(problems): return list({(p.code, p.file, p.message): p for p in problems}.values())
+def _distinct(problems):
+    "Each thing once: layouts and the check may see the same file, and then the first text stands."
+    once, out = set(), []
+    for p in problems:
+        key = (p.code, p.file) if p.file and p.kind == 'error' else (p.code, p.file, p.message)
+        if key not in once: out.append(p)
+        once.add(key)
+    return out
 
 # %% ../nbs/02_check.ipynb #fcc60b4c
 def _whole_problems(report, pair_problems):
     meaningless = any(p.kind == 'error' and p.code.startswith(('mask-', 'codes', 'colors', 'guess')) for p in [*report.data.problems, *pair_problems])
-    return [*_split_problems(report, meaningless), *([] if meaningless else _class_problems(report)), *_twins(report), *_size_notes(report)]
+    return [*_split_problems(report, meaningless), *([] if meaningless else _class_problems(report)), *_twins(report), *_same_masks(report), *([] if meaningless else _smooth(report)), *_size_notes(report)]
 
 def _split_problems(report, meaningless):
     data, px = report.data, report.pixels
@@ -203,9 +223,9 @@ def _split_problems(report, meaningless):
 def _numbering_problems(report, pair_problems):
     if report.data.encoding.kind != 'index' or not any(p.code == 'mask-values' for p in pair_problems): return
     n, values = len(report.data.classes), np.flatnonzero(report.pixels.sum(axis=1)).tolist()
-    names = 'codes.txt has' if (report.data.root/'codes.txt').is_file() else 'there are'
+    names = 'codes.txt has' if _by_codes(report.data) else 'there are'
     if values and min(values) == 1 and max(values) == n: yield _error('', 'ids-from-one', f'Masks hold id {n} and never 0, and {names} {n} names: ids seem to start at 1.', 'Subtract 1 from every mask.', found=values, expected=f'0..{n-1}')
-    elif len(values) == n and (max(v for v in values if v < 255) >= n or values == [0, 255]): yield _error('', 'mask-levels', f'Masks hold the values {a_few(list(map(str, values)), 12)}, and {names} {n} names: these seem to be grey levels.', 'Recode them to 0, 1, 2 ... in their order.', found=values, expected=f'0..{n-1}')
+    elif len(values) == n > 1 and (max(v for v in values if v < 255) >= n or values == [0, 255]): yield _error('', 'mask-levels', f'Masks hold the values {a_few(list(map(str, values)), 12)}, and {names} {n} names: these seem to be grey levels.', 'Recode them to 0, 1, 2 ... in their order.', found=values, expected=f'0..{n-1}')
 
 # %% ../nbs/02_check.ipynb #78f2c816
 _RARE, _MOST = 1/5000, 0.98 # shares of the labelled pixels
@@ -216,7 +236,8 @@ def _class_problems(report):
     total, name = px.sum(axis=1), classes.names
     if not total.sum(): return
     if len(classes.labels) == 1: yield Problem('warning', 'one-class', '', f'the only class that counts is {name[classes.labels[0]]}: there is nothing to tell apart.', fix='Is a class missing, or void that should be one?')
-    for i in px.index[(px.train == 0) & (total > 0)]: yield Problem('warning', 'class-not-in-train', '', f'class {name[i]!r} (id {i}) occurs only outside the training images.', fix='It cannot be learnt.')
+    unseen = [f'{name[i]!r} (id {i})' for i in px.index[(px.train == 0) & (total > 0)]]
+    if unseen: yield Problem('warning', 'class-not-in-train', '', f'class{"es" if len(unseen) > 1 else ""} {a_few(unseen, 6)} occur{"" if len(unseen) > 1 else "s"} only outside the training images.', found=unseen, fix='What training never sees cannot be learnt.')
     absent = [name[i] for i in px.index[total == 0]]
     if absent: yield Problem('note', 'class-absent', '', f'{len(absent)} of {len(classes)} classes never occur: {a_few(absent, 8)}.', found=absent)
     share = px.train/max(1, px.train.sum())
@@ -233,6 +254,20 @@ def _twins(report):
         if train: yield from (Problem('warning', 'same-image', o.image, f'({o.split}) is the same picture as {train[0]} (train).', found=train, fix='Take one out: a picture that was learnt measures nothing.') for o in held.itertuples() if o.image not in train)
         copies += [o for s in _SPLITS for o in g.image[g.split == s].tolist()[1:]]
     if copies: yield Problem('note', 'duplicate-image', copies[0], f'{len(copies)} image{"s are copies" if len(copies) > 1 else " is a copy"} of another of the same split: {a_few(copies, 3)}.', found=copies[:20])
+
+def _same_masks(report):
+    "Masks that are one picture, under images that are not."
+    files = report.files[(report.files.image_sha256 != '') & (report.files.mask_sha256 != '')].drop_duplicates('image_sha256')
+    if len(files) < 4: return
+    n = files.mask_sha256.value_counts()
+    if n.iloc[0] > len(files)/2: yield Problem('warning', 'same-mask', files['mask'][files.mask_sha256 == n.index[0]].iloc[0], f'is the same picture as {n.iloc[0] - 1} other masks, of {len(files)} different images.', fix='Were they copied by mistake?')
+
+def _smooth(report):
+    "Guessed classes that stand on borders only: the shades of a smoothed edge."
+    if not any(p.code == 'guessed-classes' for p in report.data.problems): return
+    px, edges = report.pixels.sum(axis=1), report.sums['edges']
+    thin = [report.data.classes.names[i] for i in report.data.classes.labels if px[i] and edges[i] > 0.9*px[i]]
+    if 0 < len(thin) < len(report.data.classes.labels): yield Problem('warning', 'mask-smooth', '', f'{a_few(thin, 6)} stand{"s" if len(thin) == 1 else ""} on borders between other classes only: smoothed edges were taken for classes.', found=thin, fix='Export the masks without smoothing (antialiasing).')
 
 def _size_notes(report):
     sizes = Counter(zip(report.files.height, report.files.width))
@@ -260,7 +295,7 @@ def _strays(data):
 def _stray(data, e, rel, unused):
     "The problem of one entry that no pair uses; a plain image is added to `unused`."
     picture = PurePosixPath(e.name).suffix.lower() in IMAGE_SUFFIXES
-    if e.is_symlink() and not os.path.exists(e.path): yield _error(rel, 'broken-link', f'is a link to {os.readlink(e.path)}, which is not there.', 'Mend the link, or take it away.')
+    if e.is_symlink() and not os.path.exists(e.path): yield _error(rel, 'broken-link', f'is a link to {os.readlink(e.path)}, which {"is itself" if os.readlink(e.path) == e.name else "is not there"}.', 'Mend the link, or take it away.')
     elif picture and not e.is_file(): yield _error(rel, 'not-a-file', f'is a {"folder" if e.is_dir() else "pipe, socket or device"}, not a file.', 'Rename it, or take it away.')
     elif e.is_dir(): yield from _stray_folder(data, e, rel)
     elif picture: unused.append(rel)
@@ -356,7 +391,7 @@ def text(self:Report)->str:
     lines = _head(self) if self.data else []
     for p in self.problems:
         shown[p.code] += 1
-        if shown[p.code] <= _SHOWN: lines.append(f'{p.kind}: {p}')
+        if shown[p.code] <= _SHOWN: lines.append(f'{p.kind}: {p}'.replace('\n', '\\n')) # a file's name may hold a line end, and forge a line
     lines += [f'... and {m-_SHOWN} more of the kind {code}: --report FILE.csv lists all.' for code,m in shown.items() if m > _SHOWN]
     return '\n'.join([*lines, _verdict(n)])
 
@@ -374,7 +409,7 @@ def _head(report):
 
 # %% ../nbs/02_check.ipynb #339c31f7
 _PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>body{{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em}}
-table{{border-collapse:collapse}}td,th{{text-align:left;padding:.25em .7em;border-bottom:1px solid #8886;vertical-align:top}}</style><h1>{title}</h1><p>{head}</p>{table}<p><strong>{verdict}</strong></p></html>'''
+table{{border-collapse:collapse}}td,th{{text-align:left;padding:.25em .7em;border-bottom:1px solid #8886;vertical-align:top}}</style><h1>{title}</h1><p>{head}</p><p><strong>{verdict}</strong></p>{table}{classes}</html>'''
 
 @patch
 def save(self:Report,
@@ -388,8 +423,16 @@ def save(self:Report,
 
 def _full(report): return dict(report.to_dict(), fingerprint=fingerprint(report) if report.data is not None and len(report.files) else None)
 
-def _table(report): return pd.DataFrame([p.to_dict() for p in report.problems], columns=list(Problem.__dataclass_fields__))
+def _table(report): return pd.DataFrame([p.to_dict() for p in report.problems], columns=list(Problem.__dataclass_fields__)).astype(dict(pixels='Int64'))
 
 def _page(report):
     name, text = report.data.name if report.data else 'dataset', report.text().splitlines()
-    return _PAGE.format(title=escape(f'segfast check: {name}'), head='<br>'.join(map(escape, _head(report) if report.data else [])), table=_table(report).fillna('').to_html(index=False, border=0), verdict=escape(text[-1]))
+    return _PAGE.format(title=escape(f'segfast check: {name}'), head='<br>'.join(map(escape, _head(report) if report.data else [])), table=_table(report).astype(object).fillna('').to_html(index=False, border=0), verdict=escape(text[-1]), classes=_class_page(report))
+
+def _class_page(report):
+    "What the fingerprint says of each class, and the suggestions."
+    if report.data is None or not len(report.files): return ''
+    fp = fingerprint(report)
+    rows = pd.DataFrame({'share of labelled pixels': fp['class_share'], 'images': fp['class_images'], 'share at borders': fp['boundary_share'], 'weight': fp['suggested']['class_weights']})
+    facts = f'void {fp["void_share"]:.2%}; mean {fp["mean"]}, std {fp["std"]}; suggested size {_hw(fp["suggested"]["size"])}, batch size {fp["suggested"]["batch_size"]}; digest {fp["digest"]}'
+    return f'<h2>Classes</h2>{rows.to_html(border=0)}<p>{escape(facts)}</p>'

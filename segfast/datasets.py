@@ -5,28 +5,32 @@
 # %% auto #0
 __all__ = ['SEGNET_NAMES', 'KITTI', 'VOC_NAMES', 'CITYSCAPES_NAMES', 'CITYSCAPES', 'IDD_NAMES', 'IDD_LEVEL3', 'Contents',
            'stand_in', 'guess_classes', 'camvid', 'segnet', 'camseq', 'kitti_road', 'pets', 'voc_colors', 'voc',
-           'cityscapes', 'idd', 'find_affixes', 'find_folders', 'from_folders', 'from_df', 'from_csv', 'csv_in',
-           'with_classes']
+           'cityscapes', 'idd', 'find_affixes', 'Match', 'find_folders', 'from_folders', 'from_df', 'from_csv',
+           'csv_in', 'with_classes']
 
-# %% ../nbs/01_datasets.ipynb #0ce55d2b
-import os, re, stat, unicodedata
+# %% ../nbs/01_datasets.ipynb #fb9652cf
+import os, re, unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
 from .errors import DataError, Problem, UsageError
-from .masks import INDEX, ClassTable, Encoding, as_stored, open_picture, try_codes_table, try_label_colors
+from .facts import FactStore, facts_of, store_of
+from .masks import INDEX, ClassTable, Encoding, try_codes_table, try_label_colors
 from .pairs import (IMAGE_SUFFIXES, SPLITS, Keyed, SegData, a_few, column_split, dataset_folder, folder_entries, folder_split, glimpse, image_files, join_pairs,
-                           keyed, natural, need_folder, random_split, read_list, sequence_split, try_lists, walk_images)
+                           keyed, natural, need_folder, random_split, read_list, sequence_split, split_word, try_lists, walk_images)
 
-# %% ../nbs/01_datasets.ipynb #b3a1c0d1
-def _stem(p): return PurePosixPath(p).stem
+# %% ../nbs/01_datasets.ipynb #0c867657
+def _stem(p):
+    name = p.rpartition('/')[2]
+    at = name.rfind('.')
+    return name[:at] if 0 < at < len(name) - 1 else name
 
 def _in(root, folder, problems=None):
     "The images in a sub-folder; none if it is not there."
@@ -72,26 +76,11 @@ class Contents(NamedTuple):
 
 def _rgb(v): return v >> 16, v >> 8 & 255, v & 255
 
-def _count(picture):
-    im, jpeg = as_stored(picture), picture.format == 'JPEG'
-    one = im.mode in ('L', 'P', '1', 'I;16', 'I;16B', 'I;16L', 'I')
-    if im.mode in ('L', 'P'): counts = {v: n for v,n in enumerate(im.histogram()) if n}
-    elif one: counts = dict(zip(*(o.tolist() for o in np.unique(np.asarray(im).astype(np.int64), return_counts=True))))
-    else: counts = {r << 16 | g << 8 | b: n for n,(r,g,b) in im.convert('RGB').getcolors(1 << 12) or ()}
-    grey = one or bool(counts) and all(v % 256 == v >> 16 == v >> 8 & 255 for v in counts)
-    if grey and not one: counts = {v & 255: n for v,n in counts.items()}
-    return Contents(one, jpeg, grey, counts if len(counts) <= 256 else {}, len(counts) or 1 << 12)
-
-def _contents(path):
-    "What a mask holds; None if it cannot be read."
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode): return None # a pipe would wait for ever
-        with open_picture(path) as im: return _count(im) if im.width*im.height <= Image.MAX_IMAGE_PIXELS else None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning): return None
-
 def _look_at(root, masks):
-    "(path, contents) of all masks that can be read."
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool: return [(p, c) for p,c in zip(masks, pool.map(lambda p: _contents(root/p), masks)) if c]
+    "(path, contents) of all masks that can be read; what was seen before is not opened again."
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, closing(FactStore(store_of(root))) as store:
+        facts = facts_of(((o, 'values') for o in masks), root, INDEX, None, store, pool)
+        return [(p, Contents(**{**o, 'counts': {int(v): n for v,n in o['counts'].items()}})) for p,o in zip(masks, facts) if 'bad' not in o]
 
 def _numbered(n): return tuple(f'class-{i}' for i in range(n))
 
@@ -107,7 +96,8 @@ def stand_in(
 def guess_classes(
     root, # the dataset's folder: may hold codes.txt, label_colors.txt or class_dict.csv
     masks:list, # paths of all masks, relative to `root`
-    named:ClassTable|None=None # the classes, if they are known; None looks for those files
+    named:ClassTable|None=None, # the classes, if they are known; None looks for those files
+    file:str='codes.txt' # that names them
 )->tuple: # ClassTable, Encoding, [Problem]
     "What masks mean, from a table of classes if there is one, and from everything that stands in them."
     root, problems, colored = Path(root), [], False
@@ -119,9 +109,9 @@ def guess_classes(
     problems += _shades(bad)
     if colored and not all(c.one for _,c in found): return named, replace(Encoding.of_colors(named), rest=_rest(named) if _errors(problems) else None), problems
     if not sound: return *_anything(found, named), problems
-    guess = _guess_values if all(c.grey for _,c in sound) else _guess_colors
-    classes, encoding, notes = guess(sound, named)
-    if bad and guess is _guess_colors: classes = replace(classes, void=classes.void if classes.void is not None else 255); encoding = replace(encoding, rest=_rest(classes))
+    by_value = all(c.grey for _,c in sound)
+    classes, encoding, notes = _guess_values(sound, named, file) if by_value else _guess_colors(sound, named)
+    if bad and not by_value: classes = replace(classes, void=classes.void if classes.void is not None else 255); encoding = replace(encoding, rest=_rest(classes))
     return classes, encoding, problems + notes
 
 def _rest(classes): return classes.void if classes.void is not None else 0
@@ -157,12 +147,36 @@ def _rare(found, show, contents):
     return [Problem('warning', 'rare-value', p, f'{show(v)} on {n} pixel{"s"*(n > 1)}, and in no other mask: it was taken for a class of its own.', found=[v], pixels=n, fix='If it is a slip, recode it.')
             for p,c in found for v,n in contents(c).items() if len(found) > 1 and total[v] == 1 and n < 0.001*sum(contents(c).values())]
 
-def _guess_values(found, named):
+def _is_void(found, small, named):
+    "Whether 255 means void: it stands beside other ids in one mask, and is none of a row of levels."
+    here = [set(c.counts) - {255} for _,c in found if 255 in c.counts]
+    if not here or max(map(len, here)) < (1 if named and len(named) > 2 else 2): return False
+    gap = max((b - a for a,b in zip(small, small[1:])), default=1)
+    return small[-1] <= 2*len(small) or len(small) > 2 and 255 - small[-1] > 2*gap
+
+def _is_mixed(found, small):
+    "Whether some masks say 1 and others 255, and mean the same."
+    return small == [0, 1] and not any({1, 255} <= set(c.counts) for _,c in found)
+
+def _mixed(found, named):
+    ones, full = ([p for p,c in found if v in c.counts] for v in (1, 255))
+    few = min(ones, full, key=len)
+    which = '0 and 1' if few is ones else '0 and 255'
+    text = f'{len(few)} of {len(found)} masks hold {which}, the others {"0 and 255" if few is ones else "0 and 1"}: 255 was taken for another way to write 1.'
+    odd = Problem('warning', 'mask-mixed', few[0], text, found=few[:20], expected='one way in all masks', fix='Recode them alike; segfast check --fix does.')
+    return named or ClassTable(_numbered(2)), Encoding('values', ((0, 0), (1, 1), (255, 1))), [odd] if named else _note('the masks hold 2 values (0, 1), taken for 2 classes.') + [odd]
+
+def _guess_values(found, named, file='codes.txt'):
     values, one = sorted(set().union(*(c.counts for _,c in found))), all(c.one for _,c in found)
     small = [v for v in values if v != 255]
+    if 255 in values and _is_mixed(found, small) and (named is None or len(named) == 2): return _mixed(found, named)
+    void = 255 if 255 in values and small and (_is_void(found, small, named) or (named and len(values) > len(named))) else None
     spread = values == [0, 255] and named is not None and len(named) == 2 # black and white, and two names
-    if named and one and not spread and max(small, default=0) < len(named): return replace(named, void=255) if 255 in values and named.void is None and len(named) < 256 else named, INDEX, []
-    void = 255 if 255 in values and (len(small) > 1 and small[-1] <= 2*len(small) or (named and len(values) > len(named))) else None
+    if named and one and not spread and max(small, default=0) < len(named):
+        if 255 not in values or named.void is not None or len(named) > 255: return named, INDEX, []
+        first, n = next(p for p,c in found if 255 in c.counts), sum(c.counts.get(255, 0) for _,c in found)
+        said = Problem('warning', 'void-guessed', first, f'255 on {n} pixels of {sum(255 in c.counts for _,c in found)} masks, which {file} does not name: taken for void.', found=[255], pixels=n, fix=f'If it is a class, recode it to an id that {file} names.')
+        return replace(named, void=255), INDEX, [said]
     counted = [v for v in values if v != void]
     if named and len(named) != len(counted): return named, INDEX, [] # `check` names the values that have no name
     if len(counted) > 256: return ClassTable(_numbered(256)), INDEX, [] # likewise
@@ -193,14 +207,20 @@ def camvid(
     root = dataset_folder(root)
     if (root/'701_StillsRaw_full').is_dir(): return _camvid_published(root, name, seed)
     if (root/'train_labels').is_dir(): return _camvid_folders(root, name, seed)
-    classes, problems = try_codes_table(root/'codes.txt')
+    table = any((root/o).is_file() for o in _TABLES)
+    classes, problems = (None, []) if table and not os.path.lexists(root/'codes.txt') else try_codes_table(root/'codes.txt')
     need_folder(root, 'images', 'labels', problems=problems)
     images = [PurePosixPath(o).name for o in _in(root, 'images', problems)]
     if not images: raise DataError([Problem('error', 'no-images', 'images', f'holds no image ({", ".join(IMAGE_SUFFIXES)}).'), *_errors(problems)])
     masks, more = _camvid_masks(root, images)
     split, lists = _camvid_split(root, images, seed)
+    encoding = INDEX
+    if table:
+        painted = any(not c.one for _,c in _look_at(root, masks))
+        if painted or classes is None: classes, encoding = _painted(root, masks, problems)
+        if not painted: encoding = INDEX # the table's lines are the ids
     if classes is None: classes = stand_in(root, masks)
-    return _made(root, name, 'camvid', list(zip(images, (f'images/{o}' for o in images), masks)), split, classes, INDEX, problems + more + lists)
+    return _made(root, name, 'camvid', list(zip(images, (f'images/{o}' for o in images), masks)), split, classes, encoding, problems + more + lists)
 
 # %% ../nbs/01_datasets.ipynb #a68a6a48
 def _camvid_masks(root, images):
@@ -236,7 +256,7 @@ def _camvid_split(root, images, seed):
     lines, more = read_list(path)
     problems += more
     valid, missing = _meant(lines, images)
-    if missing: problems.append(_bad_list('valid.txt', 'valid-missing', lines, missing, images))
+    if missing: problems.append(_bad_list('valid.txt', 'valid-missing', lines, missing, images, any(p.code == 'list-duplicate' for p in more)))
     elif not lines: problems.append(Problem('error', 'valid-empty', 'valid.txt', 'names no image, so nothing would be held out.', fix='List the validation images, one a line.'))
     if len(valid) == len(images): problems.append(Problem('error', 'valid-all', 'valid.txt', f'names all {len(images)} images, so none is left to train on.', fix='Leave some out.'))
     both = sorted(valid & test)
@@ -260,10 +280,10 @@ def _meant(lines, images):
     missing = [o for o,f in zip(lines, found) if f is None]
     return {o for o in found if o} | {stems[_core(o)] for o in missing if _core(o) in stems}, missing
 
-def _bad_list(file, code, lines, missing, images):
+def _bad_list(file, code, lines, missing, images, repeated=False):
     like = f'named like {images[0]!r}'
     if len(missing) == len(lines): text = f'none of its {len(lines)} lines is an image. Line 1 is {lines[0]!r}; images are {like}.'
-    else: text = f'{len(missing)} of its {len(lines)} line{"s are no images" if len(missing) > 1 else "s is no image"}: {a_few(missing, 3)}. Images are {like}.'
+    else: text = f'{len(missing)} of its {len(lines)} {"different "*repeated}line{"s are no images" if len(missing) > 1 else "s is no image"}: {a_few(missing, 3)}. Images are {like}.'
     return Problem('error', code, file, text, found=missing[:20], expected='file names in images/', fix='List file names as they stand in images/.')
 
 # %% ../nbs/01_datasets.ipynb #367339b9
@@ -408,16 +428,38 @@ def voc(
     seed:int=42 # for the split, when there are no lists
 )->SegData:
     "Pascal VOC's segmentation task: 21 classes in palette masks, 255 is void."
-    root = dataset_folder(root)
-    need_folder(root, 'JPEGImages', 'SegmentationClass')
+    root, folder = dataset_folder(root), 'SegmentationClass'
+    if os.path.isdir(root/'SegmentationClassPNG'): folder = 'SegmentationClassPNG' # as LabelMe exports it
+    need_folder(root, 'JPEGImages', folder)
     more, lists = [], {s: f'ImageSets/Segmentation/{f}.txt' for s,f in (('train', 'train'), ('valid', 'val'), ('test', 'test'))}
-    masks = keyed(_in(root, 'SegmentationClass', more), _stem)
-    rows, problems = join_pairs(keyed(_in(root, 'JPEGImages', more), _stem), masks, lambda k: f'SegmentationClass/{k}.png')
+    masks = keyed(_in(root, folder, more), _stem)
+    rows, problems = join_pairs(keyed(_in(root, 'JPEGImages', more), _stem), masks, lambda k: f'{folder}/{k}.png')
     problems += more
     if not any((root/o).is_file() for o in lists.values()): rows = [o for o in rows if o[0] in masks.files] # most of VOC's images have no mask
     if (root/lists['test']).is_file() and not masks.files.keys() & set(read_list(root/lists['test'])[0]): del lists['test'] # its masks are not public
     split = _listed(root, rows, lists, problems)
-    return _made(root, name, 'voc', rows, _held_out(split, 0.2, seed, problems), ClassTable(VOC_NAMES, 255, voc_colors(21)), INDEX, problems)
+    classes, encoding, notes = _voc_classes(root, [masks.files[k] for k,_,_ in rows if k in masks.files])
+    return _made(root, name, 'voc', rows, _held_out(split, 0.2, seed, problems), classes, encoding, problems + notes)
+
+# %% ../nbs/01_datasets.ipynb #80aae9c6
+_OWN = ('label_colors.txt', 'class_dict.csv', 'labelmap.txt', 'codes.txt', 'classes.txt', 'class_names.txt', 'labels.txt')
+
+def _voc_classes(root, masks):
+    "ClassTable, Encoding and problems of VOC's folders: VOC's own classes, unless a file or the masks say otherwise."
+    file = next((o for o in _OWN if (root/o).is_file()), None)
+    if file:
+        table, problems, colored = _any_table(root/file)
+        if table is not None and table.names[0] == '__ignore__' and len(table) > 1: table = ClassTable(table.names[1:]) # LabelMe writes 255 for it
+        if table is None: return ClassTable(VOC_NAMES, 255, voc_colors(21)), INDEX, problems
+        if colored and any(not c.one for _,c in _look_at(root, masks)): return table, Encoding.of_colors(table), problems
+        return replace(table, void=255) if table.void is None and len(table) < 256 else table, INDEX, problems
+    found = _look_at(root, masks)
+    strange = [o for _,c in found for o in c.counts if 20 < o < 255]
+    other = 2*sum(not c.one or any(20 < o < 255 for o in c.counts) for _,c in found) > len(found) # one that is odd is a slip
+    if not other or any(c.jpeg for _,c in found): return ClassTable(VOC_NAMES, 255, voc_colors(21)), INDEX, []
+    classes, encoding, notes = guess_classes(root, masks)
+    what = f'values such as {strange[0]}' if strange and all(c.one for _,c in found) else 'colours'
+    return classes, encoding, [Problem('warning', 'guessed-classes', '', f"the masks hold {what}, which are not Pascal VOC's classes: they were guessed.", fix='Name them in labelmap.txt (name:r,g,b) or codes.txt (one name a line, in order of id).'), *notes]
 
 # %% ../nbs/01_datasets.ipynb #00caa0f3
 CITYSCAPES_NAMES = ('road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'traffic sign', 'vegetation', 'terrain', 'sky', 'person', 'rider', 'car',
@@ -519,6 +561,7 @@ def find_affixes(
 )->tuple: # (share of the smaller folder that matches, (before, behind) in a, (before, behind) in b)
     "What to take off the stems of two folders so that they match."
     a, b, none = set(a), set(b), ('', '')
+    if a and b and (a <= b or b <= a): return 1.0, none, none
     options = [(none, none)]
     for x,y,turn in ((a, b, False), (b, a, True)):
         votes = Counter((t[:i], t[i+len(s):]) for s in sorted(x)[::max(1, len(x)//12)] for t in y if (i := t.find(s)) >= 0)
@@ -528,41 +571,96 @@ def find_affixes(
     best = max(options, key=share)
     return share(best), *best
 
-# %% ../nbs/01_datasets.ipynb #2bb9780d
-_MASKY = re.compile(r'mask|label|annot|ground|truth|target|seg|(^|[^a-z])(gt|lbl|ann|y)([^a-z]|$)', re.I)
+# %% ../nbs/01_datasets.ipynb #b5e30a9c
+_MASKY = re.compile(r'mask|label|annot|ground|truth|target|seg|semantic|classes|manual|(^|[^a-z])(gt|lbl|ann|msk|y)([^a-z]|$)', re.I)
+_KIND = re.compile(r'(?:images?|imgs?|rgb|pictures|photos|masks?|msk|labels?|lbl|gt|annotations?|ground_?truth|segmentations?)(?:_(?:png|jpg|jpeg|tif|tiff|images?|raw))?', re.I)
+_IMAGY = re.compile(r'image|img|rgb|photo|picture|input|(^|[^a-z])(im|x|jpe?g)([^a-z]|$)', re.I)
+_OTHER = re.compile(r'depth|dispar|normal|flow|edge|instance|box|visuali[sz]|colou?r|overlay|preview', re.I) # other things that are drawn of a picture
 
 def _place(path):
     "The folder, the split, and the path inside, of a file; splits may be folders or stand in a folder's name (train_masks)."
-    folder, split, inside = [], None, []
-    for part in PurePosixPath(path).parts[:-1]:
-        word, _, rest = part.partition('_') if part.lower() not in SPLITS else (part, '', '')
-        if split is None and word.lower() in SPLITS: split, part = SPLITS[word.lower()], rest
-        if part and not folder: folder.append(part)
-        elif part: inside.append(part)
-    return ''.join(folder), split, '/'.join([*inside, ''])
+    return _place_of(path.rpartition('/')[0])
+
+@lru_cache(maxsize=1 << 14)
+def _place_of(at):
+    parts, split = [], None
+    for part in at.split('/') if at else ():
+        word, rest = split_word(part) if split is None else (None, part)
+        if word: split, part = word, rest
+        if part: parts.append(part)
+    which = next((i for i,o in enumerate(parts) if _KIND.fullmatch(o)), 0) # patient-1/images: the folder is images
+    return (parts or [''])[which], split, '/'.join([*parts[:which], *parts[which+1:], ''])
+
+@lru_cache(maxsize=1 << 14)
+def _top(at): return next((o for part in at.split('/') if (o := split_word(part)[1])), '')
+
+class Match(NamedTuple):
+    "How the files of a dataset make pairs."
+    images: str      # folder of the images, without what says the split
+    masks: str       # folder of the masks; the same one if both lie together
+    in_images: tuple # what is added before and behind the stems of images
+    in_masks: tuple
+    plain: bool = False # whether numbers in stems are compared by value: 1 and 001
+    also: tuple = () # other folders whose files match as well
+    deep: bool = False # whether these folders lie in others, such as one a patient
 
 def find_folders(
     root, # a dataset's folder
     files:list|None=None # the images in it and below; None takes a glimpse
 )->tuple|None: # image folder, mask folder, affixes of both; None when no two folders match
     "The two sub-folders whose files match; names say which holds the masks."
-    groups = {}
-    for p in glimpse(root) if files is None else files: groups.setdefault(_place(p)[0], []).append(_stem(p))
+    found = _matching(tuple(sorted(glimpse(root) if files is None else files)))
+    return found and tuple(found[:4])
+
+def _by_value(stem): return re.sub('[0-9]+', lambda o: str(int(o[0])), stem)
+
+def _pairs_of(groups, plain):
     names, found = sorted(groups), []
-    if len(names) > 24: return None
     for i,a in enumerate(names):
         for b in names[i+1:]:
             share, in_a, in_b = find_affixes(groups[a], groups[b])
-            if share >= 0.5: found.append((share, min(len(groups[a]), len(groups[b])), bool(_MASKY.search(a)) != bool(_MASKY.search(b)), a, b, in_a, in_b))
+            if share >= 0.5: found.append((share, min(len(groups[a]), len(groups[b])), bool(_MASKY.search(a)) != bool(_MASKY.search(b)), a, b, in_a, in_b, plain))
+    return found
+
+@lru_cache(maxsize=2)
+def _matching(files):
+    "The `Match` of some files, or None."
+    if beside := _beside(files): return beside
+    groups, tops = {}, {}
+    for p in files:
+        groups.setdefault(_place(p)[0], []).append(_stem(p))
+        tops.setdefault(_place(p)[0], set()).add(_top(p.rpartition('/')[0]))
+    if len(groups) > 24: return None
+    def apart(found): return [o for o in found if o[3] not in tops[o[4]] - {o[4]} and o[4] not in tops[o[3]] - {o[3]}] # not one within the other
+    found = apart(_pairs_of(groups, False))
+    if (not found or max(o[0] for o in found) < 1) and any(re.search('(?<![0-9])0[0-9]', s) for o in groups.values() for s in o):
+        numbers = {k: [_by_value(s) for s in o] for k,o in groups.items()}
+        if all(len(set(numbers[k])) == len(set(o)) for k,o in groups.items()): found += [o for o in apart(_pairs_of(numbers, True)) if o[0] > max((x[0] for x in found if x[3:5] == o[3:5]), default=0)]
     if not found: return None
-    *_, a, b, in_a, in_b = max(found, key=lambda o: (o[2], o[0] > 0.9, o[1], o[0]))
-    turned = _masky(a, in_a) > _masky(b, in_b)
-    return (b, a, in_b, in_a) if turned else (a, b, in_a, in_b)
+    most = max(o[1] for o in found)
+    def names(o): return sum(bool(_IMAGY.search(x)) for x in o[3:5]) - 2*sum(bool(_OTHER.search(x)) for x in o[3:5])
+    *_, a, b, in_a, in_b, plain = max(found, key=lambda o: (o[2], o[0] > 0.9, round(o[1]/most, 1), names(o), o[1], o[0]))
+    also = {x for o in found if (o[0] > 0.9 or o[2]) and {a, b} & set(o[3:5]) for x in o[3:5]} - {a, b}
+    if _masky(a, in_a) > _masky(b, in_b): a, b, in_a, in_b = b, a, in_b, in_a
+    deep = bool((tops[a] | tops[b]) - {a, b, ''})
+    return Match(a, b, in_a, in_b, plain, tuple(sorted(also)), deep)
+
+_BESIDE = re.compile(r'(.+?)([-_. ](?:masks?|msk|labels?|gt|seg|segmentation|annotation|ground_?truth|matte|manual1|manual2|1stHO|2ndHO))', re.I)
+_SIDES = ('', '_sat', '_image', '_img', '_rgb')
+
+def _beside(files):
+    "The `Match` of images and masks that lie in the same folder: x.png and x_mask.png."
+    stems = {f'{p.rpartition("/")[0]}/{_stem(p)}' for p in files}
+    masks = {s: found for s in sorted(stems) if (found := _BESIDE.fullmatch(s))}
+    ends = Counter((end, o[2]) for o in masks.values() for end in _SIDES if o[1] + end in stems)
+    if not ends: return None
+    (end, mask), n = ends.most_common(1)[0]
+    return Match('', '', ('', end), ('', mask)) if 2*n > 0.6*len(stems) else None
 
 def _masky(folder, affix): return 2*bool(_MASKY.search(folder)) + (bool(_MASKY.search(''.join(affix))) or affix > ('', ''))
 
-# %% ../nbs/01_datasets.ipynb #ace543c7
-def _values_of(root, paths): return [c.many for p in paths[:4] if (c := _contents(root/p))]
+# %% ../nbs/01_datasets.ipynb #8ff808e6
+def _values_of(root, paths): return [c.many for _,c in _look_at(root, paths[:4])]
 
 def from_folders(
     root, # a folder with one sub-folder of images and one of masks
@@ -575,29 +673,58 @@ def from_folders(
     classes, encoding, notes = guess_classes(root, [m for _,_,m in rows])
     return _made(root, name, 'folders', rows, split, classes, encoding, problems + notes)
 
+# %% ../nbs/01_datasets.ipynb #c3edd6b6
+def _may_hold(rel, match):
+    "Whether a sub-folder may lead to the folders that match: nothing below another one belongs to the pairs."
+    place = _place(rel + 'x')[0]
+    return place in ('', match.images, match.masks) or match.deep and not _KIND.fullmatch(place)
+
+def _together(files, match):
+    "(key, image, mask) rows of images and masks that lie in the same folders."
+    (_, end), (_, mask) = match.in_images, match.in_masks
+    def at(p): return p.rpartition('/')[0]
+    images = keyed([p for p in files if _stem(p).endswith(end) and not _BESIDE.fullmatch(_stem(p))], lambda p: f'{at(p)}/{_stem(p).removesuffix(end)}')
+    masks = keyed([p for p in files if _stem(p).endswith(mask)], lambda p: f'{at(p)}/{_stem(p).removesuffix(mask)}')
+    return join_pairs(images, masks, kind='warning')
+
+def _no_photos(root, a, b, of_a, of_b):
+    "Raise when both folders hold pictures alike, and no name says that one holds masks."
+    if _MASKY.search(a) or _MASKY.search(b) or _IMAGY.search(a) or _IMAGY.search(b): return
+    alike = [[c.many for _,c in _look_at(root, o[:4]) if not c.grey] for o in (of_a, of_b)]
+    if any(len(o) < min(2, len(of_a)) for o in alike) or min(map(min, alike)) <= _FEW or 2*max(alike[1]) < max(alike[0]): return
+    raise DataError(Problem('error', 'layout-unknown', '', f'{root}: {a or "."}/ and {b or "."}/ hold files of the same names, but both look like photographs: which are the masks?', fix='Put the masks in a folder called masks, or write a table with the columns image and mask.'))
+
+def _also(a, b, also):
+    "The warning that other folders would have matched as well."
+    if not also: return []
+    return [Problem('warning', 'several-folders', f'{also[0]}/', f'matches as well; masks were taken from {b or "."}/, images from {a or "."}/.', found=list(also), expected='two folders', fix='If these are the masks, take the other folder out, or write a table with the columns image and mask.')]
+
 # %% ../nbs/01_datasets.ipynb #94dc683d
 def _folder_rows(root, seed):
     "(key, image, mask) rows of two folders, their split, and what is to be said about it."
-    problems, first = [], find_folders(root)
-    files = walk_images(root, problems=problems, enter=lambda rel: not first or _place(rel + 'x')[0] in ('', *first[:2]))
-    found = find_folders(root, files)
+    problems, first = [], _matching(tuple(sorted(glimpse(root))))
+    files = walk_images(root, problems=problems, enter=lambda rel: not first or first.images == first.masks or _may_hold(rel, first))
+    found = _matching(tuple(files))
     if not found: raise DataError(_errors(problems) + [Problem('error', 'layout-unknown', '', f'{root}: no two folders of images with matching names. Found: {a_few(folder_entries(root))}.')])
-    of = {o: [p for p in files if _place(p)[0] == o] for o in found[:2]}
-    (a, b, in_a, in_b), of_a, of_b = found, of[found[0]], of[found[1]]
-    if _masky(a, in_a) == _masky(b, in_b) and max(_values_of(root, of_a) or [0]) < min(_values_of(root, of_b) or [0]): a, b, in_a, in_b, of_a, of_b = b, a, in_b, in_a, of_b, of_a
-    by_split = all(any(_place(p)[1] for p in o) for o in (of_a, of_b))
-    def key(affix):
-        def _key(p):
-            bare, (_, split, inside) = _bare(_stem(p), affix), _place(p)
-            return None if bare is None else f'{split if by_split else ""}/{inside}{bare}'
-        return _key
-    rows, more = join_pairs(keyed(of_a, key(in_a)), keyed(of_b, key(in_b)), kind='warning')
-    problems += more
+    a, b, in_a, in_b, plain = found[:5]
+    rows, more = _together(files, found) if a == b else (None, None)
+    if rows is None:
+        of_a, of_b = ([p for p in files if _place(p)[0] == o] for o in (a, b))
+        if _masky(a, in_a) == _masky(b, in_b) and max(_values_of(root, of_a) or [0]) < min(_values_of(root, of_b) or [0]): a, b, in_a, in_b, of_a, of_b = b, a, in_b, in_a, of_b, of_a
+        _no_photos(root, a, b, of_a, of_b)
+        by_split = all(any(_place(p)[1] for p in o) for o in (of_a, of_b))
+        def key(affix):
+            def _key(p):
+                bare, (_, split, inside) = _bare(_by_value(_stem(p)) if plain else _stem(p), affix), _place(p)
+                return None if bare is None else f'{split if by_split else ""}/{inside}{bare}'
+            return _key
+        rows, more = join_pairs(keyed(of_a, key(in_a)), keyed(of_b, key(in_b)), kind='warning')
+    problems += more + _also(a, b, (first or found).also)
     if not rows: raise DataError(_errors(problems) + [Problem('error', 'no-images', '', f'{root}: no image in {a or "."} has a mask in {b}.')])
     split = [_place(i)[1] or _place(m)[1] for _,i,m in rows]
     if not any(split): split = _own_lists(root, rows, problems)
     split = _held_out(_fraction_if_only_test([s or 'train' for s in split] if 'train' not in split else split), 0.2, seed, problems)
-    return rows, split, [*problems, Problem('note', 'found-folders', '', f'images are in {a or "."}/, masks in {b or "."}/, named like {_stem(rows[0][1])} and {_stem(rows[0][2])}.')]
+    return rows, split, [*problems, Problem('note', 'found-folders', '', f'images are in {a or "."}/, masks in {b or "."}/, named like {_stem(rows[0][1])} and {_stem(rows[0][2])}.' if a != b else f'images and masks lie together, named like {_stem(rows[0][1])} and {_stem(rows[0][2])}.')]
 
 # %% ../nbs/01_datasets.ipynb #861fbbbb
 _LISTS = dict(train=('train.txt',), valid=('valid.txt', 'val.txt'), test=('test.txt',))
@@ -642,7 +769,8 @@ def from_df(
     def bad(code, message, fix=''): return DataError(Problem('error', code, '', message, fix=fix))
     if lost: raise bad('layout-unknown', f'The table has no column {" and no column ".join(lost)}. Its columns: {", ".join(map(str, df.columns))}.')
     if not len(df): raise bad('no-images', 'The table has no row.')
-    rows, problems = [(str(i), str(i), str(m)) for i,m in zip(df['image'], df['mask'])], []
+    def rel(o): return str(o).replace('\\', '/') if '\\' in str(o) and not os.path.lexists(root/str(o).replace('\0', '')) else str(o) # as Windows writes paths
+    rows, problems = [(rel(i), rel(i), rel(m)) for i,m in zip(df['image'], df['mask'])], []
     blank = [n for n,o in enumerate(rows, 1) if not o[1].strip('\0 ') or not o[2].strip('\0 ') or '\0' in o[1] + o[2]]
     if blank: problems.append(Problem('error', 'missing', '', f'The table has no image or no mask in row {a_few(list(map(str, blank)))}.', found=blank[:20], fix='Fill it in, or take the row out.'))
     empty = set(blank)
@@ -705,8 +833,8 @@ def csv_in(
     except (OSError, ValueError): return None
     return files[0] if {'image', 'mask'} <= {o.strip().strip('"').lower() for o in re.split('[,;\t]', head)} else None
 
-# %% ../nbs/01_datasets.ipynb #7daef38b
-_OF_TABLES = ('codes', 'codes-duplicate', 'codes-blank', 'codes-cleaned', 'codes-void', 'background', 'colors', 'colors-duplicate', 'guessed-classes', 'rare-value')
+# %% ../nbs/01_datasets.ipynb #d648b9bd
+_OF_TABLES = ('codes', 'codes-duplicate', 'codes-blank', 'codes-cleaned', 'codes-void', 'background', 'colors', 'colors-duplicate', 'guessed-classes', 'rare-value', 'void-guessed', 'mask-mixed')
 
 def with_classes(
     data:SegData,
@@ -720,7 +848,7 @@ def with_classes(
     if table is None: return replace(data, problems=kept + problems)
     masks = list(data.pairs['mask'])
     if colored and any(not c.one for _,c in _look_at(data.root, masks)): return replace(data, classes=table, encoding=Encoding.of_colors(table), problems=kept + problems)
-    if data.layout in ('folders', 'csv', 'df'): classes, encoding, notes = guess_classes(data.root, masks, table)
+    if data.layout in ('folders', 'csv', 'df'): classes, encoding, notes = guess_classes(data.root, masks, table, path.name)
     else: classes, encoding, notes = _renamed(data, table, path), data.encoding, []
     return replace(data, classes=classes, encoding=encoding, problems=kept + problems + notes)
 

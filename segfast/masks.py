@@ -8,8 +8,8 @@ __all__ = ['VOID_NAMES', 'CAMVID_COLORS', 'FORMATS', 'INDEX', 'default_colors', 
            'read_label_colors', 'open_picture', 'upright', 'as_stored', 'orientation', 'Encoding', 'raw_mask', 'decode',
            'decode_mask', 'unknown_values', 'encode_mask', 'colorize']
 
-# %% ../nbs/00_masks.ipynb #6dfd44fa
-import codecs, colorsys, csv, re
+# %% ../nbs/00_masks.ipynb #42866042
+import codecs, colorsys, csv, os, re
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -143,7 +143,8 @@ def _class_names(text, file):
     names, out = text.lines, []
     twice = {n: [i for i,m in enumerate(names) if m == n] for n in sorted(k for k,c in Counter(names).items() if c > 1)[:8]}
     if twice:
-        message = '; '.join(f'{n!r} stands for ids {", ".join(map(str, i))}' for n,i in twice.items()) + '.'
+        def ids(i): return ', '.join(map(str, i[:6])) + (f' and {len(i) - 6} more' if len(i) > 6 else '')
+        message = '; '.join(f'{n!r} stands for ids {ids(i)}' for n,i in twice.items()) + '.'
         out.append(Problem('error', 'codes-duplicate', file, message, found=list(twice), fix='Give every id a name of its own.'))
     if len(names) > 256: out.append(Problem('error', 'codes', file, f'{len(names)} classes: an 8-bit mask holds at most 256.', found=len(names), expected='at most 256', fix='Merge some.'))
     if text.blank:
@@ -152,6 +153,8 @@ def _class_names(text, file):
     if text.odd: out.append(Problem('note', 'codes-cleaned', file, f'has {", ".join(text.odd)}.', found=text.odd, fix='They were taken off.'))
     return out
 
+_LONGEST = 200 # characters of a name
+
 def try_codes(
     path, # `codes.txt`: one class name a line, the first is id 0
     file:str='' # what problems are to call it; its name when empty
@@ -159,9 +162,12 @@ def try_codes(
     "The class names in a `codes.txt`, as far as they can be read, and what is wrong with it."
     path = Path(path)
     file = file or path.name
+    if not path.is_file() and os.path.lexists(path): return (), [Problem('error', 'codes', file, f'is there, but is {"a folder" if path.is_dir() else "a link that leads nowhere" if path.is_symlink() else "a pipe, a socket or a device"}, not a file.', fix='Write the names of the classes, one a line, in order of their id.')]
     if not path.is_file(): return (), [Problem('error', 'codes', file, f'not found in {path.parent}.', fix='It names the classes, one a line, in order of their id.')]
     text = read_text(path, file)
     if not text.lines: return (), text.problems or [Problem('error', 'codes', file, 'holds no name.', fix='Write one class name a line, in order of their id.')]
+    long = [i for i,o in enumerate(text.lines) if len(o) > _LONGEST]
+    if long: return (), [*text.problems, Problem('error', 'codes', file, f'line {text.numbers[long[0]]} is {len(text.lines[long[0]])} characters long: no name of a class.', found=[o[:40] for o in (text.lines[i] for i in long[:4])], expected='one name a line', fix='Write one class name a line, in order of their id.')]
     remarks = [i for i,o in enumerate(text.lines) if o.startswith('#')]
     doubt = [Problem('warning', 'codes-comment', file, f'{text.lines[i]!r} is taken for the name of id {i}.', fix='There are no comments here: take the line out, if it is one.') for i in remarks]
     return _differing(text.lines), text.problems + _class_names(text, file) + doubt
@@ -227,7 +233,7 @@ def try_label_colors(
     text = read_text(path, file) if path.is_file() else Text([], [], [], [], [])
     rows, problems = [], list(text.problems)
     for i,o in zip(text.numbers, text.lines):
-        if i == 1 and _is_header(o): continue
+        if i == 1 and _is_header(o) or path.name == 'labelmap.txt' and o.startswith('#'): continue
         row = _color_row(o)
         if row: rows.append(row)
         else: problems.append(Problem('error', 'colors', file, f'line {i} is {o!r}.', found=[o], expected='r g b name', fix='Write three numbers from 0 to 255 and a name.'))
@@ -263,6 +269,7 @@ def _byte(text): return text.isdecimal() and int(text) < 256
 
 def _color_row(line):
     "Name and colour of one line: three numbers, and a name before or behind, with white space or commas between; None if it is broken."
+    if cvat := re.fullmatch(r'([^:]+):(\d{1,3}),(\d{1,3}),(\d{1,3}):.*', line): line = ' '.join(cvat.group(2, 3, 4, 1)) # CVAT's labelmap.txt: name:r,g,b:parts:actions
     for fields in (line.split(None, 3), [o.strip().strip('"') for o in line.split(',', 3)], [o.strip().strip('"') for o in line.rsplit(',', 3)]):
         for rgb,name in ((fields[:3], fields[3:]), (fields[1:], fields[:1])):
             if len(rgb) == 3 and name and name[0] and all(map(_byte, rgb)): return name[0], tuple(map(int, rgb))

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'SPLITS', 'SPLIT_FORMS', 'SegData', 'is_system', 'image_files', 'walk_images', 'glimpse',
            'folder_entries', 'a_few', 'expanded', 'did_you_mean', 'dataset_folder', 'need_folder', 'Keyed', 'keyed',
-           'join_pairs', 'random_split', 'sequence_split', 'list_split', 'try_lists', 'read_list', 'folder_split',
-           'column_split', 'stratified_split', 'kfold_split', 'Split', 'parse_split', 'natural', 'resplit']
+           'join_pairs', 'random_split', 'sequence_split', 'list_split', 'try_lists', 'read_list', 'split_word',
+           'folder_split', 'column_split', 'stratified_split', 'kfold_split', 'Split', 'parse_split', 'natural',
+           'resplit']
 
 # %% ../nbs/00_pairs.ipynb #d9c39a7f
 import base64, io, os, re, stat, unicodedata, warnings
@@ -87,8 +88,8 @@ def _repr_html_(self:SegData):
     samples = ''.join(_sample(self, o) for o in shown.itertuples())
     return f'<p><strong>{escape(self.name)}</strong> ({self.layout}): {counts}; masks hold {self.encoding}</p><div>{samples}</div>{self.classes._repr_html_()}'
 
-# %% ../nbs/00_pairs.ipynb #53cc5fff
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+# %% ../nbs/00_pairs.ipynb #5e98c38e
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.ppm', '.pgm', '.jp2')
 _SYSTEM = ('Thumbs.db', 'ehthumbs.db', 'desktop.ini', '__MACOSX', '@eaDir', '$RECYCLE.BIN')
 
 def is_system(
@@ -113,7 +114,9 @@ def _is_named_image(e): return not is_system(e.name) and e.name.lower().endswith
 def _strange(e, rel):
     "The problem of an entry that is named like an image and is none: a link to nowhere, a pipe."
     if _asked(e.is_dir): return []
-    if e.is_symlink() and not os.path.exists(e.path): return [Problem('error', 'broken-link', rel, f'is a link to {os.readlink(e.path)}, which is not there.', fix='Add the file, or take the link out.')]
+    if e.is_symlink() and not os.path.exists(e.path):
+        itself = os.path.normpath(os.path.join(os.path.dirname(e.path), os.readlink(e.path))) == os.path.normpath(e.path)
+        return [Problem('error', 'broken-link', rel, 'is a link to itself.' if itself else f'is a link to {os.readlink(e.path)}, which is not there.', fix='Add the file, or take the link out.')]
     return [Problem('error', 'not-a-file', rel, 'is no regular file but a pipe, a socket or a device.', fix='Replace it, or take it out.')]
 
 def _images_of(entries, at, problems):
@@ -331,12 +334,21 @@ def read_list(
     if odd: problems.append(Problem('note', 'list-cleaned', file, f'has {", ".join(odd)}.', found=odd, fix='They were taken off.'))
     return names, problems
 
-# %% ../nbs/00_pairs.ipynb #1a0478b8
+# %% ../nbs/00_pairs.ipynb #695c8090
+_SPLIT = re.compile(rf'({"|".join(sorted(SPLITS, key=len, reverse=True))})[ -]?[0-9]{{0,4}}(?:_(.*))?', re.I)
+
+def split_word(
+    name:str # of a folder
+)->tuple: # (split or None, what else the name says)
+    "The split in a folder's name: `train`, `val2017`, `test_masks`."
+    found = _SPLIT.fullmatch(name)
+    return (SPLITS[found[1].lower()], found[2] or '') if found else (None, name)
+
 def folder_split(
     paths:list # relative paths
 )->list: # a split for each, None where no folder says
     "The split that a folder called train, val, test (or a like name) gives."
-    return [next((SPLITS[o.lower()] for o in Path(p).parts[:-1] if o.lower() in SPLITS), None) for p in paths]
+    return [next((s for o in Path(p).parts[:-1] if (s := split_word(o)[0])), None) for p in paths]
 
 def column_split(
     values # the words of a column

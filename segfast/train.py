@@ -327,7 +327,7 @@ def train(
         if recipe.cache: _decode_all(report.data, recipe, screen)
         run = Run.create(out, recipe, report.data.classes, _data_facts(report), name)
         report.files.to_csv(run.path/'data.csv', index=False)
-        with _ends_in_status(run):
+        with _ends_in_status(run), _blames_the_data(check):
             screen.plan(make_plan(report, recipe, model, device, run))
             _run_stages(recipe, report.data, model, run, screen, device, min(8, os.cpu_count() or 1)*(device.type != 'cpu') if workers is None else workers)
             _finish(run, recipe, report.data, model, screen, started)
@@ -341,7 +341,9 @@ def checked(
     **options # further arguments of `open_data`: layout, border, split, classes
 )->Report:
     "The report of a dataset without errors; with errors, a `DataError`."
-    if not isinstance(data, SegData): data = open_data(data, progress=lambda done, total: screen.work('drawing the demo', done, total), **{k: o for k,o in options.items() if o is not None})
+    options = {k: o for k,o in options.items() if o is not None}
+    if isinstance(data, SegData) and options: raise TypeError(f'{", ".join(options)}: for `open_data`, but the dataset is open already.')
+    if not isinstance(data, SegData): data = open_data(data, progress=lambda done, total: screen.work('drawing the demo', done, total), **options)
     report = (check(data, progress=lambda done, total: screen.work('checking images and masks', done, total)) if full else unchecked(data)).raise_errors()
     for p in report.problems: screen.say(f'{p.kind}: {p}')
     return report
@@ -372,7 +374,16 @@ def _data_facts(report):
     d = report.data
     return dict(name=d.name, root=str(d.root.resolve()), layout=d.layout, origin=d.origin, encoding=asdict(d.encoding), fingerprint=fingerprint(report))
 
-# %% ../nbs/11_train.ipynb #7d07614f
+# %% ../nbs/11_train.ipynb #587fa220
+class _blames_the_data:
+    "Without a check, an odd file shows itself as some error in the middle: say so."
+    def __init__(self, checked): self.checked = checked
+    def __enter__(self): pass
+    def __exit__(self, kind, e, tb):
+        if self.checked or e is None or isinstance(e, (DataError, UsageError)) or not isinstance(e, Exception) or 'OutOfMemory' in kind.__name__: return
+        raise DataError(f'{kind.__name__}: {" ".join(str(e).split())[:200]}\nThe data was not checked (--no-check), and may be the reason. Look at it with segfast check.') from e
+
+#| export
 class _ends_in_status:
     "Write into the run's status how the block ended; let the exception pass."
     def __init__(self, run): self.run = run

@@ -264,7 +264,7 @@ ruined("labels_missing", "refuse", "folder-missing layout-unknown", "labels", la
 ruined("images_missing", "refuse", "folder-missing layout-unknown", "images", lambda d: shutil.rmtree(d/"images"))
 ruined("images_empty", "refuse", "no-images", "images", lambda d: [o.unlink() for o in (d/"images").iterdir()] and None)
 ruined("images_only_text", "refuse", "no-images", "images", lambda d: [o.rename(o.with_suffix(".dat")) for o in (d/"images").iterdir()] and None)
-ruined("images_all_gif", "refuse", "no-images", "images", lambda d: [(write(o.with_suffix(".gif"), np.asarray(Image.open(o))), o.unlink()) for o in list((d/"images").iterdir())] and None)
+ruined("images_all_gif", "refuse", "valid-missing", "valid.txt", lambda d: [(write(o.with_suffix(".gif"), np.asarray(Image.open(o))), o.unlink()) for o in list((d/"images").iterdir())] and None)
 ruined("images_all_heic", "refuse", "no-images", "images", lambda d: [o.rename(o.with_suffix(".heic")) for o in (d/"images").iterdir()] and None)
 ruined("image_of_a_kind_that_is_not_read", "warn", "orphan-mask", "labels/f2_P.png", lambda d: image(d).rename(d/"images/f2.heic") and None)
 ruined("image_with_two_suffixes", "refuse", "missing", "labels/f2.png_P.png", lambda d: image(d).rename(d/"images/f2.png.png") and None)
@@ -608,7 +608,7 @@ codes("sound", "", "with_a_hash_inside", "C# sky\nroad #2\nVoid\ntree\ncar\n", c
 codes("sound", "", "with_markup", "[red]sky\n<b>road</b>\nVoid\n%s tree\n'car'\n", clean=True)
 codes("sound", "", "numbers", "0\n1\n2\n3\n4\n", clean=True)
 codes("sound|note|warn", "", "that_differ_in_case", "sky\nSky\nVoid\ntree\ncar\n")
-codes("sound|note|warn", "", "with_a_very_long_name", "s"*10_000 + "\nroad\nVoid\ntree\ncar\n")
+codes("refuse", "codes", "with_a_very_long_name", "s"*10_000 + "\nroad\nVoid\ntree\ncar\n")
 codes("refuse|warn", "", "comment", "# the classes\nsky\nroad\nVoid\ntree\ncar\n")
 codes("refuse|warn", "", "null_bytes", "sky\nro\0ad\nVoid\ntree\ncar\n")
 codes("sound|warn|refuse", "", "with_control_characters", "sky\n\x1b[31mroad\nVoid\ntree\x07\ncar\n")
@@ -1111,6 +1111,52 @@ def images_without_any_masks(d):
     for i in range(6): write(d/f"images/p{i}.png", pixels(i))
 
 
+# --- folders that are more than two, or less ---
+
+two("folders_255_not_named", "warn", "void-guessed", "masks/p", lambda d: ((d/"codes.txt").write_text("a\nb\nc\n"), write(d/"masks/p2_mask.png", put(ids(2, 3), 255, 200))) and None)
+two("folders_1_and_255", "warn", "mask-mixed", "masks/p2_mask.png", lambda d: [write(d/f"masks/p{i}_mask.png", ids(i, 2)*np.uint8(1 if i == 2 else 255)) for i in range(6)] and None)
+two("folders_0_255_two_names", "sound", "", "", lambda d: ((d/"codes.txt").write_text("ground\nroad\n"), [write(d/f"masks/p{i}_mask.png", ids(i, 2)*np.uint8(255)) for i in range(6)]) and None)
+two("folders_three", "warn", "several-folders", "depth/", lambda d: [write(d/f"depth/p{i}.png", ids(i, 4)*np.uint8(60)) for i in range(6)] and None)
+two("folders_gif", "sound|note", "", "", lambda d: [(write(d/f"masks/p{i}_mask.gif", ids(i, 3)), (d/f"masks/p{i}_mask.png").unlink()) for i in range(6)] and None)
+
+
+@case("refuse", "layout-unknown", "")
+def two_folders_of_photographs(d):
+    for i in range(6): write(d/f"anna/{i}.png", pixels(i)); write(d/f"berta/{i}.png", pixels(i + 50))
+
+
+@case("sound", layout="folders")
+def folders_in_folders(d):
+    for i in range(6): write(d/f"patient-{i//2}/images/{i}.png", pixels(i)); write(d/f"patient-{i//2}/masks/{i}.png", ids(i, 3))
+
+
+@case("sound", layout="folders")
+def folders_with_zeros(d):
+    for i in range(1, 13): write(d/f"images/{i}.png", pixels(i)); write(d/f"masks/{i:03}.png", ids(i, 3))
+
+
+@case("sound", layout="folders")
+def folders_with_splits_and_years(d):
+    for i in range(6):
+        split = "val2017" if i > 3 else "train2017"
+        write(d/f"images/{split}/{i}.png", pixels(i)); write(d/f"masks/{split}/{i}.png", ids(i, 3))
+
+
+@case("refuse", "layout-unknown", ".npy")
+def masks_of_another_kind(d):
+    for i in range(6): write(d/f"images/{i}.png", pixels(i)); (d/"masks").mkdir(exist_ok=True); np.save(d/f"masks/{i}.npy", ids(i, 3))
+
+
+@case("sound", layout="camvid")
+def camvid_painted(d):
+    for i in range(6): write(d/f"images/{i}.png", pixels(i)); write(d/f"labels/{i}_P.png", np.uint8(TABLE)[ids(i)])
+    (d/"label_colors.txt").write_text("".join(f"{r} {g} {b} {o}\n" for o, (r, g, b) in zip(NAMES, TABLE)))
+
+
+pascal("voc_own_names", "sound", "", "", lambda d: (d/"codes.txt").write_text("sky\nroad\ntree\ncar\nbus\n") and None)
+pascal("voc_other_values", "warn", "guessed-classes", "", lambda d: [write(o, np.asarray(Image.open(o))*np.uint8(40)) for o in sorted((d/"SegmentationClass").iterdir())] and None)
+
+
 # --- tables ---
 
 def csv(kind, name, text, code="", file="pairs.csv", f=None, **kwargs):
@@ -1127,6 +1173,7 @@ text = "\n".join(["image,mask,split", *rows, ""])
 csv("sound", "plain", text, layout="csv")
 csv("sound", "without_split", "\n".join(["image,mask", *(o.rsplit(",", 1)[0] for o in rows)]))
 csv("sound", "semicolons_mark_crlf", text.replace(",", ";").replace("\n", "\r\n").encode("utf-8-sig"))
+csv("sound", "backslashes", text.replace("/", "\\"))
 csv("sound", "blank_lines_and_headings", text.replace("image,mask,split", "Image , MASK, Split").replace("\n", "\n\n"))
 csv("refuse", "empty", "")
 csv("refuse", "only_a_heading", "image,mask\n")

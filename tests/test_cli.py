@@ -137,12 +137,12 @@ def test_a_loss_that_is_no_number(demo_dir, tmp_path):
 def copy(demo_dir, tmp_path): return shutil.copytree(demo_dir, tmp_path/"mine")
 
 
-def spoil(folder):
+def spoil(folder, rows=2, columns=3):
     "A value without a name in one mask."
     path = folder/"labels/scene_002_P.png"
     with Image.open(path) as im:
         ids = np.array(im)
-    ids[:2, :3] = 77
+    ids[:rows, :columns] = 77
     Image.fromarray(ids).save(path)
     return path
 
@@ -185,10 +185,11 @@ def test_fix_writes_a_copy_and_leaves_the_original(copy, tmp_path):
 
 
 def test_no_check_says_so_and_trains(copy, tmp_path, monkeypatch, tiny_model):
-    spoil(copy)
+    spoil(copy, 48, 64)
     monkeypatch.chdir(tmp_path)
     assert cli("train", copy, *tiny).exit_code == 1 and not (tmp_path/"runs").exists()
     res = cli("train", copy, *tiny, "--no-check")
+    assert res.exit_code == 1 and "segfast check" in res.stderr and "Unexpected" not in res.stderr
     assert "not checked" in res.stderr and "Traceback" not in res.output
     sound = cli("train", shutil.copytree(copy, tmp_path/"b", ignore=lambda *_: []), *tiny, "--no-check", "--split", "random:0.3")
     assert "not checked" in sound.stderr

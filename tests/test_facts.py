@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segfast import check as check_room
 from segfast import facts as room
 from segfast.check import check, class_weights, fingerprint
 from segfast.data import open_image
@@ -169,7 +168,7 @@ def test_a_cache_that_cannot_be_written_is_said(folder, monkeypatch, tmp_path):
 def test_a_damaged_cache_is_begun_anew(folder, opened):
     data = camvid(folder)
     check(data)
-    check_room._store(data).write_bytes(b"x"*5000)
+    room.store_of(data.root).write_bytes(b"x"*5000)
     assert check(data).ok and len(opened) == 40
     check(data)
     assert len(opened) == 40
@@ -213,3 +212,32 @@ def test_a_renamed_class_or_a_moved_image_is_another_dataset(folder):
     assert fingerprint(check(camvid(moved)))["digest"] != digest
     (folder/"codes.txt").write_text((folder/"codes.txt").read_text().replace("Road", "Street"))
     assert fingerprint(check(camvid(folder)))["digest"] != digest
+
+
+def test_values_are_counted_as_pixel_by_pixel(tmp_path):
+    from segfast.facts import values_facts
+    g = np.random.default_rng(0)
+    few = g.integers(0, 256, (9, 3), np.uint8)
+    for name, a in {"few": few[g.integers(0, 9, (33, 20))], "runs": few[g.integers(0, 9, (3, 4))].repeat(11, 0).repeat(5, 1), "grey": g.integers(0, 7, (8, 9, 1), np.uint8).repeat(3, 2), "one": g.integers(0, 7, (8, 9), np.uint8), "deep": g.integers(0, 700, (5, 5)).astype(np.uint16)}.items():
+        Image.fromarray(a).save(tmp_path/"m.png")
+        facts = values_facts(tmp_path/"m.png")
+        flat = a.reshape(-1, a.shape[2]) if a.ndim == 3 else a.reshape(-1, 1)
+        code = flat[:, 0].astype(int) if name in ("grey", "one", "deep") else flat.astype(int) @ [65536, 256, 1]
+        want = dict(zip(*(o.tolist() for o in np.unique(code, return_counts=True))))
+        assert {int(v): n for v, n in facts["counts"].items()} == want and facts["many"] == len(want), name
+        assert (facts["one"], facts["grey"]) == (a.ndim == 2, name in ("grey", "one", "deep"))
+    Image.fromarray(g.integers(0, 256, (90, 90, 3), np.uint8)).save(tmp_path/"m.png")
+    assert values_facts(tmp_path/"m.png") == {"one": False, "jpeg": False, "grey": False, "counts": {}, "many": 4096}
+    assert values_facts(tmp_path/"nowhere.png")["bad"]["code"] == "missing"
+
+
+def test_palettes_are_kept(tmp_path):
+    from segfast.facts import mask_facts
+    im = Image.fromarray(np.uint8([[0, 1], [1, 2]])).convert("P")
+    im.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    im.save(tmp_path/"m.png")
+    assert mask_facts(tmp_path/"m.png")["palette"] == {"0": [0, 0, 0], "1": [255, 0, 0], "2": [0, 255, 0]}
+    im.save(tmp_path/"m.gif")
+    assert set(mask_facts(tmp_path/"m.gif")["palette"]) == set(mask_facts(tmp_path/"m.gif")["counts"])
+    (tmp_path/"self.png").symlink_to("self.png")
+    assert mask_facts(tmp_path/"self.png")["bad"]["message"] == "is a link that leads to itself."

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from segfast import datasets
 from segfast import pairs as splits
 from segfast.check import check
 from segfast.datasets import (CITYSCAPES_NAMES, camvid, find_affixes, from_csv, from_df, from_folders, guess_classes, idd, kitti_road, pets,
@@ -997,3 +998,146 @@ def test_an_archive_is_not_blamed_for_a_full_disk(tmp_path, cache, monkeypatch):
     with pytest.raises(DataError, match="cannot be written .No space left"):
         unpacked(path)
     assert not kept(cache)
+
+
+# Folders as they come
+
+def two_folders(root, values, names="", n=6):
+    for i in range(n):
+        photo(root/f"images/{i}.png", i)
+        paint(root/f"masks/{i}.png", np.uint8(values[i % len(values)])[ids(i, len(values[i % len(values)]))])
+    if names:
+        (root/"codes.txt").write_text("".join(f"{o}\n" for o in names.split()))
+
+
+@pytest.mark.parametrize("how", ["codes.txt", "--classes"])
+def test_black_and_white_with_two_names(tmp_path, how):
+    two_folders(tmp_path/"d", [(0, 255)], "ground road"*(how == "codes.txt"))
+    (tmp_path/"names.txt").write_text("ground\nroad\n")
+    data = open_data(tmp_path/"d", classes=None if how == "codes.txt" else tmp_path/"names.txt")
+    assert data.classes.names == ("ground", "road") and data.classes.void is None
+    assert (data.ids("masks/0.png") == ids(0, 2)).all()
+
+
+@pytest.mark.parametrize("names", ["", "ground road"])
+def test_two_ways_to_write_one(tmp_path, names):
+    two_folders(tmp_path, [(0, 1), (0, 255), (0, 255)], names)
+    data = open_data(tmp_path)
+    odd = [p for p in data.problems if p.code == "mask-mixed"]
+    assert [(p.kind, p.file, p.found) for p in odd] == [("warning", "masks/0.png", ["masks/0.png", "masks/3.png"])] and "2 of 6 masks" in odd[0].message
+    assert len(data.classes) == 2 and data.classes.void is None and all((data.ids(f"masks/{i}.png") == ids(i, 2)).all() for i in range(6))
+
+
+def test_a_void_that_nobody_named(tmp_path):
+    two_folders(tmp_path, [(0, 1, 2, 255)], "a b c")
+    data = open_data(tmp_path)
+    [said] = [p for p in data.problems if p.code == "void-guessed"]
+    assert (said.kind, said.file, data.classes.void) == ("warning", "masks/0.png", 255) and "codes.txt does not name" in said.message
+    (tmp_path/"mine.txt").write_text("x\ny\nz\n")
+    (tmp_path/"codes.txt").unlink()
+    assert "mine.txt does not name" in next(p for p in open_data(tmp_path, classes=tmp_path/"mine.txt").problems if p.code == "void-guessed").message
+
+
+@pytest.mark.parametrize("values, void, n", [((0, 1, 2, 255), 255, 3), ((0, 1, 255), 255, 2), ((0, 127, 255), None, 3), ((0, 85, 170, 255), None, 4), ((0, 6, 12, 60, 120, 255), 255, 5)])
+def test_when_255_is_void(tmp_path, values, void, n):
+    two_folders(tmp_path, [values])
+    data = open_data(tmp_path)
+    assert (data.classes.void, len(data.classes)) == (void, n)
+
+
+def test_nothing_is_opened_twice(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
+    two_folders(tmp_path/"d", [(0, 1, 2)])
+    first = open_data(tmp_path/"d")
+    monkeypatch.setattr("segfast.facts.open_picture", lambda path: pytest.fail(f"{path} was opened again"))
+    again = open_data(tmp_path/"d")
+    assert again.pairs.equals(first.pairs) and again.classes == first.classes and again.encoding == first.encoding
+    paint(tmp_path/"d/masks/0.png", ids(0, 5))
+    monkeypatch.undo()
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
+    assert len(open_data(tmp_path/"d").classes) == 5
+
+
+def test_a_table_goes_before_folders(tmp_path):
+    two_folders(tmp_path, [(0, 1, 2)])
+    pd.DataFrame({"image": [f"images\\{i}.png" for i in range(6)], "mask": [f"masks\\{i}.png" for i in range(6)], "split": ["train"]*4 + ["val"]*2}).to_csv(tmp_path/"list.csv", index=False)
+    data = open_data(tmp_path)
+    assert data.layout == "csv" and data.splits == {"train": 4, "valid": 2} and data.pairs["image"][0] == "images/0.png"
+
+
+@pytest.mark.parametrize("image, mask", [("{}.png", "{}_mask.png"), ("{}_sat.jpg", "{}_mask.png"), ("a/{}.tif", "a/{}_mask.tif"), ("{}.jpg", "{}-labels.png")])
+def test_images_and_masks_in_one_folder(tmp_path, image, mask):
+    for i in range(6):
+        photo(tmp_path/image.format(f"x{i}"), i)
+        paint(tmp_path/mask.format(f"x{i}"), ids(i, 3))
+    data = open_data(tmp_path)
+    assert data.layout == "folders" and len(data.pairs) == 6
+    assert all(o == mask.format(f"x{i}") for i, o in enumerate(sorted(data.pairs["mask"])))
+
+
+def test_other_folders_that_match(tmp_path):
+    two_folders(tmp_path, [(0, 1, 2)])
+    for i in range(6):
+        paint(tmp_path/f"depth/{i}.png", ids(i, 4)*60)
+        paint(tmp_path/f"masks_color/{i}.png", COLORS[ids(i, 3)])
+    data = open_data(tmp_path)
+    [said] = [p for p in data.problems if p.code == "several-folders"]
+    assert data.pairs["mask"][0] == "masks/0.png" and said.found == ["depth", "masks_color"]
+
+
+@pytest.mark.parametrize("file, text", [("codes.txt", "back\nroad\ncar\n"), ("class_names.txt", "back\nroad\ncar\n"), ("labels.txt", "__ignore__\nback\nroad\ncar\n"),
+                                        ("labelmap.txt", "# label:color_rgb:parts:actions\nback:64,128,64::\nroad:128,64,128::\ncar:0,0,0::\n")])
+@pytest.mark.parametrize("painted", [False, True])
+def test_own_classes_in_the_folders_of_voc(tmp_path, file, text, painted):
+    for i in range(6):
+        photo(tmp_path/f"JPEGImages/{i}.jpg", i)
+        paint(tmp_path/f"SegmentationClass/{i}.png", COLORS[ids(i, 3)] if painted and file == "labelmap.txt" else ids(i, 3))
+    (tmp_path/file).write_text(text)
+    data = open_data(tmp_path)
+    assert data.layout == "voc" and data.classes.names == ("back", "road", "car")
+    assert all((data.ids(f"SegmentationClass/{i}.png") == ids(i, 3)).all() for i in range(6))
+
+
+def test_labelme(tmp_path):
+    for i in range(6):
+        photo(tmp_path/f"JPEGImages/{i}.jpg", i)
+        paint(tmp_path/f"SegmentationClassPNG/{i}.png", ids(i, 3))
+    (tmp_path/"class_names.txt").write_text("_background_\ncat\ndog\n")
+    data = open_data(tmp_path)
+    assert (data.layout, data.classes.names, data.classes.void) == ("voc", ("_background_", "cat", "dog"), 255)
+
+
+@pytest.mark.parametrize("codes", [False, True])
+def test_painted_camvid(tmp_path, codes):
+    for i in range(6):
+        photo(tmp_path/f"images/{i}.png", i)
+        paint(tmp_path/f"labels/{i}_P.png", COLORS[ids(i, 4)])
+    (tmp_path/"label_colors.txt").write_text(TABLE)
+    if codes:
+        (tmp_path/"codes.txt").write_text("Animal\nRoad\nVoid\nChild, small\n")
+    data = open_data(tmp_path)
+    assert data.layout == "camvid" and data.classes.void == 2 and not check(data).errors
+    assert (data.ids("labels/0_P.png") == ids(0, 4)).all()
+
+
+def test_odd_files_of_names(tmp_path):
+    draw_camvid(tmp_path)
+    (tmp_path/"codes.txt").write_text("x\n"*300_000)
+    assert all(len(str(p)) < 400 for p in open_data(tmp_path).problems)
+    (tmp_path/"codes.txt").write_text("x"*500 + "\ny\n")
+    [p] = [p for p in open_data(tmp_path).problems if p.code == "codes"]
+    assert "500 characters" in p.message and len(str(p)) < 400
+    (tmp_path/"codes.txt").unlink()
+    os.mkfifo(tmp_path/"codes.txt")
+    assert any("is there, but is a pipe" in p.message for p in open_data(tmp_path).problems)
+    (tmp_path/"valid.txt").write_text("1.png\n" + "nowhere.png\n"*50)
+    assert any("1 of its 2 different lines" in p.message for p in open_data(tmp_path).problems)
+    (tmp_path/"images/self.png").symlink_to("self.png")
+    assert any(p.file == "images/self.png" and p.message == "is a link to itself." for p in open_data(tmp_path).problems)
+
+
+def test_twenty_thousand_names_are_matched_quickly():
+    files = tuple(sorted([f"a/images/{i}.png" for i in range(20_000)] + [f"a/masks/{i}_mask.png" for i in range(20_000)]))
+    started = time.perf_counter()
+    assert datasets._matching(files)[:2] == ("images", "masks")
+    assert time.perf_counter() - started < 10

@@ -398,13 +398,13 @@ def test_images_that_no_layout_looks_for(folder, tmp_path):
     root.mkdir()
     for i in range(3):
         with Image.open(image(folder, i)) as im:
-            im.convert("RGB").save(root/f"a{i}.ppm")
+            im.convert("RGB").save(root/f"a{i}.pnm")
         shutil.copy(mask(folder, i), root/f"m{i}.png")
-    (root/"t.csv").write_text("image,mask\n" + "".join(f"a{i}.ppm,m{i}.png\n" for i in range(3)) + "a0.ppm,m0.png\n")
+    (root/"t.csv").write_text("image,mask\n" + "".join(f"a{i}.pnm,m{i}.png\n" for i in range(3)) + "a0.pnm,m0.png\n")
     _, log, after = mended(root/"t.csv", tmp_path)
     assert len(after.files) == 3 and len(logged(log, "renamed")) == 3
-    assert set(logged(log, "image-twice").file) | set(logged(log, "same-image").file) == {"a0.ppm"}
-    with Image.open(tmp_path/"copy/images/a1.ppm.png") as a, Image.open(image(folder, 1)) as b:
+    assert set(logged(log, "image-twice").file) | set(logged(log, "same-image").file) == {"a0.pnm"}
+    with Image.open(tmp_path/"copy/images/a1.pnm.png") as a, Image.open(image(folder, 1)) as b:
         assert (np.asarray(a) == np.asarray(b.convert("RGB"))).all()
 
 

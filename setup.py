@@ -29,7 +29,8 @@ setup(
     packages=find_packages(include=["segfast", "segfast.*"]),
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split() + before_py311,
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    extras_require={"dev": cfg["dev_requirements"].split() + cfg["models_requirements"].split() + cfg["sam_requirements"].split(),
+                    "models": cfg["models_requirements"].split(), "sam": cfg["sam_requirements"].split()},
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f'{cfg["lib_name"]}={cfg["lib_name"]}._modidx:d'],

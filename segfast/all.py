@@ -19,6 +19,9 @@ from .data import *
 from .metrics import *
 from .losses import *
 from .optimizers import *
+from .averages import *
+from .schedules import *
+from .nets import *
 from .models import *
 from .recipes import *
 from .runs import *
@@ -26,6 +29,7 @@ from .predict import *
 from .report import *
 from .screen import *
 from .train import *
+from .prompt import *
 
 # %% ../nbs/99_all.ipynb #e35c8765
 globals().pop('__all__', None)

@@ -134,7 +134,7 @@ class _Tally:
     "What is kept while the pairs pass by."
     def __init__(self, data):
         self.data, self.rows, self.problems, self.odd = data, [], [], defaultdict(lambda: [0, []])
-        self.pixels, self.images, self.edges = np.zeros((3, 256), np.int64), np.zeros(256, np.int64), np.zeros(256, np.int64)
+        self.pixels, self.images, self.edges = np.zeros((3, 256), np.int64), np.zeros((3, 256), np.int64), np.zeros(256, np.int64)
         self.channels, self.n = np.zeros((2, 3)), 0
         self.painted, self.palettes = {}, [] # colour -> (id, file) of palette masks; what contradicts it
 
@@ -149,7 +149,7 @@ class _Tally:
     def _count(self, row, image, mask):
         for i,n in mask['counts'].items():
             self.pixels[_SPLITS.index(row.split), int(i)] += n
-            self.images[int(i)] += 1
+            self.images[_SPLITS.index(row.split), int(i)] += 1
         for i,n in mask['edges'].items(): self.edges[int(i)] += n
         for i,c in (mask.get('palette') or {}).items():
             first = self.painted.setdefault(tuple(c), (i, row.mask))
@@ -323,7 +323,7 @@ def fingerprint(
     return dict(digest=_digest(report), images=len(files), splits=report.data.splits,
                 sizes={_hw(s): n for s,n in Counter(zip(files.height.tolist(), files.width.tolist())).most_common()},
                 mean=[round(o, 6) for o in mean], std=[round(max(0, s - m*m)**.5, 6) for m,s in zip(mean, square)],
-                class_share={classes.names[i]: round(int(n)/counted, 6) for i,n in labelled.items()}, class_images={classes.names[i]: int(sums['images'][i]) for i in classes.labels},
+                class_share={classes.names[i]: round(int(n)/counted, 6) for i,n in labelled.items()}, class_images={classes.names[i]: int(sums['images'][:, i].sum()) for i in classes.labels},
                 boundary_share=by_class(sums['edges'], px), void_share=round(1 - int(labelled.sum())/total, 6), duplicates=int((files.image_sha256 != '').sum() - files.image_sha256[files.image_sha256 != ''].nunique()),
                 suggested=dict(size=list(report.size), batch_size=suggested_batch(report.size), class_weights=class_weights(report)))
 
@@ -344,7 +344,7 @@ def class_weights(
 )->dict: # weight by class name; None for a class that never occurs
     "Median-frequency weights (Eigen and Fergus 2015)."
     classes, px = report.data.classes, report.pixels.sum(axis=1)
-    ids, images = np.array(classes.labels), np.maximum(1, report.sums['images'])
+    ids, images = np.array(classes.labels), np.maximum(1, report.sums['images'].sum(0))
     area = px.to_numpy()[ids]/images[ids] # pixels a class takes in the images that have it
     seen = area > 0
     return {classes.names[i]: round(float(np.median(area[seen])/a), 4) if a else None for i,a in zip(ids, area)}
@@ -369,7 +369,7 @@ def unchecked(
     "A report that knows the images' sizes and nothing else, with a note that says so."
     rows = [(row.image, row.mask, row.split, *shown_size(data.path(row.image)), '', '') for row in data.pairs.itertuples()]
     note = Problem('warning', 'unchecked', '', 'the data was not checked, as --no-check asks: a bad file shows itself in the middle of training, or not at all.')
-    return Report(data, [*data.problems, note], pd.DataFrame(rows, columns=_COLUMNS), pd.DataFrame(0, index=range(256), columns=list(_SPLITS)), dict(channels=np.zeros((2, 3)), n=0, images=np.zeros(256, np.int64), edges=np.zeros(256, np.int64)))
+    return Report(data, [*data.problems, note], pd.DataFrame(rows, columns=_COLUMNS), pd.DataFrame(0, index=range(256), columns=list(_SPLITS)), dict(channels=np.zeros((2, 3)), n=0, images=np.zeros((3, 256), np.int64), edges=np.zeros(256, np.int64)))
 
 # %% ../nbs/02_check.ipynb #30576cdc
 @patch

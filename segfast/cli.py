@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Debug', 'AsJson', 'Data', 'LayoutName', 'Border', 'Split', 'Classes', 'Commands', 'main', 'train', 'check',
-           'runs', 'datasets', 'demo_data']
+           'prompt', 'runs', 'models', 'datasets', 'demo_data']
 
 # %% ../nbs/14_cli.ipynb #18cbc804
 import contextlib, json, os, sys
@@ -112,7 +112,7 @@ def train(
     border: Border = None,
     split: Split = None,
     classes: Classes = None,
-    recipe: Annotated[str|None, typer.Option(help='A recipe: a TOML file, or a preset (progressive, single, camvid, demo).')] = None,
+    recipe: Annotated[str|None, typer.Option(help='A recipe: a TOML file, or a preset (progressive, single, camvid, demo, camseq, pets, idd, kitti_road).')] = None,
     model: Annotated[str|None, typer.Option(help='Which model.  [default: unet_resnet34]')] = None,
     weights: Annotated[str|None, typer.Option(help='imagenet, none, or a .safetensors/.pth file.  [default: imagenet; none for the demo]')] = None,
     size: Annotated[str|None, typer.Option(metavar='HxW', help='Full size, height x width; half follows from it.  [default: the images\' own]')] = None,
@@ -188,6 +188,30 @@ def _bar(what):
 
 # %% ../nbs/14_cli.ipynb #543a5dea
 @app.command()
+def prompt(
+    image: Annotated[Path, typer.Argument(metavar='IMAGE', help='The image to segment.')],
+    out: Annotated[Path, typer.Option(metavar='DIR', help='Folder for masks, overlay.png and masks.json; with --as-masks, the dataset.')],
+    points: Annotated[str|None, typer.Option(metavar='X,Y;X,Y', help='A mask for each point, in pixels; with --box, all on the one thing in it.')] = None,
+    random: Annotated[int|None, typer.Option(metavar='N', help='A mask for each of N random points.')] = None,
+    grid: Annotated[str|None, typer.Option(metavar='RxC', help='A mask for each point of a grid, rows x columns.')] = None,
+    box: Annotated[str|None, typer.Option(metavar='X0,Y0,X1,Y1', help='A mask of the thing in a box.')] = None,
+    model: Annotated[str, typer.Option(metavar='NAME|FOLDER', help='Segment Anything 1 or 2, from the hub or a folder.')] = 'facebook/sam-vit-base',
+    multimask: Annotated[bool, typer.Option('--multimask', help='Three masks a prompt, from a part to the whole.')] = False,
+    as_masks: Annotated[str|None, typer.Option(metavar='CLASS', help='Add image and mask of this class to a dataset in DIR that `segfast train` can use.')] = None,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='Start a mask anew that is there.')] = False,
+    add: Annotated[bool, typer.Option('--add', help='Paint the class on a mask that is there.')] = False,
+    device: Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:N or mps.')] = 'auto',
+    seed: Annotated[int, typer.Option(min=0, help='Seed of the random points.')] = 42,
+    as_json: AsJson = False,
+    debug: Debug = False,
+):
+    "Segment what points or a box point at, with Segment Anything."
+    from segfast.prompt import prompt_lines, prompt_to_folder
+    made = prompt_to_folder(image, out, points, random, grid, box, model, multimask, as_masks, overwrite, add, device, seed)
+    _json(made) if as_json else _lines(prompt_lines(made))
+
+# %% ../nbs/14_cli.ipynb #347d6b44
+@app.command()
 def runs(out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'), as_json: AsJson = False, debug: Debug = False):
     "List the runs in a folder, the newest first."
     from segfast.runs import run_rows
@@ -196,6 +220,25 @@ def runs(out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of al
     if not rows: return typer.echo(f'No runs in {out}. Start one: segfast train demo --progressive --out {out}')
     from segfast.screen import run_table
     _print(run_table(rows))
+
+@app.command()
+def models(
+    names: Annotated[list[str]|None, typer.Argument(metavar='[MODEL]...', help='Only these; also smp:ARCHITECTURE/ENCODER.')] = None,
+    size: Annotated[str, typer.Option(metavar='HxW', help='Height x width in pixels.')] = '96x128',
+    classes: Annotated[int, typer.Option(min=1, help='How many classes.')] = 12,
+    batch_size: Annotated[int, typer.Option(min=1, help='Images a batch, for the memory.')] = 8,
+    precision: Annotated[str, typer.Option(help='fp32, fp16 or bf16.')] = 'fp32',
+    as_json: AsJson = False,
+    debug: Debug = False,
+):
+    "List the models, and what each costs at a size."
+    from segfast.recipes import parse_size
+    hush()
+    from segfast.models import model_table
+    rows = json.loads(model_table(parse_size(size), classes, batch_size, precision, names or None).to_json(orient='records'))
+    if as_json: return _json(rows)
+    from segfast.screen import model_view
+    _print(model_view(rows))
 
 @app.command()
 def datasets(as_json: AsJson = False, debug: Debug = False):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['safe', 'time_text', 'rate_text', 'View', 'Plan', 'TimeLeft', 'Quiet', 'Screen', 'Lines', 'make_screen', 'score_table',
-           'run_table']
+           'run_table', 'model_view']
 
 # %% ../nbs/10_screen.ipynb #d130a72e
 import math, os, statistics, sys, time
@@ -513,3 +513,13 @@ def run_table(
     cols = [col('run', 'name', justify='left'), col('data', 'data', justify='left', drop=4), _Col('status', status, 'left'), col('stages', 'stages', drop=2), col('accuracy', 'accuracy', _number),
             col('mean IoU', 'mean_iou', _number, drop=1), col('time', 'seconds', time_text, drop=3), col('started', 'started', _when, 'left', 5)]
     return View(lambda width, color: _table(cols, width) if rows else Text('  no runs yet', 'dim'))
+
+def model_view(
+    rows:list # dicts of `segfast.models.model_table`
+)->View: # for `Console.print`
+    "The models, one line each."
+    def count(n, unit, big): return _NONE if _missing(n) else f'{n/big:.1f} {unit}'
+    def col(title, f, justify='right', drop=0): return _Col(title, [f(r) for r in rows], justify, drop)
+    cols = [col('model', lambda r: r['model'], 'left'), col('parameters', lambda r: count(r['parameters'], 'M', 1e6)), col('multiply-adds', lambda r: count(r['multiply_adds'], 'G', 1e9)),
+            col('to train', lambda r: _bytes(r['training_bytes'])), col('weights', lambda r: r['weights'] or _NONE, 'left', 1), col('needs', lambda r: f'segfast[{r["needs"]}]' if r['needs'] else '', 'left', 2)]
+    return View(lambda width, color: _table(cols, width))

@@ -4,36 +4,43 @@
 
 # %% auto #0
 __all__ = ['pick_device', 'cpu_has_bf16', 'pick_precision', 'keep_memory', 'Precision', 'precision_cbs', 'free_bytes', 'settle',
-           'EpochSeed', 'Keep', 'readable', 'save_checkpoint', 'RateFinder', 'find_rate', 'run_stage', 'Tick',
-           'make_plan', 'stage_bytes', 'train', 'checked']
+           'EpochSeed', 'Best', 'batch_files', 'Keep', 'readable', 'save_checkpoint', 'RateFinder', 'find_rate',
+           'Average', 'Accumulate', 'make_loss', 'run_stage', 'fit', 'Tick', 'make_plan', 'stage_bytes', 'train',
+           'checked']
 
 # %% ../nbs/11_train.ipynb #2b88b5cb
 import ctypes, math, os, platform, shutil, time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelBatchException, CancelFitException
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 import fastai.callback.progress # noqa: F401 (gives a Learner its `no_bar`)
+from fastai.callback.training import GradientClip
 from fastai.callback.schedule import LRFinder, ParamScheduler, valley
 from fastai.learner import Learner, Recorder
 from fastai.vision.core import imagenet_stats
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.amp import GradScaler, autocast
 
 from .check import Report, check, fingerprint, unchecked
 from .data import AUGMENTATIONS, decoded, open_pair, seed_epoch, seg_dls, source_size
 from .errors import DataError, UsageError, unknown
 from .layouts import KNOWN, SegData, open_data
-from .losses import LOSSES
+from .averages import EMA
+from .losses import loss_terms, seg_loss, weights_from_counts, with_aux
 from .metrics import per_class
-from .models import groups, models, read_weights, seg_learner, seg_model, training_bytes
+from .models import check_model, groups, published_weights, seg_learner, seg_model, training_bytes
 from .predict import evaluate, predictions, score_dict
-from .recipes import Choices, Recipe, Stage
+from .optimizers import OPTIMIZERS, seg_optimizer
+from .pairs import a_few
+from .recipes import Choices, Recipe, Stage, save_recipe
 from .report import plot_history, plot_rates, show_masks
 from .runs import Run, cpu_name, run_path, write_json
+from .schedules import seg_schedule
 from .screen import Plan, make_screen
 
 # %% ../nbs/11_train.ipynb #3b5a9de6
@@ -125,7 +132,44 @@ class EpochSeed(Callback):
     ): self.seed, self.stage = seed, stage
     def before_epoch(self): seed_epoch(self.dls, self.seed, self.stage, self.epoch)
 
-# %% ../nbs/11_train.ipynb #ed7e210d
+# %% ../nbs/11_train.ipynb #5c9ae277
+class Best:
+    "The best epoch of a training, over all its stages, by one column of the history."
+    def __init__(self,
+        monitor:str='void_accuracy', # the column; a loss is better when it is lower
+        patience:int=0 # epochs without anything better after which a training is stale; 0 for never
+    ): self.monitor, self.patience, self.value, self.where, self.epochs, self.since = monitor, patience, None, None, 0, 0
+
+    def take(self,
+        row:dict # an epoch of the history
+    )->bool: # whether it is better than all before it
+        "Look at one more epoch."
+        value, self.epochs = row[self.monitor], self.epochs + 1
+        sign = -1 if self.monitor.endswith('loss') else 1
+        better = not math.isnan(value) and (self.value is None or sign*value > sign*self.value)
+        if better: self.value, self.where = value, (row['stage'], row['epoch'])
+        self.since = 0 if better else self.since + 1
+        return better
+
+    @property
+    def stale(self)->bool:
+        "Whether patience is at its end."
+        return 0 < self.patience <= self.since
+
+# %% ../nbs/11_train.ipynb #3f676da3
+def batch_files(
+    learn:Learner # in the middle of a training batch
+)->list: # paths of its images, relative to the dataset
+    "Which images the present batch was made of."
+    dl = learn.dls.train
+    rows = dl._DataLoader__idxs[learn.iter*dl.bs:(learn.iter + 1)*dl.bs]
+    return [learn.dls.seg_data.pairs['image'].iloc[dl.dataset.items[i]] for i in rows]
+
+def _not_finite(keep):
+    learn, stage = keep.learn, keep.stage
+    return (f'Stage {stage.name}, epoch {learn.epoch + 1}, batch {learn.iter + 1}: the loss is {learn.loss_grad.item()}. Nothing was saved over the weights of the epoch before. The batch: {a_few(batch_files(learn), 4)}.\n'
+            f'Likely causes: a rate that is too high ({stage.lr:.1e}; try a tenth with --lr), or images with broken values.')
+
 class Keep(Callback):
     "Write history and checkpoints into the run after every epoch, and tell the screen."
     order = Recorder.order + 10
@@ -134,27 +178,36 @@ class Keep(Callback):
         index:int, # number of the stage, from 0
         stage:Stage,
         screen, # from `make_screen`
-        best:dict # {'accuracy': best so far over all stages}, updated here
-    ): self.run, self.index, self.stage, self.screen, self.best = run, index, stage, screen, best
+        best:'Best', # the best epoch so far over all stages; updated here
+        samples:int=0, # draw predictions every so many epochs; 0 draws none
+        ema:EMA|None=None # the running mean of the weights, which is saved in their place
+    ): self.run, self.index, self.stage, self.screen, self.best, self.samples, self.ema = run, index, stage, screen, best, samples, ema
 
     def before_train(self): self.started, self.images = time.perf_counter(), 0
     def after_train(self): self.seconds = time.perf_counter() - self.started
 
+    def after_loss(self):
+        if self.training and not torch.isfinite(self.learn.loss_grad): raise DataError(_not_finite(self))
+
     def after_batch(self):
         if self.training: self.images, self.seen = self.images + len(self.x), tuple(self.x.shape[-2:])
-        elif self.iter == 0: self.sample = self.x[0], self.y[0], self.pred[0]
+        elif self.iter == 0: self.sample = [readable(*o) for o in zip(self.x[:4], self.y[:4], self.pred[:4])]
         self.screen.batch(self.iter + 1, self.n_iter, float(self.smooth_loss) if self.training else None, training=self.training)
 
     def after_epoch(self):
         row = self._row()
-        if not math.isfinite(row['train_loss']):
-            raise DataError(f'Stage {self.stage.name}, epoch {row["epoch"]}: the loss is {row["train_loss"]}. The checkpoint of the epoch before is kept.\n'
-                            f'Likely causes: a rate that is too high ({self.stage.lr:.1e}; try a tenth with --lr), or images with broken values.')
-        save_checkpoint(self.run, self.learn.model, row, self.best)
+        save_checkpoint(self.run, self.ema.state_dict() if self.ema else self.learn.model.state_dict(), row, self.best.take(row))
         self.run.append(row)
+        if self.samples and self.best.epochs % self.samples == 0: self._draw()
         self.run.update(stage=self.index+1, epoch=row['epoch'], epochs=self.stage.epochs)
         self.screen.epoch(row)
-        self.screen.sample(*readable(*self.sample), self.dls.seg_classes)
+        self.screen.sample(*self.sample[0], self.dls.seg_classes)
+        if self.best.stale and self.stage.schedule in ('constant', 'step'): raise CancelFitException
+
+    def _draw(self):
+        folder = self.run.path/'plots/samples'
+        folder.mkdir(exist_ok=True)
+        show_masks(self.sample, self.dls.seg_classes).savefig(folder/f'epoch-{self.best.epochs:03}.png', dpi=90)
 
     def _row(self):
         names = [n for n in self.recorder.metric_names if n not in ('epoch', 'time')]
@@ -175,14 +228,13 @@ def readable(
 
 def save_checkpoint(
     run:Run,
-    model:torch.nn.Module,
+    weights:dict, # name -> tensor
     row:dict, # the epoch's row of the history
-    best:dict # {'accuracy': best so far}; updated
+    is_best:bool # whether no epoch before was as good
 ):
-    "Keep the weights as `last`, and as `best` when no epoch before was as accurate."
-    with run.checkpoint('last', **row) as folder: save_file({k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}, folder/'model.safetensors')
-    if row['void_accuracy'] > best.get('accuracy', -1):
-        best['accuracy'] = row['void_accuracy']
+    "Keep the weights as `last`, and as `best` when no epoch before was as good."
+    with run.checkpoint('last', **row) as folder: save_file({k: v.detach().cpu().contiguous() for k,v in weights.items()}, folder/'model.safetensors')
+    if is_best:
         with run.checkpoint('best', **row) as folder: _link(run.path/'checkpoints/last/model.safetensors', folder/'model.safetensors')
 
 def _link(src, dest):
@@ -214,15 +266,45 @@ def find_rate(
     rates, losses = rates[ok], losses[ok]
     return valley(rates, losses, steps)[0], rates.tolist(), losses.tolist()
 
-# %% ../nbs/11_train.ipynb #d1ade589
-def _stage_learner(recipe, i, data, model, device, workers, cbs=()):
+# %% ../nbs/11_train.ipynb #3d56efba
+class Average(Callback):
+    "Keep the running mean of the weights up to date, and validate with it."
+    def __init__(self, ema:EMA): self.ema = ema
+    def after_step(self): self.ema.update()
+    def before_validate(self): self.ema.swap()
+    def after_validate(self): self.ema.swap()
+
+# %% ../nbs/11_train.ipynb #7b10a1e6
+class Accumulate(Callback):
+    "Take a step only every `n` batches, and after the last, with the mean of their gradients."
+    order, run_valid = MixedPrecision.order - 4, False
+    def __init__(self, n:int): self.n = n
+    def _group(self): return min(self.n, self.n_iter - self.iter//self.n*self.n)
+    def after_loss(self): self.learn.loss_grad = self.learn.loss_grad/self._group()
+    def before_step(self):
+        if self.iter % self.n < self._group() - 1: raise CancelBatchException
+
+# %% ../nbs/11_train.ipynb #11c39ca1
+def _stage_learner(recipe, i, data, model, device, workers, cbs=(), loss=None):
     s = recipe.stages[i]
     dls = seg_dls(data, s.size, s.batch_size, recipe.augment, workers, device, recipe.cache)
-    dls.seg_classes = data.classes
-    cbs = [EpochSeed(recipe.seed, i), *precision_cbs(s.precision, device), *cbs]
-    learn = seg_learner(dls, data.classes, model, loss=recipe.loss, wd=recipe.wd, train_bn=s.train_bn, cbs=cbs)
+    dls.seg_classes, dls.seg_data = data.classes, data
+    more = [Accumulate(s.accumulate)]*(s.accumulate > 1) + [GradientClip(recipe.clip)]*(recipe.clip > 0)
+    cbs = [EpochSeed(recipe.seed, i), *precision_cbs(s.precision, device), *more, *cbs]
+    learn = seg_learner(dls, data.classes, model, loss=with_aux(seg_loss(recipe.loss, data.classes)) if loss is None else loss, wd=recipe.wd, train_bn=s.train_bn, opt_func=seg_optimizer(recipe.optimizer), cbs=cbs)
     learn.freeze() if s.frozen else learn.unfreeze()
     return learn
+
+def make_loss(
+    recipe:Recipe,
+    report:Report # of the data, for the class weights
+)->torch.nn.Module:
+    "The loss of a recipe, with its class weights; takes the outputs of a model with an auxiliary head as well."
+    if recipe.class_weights == 'none': return with_aux(seg_loss(recipe.loss, report.data.classes))
+    pixels, images, n = report.pixels['train'].tolist(), report.sums['images'][0], len(report.data.classes)
+    if not any(pixels): raise UsageError(f'class_weights = {recipe.class_weights} counts pixels, which --no-check leaves out.')
+    name = 'weighted' if recipe.loss in ('cross_entropy', 'ce') else recipe.loss
+    return with_aux(seg_loss(name, report.data.classes, weights_from_counts(pixels[:n], recipe.class_weights, images[:n], classes=report.data.classes)))
 
 def run_stage(
     recipe:Recipe, # settled
@@ -233,22 +315,37 @@ def run_stage(
     screen, # from `make_screen`
     device:torch.device,
     workers:int, # loader processes
-    best:dict # best accuracy so far, updated
+    best:Best, # the best epoch so far; updated
+    loss:torch.nn.Module|None=None, # from `make_loss`; None makes it without class weights
+    ema:EMA|None=None, # running mean of the weights; updated
+    cbs=() # more callbacks
 )->Stage: # the stage as it ran: with the rate that was found
     "Train one stage of a recipe."
     s = recipe.stages[i]
-    if s.lr == 'find': s = _found(recipe, i, data, model, run, screen, device, workers)
-    learn = _stage_learner(recipe, i, data, model, device, workers, [Keep(run, i, s, screen, best)])
+    if s.lr == 'find': s = _found(recipe, i, data, model, run, screen, device, workers, loss)
+    cbs = [Keep(run, i, s, screen, best, recipe.samples, ema), *([Average(ema)] if ema else []), *cbs]
+    learn = _stage_learner(recipe, i, data, model, device, workers, cbs, loss)
     screen.stage(i, s)
     try:
-        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(s.epochs, s.rates, pct_start=s.pct_start)
-    finally: # an exception skips fastai's `after_loss`
+        with learn.no_bar(), learn.no_logging(): fit(learn, s)
+    finally: # an exception skips fastai's `after_loss`, and the end of a validation
         for cb in learn.cbs.filter(lambda o: isinstance(o, Precision)): cb.leave()
+        if ema and ema.live is not None: ema.swap()
     return s
 
-def _found(recipe, i, data, model, run, screen, device, workers):
+def fit(
+    learn:Learner,
+    stage:Stage
+):
+    "Fit as a stage's schedule says."
+    if stage.schedule == 'one_cycle': return learn.fit_one_cycle(stage.epochs, stage.rates, pct_start=stage.pct_start)
+    learn.create_opt()
+    learn.opt.set_hyper('lr', stage.rates)
+    learn.fit(stage.epochs, cbs=ParamScheduler(seg_schedule(stage.schedule, np.array([h['lr'] for h in learn.opt.hypers]), stage.epochs)))
+
+def _found(recipe, i, data, model, run, screen, device, workers, loss):
     s, steps = recipe.stages[i], 100
-    learn = _stage_learner(recipe, i, data, model, device, workers, [Tick(screen, f'finding the rate of {s.name}', steps)])
+    learn = _stage_learner(recipe, i, data, model, device, workers, [Tick(screen, f'finding the rate of {s.name}', steps)], loss)
     rate, rates, losses = find_rate(learn, steps)
     plot_rates(rates, losses, rate).savefig(run.path/f'plots/lr-{i+1}.png', dpi=90)
     run.log(f'stage {i+1} ({s.name}): the finder took the rate {rate:.2e}')
@@ -275,7 +372,7 @@ def make_plan(
 )->Plan:
     "What is about to happen, for people."
     data = report.data
-    weights = dict(none='random weights', imagenet='body with ImageNet weights').get(recipe.weights, f'weights from {recipe.weights}')
+    weights = dict(none='random weights', imagenet='body with ImageNet weights', coco='weights from COCO, with new last layers').get(recipe.weights, f'weights from {recipe.weights}')
     facts = dict(data=_data_text(report), layout=data.layout, source=data.origin, recipe=f'{recipe.name}, seed {recipe.seed}',
                  model=f'{recipe.model}, {sum(p.numel() for p in model.parameters())/1e6:.1f} M parameters, {weights}', device=_device_text(device), run=str(run.path))
     return Plan(f'segfast · {data.name}', list(facts.items()), recipe, stage_bytes(model, recipe), data.classes)
@@ -313,6 +410,7 @@ def train(
     "Check the data, run the recipe's stages, evaluate at native size: a finished `Run`."
     started, device, recipe = time.perf_counter(), pick_device(device), recipe or Choices()
     known = data.known if isinstance(data, SegData) else data if data in KNOWN else None # a folder that happens to be called camvid is a folder
+    recipe = _own_weights(recipe)
     _tried_early(recipe, known, device, out, name)
     screen = make_screen(screen) if isinstance(screen, str) else screen
     if device.type == 'cpu': keep_memory()
@@ -322,14 +420,14 @@ def train(
         recipe = settle(recipe, device)
         _batches_suffice(recipe, report.data)
         torch.manual_seed(recipe.seed)
-        model = seg_model(recipe.model, report.data.classes, recipe.weights).to(device, memory_format=torch.channels_last)
+        model = seg_model(recipe.model, report.data.classes, recipe.weights, **recipe.model_options).to(device, memory_format=torch.channels_last)
         _say_if_large(model, recipe, device, screen)
         if recipe.cache: _decode_all(report.data, recipe, screen)
         run = Run.create(out, recipe, report.data.classes, _data_facts(report), name)
         report.files.to_csv(run.path/'data.csv', index=False)
         with _ends_in_status(run), _blames_the_data(check):
             screen.plan(make_plan(report, recipe, model, device, run))
-            _run_stages(recipe, report.data, model, run, screen, device, min(8, os.cpu_count() or 1)*(device.type != 'cpu') if workers is None else workers)
+            _run_stages(recipe, report.data, model, run, screen, device, min(8, os.cpu_count() or 1)*(device.type != 'cpu') if workers is None else workers, make_loss(recipe, report))
             _finish(run, recipe, report.data, model, screen, started)
     return run
 
@@ -351,10 +449,16 @@ def checked(
 def _tried_early(recipe, known, device, out, name):
     "Find mistakes in settings before the data is read, which may take minutes."
     draft = settle(recipe.to_recipe(known, (512, 512)) if isinstance(recipe, Choices) else recipe, device)
-    for what,name_,accepted in (('model', draft.model, models), ('loss', draft.loss, LOSSES), ('augmentation', draft.augment, AUGMENTATIONS)):
+    check_model(draft.model, draft.weights, draft.model_options)
+    for what,name_,accepted in (('augmentation', draft.augment, AUGMENTATIONS), ('optimizer', draft.optimizer, OPTIMIZERS)):
         if name_ not in accepted: raise unknown(what, name_, accepted)
-    if draft.weights not in ('imagenet', 'none'): read_weights(draft.weights)
+    loss_terms(draft.loss)
     run_path(out, name if name is not None else 'new')
+
+def _own_weights(recipe):
+    "A model without published weights starts from none, unless told otherwise."
+    alone = isinstance(recipe, Choices) and recipe.weights is None and recipe.model and not published_weights(recipe.model)
+    return replace(recipe, weights='none') if alone else recipe
 
 def _batches_suffice(recipe, data):
     "Batch norm needs two values a channel; a small picture, halved five times, has one."
@@ -395,12 +499,40 @@ class _ends_in_status:
         self.run.log(f'{self.run.status["status"]}: {e or kind.__name__}')
         e.segfast_run = self.run
 
-def _run_stages(recipe, data, model, run, screen, device, workers):
-    best, rates = {}, []
+def _run_stages(recipe, data, model, run, screen, device, workers, loss):
+    best, rates, ema = Best(recipe.monitor, recipe.patience), [], EMA(model, recipe.ema) if recipe.ema else None
     run.log(f'training on {device} with {torch.get_num_threads()} threads and {workers} loader workers')
-    for i,_ in enumerate(recipe.stages):
-        rates.append(run_stage(recipe, i, data, model, run, screen, device, workers, best).lr)
-        run.update(stages_done=i+1, rates=rates)
+    for i in range(len(recipe.stages)):
+        recipe, stage = _run_or_shrink(recipe, i, data, model, run, screen, device, workers, best, loss, ema)
+        rates.append(stage.lr)
+        run.update(stages_done=i+1, rates=rates, best=dict(value=best.value, stage=best.where[0], epoch=best.where[1]) if best.where else None)
+        if best.stale:
+            _stopped(recipe, i, best, run, screen)
+            break
+    if recipe.keep == 'best': model.load_state_dict(load_file(run.checkpoint_file('best')))
+    elif ema: model.load_state_dict(ema.state_dict())
+
+def _stopped(recipe, i, best, run, screen):
+    "Say why a training ended early, and why not earlier."
+    s = recipe.stages[i]
+    why = '' if s.schedule in ('constant', 'step') else f' Stage {s.name} was finished first: the rate of {s.schedule} falls only at its end.'
+    text = f'Stopped early: {best.since} epochs brought nothing better than {best.monitor} {best.value:.4f} (stage {best.where[0]}, epoch {best.where[1]}).{why}'
+    screen.say(text); run.log(text)
+
+def _run_or_shrink(recipe, i, data, model, run, screen, device, workers, best, loss, ema):
+    "Run a stage; when the GPU's memory does not suffice for its first epoch, again with half the batch and twice the accumulation."
+    kept, done = {k: v.detach().cpu().clone() for k,v in model.state_dict().items()} if device.type == 'cuda' else None, best.epochs
+    while True:
+        try: return recipe, run_stage(recipe, i, data, model, run, screen, device, workers, best, loss, ema)
+        except torch.cuda.OutOfMemoryError:
+            s = recipe.stages[i]
+            if s.batch_size == 1 or best.epochs > done: raise
+        recipe = replace(recipe, stages=[replace(o, batch_size=s.batch_size//2, accumulate=s.accumulate*2) if j == i else o for j,o in enumerate(recipe.stages)])
+        if kept: model.load_state_dict(kept)
+        torch.cuda.empty_cache()
+        save_recipe(recipe, run.path/'recipe.toml')
+        screen.say(f'Stage {s.name}: out of memory with {s.batch_size} images a batch. Again with {s.batch_size//2}, and twice as many batches a step.')
+        run.log(f'stage {s.name}: out of memory at batch {s.batch_size}; restarted with {s.batch_size//2} and accumulation {s.accumulate*2}')
 
 def _finish(run, recipe, data, model, screen, started):
     cm = _evaluated(run, recipe, data, model, screen)
@@ -423,6 +555,6 @@ def _evaluated(run, recipe, data, model, screen):
     started = time.perf_counter()
     cm = evaluate(model, data, recipe.stages[-1].size, bs=recipe.stages[-1].batch_size, cache=recipe.cache, progress=lambda done, total: screen.work('evaluating at native size', done, total))
     scores = score_dict(cm, data.splits['valid'], time.perf_counter() - started)
-    write_json(run.path/'scores.json', dict(scores, split='valid', checkpoint='last'))
+    write_json(run.path/'scores.json', dict(scores, split='valid', checkpoint=recipe.keep))
     per_class(cm).to_csv(run.path/'scores.csv')
     return cm

@@ -148,7 +148,7 @@ def test_other_weights_put_there_by_hand(server, hub):
 def test_weights_at_the_command_line(server, hub, demo_dir, monkeypatch, tmp_path):
     _, name = published()
     street = shutil.copytree(demo_dir, tmp_path/"street")
-    monkeypatch.setattr("segfast.models.download_weights", partial(download_weights, server.url(name)))
+    monkeypatch.setattr("segfast.models.download_weights", lambda url=None: download_weights(server.url(name)))
     res = CliRunner().invoke(app, ["train", str(street), "--size", "32x48", "--device", "cpu", "--out", str(tmp_path/"runs")])
     assert res.exit_code == 1
     assert server.url(name) in res.stderr and "--weights none" in res.stderr and "Traceback" not in res.stderr

@@ -1,17 +1,26 @@
 """The network: any size, any number of classes, and the weights it starts from."""
 import pickle
 
+import sys
+import warnings
+
 import numpy as np
 import pytest
 import torch
+from fastai.vision.learner import create_body
+from fastai.vision.models.unet import DynamicUnet
 from safetensors.torch import save_file
-from torchvision.models import resnet34
+from torch import nn
+from torchvision.models import get_model, resnet34
+from torchvision.models.segmentation import deeplabv3_resnet50
 
 from segfast.data import seg_dls
 from segfast.errors import DataError, UsageError
 from segfast.masks import ClassTable
-from segfast.models import (activation_bytes, load_weights, models, read_weights, seg_learner, seg_model,
-                            training_bytes)
+from segfast.models import (ACTIVATIONS, BODIES, SMP_EXAMPLES, activation_bytes, check_model, groups, load_weights,
+                            model_options, model_table, models, multiply_adds, published_weights, read_weights,
+                            register_model, seg_learner, seg_model, training_bytes)
+from segfast.nets import OneValueBatchNorm
 
 
 def table(n, void=None): return ClassTable([f"c{i}" for i in range(n)], void)
@@ -67,8 +76,8 @@ def test_void_at_any_index_learns(small, void, tiny):
 
 
 def test_unknown_names():
-    with pytest.raises(UsageError, match="model 'unet'.*unet_resnet34"):
-        seg_model("unet", table(2), "none")
+    with pytest.raises(UsageError, match="model 'unett'.*Did you mean 'unet'.*unet_resnet34.*smp:ARCHITECTURE/ENCODER"):
+        seg_model("unett", table(2), "none")
     for bad in "imagenett", "nope.pth", "nope.safetensors":
         with pytest.raises(UsageError, match=f"--weights {bad}"):
             seg_model("unet_resnet34", table(2), bad)
@@ -128,6 +137,358 @@ def test_a_pickle_is_refused(tmp_path, capsys):
     assert "ran" not in capsys.readouterr().out
     with pytest.raises(DataError, match="refused, because it is a pickle"):
         read_weights(tmp_path/"harm.pth")
+
+
+# Every model
+
+SMALL = dict(unet=dict(channels=[8, 16, 32], middle=64), unet_dropout=dict(channels=[8, 16, 32, 64], middle=64))
+OWN = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "unet_dropout"]
+OPTIONS = [("unet_resnet18", dict(self_attention=True, blur=True, act="mish")), ("unet_resnet18", dict(bottle=True)), ("unet_resnet18", dict(last_cross=False)),
+           ("fast", dict(body="resnet18", upsampling="bilinear")), ("fast", dict(body="resnet18", channels=[64, 32, 16, 8])), ("fast", dict(body="resnet50", channels=[32])),
+           ("deeplabv3_resnet50", dict(aux=False)), ("unet", dict(channels=[8], middle=8, batch_norm=False, dropout=0.5)), ("unet_dropout", dict(channels=[4]*5, middle=8, batch_norm=True))]
+CASES = [(o, SMALL.get(o, {})) for o in OWN] + OPTIONS
+ids = [f"{name}-{'-'.join(map(str, o))}" for name, o in CASES]
+
+
+def made(name, n, options): return seg_model(name, table(n), "none", **options)
+def outputs(out): return list(out) if isinstance(out, tuple) else [out]
+
+
+def heads(name, options, training): return 2 if training and name.startswith("deeplab") and options.get("aux", True) else 1
+
+
+@pytest.mark.parametrize("name, options", CASES, ids=ids)
+def test_any_size_any_classes_any_mode(name, options):
+    torch.manual_seed(0)
+    for n, sizes in (1, [(97, 131)]), (2, [(33, 32), (32, 32)]), (12, [(97, 131)]):
+        model = made(name, n, options)
+        for size in sizes:
+            for training in True, False:
+                model.train(training)
+                x = torch.randn(2, 3, *size)
+                with torch.no_grad():
+                    out = outputs(model(x))
+                assert [tuple(o.shape) for o in out] == [(2, n, *size)]*heads(name, options, training)
+                assert all(torch.isfinite(o).all() for o in out)
+        if n == 12:
+            model.train().to(memory_format=torch.channels_last)
+            x = x.contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):
+                out = outputs(model(x))
+            assert all(o.dtype == torch.bfloat16 and torch.isfinite(o).all() for o in out)
+            sum(o.float().square().mean() for o in out).backward()
+            assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name, options", CASES, ids=ids)
+def test_the_gradient_reaches_every_parameter(name, options):
+    torch.manual_seed(0)
+    model = made(name, 2, options).train()
+    with torch.no_grad():
+        for k, p in model.named_parameters():
+            if k.endswith("gamma"): p.fill_(1) # a self-attention begins with a weight of 0, and learns it first
+    sum(o.square().mean() for o in outputs(model(torch.randn(2, 3, 97, 131)))).backward()
+    assert [k for k, p in model.named_parameters() if p.grad is None] == []
+    assert [k for k, p in model.named_parameters() if p.dim() > 1 and not p.grad.abs().sum() > 0] == []
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_channels_last_changes_no_value(name):
+    torch.manual_seed(0)
+    model = made(name, 3, SMALL.get(name, {})).eval()
+    x = torch.randn(1, 3, 65, 47)
+    with torch.no_grad():
+        plain = model(x)
+        last = model.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last))
+    assert torch.allclose(plain, last, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_picture_at_a_multiple_is_not_padded_and_edges_are_repeated(name):
+    "What the surplus shows is the edge: a picture that is enlarged by its own edge has the same logits where there is one."
+    if not hasattr(model := made(name, 2, SMALL.get(name, {})).eval(), "multiple"):
+        return
+    x = torch.randn(1, 3, 40, 50)
+    wider = nn.functional.pad(x, (0, -50 % model.multiple, 0, -40 % model.multiple), mode="replicate")
+    with torch.no_grad():
+        assert torch.equal(model(x), model(wider)[..., :40, :50]) and torch.equal(model(wider), model.net(wider))
+
+
+def test_the_default_is_fastais_bit_for_bit():
+    torch.manual_seed(3)
+    ours = seg_model("unet_resnet34", table(5), "none")
+    torch.manual_seed(3)
+    theirs = DynamicUnet(create_body(resnet34(), pretrained=False, cut=-2), 5, (128, 128))
+    assert same(kept(ours), kept(theirs))
+
+
+def test_options_change_the_network():
+    torch.manual_seed(0)
+    plain, n = seg_model("unet_resnet18", table(2), "none"), {}
+    n["plain"] = multiply_adds(plain, (64, 64))
+    for key, value in dict(bottle=True, last_cross=False, self_attention=True).items():
+        n[key] = multiply_adds(seg_model("unet_resnet18", table(2), "none", **{key: value}), (64, 64))
+    assert n["last_cross"] < n["bottle"] < n["plain"] < n["self_attention"]
+    assert any(isinstance(m, nn.AvgPool2d) for m in seg_model("unet_resnet18", table(2), "none", blur=True)[4].modules())
+    for act, cls in dict(mish=nn.Mish, leaky_relu=nn.LeakyReLU).items():
+        assert ACTIVATIONS[act] is cls and any(isinstance(m, cls) for m in seg_model("unet_resnet18", table(2), "none", act=act).modules())
+
+
+def test_options_that_are_none():
+    for name, options, words in [("unet_resnet34", dict(self_atention=True), ["self_atention", "Did you mean 'self_attention'", "last_cross"]),
+                                 ("unet_resnet34", dict(blur="yes"), ["blur", "'yes'", "true or false"]), ("unet_resnet34", dict(blur=1), ["true or false"]),
+                                 ("unet_resnet34", dict(act="rleu"), ["rleu", "relu"]), ("unet_resnet34", dict(act=1), ["a name"]),
+                                 ("unet_resnet34", dict(bottle=True, last_cross=False), ["bottle", "last_cross"]),
+                                 ("fast", dict(body="resnet35"), ["resnet34"]), ("fast", dict(channels=[1]*6), ["one to five"]), ("fast", dict(channels=[]), ["one to five"]),
+                                 ("fast", dict(channels=[8, 0]), ["at least 1"]), ("fast", dict(channels=[8.5]), ["whole numbers"]), ("fast", dict(channels=8), ["a list"]),
+                                 ("fast", dict(upsampling="bicubic"), ["nearest, bilinear"]), ("unet", dict(dropout=1), ["below 1"]), ("unet", dict(dropout=True), ["a number"]),
+                                 ("unet", dict(middle=1.5), ["a whole number"])]:
+        with pytest.raises(UsageError) as e:
+            seg_model(name, table(2), "none", **options)
+        assert all(o in str(e.value) for o in words) and len(str(e.value).splitlines()) <= 3, str(e.value)
+
+
+def test_a_model_of_ones_own(monkeypatch):
+    "One function and one line; a plain entry in the dictionary will do too."
+    monkeypatch.setattr("segfast.models.models", dict(models))
+
+    @register_model()
+    def dot(n_out, weights="none", bias=True): return nn.Conv2d(3, n_out, 1, bias=bias)
+
+    from segfast.models import models as now
+    now["dot"] = models.pop("dot") if "dot" in models else now["dot"]
+    assert published_weights("dot") == () and model_options("dot") == dict(bias=True)
+    assert seg_model("dot", table(4), bias=False).bias is None
+    assert model_table((32, 32), names=["dot"]).parameters[0] == 12*3 + 12
+
+
+# Weights of other models
+
+def test_models_from_nothing_have_no_published_weights():
+    for name in "unet", "unet_dropout":
+        assert published_weights(name) == ()
+        for weights in "imagenet", "coco":
+            with pytest.raises(UsageError, match=rf"(?s){weights}.*{name}.*none"):
+                check_model(name, weights)
+            with pytest.raises(UsageError, match=rf"(?s){name}.*--weights none"):
+                models[name](2, weights)
+        check_model(name), check_model(name, "none")
+    with pytest.raises(UsageError, match="coco"):
+        check_model("fast", "coco")
+    check_model("deeplabv3_resnet50", "coco")
+
+
+@pytest.fixture
+def web(monkeypatch):
+    "The published weights, made here; the addresses that were asked for."
+    asked = []
+
+    def download(url):
+        asked.append(url)
+        with torch.random.fork_rng():
+            torch.manual_seed(9)
+            if "coco" in url: return deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True).state_dict()
+            return get_model(url.rsplit("/", 1)[-1].split("-")[0]).state_dict()
+    monkeypatch.setattr("segfast.models.download_weights", download)
+    return asked
+
+
+@pytest.mark.parametrize("name, body, options", [("unet_resnet18", "resnet18", {}), ("fast", "resnet34", {}), ("fast", "resnet18", dict(body="resnet18")), ("deeplabv3_resnet50", "resnet50", {})])
+def test_imagenet_goes_into_the_body_and_nowhere_else(web, name, body, options, tmp_path):
+    torch.manual_seed(1)
+    model = seg_model(name, table(3), **options) # imagenet is what it takes by itself
+    assert len(web) == 1 and f"/{body}-" in web[0]
+    torch.manual_seed(9)
+    published = get_model(body).state_dict()
+    file = tmp_path/"body.pth"
+    torch.save(published, file)
+    own = kept(model)
+    inside = "layers.0." if name.startswith("unet_") else "body."
+    for key in "conv1.weight", "layer4.1.conv2.weight", "bn1.running_mean":
+        assert any(k.startswith(inside) and v.shape == published[key].shape and torch.equal(v, published[key]) for k, v in own.items()), key
+    torch.manual_seed(1)
+    assert same(own, kept(seg_model(name, table(3), str(file), **options))), "a file of the body does the same"
+
+
+@pytest.mark.parametrize("aux", [True, False])
+def test_coco_is_all_but_the_last_layers(web, aux):
+    torch.manual_seed(1)
+    fresh = kept(seg_model("deeplabv3_resnet50", table(3), "none", aux=aux))
+    torch.manual_seed(1)
+    model = kept(seg_model("deeplabv3_resnet50", table(3), "coco", aux=aux))
+    assert len(web) == 1 and "deeplabv3_resnet50_coco" in web[0]
+    torch.manual_seed(9)
+    theirs = deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True).state_dict()
+    assert torch.equal(model["body.layer4.2.conv3.weight"], theirs["backbone.layer4.2.conv3.weight"]) and torch.equal(model["head.0.project.0.weight"], theirs["classifier.0.project.0.weight"])
+    last = [k for k in model if k.startswith(("head.4.", "aux.4."))]
+    assert len(last) == (4 if aux else 2) and all(torch.equal(model[k], fresh[k]) for k in last)
+    assert all(torch.equal(v, theirs[k.replace("body.", "backbone.", 1).replace("head.", "classifier.", 1).replace("aux.", "aux_classifier.", 1)]) for k, v in model.items() if k not in last)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_new_head_for_other_classes(name, tmp_path):
+    options = SMALL.get(name, {})
+    save_file(kept(other := made(name, 5, options)), tmp_path/"five.safetensors")
+    model = made(name, 3, options)
+    with pytest.raises(DataError, match="does not fit"):
+        load_weights(model, tmp_path/"five.safetensors")
+    fresh = kept(model)
+    left = load_weights(model, tmp_path/"five.safetensors", new_head=True)
+    now, old = kept(model), kept(other)
+    assert len(left) == (4 if "deeplab" in name else 2) and all(torch.equal(now[k], fresh[k]) for k in left)
+    assert all(torch.equal(now[k], old[k]) for k in now if k not in left)
+    assert load_weights(made(name, 5, options), tmp_path/"five.safetensors", new_head=True) == []
+    if name == "unet":
+        with pytest.raises(DataError, match="does not fit"):
+            load_weights(seg_model("unet", table(3), "none", channels=[8, 16, 24], middle=64), tmp_path/"five.safetensors", new_head=True)
+        assert same(kept(model), now)
+
+
+# Groups, and what is frozen
+
+@pytest.mark.parametrize("name", [*OWN, "smp:unet/resnet18"])
+def test_groups_hold_every_parameter_once_and_the_body_first(name):
+    if name.startswith("smp:"): pytest.importorskip("segmentation_models_pytorch")
+    model = made(name, 2, SMALL.get(name, {}))
+    parts = groups(model)
+    assert sorted(id(p) for g in parts for p in g) == sorted(id(p) for p in model.parameters())
+    assert len(parts) == (1 if name in ("unet", "unet_dropout") else 3)
+    body = [p for g in parts[:-1] for p in g]
+    for p in body:
+        p.requires_grad_(False)
+    x = torch.randn(2, 3, 64, 64)
+    for o in outputs(model.train()(x)): o.mean().backward(retain_graph=True)
+    assert all(p.grad is None for p in body) and all(p.grad is not None for p in parts[-1])
+    if len(parts) == 3:
+        names = {id(p): k for k, p in model.named_parameters()}
+        first, later = [names[id(p)] for p in parts[0]], [names[id(p)] for p in parts[1]]
+        assert "layer4" in later[-1] or ".7." in later[-1] and not any("layer3" in k for k in first)
+
+
+@pytest.mark.parametrize("name, frozen", [("fast", True), ("unet", False)])
+def test_freezing_a_learner(small, name, frozen):
+    learn = seg_learner(seg_dls(small, (32, 48), bs=4, device="cpu"), small.classes, name, "none", train_bn=False, model_options=SMALL.get(name, dict(body="resnet18")))
+    learn.freeze()
+    trains = [p.requires_grad for g in groups(learn.model)[:-1] for p in g]
+    assert (len(trains) > 0) == frozen and not any(trains) and all(p.requires_grad for p in groups(learn.model)[-1])
+
+
+# One value a channel
+
+def test_a_batch_of_one_image_trains():
+    torch.manual_seed(0)
+    model = made("deeplabv3_resnet50", 2, {}).train()
+    main, aux = model(torch.randn(1, 3, 32, 32))
+    (main.mean() + aux.mean()).backward()
+    assert torch.isfinite(main).all()
+
+
+def test_the_patient_batch_norm_is_otherwise_pytorchs():
+    torch.manual_seed(0)
+    ours, theirs = OneValueBatchNorm(4), nn.BatchNorm2d(4)
+    for shape in (2, 4, 1, 1), (1, 4, 3, 3), (3, 4, 5, 5):
+        x = torch.randn(shape)
+        assert torch.equal(ours(x), theirs(x))
+    before = kept(theirs)
+    assert same(kept(ours), before)
+    one = torch.randn(1, 4, 1, 1)
+    with pytest.raises(ValueError, match="more than 1 value"):
+        theirs(one)
+    assert torch.equal(ours(one), theirs.eval()(one)) and same(kept(ours), before)
+
+
+# Costs
+
+def test_multiply_adds_by_hand():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.ConvTranspose2d(8, 4, 2, stride=2))
+    assert multiply_adds(net, (10, 12)) == 10*12*8*3*9 + 5*6*8*4*4
+    assert multiply_adds(net, (10, 12), ("0", "1")) == {"0": 10*12*8*3*9, "1": 0}
+    assert net.training and all(p.grad is None and p.device.type == "cpu" for p in net.parameters())
+
+
+def test_the_table_of_costs():
+    t = model_table((64, 64), 3, names=OWN).set_index("model")
+    for name in "fast", "unet":
+        model = made(name, 3, {})
+        assert t.parameters[name] == sum(p.numel() for p in model.parameters())
+        assert t.multiply_adds[name] == multiply_adds(model, (64, 64)) and t.training_bytes[name] == training_bytes(model, (64, 64), 8)
+    assert t.weights["deeplabv3_resnet50"] == "imagenet, coco, none" and t.weights["unet"] == "none" and (t.about.str.len() > 10).all()
+    assert t.multiply_adds["fast"]*3 < t.multiply_adds["unet_resnet34"]
+    with pytest.raises(UsageError, match="Did you mean 'fast'"):
+        model_table(names=["fsat"])
+
+
+def test_every_body_is_there():
+    assert all(f"unet_{o}" in models for o in BODIES) and next(iter(models)) == "unet_resnet34"
+    t = model_table((32, 32)).set_index("model")
+    assert set(models) | set(SMP_EXAMPLES) == set(t.index) and t.parameters[list(models)].notna().all()
+    assert set(t.index[t.needs == "models"]) == set(SMP_EXAMPLES)
+
+
+# segmentation_models_pytorch
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setattr("segfast.models.models", dict(fast=models["fast"]))
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    for ask in (lambda: seg_model("smp:unet/resnet18", table(2)), lambda: check_model("smp:unet/resnet18"), lambda: model_table(names=["smp:unet/resnet18"])):
+        with pytest.raises(UsageError, match=r'pip install "segfast\[models\]"'):
+            ask()
+    t = model_table((32, 32)).set_index("model")
+    assert t.parameters[list(SMP_EXAMPLES)].isna().all() and (t.needs[list(SMP_EXAMPLES)] == "models").all()
+
+
+@pytest.fixture
+def smp():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("segmentation_models_pytorch")
+
+
+ARCHITECTURES = "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3plus pan upernet segformer".split()
+
+
+@pytest.mark.parametrize("name", [*(f"smp:{o}/resnet18" for o in ARCHITECTURES), "smp:unetplusplus/efficientnet-b0", "smp:unet/tu-resnet18", "smp:fpn/tu-mobilenetv3_small_050"])
+def test_smp_any_size(smp, name):
+    torch.manual_seed(0)
+    for n, size in (1, (33, 32)), (12, (97, 131)):
+        model = made(name, n, {})
+        for training in True, False:
+            model.train(training)
+            x = torch.randn(1 + training, 3, *size)
+            assert model(x).shape == (len(x), n, *size)
+    model.train()(torch.randn(1, 3, 33, 64)).mean().backward() # one image
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.to(memory_format=torch.channels_last)(x).shape == (1, 12, 97, 131)
+    assert training_bytes(model, (64, 64), 2) > 16*sum(p.numel() for p in model.parameters()) and multiply_adds(model, (64, 64)) > 1e6
+
+
+def test_smp_options_and_mistakes(smp):
+    narrow = seg_model("smp:unet/resnet18", table(2), "none", decoder_channels=[64, 32, 16, 8, 8])
+    assert sum(p.numel() for p in narrow.parameters()) < sum(p.numel() for p in made("smp:unet/resnet18", 2, {}).parameters())
+    assert "decoder_channels" in model_options("smp:unet/resnet18")
+    for name, options, words in [("smp:unett/resnet18", {}, ["unett", "Did you mean 'unet'"]), ("smp:unet/resnet19", {}, ["resnet19", "resnet18"]), ("smp:unet", {}, ["encoder ''"]), ("smp:unet/tu-resnet19", {}, ["tu-resnet18"]),
+                                 ("smp:unet/resnet18", dict(decoder_chanels=[1]), ["Did you mean 'decoder_channels'"]), ("smp:unet/resnet18", dict(decoder_channels=[8]), ["smp:unet/resnet18"]),
+                                 ("smp:dpt/resnet18", {}, ["DPT"])]:
+        with pytest.raises(UsageError) as e:
+            seg_model(name, table(2), "none", **options)
+        assert all(o in str(e.value) for o in words), str(e.value)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])
+def test_smp_weights_without_a_network(smp, encoder, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path/"hub"))
+
+    def down(*args, **kwargs): raise OSError("Network is unreachable")
+    monkeypatch.setattr("segfast.models.urlopen", down)
+    assert "imagenet" in published_weights(f"smp:unet/{encoder}")
+    with pytest.raises(DataError, match=rf"(?s)imagenet weights of {encoder}.*--weights none"):
+        seg_model(f"smp:unet/{encoder}", table(2))
+
+
+def test_smp_body_file(smp, tmp_path):
+    model = made("smp:unet/resnet18", 2, {})
+    save_file(kept(model), tmp_path/"w.safetensors")
+    assert same(kept(seg_model("smp:unet/resnet18", table(2), str(tmp_path/"w.safetensors"))), kept(model))
 
 
 # Memory

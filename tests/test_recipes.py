@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from segfast.errors import UsageError
-from segfast.recipes import (PRECISIONS, PRESETS, Choices, Recipe, Stage, from_toml, half, load_recipe, parse_counts,
+from segfast.recipes import (MONITORS, SCHEDULES, PRECISIONS, PRESETS, Choices, Recipe, Stage, from_toml, half, load_recipe, parse_counts,
                              parse_rate, parse_size, preset, progressive, resized, save_recipe, set_value, single,
                              to_toml, with_rate, with_stages)
 
@@ -19,9 +19,11 @@ def random_recipe(seed):
     def stage(i):
         return Stage(f'stage "{i}" ü', (r.randint(16, 999), r.randint(16, 999)), r.randint(1, 40), r.random() < .5,
                      r.choice(["find", 10**r.uniform(-7, 1)]), 10**r.uniform(0, 4), r.choice(["auto", r.randint(1, 64)]),
-                     r.choice(PRECISIONS), r.uniform(.01, .99), r.random() < .5)
+                     r.choice(PRECISIONS), r.uniform(.01, .99), r.random() < .5, r.choice(SCHEDULES), r.randint(1, 9))
     return Recipe([stage(i) for i in range(r.randint(1, 6))], r.choice(["a", "é # b", "c\nd"]), "m", r.choice(["none", "C:\\w.pth", "imagenet"]),
-                  "loss", "aug", r.choice([0., r.random()]), r.randint(0, 2**40), r.random() < .5)
+                  "loss", "aug", r.choice([0., r.random()]), r.randint(0, 2**40), r.random() < .5,
+                  r.choice([{}, {"blur": True, "act": "é"}]), r.choice(["none", "inverse"]), "sgd", r.choice([0., 1.5]), r.choice([0., .99]), r.choice(MONITORS), r.randint(0, 9),
+                  r.randint(0, 9), r.choice(["last", "best"]))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -31,7 +33,7 @@ def test_presets_round_trip(name, weights, tmp_path):
     assert from_toml(to_toml(r)) == r and r.size == SIZE and r.weights == weights
     save_recipe(r, tmp_path/"r.toml")
     assert load_recipe(tmp_path/"r.toml") == r
-    assert any(s.frozen for s in r.stages) == (weights != "none")
+    assert any(s.frozen for s in r.stages) == (weights != "none" and name not in ("camseq", "pets", "idd"))
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -22,7 +22,7 @@ from segfast.models import seg_model
 from segfast.predict import evaluate, normalise
 from segfast.recipes import Recipe, Stage
 from segfast.runs import Run
-from segfast.train import Precision, find_rate, pick_device, pick_precision, run_stage, settle, train
+from segfast.train import Best, Precision, find_rate, pick_device, pick_precision, run_stage, settle, train
 
 FULL, HALF = (32, 48), (16, 24)
 
@@ -508,8 +508,8 @@ def test_run_stage_alone(small, tiny, tmp_path):
     model = seg_model(tiny, small.classes, "none")
     before = {k: v.clone() for k, v in model.state_dict().items()}
     run = Run.create(tmp_path, recipe, small.classes, dict(name="small"))
-    best = {}
+    best = Best()
     stage = run_stage(recipe, 0, small, model, run, make_screen("quiet"), torch.device("cpu"), 0, best)
     assert stage == recipe.stages[0] and len(run.history) == 2
-    assert best["accuracy"] == pytest.approx(run.history.void_accuracy.max())
+    assert best.value == pytest.approx(run.history.void_accuracy.max())
     assert not same(before, model.state_dict())

@@ -1,0 +1,634 @@
+"Segment Anything: prompts, models from a folder or the hub, masks on disk, and masks that train."
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segfast import prompt as lib
+from segfast.check import check
+from segfast.errors import DataError, UsageError
+from segfast.layouts import open_data
+
+REASON = 'the extra "sam" is not installed'
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    "A tiny model of each generation, with random weights, on disk."
+    pytest.importorskip("transformers", reason=REASON)
+    root = tmp_path_factory.mktemp("sam")
+    return {kind: lib.tiny_sam(root/kind, kind) for kind in ("sam", "sam2")}
+
+
+@pytest.fixture(scope="module")
+def sams(folders): return {k: lib.load_sam(o, device="cpu") for k, o in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def sam(sams): return sams["sam"]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    "No test asks the hub, whatever else has imported its library before."
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        return
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    "A noisy image of 45 x 70 pixels, neither side of which divides anything."
+    path = tmp_path/"in"/"photo.png"
+    path.parent.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (45, 70, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def opened(path):
+    "A picture, its file closed again."
+    with Image.open(path) as im:
+        im.load()
+    return im
+
+
+def python(code, **env):
+    "Run some code in a fresh Python."
+    root = str(Path(lib.__file__).parents[1])
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": root, **env})
+
+
+# What a person points with
+
+@pytest.mark.parametrize("text", ["", ";", "1", "1,2,3", "a,b", "1,2;x", "nan,1", "inf,1", "1;2"])
+def test_points_that_are_none(text):
+    with pytest.raises(UsageError, match="--points") as e:
+        lib.parse_points(text)
+    assert "x,y" in str(e.value) and text in str(e.value)
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "5,1,4,9", "1,9,4,9", "a,b,c,d", "0,0,nan,4"])
+def test_boxes_that_are_none(text):
+    with pytest.raises(UsageError, match="x0,y0,x1,y1"):
+        lib.parse_box(text)
+
+
+@pytest.mark.parametrize("text", ["", "3", "0x3", "3x", "-1x3", "3x3x3", "3,3", "1.5x2"])
+def test_grids_that_are_none(text):
+    with pytest.raises(UsageError, match="ROWSxCOLUMNS"):
+        lib.parse_grid(text)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (45, 70), (97, 131)])
+def test_grid_is_inside_even_and_symmetrical(size):
+    h, w = size
+    for rows in range(1, min(h, 5) + 1):
+        for cols in range(1, min(w, 7) + 1):
+            points = lib.grid_points(size, (rows, cols))
+            assert len(set(points)) == rows*cols
+            assert all(0 <= x < w and 0 <= y < h for x, y in points)
+            xs = sorted({x for x, _ in points})
+            assert abs(xs[0] - (w - 1 - xs[-1])) <= 1 and np.ptp(np.diff(xs)) <= 1 if cols > 1 else True
+
+
+def test_random_points_are_inside_different_and_repeated():
+    points = lib.random_points((5, 7), 35)
+    assert sorted(points) == [(x, y) for x in range(7) for y in range(5)]
+    assert lib.random_points((50, 70), 9, seed=1) == lib.random_points((50, 70), 9, seed=1) != lib.random_points((50, 70), 9, seed=2)
+
+
+@pytest.mark.parametrize("given, words", [
+    (dict(), "Nothing to point with"),
+    (dict(points="1,1", random=3), "exclude one another"),
+    (dict(random=3, grid="2x2"), "exclude one another"),
+    (dict(box="0,0,5,5", grid="2x2"), "--box goes alone or with --points"),
+    (dict(points="70,1"), "x goes from 0 to 69, y from 0 to 44"),
+    (dict(points="1,45"), "outside of the image"),
+    (dict(points="1,1;-1,5"), "Point -1,5 is outside"),
+    (dict(box="0,0,71,45"), "not inside the image"),
+    (dict(box=(-1, 0, 7, 4)), "not inside the image"),
+    (dict(random=0), "expected 1 to"),
+    (dict(random=5000), "expected 1 to 1024"),
+    (dict(grid="46x1"), "more rows"),
+    (dict(points=[]), "at least one"),
+])
+def test_prompts_that_cannot_be(given, words):
+    with pytest.raises(UsageError, match=words) as e:
+        lib.make_prompts((45, 70), **given)
+    assert len(str(e.value).splitlines()) <= 3
+
+
+def test_a_box_may_be_the_whole_image_and_takes_all_points():
+    assert lib.make_prompts((45, 70), points="1,1;69,44", box="0,0,70,45") == [lib.Prompt(((1, 1), (69, 44)), (0, 0, 70, 45))]
+
+
+# Images
+
+def pictures():
+    "The same 6 x 4 pixels in all sorts of files: (name, save, upright size)."
+    rgb = np.random.default_rng(1).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    im, grey = Image.fromarray(rgb), Image.fromarray(rgb[..., 0])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    clear = im.quantize(8)
+    clear.info["transparency"] = bytes(range(8))
+    return {"rgba.png": (im.convert("RGBA"), {}, (4, 6)), "la.png": (grey.convert("LA"), {}, (4, 6)), "grey.png": (grey, {}, (4, 6)), "palette.png": (im.quantize(8), {}, (4, 6)),
+            "clear.png": (clear, {}, (4, 6)), "bit.png": (grey.convert("1"), {}, (4, 6)), "deep.png": (Image.fromarray(rgb[..., 0].astype(np.uint16)*257), {}, (4, 6)),
+            "cmyk.jpg": (im.convert("CMYK"), {}, (4, 6)), "rotated.jpg": (im, dict(exif=exif), (6, 4)), "photo.webp": (im, {}, (4, 6))}
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize("name", pictures())
+def test_every_kind_of_image(name, tmp_path, sam):
+    im, kwargs, size = pictures()[name]
+    im.save(tmp_path/name, **kwargs)
+    rgb = lib.read_rgb(tmp_path/name)
+    assert (rgb.shape, rgb.dtype) == ((*size, 3), np.uint8)
+    found = lib.prompt(tmp_path/name, grid="2x2", model=sam)
+    assert (found.masks.shape, found.masks.dtype) == ((4, *size), bool)
+
+
+@pytest.mark.parametrize("kind", ["sam", "sam2"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 5), (4, 3), (3, 3)])
+def test_heights_that_look_like_channels(size, kind, sams):
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    assert lib.prompt(rgb, points=[(0, 0)], model=sams[kind]).masks.shape == (1, *size)
+
+
+def test_deep_greys_keep_their_brightness(tmp_path):
+    im, *_ = pictures()["deep.png"]
+    im.save(tmp_path/"deep.png")
+    assert (lib.read_rgb(tmp_path/"deep.png")[..., 0] == np.asarray(im)//257).all()
+
+
+@pytest.mark.parametrize("content, words", [(b"", "empty"), (b"hello world, no image", "no image"), (b"\x89PNG\r\n\x1a\n12345678", "no image|decoded"), (None, "no such file")])
+def test_images_that_are_none(content, words, tmp_path):
+    path = tmp_path/"x.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=words) as e:
+        lib.prompt(path, points="1,1")
+    assert str(path) in str(e.value)
+
+
+# Answers
+
+@pytest.mark.parametrize("kind", ["sam", "sam2"])
+@pytest.mark.parametrize("given, n", [(dict(points="10,20;60,5"), 2), (dict(random=3), 3), (dict(grid="3x3"), 9), (dict(box="5,6,40,30"), 1), (dict(box="5,6,40,30", points="10,10;20,20"), 1)])
+def test_shapes_of_answers(kind, given, n, sams, photo):
+    one, three = (lib.prompt(photo, **given, model=sams[kind], multimask=m) for m in (False, True))
+    assert one.masks.shape == (n, 45, 70) and one.scores.shape == (n,) and len(one.prompts) == n
+    assert three.masks.shape == (3*n, 45, 70) and three.of.tolist() == [i for i in range(n) for _ in range(3)]
+    assert [three.of[i] for i in three.best] == list(range(n))
+    assert all(three.scores[j] == max(three.scores[three.of == i]) for i, j in enumerate(three.best))
+    for mask, box in zip(three.masks, three.boxes):
+        if box is None:
+            assert not mask.any()
+            continue
+        x0, y0, x1, y1 = box
+        inner = mask[y0:y1, x0:x1]
+        assert inner.sum() == mask.sum() and inner[0].any() and inner[-1].any() and inner[:, 0].any() and inner[:, -1].any()
+
+
+@pytest.mark.parametrize("kind", ["sam", "sam2"])
+@pytest.mark.parametrize("size", [(45, 70), (130, 61), (64, 64)])
+def test_a_mask_comes_back_where_the_point_was(kind, size, sams, monkeypatch):
+    "A model that answers with a spot at the point it was given: all scaling on the way there and back must cancel out."
+    import torch
+    model, seen = sams[kind].model, []
+
+    def answer(image_embeddings, multimask_output, input_points=None, input_boxes=None):
+        seen.append(input_points)
+        y, x = torch.meshgrid(torch.arange(16.), torch.arange(16.), indexing="ij")
+        at = input_points[0, :, 0]/4 - 0.5  # 64 pixels in, 16 out
+        near = 1.2 - ((x - at[:, 0, None, None])**2 + (y - at[:, 1, None, None])**2).sqrt()
+        return type("Out", (), dict(pred_masks=near[None, :, None], iou_scores=torch.ones(1, len(near), 1)))
+
+    monkeypatch.setattr(model, "forward", answer)
+    h, w = size
+    points = lib.grid_points(size, (4, 4))
+    found = lib.prompt(np.zeros((h, w, 3), np.uint8), points=points, model=sams[kind])
+    assert seen[0].dtype == torch.float32 and seen[0].shape == (1, 16, 1, 2)
+    for (x, y), mask in zip(points, found.masks):
+        ys, xs = np.nonzero(mask)
+        assert mask[y, x] and abs(xs.mean() - x) <= w/16 and abs(ys.mean() - y) <= h/16
+    assert sum(m[points[0][1], points[0][0]] for m in found.masks) == 1  # and nowhere else
+
+
+@pytest.mark.parametrize("kind", ["sam", "sam2"])
+def test_boxes_reach_the_model_scaled(kind, sams, photo, monkeypatch):
+    import torch
+    seen, forward = {}, sams[kind].model.forward
+
+    def spy(*args, **kwargs):
+        seen.update(kwargs)
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(sams[kind].model, "forward", spy)
+    lib.prompt(photo, box="7,9,35,45", points="7,9;14,18", model=sams[kind])
+    sx, sy = 64/70, (41/45 if kind == "sam" else 64/45)  # the first keeps the aspect, in whole pixels
+    want = torch.tensor([7*sx, 9*sy, 35*sx, 45*sy])
+    assert torch.allclose(seen["input_boxes"].flatten(), want, atol=1e-4)
+    assert torch.allclose(seen["input_points"][0, 0], torch.tensor([[7*sx, 9*sy], [14*sx, 18*sy]]), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["sam", "sam2"])
+def test_many_points_in_parts_are_as_one_by_one(kind, sams, photo):
+    points = lib.grid_points((45, 70), (5, 7))  # more than go through at once
+    many = lib.prompt(photo, points=points, model=sams[kind])
+    some = [0, 14, 15, 34]
+    single = [lib.prompt(photo, points=[points[i]], model=sams[kind]) for i in some]
+    for i, one in zip(some, single):
+        assert (many.masks[i] != one.masks[0]).mean() < 0.001
+        assert many.scores[i] == pytest.approx(one.scores[0], abs=1e-5)
+    assert any((many.masks[i] != many.masks[0]).any() for i in range(1, 35))  # the point matters
+
+
+def test_the_published_name_of_the_second_generation(folders, tmp_path, photo, sams):
+    import shutil
+    folder = Path(shutil.copytree(folders["sam2"], tmp_path/"video"))
+    config = json.loads((folder/"config.json").read_text())
+    (folder/"config.json").write_text(json.dumps(config | dict(model_type="sam2_video")))
+    found = lib.prompt(photo, points="9,9", model=folder, device="cpu")
+    assert (found.masks == lib.prompt(photo, points="9,9", model=sams["sam2"]).masks).all()
+
+
+def test_it_shows_itself(sam, photo):
+    found = lib.prompt(photo, points="10,20;60,5", model=lib.Sam("<b>", sam.kind, sam.model, sam.processor))
+    html = found._repr_html_()
+    assert "<b>" not in html and "&lt;b&gt;" in html and html.count("<tr>") == 3 and "data:image/png" in html
+    assert repr(found) == "Prompted(2 masks of 45x70 for 2 prompts, <b>)"
+
+
+def test_what_is_drawn():
+    image = np.full((20, 30, 3), 100, np.uint8)
+    mask = np.zeros((1, 20, 30), bool)
+    mask[0, 5:15, 5:15] = True
+    drawn = lib.draw_prompts(image, mask, [lib.Prompt(((25, 10),), (2, 2, 28, 18))])
+    colour = np.array(lib.default_colors(1)[0])
+    assert (drawn[5, 5] == colour).all()                                           # the outline
+    assert (drawn[10, 10] == ((100 + colour)/2).round()).all()                     # the area
+    assert drawn[10, 25].tolist() == [255]*3 and drawn[2, 2].tolist() == [0]*3     # point and box
+    assert (image == 100).all() and drawn[19, 29].tolist() == [100]*3
+
+
+def test_a_small_mask_stays_visible_in_a_large_one():
+    masks = np.zeros((2, 20, 30), bool)
+    masks[0, 8:12, 8:12], masks[1] = True, True
+    drawn = lib.draw_prompts(np.zeros((20, 30, 3), np.uint8), masks)
+    assert drawn[8, 8].tolist() == list(lib.default_colors(2)[0])
+
+
+# Models that are none
+
+def broken(folder, tmp_path, **files):
+    "A copy of a model's folder with some files replaced (None: removed)."
+    import shutil
+    copy = Path(shutil.copytree(folder, tmp_path/"broken"))
+    for name, content in files.items():
+        path = copy/name.replace("__", ".")
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+    return copy
+
+
+@pytest.mark.parametrize("files, words", [
+    (dict(config__json=None), "no config.json"),
+    (dict(config__json=b"{"), "cannot be read"),
+    (dict(config__json=b"[]"), "cannot be read"),
+    (dict(config__json=b'{"model_type": "bert"}'), "type 'bert'. Accepted: sam, sam2"),
+    (dict(processor_config__json=None), "how to scale an image"),
+    (dict(model__safetensors=None), "no model.safetensors"),
+    (dict(model__safetensors=None, pytorch_model__bin=b"x"), "only as a pickle"),
+    (dict(model__safetensors=b"\x08\0\0\0\0\0\0\0garbage"), "cannot be loaded as SamModel"),
+    (dict(model__safetensors=None, model__safetensors__index__json=b'{"weight_map": {"a": "pytorch_model.bin"}}'), "Only .safetensors beside it"),
+    (dict(model__safetensors=None, model__safetensors__index__json=b'{"weight_map": {"a": "../x.safetensors"}}'), "Only .safetensors beside it"),
+    (dict(model__safetensors=None, model__safetensors__index__json=b"{}"), "cannot be read"),
+])
+def test_folders_that_are_no_model(files, words, folders, tmp_path):
+    with pytest.raises(DataError, match=words) as e:
+        lib.load_sam(broken(folders["sam"], tmp_path, **files), device="cpu")
+    assert len(str(e.value).splitlines()) <= 3
+
+
+def test_no_pickle_is_ever_opened(folders, tmp_path, monkeypatch):
+    "Not beside sound weights either, and not by the configuration's wish."
+    import pickle
+
+    import torch
+
+    def boom(*args, **kwargs): raise AssertionError("a pickle was loaded")
+    for module, name in (torch, "load"), (pickle, "load"), (pickle, "loads"):
+        monkeypatch.setattr(module, name, boom)
+    config = json.loads((folders["sam"]/"config.json").read_text())
+    folder = broken(folders["sam"], tmp_path, pytorch_model__bin=b"\x80\x04.")
+    assert lib.load_sam(folder, device="cpu").kind == "sam"
+    for wish in "pytorch_model.bin", "adapter_model.bin":
+        (folder/"adapter_model.bin").write_bytes(b"\x80\x04.")
+        (folder/"config.json").write_text(json.dumps(config | dict(transformers_weights=wish)))
+        with pytest.raises(DataError, match="transformers_weights"):
+            lib.load_sam(folder, device="cpu")
+
+
+def test_weights_that_are_not_all_there(folders, tmp_path):
+    from safetensors.torch import load_file, save_file
+    folder = broken(folders["sam"], tmp_path)
+    weights = load_file(folder/"model.safetensors")
+    gone = next(k for k in weights if k.startswith("mask_decoder"))
+    save_file({k: v for k, v in weights.items() if k != gone}, folder/"model.safetensors", metadata=dict(format="pt"))
+    with pytest.raises(DataError, match=f"lack 1 of those.*{gone}"):
+        lib.load_sam(folder, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere-at-all", "a/b/c", "a\\b"])
+def test_paths_that_are_not_there(name):
+    with pytest.raises(DataError, match="no such folder"):
+        lib.load_sam(name)
+
+
+def test_a_file_is_no_model(photo):
+    with pytest.raises(DataError, match="is a file"):
+        lib.load_sam(photo)
+
+
+def test_names_that_cannot_be():
+    pytest.importorskip("transformers", reason=REASON)
+    with pytest.raises(UsageError, match="neither a folder nor a name on the hub"):
+        lib.load_sam("a b")
+
+
+def test_offline_is_said_soon():
+    pytest.importorskip("transformers", reason=REASON)
+    start = time.monotonic()
+    with pytest.raises(DataError, match="not in the cache.*HF_HUB_OFFLINE") as e:
+        lib.load_sam("segfast-tests/no-such-model")
+    assert time.monotonic() - start < 5 and len(str(e.value).splitlines()) <= 3
+
+
+def test_offline_in_a_fresh_process(tmp_path, photo):
+    pytest.importorskip("transformers", reason=REASON)
+    code = f"""
+from segfast.errors import DataError
+from segfast.prompt import prompt
+try: prompt({str(photo)!r}, points="1,1")
+except DataError as e: print(e)
+import sys; print("torch loaded" if "transformers.models.sam.modeling_sam" in sys.modules else "no model code")
+"""
+    res = python(code, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert "facebook/sam-vit-base: is not in the cache" in res.stdout and "--model FOLDER" in res.stdout and "no model code" in res.stdout, res.stderr
+
+
+def test_what_the_hub_may_answer(monkeypatch):
+    pytest.importorskip("transformers", reason=REASON)
+    import httpx
+    import huggingface_hub
+    from huggingface_hub import constants, errors
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    response = httpx.Response(404, request=httpx.Request("GET", "http://hub.example"))
+    for error, words in ((errors.RepositoryNotFoundError("x", response=response), "the hub has no such model"), (errors.GatedRepoError("x", response=response), "accepted its terms"),
+                         (httpx.ConnectError("no route"), "cannot be reached"), (OSError(28, "No space left on device"), "No space left")):
+        def fail(*args, error=error, **kwargs): raise error
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+        with pytest.raises(DataError, match=words) as e:
+            lib.load_sam("someone/something")
+        assert "someone/something" in str(e.value) and len(str(e.value).splitlines()) <= 3
+
+
+def test_only_safetensors_are_asked_for(monkeypatch, folders):
+    import huggingface_hub
+    from fnmatch import fnmatch
+    asked = {}
+
+    def download(name, allow_patterns):
+        asked["patterns"] = allow_patterns
+        return str(folders["sam"])
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert lib.load_sam("someone/something", device="cpu").name == "someone/something"
+    hub = ["pytorch_model.bin", "model.pt", "modeling_sam.py", "adapter_config.json", "model.safetensors", "model-00001-of-00002.safetensors", "config.json", "preprocessor_config.json"]
+    assert [o for o in hub if any(fnmatch(o, p) for p in asked["patterns"])] == hub[4:]
+
+
+def test_without_the_extra(monkeypatch, photo):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UsageError, match=r'pip install "segfast\[sam\]"'):
+        lib.prompt(photo, points="1,1")
+
+
+def test_the_room_is_light():
+    res = python("import sys, segfast.prompt; print([o for o in ('torch', 'fastai', 'transformers', 'huggingface_hub') if o in sys.modules])")
+    assert res.stdout.strip() == "[]", res.stderr
+
+
+def test_a_wrong_device(folders, photo):
+    with pytest.raises(UsageError, match="--device gpu"):
+        lib.prompt(photo, points="1,1", model=folders["sam"], device="gpu")
+
+
+# On disk
+
+@pytest.mark.parametrize("kind", ["sam", "sam2"])
+def test_what_is_written(kind, folders, photo, tmp_path):
+    out = tmp_path/"out"/"deep"
+    made = lib.prompt_to_folder(photo, out, grid="2x3", model=folders[kind], multimask=True, device="cpu")
+    told = json.loads((out/"masks.json").read_text())
+    assert made == told | dict(folder=str(out))
+    assert sorted(o.name for o in out.iterdir()) == [*(f"mask-{i:03}.png" for i in range(18)), "masks.json", "overlay.png"]
+    assert (told["size"], told["image"], told["model"], told["multimask"]) == ([45, 70], str(photo), str(folders[kind]), True)
+    assert [o["points"] for o in told["prompts"]] == [[list(p)] for p in lib.grid_points((45, 70), (2, 3))]
+    found = lib.prompt(photo, grid="2x3", model=folders[kind], multimask=True, device="cpu")
+    for i, row in enumerate(told["masks"]):
+        im = opened(out/row["file"])
+        assert im.mode == "L" and set(np.unique(im)) <= {0, 255}
+        assert ((np.asarray(im) == 255) == found.masks[i]).all()
+        assert (row["prompt"], row["pixels"]) == (i//3, int(found.masks[i].sum()))
+        assert row["score"] == pytest.approx(float(found.scores[i])) and row["box"] == (list(found.boxes[i]) if found.boxes[i] else None)
+    assert opened(out/"overlay.png").size == (70, 45)
+    lines = lib.prompt_lines(made).splitlines()
+    assert lines[0].endswith(f"18 masks from {folders[kind]}.") and "and 6 more" in lines[-2] and str(out) in lines[-1]
+
+
+def test_nothing_is_written_over_unasked(sam, photo, tmp_path):
+    out = tmp_path/"out"
+    lib.prompt_to_folder(photo, out, grid="2x2", model=sam)
+    (out/"mask-mine.png").write_bytes(b"mine")
+    before = {o.name: o.read_bytes() for o in out.iterdir()}
+    with pytest.raises(DataError, match="--overwrite"):
+        lib.prompt_to_folder(photo, out, points="5,5", model=sam)
+    assert before == {o.name: o.read_bytes() for o in out.iterdir()}
+    lib.prompt_to_folder(photo, out, points="5,5", model=sam, overwrite=True)
+    assert sorted(o.name for o in out.iterdir()) == ["mask-000.png", "mask-mine.png", "masks.json", "overlay.png"]  # the old ones are gone, a person's is not
+
+
+@pytest.mark.parametrize("given, words", [
+    (dict(points="5,5", overwrite=True, add=True), "exclude one another"), (dict(points="5,5", add=True), "--as-masks CLASS"), (dict(points="99,5"), "outside of the image"),
+    (dict(points="5,5", as_masks="  "), "name of a class"), (dict(points="5,5", as_masks="a\nb"), "name of a class"), (dict(points="5,5", as_masks="Background"), "codes.txt has 'background'"),
+])
+def test_wrong_usage_is_said_before_anything_is_loaded_or_written(given, words, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(lib, "load_sam", lambda *args: pytest.fail("a model was loaded"))
+    with pytest.raises(UsageError, match=words):
+        lib.prompt_to_folder(photo, tmp_path/"out", **given)
+    assert not (tmp_path/"out").exists()
+
+
+def test_out_is_a_file(photo):
+    with pytest.raises(UsageError, match="is a file"):
+        lib.prompt_to_folder(photo, photo, points="5,5")
+
+
+def test_random_points_keep_their_seed(sam, photo, tmp_path):
+    made = [lib.prompt_to_folder(photo, tmp_path/str(i), random=4, model=sam, seed=s) for i, s in enumerate((7, 7, 8))]
+    assert made[0]["seed"] == 7 and made[0]["prompts"] == made[1]["prompts"] != made[2]["prompts"]
+
+
+# Masks that train
+
+def answering(sam, monkeypatch, area):
+    "Let the model say that the thing is `area(height, width)`."
+    def ask(sam, rgb, prompts, multimask):
+        h, w = rgb.shape[:2]
+        return np.stack([area(h, w)]*len(prompts)), np.ones(len(prompts), np.float32), np.arange(len(prompts))
+    monkeypatch.setattr(lib, "_ask", ask)
+
+
+def left(h, w): return np.arange(w)[None].repeat(h, 0) < w//2
+def top(h, w): return np.arange(h)[:, None].repeat(w, 1) < h//2
+def nothing(h, w): return np.zeros((h, w), bool)
+
+
+def ids(root, stem="photo"): return np.asarray(opened(root/f"labels/{stem}_P.png"))
+
+
+def test_labels_hold_the_class_and_the_rest(sam, photo, tmp_path, monkeypatch):
+    root = tmp_path/"set"
+    answering(sam, monkeypatch, left)
+    made = lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car")
+    assert (root/"codes.txt").read_text() == "background\nCar\n" and made["classes"] == ["background", "Car"]
+    assert (ids(root) == left(45, 70)).all()
+    assert (root/"images/photo.png").read_bytes() == photo.read_bytes()
+    assert made["label"] == dict(name="Car", id=1, file="labels/photo_P.png", pixels=45*35, share=0.5) and Path(made["folder"]) == root/"prompts/photo/1"
+    answering(sam, monkeypatch, top)
+    with pytest.raises(DataError, match="--add paints Road on it, --overwrite"):
+        lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Road")
+    assert (root/"codes.txt").read_text() == "background\nCar\n"  # nothing happened
+    lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Road", add=True)
+    assert (root/"codes.txt").read_text() == "background\nCar\nRoad\n"
+    assert (ids(root) == np.where(top(45, 70), 2, left(45, 70))).all()
+    lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car", overwrite=True)
+    assert (ids(root) == top(45, 70)).all() and (root/"codes.txt").read_text() == "background\nCar\nRoad\n"
+    assert sorted(o.name for o in (root/"prompts/photo").iterdir()) == ["1", "2"] and "Car (id 1)" in lib.prompt_lines(lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car", overwrite=True))
+
+
+def test_only_the_best_mask_of_a_prompt_counts(sam, photo, tmp_path, monkeypatch):
+    def ask(sam, rgb, prompts, multimask):
+        h, w = rgb.shape[:2]
+        return np.stack([left(h, w), top(h, w), ~nothing(h, w)]), np.array([0.4, 0.9, np.nan]), np.zeros(3, int)
+    monkeypatch.setattr(lib, "_ask", ask)
+    made = lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, multimask=True, as_masks="Car")
+    assert (ids(tmp_path/"set") == top(45, 70)).all()
+    assert made["masks"][2]["score"] is None and json.loads((tmp_path/"set/prompts/photo/1/masks.json").read_text())["masks"][2]["score"] is None
+
+
+def test_void_is_the_rest_where_there_is_no_background(sam, photo, tmp_path, monkeypatch):
+    answering(sam, monkeypatch, left)
+    root = tmp_path/"set"
+    root.mkdir()
+    (root/"codes.txt").write_bytes(b"\xef\xbb\xbfSky\r\nVoid\r\n")
+    lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car")
+    assert (root/"codes.txt").read_bytes() == b"Sky\nVoid\nCar\n" and (ids(root) == np.where(left(45, 70), 2, 1)).all()
+
+
+def test_an_empty_answer_writes_nothing(sam, photo, tmp_path, monkeypatch):
+    answering(sam, monkeypatch, nothing)
+    with pytest.raises(DataError, match="found nothing"):
+        lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
+    assert not (tmp_path/"set").exists()
+
+
+def test_another_image_of_the_same_name(sam, photo, tmp_path, monkeypatch):
+    answering(sam, monkeypatch, left)
+    lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
+    other = tmp_path/"other"/"photo.jpg"
+    other.parent.mkdir()
+    Image.new("RGB", (70, 45)).save(other)
+    for kwargs in {}, dict(overwrite=True), dict(add=True):
+        with pytest.raises(DataError, match="another image of the same name"):
+            lib.prompt_to_folder(other, tmp_path/"set", points="5,5", model=sam, as_masks="Car", **kwargs)
+
+
+def test_an_image_that_is_in_the_dataset_stays_where_it_is(sam, photo, tmp_path, monkeypatch):
+    answering(sam, monkeypatch, left)
+    root = tmp_path/"set"
+    (root/"images").mkdir(parents=True)
+    inside = root/"images/photo.png"
+    inside.write_bytes(photo.read_bytes())
+    lib.prompt_to_folder(inside, root, points="5,5", model=sam, as_masks="Car")
+    assert [o.name for o in (root/"images").iterdir()] == ["photo.png"] and inside.read_bytes() == photo.read_bytes()
+
+
+@pytest.mark.parametrize("file", ["label_colors.txt", "class_dict.csv", "701_StillsRaw_full", "train_labels"])
+def test_datasets_of_another_kind_are_left_alone(file, sam, photo, tmp_path):
+    (tmp_path/"set").mkdir()
+    (tmp_path/"set"/file).mkdir()
+    with pytest.raises(DataError, match=f"has a {file}"):
+        lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
+
+
+def test_masks_without_names_are_left_alone(sam, photo, tmp_path):
+    (tmp_path/"set/labels").mkdir(parents=True)
+    Image.new("L", (70, 45)).save(tmp_path/"set/labels/other_P.png")
+    with pytest.raises(DataError, match="no codes.txt"):
+        lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
+
+
+def test_a_mask_of_another_size_is_not_painted_on(sam, photo, tmp_path, monkeypatch):
+    answering(sam, monkeypatch, left)
+    lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
+    Image.new("L", (10, 10)).save(tmp_path/"set/labels/photo_P.png")
+    with pytest.raises(DataError, match="10x10"):
+        lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car", add=True)
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize("name", pictures())
+def test_every_kind_of_image_can_be_labelled(name, sam, tmp_path, monkeypatch):
+    answering(sam, monkeypatch, left)
+    im, kwargs, size = pictures()[name]
+    for i in range(4):
+        path = tmp_path/"in"/f"{i}-{name}"
+        path.parent.mkdir(exist_ok=True)
+        im.rotate(90*i).save(path, **kwargs)
+        lib.prompt_to_folder(path, tmp_path/"set", points="1,1", model=sam, as_masks="Car")
+    data = open_data(tmp_path/"set")
+    assert data.layout == "camvid" and len(data.pairs) == 4
+    assert [str(p) for p in check(data).errors] == []
+    for row in data.pairs.itertuples():
+        assert data.ids(row.mask).shape == lib.read_rgb(data.root/row.image).shape[:2] == size
+        assert opened(data.root/row.image).mode == "RGB"
+
+
+@pytest.mark.parametrize("kind", ["sam", "sam2"])
+def test_from_points_to_a_trained_model(kind, folders, demo_dir, tmp_path, tiny):
+    "The whole way: the demo's images, a grid of points, masks of two classes, a check, a training, scores."
+    from segfast.recipes import Recipe, Stage
+    from segfast.train import train
+    root, sam = tmp_path/"set", lib.load_sam(folders[kind], device="cpu")
+    for image in sorted((demo_dir/"images").iterdir())[:6]:
+        lib.prompt_to_folder(image, root, points="20,20;40,30", model=sam, as_masks="Car")
+        lib.prompt_to_folder(image, root, box="0,24,64,48", model=sam, as_masks="Road", add=True)
+    data = open_data(root)
+    report = check(data)
+    assert report.ok, report.text()
+    assert data.classes.names == ("background", "Car", "Road") and data.classes.void is None and data.splits == dict(train=5, valid=1)
+    run = train(data, Recipe([Stage("one", (48, 64), 1, batch_size=2, precision="fp32")], model=tiny, weights="none"), out=tmp_path/"runs", device="cpu", screen="quiet")
+    assert run.state == "done" and set(run.scores["classes"]) == {"background", "Car", "Road"}

@@ -18,7 +18,7 @@ from fastcore.xdg import xdg_cache_home
 from PIL import Image, UnidentifiedImageError
 
 from .errors import DataError, Problem
-from .masks import INDEX, Encoding, as_stored, decode, open_picture, orientation, unknown_values, upright
+from .masks import INDEX, INDEX_MODES, Encoding, as_stored, decode, open_picture, orientation, unknown_values, upright
 
 # %% ../nbs/00_facts.ipynb #86e7dec3
 def bad(code, message, fix, **kwargs)->dict:
@@ -166,7 +166,7 @@ def _runs(a):
 def _values(picture):
     jpeg = picture.format == 'JPEG'
     im = as_stored(picture)
-    one = im.mode in ('L', 'P', '1', 'I;16', 'I;16B', 'I;16L', 'I')
+    one = im.mode in INDEX_MODES
     if im.mode in ('L', 'P'): counts = {v: n for v,n in enumerate(im.histogram()) if n}
     elif one: counts = _runs(np.asarray(im).astype(np.int64))
     else:

@@ -22,7 +22,7 @@ from .check import Report, check
 from .datasets import camvid
 from .errors import DataError, Problem
 from .facts import as_rgb, look_at
-from .masks import VOID_NAMES, ClassTable, Encoding, encode_mask, open_picture, raw_mask, read_text, try_label_colors, upright
+from .masks import INDEX_MODES, VOID_NAMES, ClassTable, Encoding, as_stored, encode_mask, open_picture, orientation, raw_mask, read_text, try_label_colors, upright
 from .pairs import IMAGE_SUFFIXES, SPLITS, a_few, is_system, random_split
 
 # %% ../nbs/02_repair.ipynb #2960deea
@@ -166,12 +166,10 @@ def _rgb(v): return np.stack([v & 255, v >> 8 & 255, v >> 16], -1)
 
 def _color_distance(known, v): return np.sqrt(((_rgb(known) - _rgb(np.array(v)))**2).sum(-1))
 
-# %% ../nbs/02_repair.ipynb #9f7c06c7
-_ONE = ('L', 'P', '1', 'I;16', 'I;16B', 'I;16L', 'I')
-
+# %% ../nbs/02_repair.ipynb #0b34bd5a
 def _numbers(im):
     "The numbers of a one-channel picture, or of one whose channels are equal; else None."
-    if im.mode in (*_ONE, 'LA', 'PA'):
+    if im.mode in (*INDEX_MODES, 'LA', 'PA'):
         a = np.asarray(im).astype(np.int64)
         return a[..., 0] if a.ndim == 3 else a
     if im.mode == 'F': return _whole_numbers(np.asarray(im))
@@ -195,7 +193,7 @@ def _by_color(im, m):
     jpeg, raw = im.format == 'JPEG', _colors(im)
     if m.rest is not None: return _recode(raw, m.colors[0], m.rest, _color_distance, -1)[0], []
     ids, strange = _recode(raw, m.colors[0], m.void, _color_distance, np.inf if jpeg else _NEAR_COLOR)
-    if strange and im.mode in _ONE and set(np.unique(_numbers(im)).tolist()) <= set(m.values): return _held_ids(_numbers(im), m)
+    if strange and im.mode in INDEX_MODES and set(np.unique(_numbers(im)).tolist()) <= set(m.values): return _held_ids(_numbers(im), m)
     return ids, _said(strange, m.void, 'mask-jpeg' if jpeg else 'mask-colors', 'colour')
 
 def _held_ids(raw, m):
@@ -227,13 +225,13 @@ def _painted(im, m):
 
 def _mask_ids(im, m):
     "The ids of an opened mask and what was done to get them: (code, what, pixels)."
-    fmt, im = im.format, upright(im)
+    fmt, im = im.format, as_stored(im)
     im.format = fmt # lost when it is turned
     if m.kind == 'colors': return _by_color(im, m)
     raw = _numbers(im)
     if raw is None: return _painted(im, m)
     ids, done = _by_number(im, raw, m)
-    flat = [] if im.mode in _ONE or m.kind == 'values' and im.mode != 'PA' else [('mask-mode', f'{im.mode} made one channel of ids', ids.size)]
+    flat = [] if im.mode in INDEX_MODES or m.kind == 'values' and im.mode != 'PA' else [('mask-mode', f'{im.mode} made one channel of ids', ids.size)]
     return ids, [*flat, *([(m.code, m.how, ids.size)] if m.code else []), *done]
 
 # %% ../nbs/02_repair.ipynb #675ba3d2
@@ -243,7 +241,7 @@ _TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: 
 def _shape(im):
     stored, turned = im.size[::-1], upright(im)
     as_rgb(turned)
-    return dict(stored=stored, size=turned.size[::-1], turn=im.getexif().get(0x0112, 1))
+    return dict(stored=stored, size=turned.size[::-1], turn=orientation(im))
 
 def _fitted(ids, image):
     "A mask turned as its image is, if that makes it fit; and what was done."

@@ -3,10 +3,12 @@ import os
 import shutil
 import warnings
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from defects import street, write_packed
 from PIL import Image
 
 import segfast.repair as lib
@@ -531,3 +533,34 @@ def test_camvid_names_make_known_colours(folder, tmp_path):
         painted(folder)
         _, log, _ = mended(folder, tmp_path)
         assert "colours made the ids" in logged(log, "mask-mode").what.iloc[0]
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_ids_of_few_bits_are_not_stretched(tmp_path, bits):
+    "Pillow spreads greys of 2 and 4 bits over 0 to 255; the copy must hold the ids that the file holds."
+    street(tmp_path/"few")
+    truth = {path.name: np.minimum(decode_mask(path), 3) for path in (tmp_path/"few/labels").iterdir()}
+    for name, a in truth.items():
+        write_packed(tmp_path/"few/labels"/name, a, bits)
+    report = check(open_data(tmp_path/"few"))
+    assert report.ok, report.text()
+    repair(report, tmp_path/"copy")
+    copy = open_data(tmp_path/"copy")
+    assert all(np.array_equal(copy.ids(f"labels/{name}"), a) for name, a in truth.items())
+
+
+def test_one_and_255_are_written_alike(tmp_path):
+    "Some masks say 1 and some 255, and mean the same: the warning promises that the copy agrees."
+    truth = {}
+    for i in range(6):
+        a = np.zeros((40, 56), np.uint8)
+        a[5:20, i:30] = 1
+        truth[f"{i}.png"] = a
+        for folder, pixels in (("images", np.random.default_rng(i).integers(0, 256, (40, 56, 3), np.uint8)), ("masks", a*(255 if i < 2 else 1))):
+            (tmp_path/"two"/folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path/"two"/folder/f"{i}.png")
+    report = check(open_data(tmp_path/"two"))
+    assert report.ok and "mask-mixed" in {p.code for p in report.problems}
+    repair(report, tmp_path/"copy")
+    copy = open_data(tmp_path/"copy")
+    assert all(np.array_equal(copy.ids(f"labels/{Path(name).stem}_P.png"), a) for name, a in truth.items())

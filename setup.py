@@ -12,6 +12,7 @@ cfg = config["DEFAULT"]
 version = re.search(r'^__version__ *= *["\']([^"\']+)["\']', (here/"segfast"/"__init__.py").read_text(encoding="utf-8"), re.M)[1]
 # A requirement in settings.ini can carry no marker (lists are split on white space), so this one gets its marker here.
 before_py311 = [f'{r}; python_version < "3.11"' for r in cfg["requirements_before_py311"].split()]
+extras = ["models", "sam", "augment", "tensorboard", "wandb"]
 
 setup(
     name=cfg["lib_name"],
@@ -29,8 +30,7 @@ setup(
     packages=find_packages(include=["segfast", "segfast.*"]),
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split() + before_py311,
-    extras_require={"dev": cfg["dev_requirements"].split() + cfg["models_requirements"].split() + cfg["sam_requirements"].split(),
-                    "models": cfg["models_requirements"].split(), "sam": cfg["sam_requirements"].split()},
+    extras_require=dict({k: cfg[f"{k}_requirements"].split() for k in extras}, dev=[r for k in ("dev", *extras) for r in cfg[f"{k}_requirements"].split()]),
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f'{cfg["lib_name"]}={cfg["lib_name"]}._modidx:d'],

@@ -10,11 +10,13 @@ from .errors import *
 from .masks import *
 from .pairs import *
 from .scenes import *
+from .guess import *
 from .datasets import *
 from .layouts import *
 from .facts import *
 from .check import *
 from .repair import *
+from .augment import *
 from .data import *
 from .metrics import *
 from .losses import *
@@ -28,7 +30,13 @@ from .runs import *
 from .predict import *
 from .report import *
 from .screen import *
+from .devices import *
+from .rates import *
+from .checkpoints import *
+from .callbacks import *
+from .trackers import *
 from .train import *
+from .resume import *
 from .prompt import *
 
 # %% ../nbs/99_all.ipynb #e35c8765

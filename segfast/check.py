@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .errors import DataError, Problem, UsageError
+from .errors import DataError, Problem, UsageError, errors_of
 from .facts import FactStore, facts_of, shown_size, store_of
 from .layouts import open_data
 from .masks import try_codes
@@ -110,11 +110,19 @@ class Report:
     sums: dict = field(default_factory=dict) # what the fingerprint is made of: channels, edges, images a class
 
     @property
-    def errors(self)->list: return [p for p in self.problems if p.kind == 'error']
+    def errors(self)->list:
+        "The problems that stop a training."
+        return errors_of(self.problems)
+
     @property
-    def warnings(self)->list: return [p for p in self.problems if p.kind == 'warning']
+    def warnings(self)->list:
+        "The problems that surprise, but stop nothing."
+        return [p for p in self.problems if p.kind == 'warning']
+
     @property
-    def ok(self)->bool: return not self.errors
+    def ok(self)->bool:
+        "Whether there is no error."
+        return not self.errors
 
     @property
     def size(self)->tuple:
@@ -178,7 +186,7 @@ class _Tally:
 
 # %% ../nbs/02_check.ipynb #c9b593c9
 def check(
-    data:SegData,
+    data:SegData, # any layout
     workers:int|None=None, # threads; None takes the processor's cores, at most 8
     progress:Callable|None=None, # called with (done, total) after each pair
     cache:bool=True # keep what is found about a file, under its path, length and times of change

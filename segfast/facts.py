@@ -18,10 +18,15 @@ from fastcore.xdg import xdg_cache_home
 from PIL import Image, UnidentifiedImageError
 
 from .errors import DataError, Problem
-from .masks import INDEX, INDEX_MODES, Encoding, as_stored, decode, open_picture, orientation, unknown_values, upright
+from .masks import INDEX, INDEX_MODES, Encoding, as_stored, decode, open_picture, orientation, raw_mask, unknown_values, unpack_colors, upright
 
-# %% ../nbs/00_facts.ipynb #86e7dec3
-def bad(code, message, fix, **kwargs)->dict:
+# %% ../nbs/00_facts.ipynb #948bdc59
+def bad(
+    code:str, # stable name of what is wrong
+    message:str, # one sentence
+    fix:str, # what to do
+    **kwargs # other fields of `Problem`
+)->dict: # with the key `bad`
     "The facts about a file that cannot be used: the makings of a `Problem`."
     return dict(bad=dict(code=code, message=message, fix=fix, **kwargs))
 
@@ -78,7 +83,7 @@ def as_rgb(
 
 # %% ../nbs/00_facts.ipynb #3a9881bb
 def image_facts(
-    path
+    path # of the file
 )->dict: # size [h, w], stored [h, w], mode, bits, format, turn (EXIF orientation), frames, mean, std (0..1 a channel), digest; or `bad`
     "What an image file says about itself."
     return look_at(path, _image)
@@ -105,7 +110,7 @@ def _moments(histograms):
 
 # %% ../nbs/00_facts.ipynb #7ac69294
 def shown_size(
-    path
+    path # of the file
 )->tuple: # (height, width)
     "The size of an image as it is shown, from its header."
     with open_picture(path) as im:
@@ -114,8 +119,8 @@ def shown_size(
 
 # %% ../nbs/00_facts.ipynb #bb13283e
 def mask_facts(
-    path,
-    encoding:Encoding=INDEX,
+    path, # of the file
+    encoding:Encoding=INDEX, # what its numbers mean
     names=None # of the classes, for what is said about colours without a meaning
 )->dict: # size [h, w], stored [h, w], mode, format, turn, frames, digest, counts {id: pixels}, edges {id: pixels}, palette {id: [r, g, b]} of a palette image, else None, strange (a problem's makings or None); or `bad`
     "What a mask file says about itself."
@@ -147,10 +152,11 @@ def _borders(ids):
 
 # %% ../nbs/00_facts.ipynb #207a983a
 _MANY = 1 << 12 # more values than anybody counts
+_PAINTED = Encoding('colors')
 
 def values_facts(
-    path
-)->dict: # one (one channel?), jpeg, grey (one channel, or three equal ones), counts {value, or colour as r*65536 + g*256 + b: pixels}, empty beyond 256 of them, many (how many); or `bad`
+    path # of the file
+)->dict: # one (one channel?), jpeg, grey (one channel, or three equal ones), counts {value, or colour as `pack_colors` makes it: pixels}, empty beyond 256 of them, many (how many); or `bad`
     "What stands in a mask, before it means anything."
     return look_at(path, _values)
 
@@ -169,12 +175,12 @@ def _values(picture):
     one = im.mode in INDEX_MODES
     if im.mode in ('L', 'P'): counts = {v: n for v,n in enumerate(im.histogram()) if n}
     elif one: counts = _runs(np.asarray(im).astype(np.int64))
-    else:
-        packed = _runs(np.asarray(im.convert('RGB').convert('RGBX')).view('<u4')[..., 0] & 0xffffff)
-        counts = {(v & 255) << 16 | v & 0xff00 | v >> 16: n for v,n in packed.items()}
-    grey = one or len(counts) <= 256 and all(v & 255 == v >> 16 == v >> 8 & 255 for v in counts)
+    else: counts = _runs(raw_mask(im, _PAINTED))
+    many, counts = min(len(counts), _MANY), counts if len(counts) <= 256 else {}
+    grey = one or many <= 256 and all(len(set(unpack_colors(v))) == 1 for v in counts)
     if grey and not one: counts = {v & 255: n for v,n in counts.items()}
-    return dict(one=one, jpeg=jpeg, grey=grey, counts={str(v): n for v,n in sorted(counts.items())} if len(counts) <= 256 else {}, many=min(len(counts), _MANY))
+    order = sorted(counts) if grey else sorted(counts, key=unpack_colors)
+    return dict(one=one, jpeg=jpeg, grey=grey, counts={str(v): counts[v] for v in order}, many=many)
 
 # %% ../nbs/00_facts.ipynb #a7b6a18f
 def cache_dir()->Path:
@@ -192,7 +198,9 @@ _NOT_KEPT = ('missing', 'broken-link', 'unreadable', 'not-a-file')
 
 class FactStore:
     "Facts by file, kept in one SQLite file; with `path=None`, nothing is kept."
-    def __init__(self, path):
+    def __init__(self,
+        path # of the database; None keeps nothing
+    ):
         self.db, self.trouble = None, ''
         if path is None: return
         try: self.db = self._open(Path(path))
@@ -209,8 +217,10 @@ class FactStore:
         db.execute('create table if not exists facts (file blob, kind text, stamp text, facts text, primary key (file, kind)) without rowid')
         return db
 
-    def get(self, keys):
-        "Stamp and facts of the files among `keys`, (file, kind) pairs, that are known."
+    def get(self,
+        keys # (file, kind) pairs
+    )->dict: # {(file, kind): (stamp, facts)}
+        "Stamp and facts of the files among `keys` that are known."
         if not self.db: return {}
         files = {}
         for f,k in keys: files.setdefault(k, []).append(os.fsencode(f)) # bytes: a file's name need not be text
@@ -218,8 +228,10 @@ class FactStore:
         facts = json.loads(f'[{",".join(o[3] for o in rows)}]') # at once: a third of the time
         return {(os.fsdecode(f), k): (s, o) for (k,f,s,_),o in zip(rows, facts)}
 
-    def put(self, rows):
-        "Keep (file, kind, stamp, facts) rows."
+    def put(self,
+        rows # (file, kind, stamp, facts)
+    ):
+        "Keep facts; what concerns the file system is not kept."
         rows = [(os.fsencode(f), k, s, json.dumps(o)) for f,k,s,o in rows if s and o.get('bad', {}).get('code') not in _NOT_KEPT]
         if not self.db or not rows: return
         try:
@@ -229,10 +241,13 @@ class FactStore:
         except sqlite3.Error as e: self.db, self.trouble = None, str(e)
 
     def close(self):
+        "Let go of the file."
         if self.db: self.db.close()
 
-# %% ../nbs/00_facts.ipynb #ea9397df
-def stamp(path)->str:
+# %% ../nbs/00_facts.ipynb #61fd47d1
+def stamp(
+    path # of any file, there or not
+)->str: # length, time of change, time of change of the entry
     "What changes when a file does: its length and times of change; empty when there is no file."
     try: s = os.stat(path)
     except (OSError, ValueError): return ''
@@ -243,14 +258,14 @@ def facts_of(
     root, # folder
     encoding:Encoding, # of the masks
     names, # of the classes
-    store:FactStore,
+    store:FactStore, # where facts are kept
     pool, # an executor
     chunk:int=512 # files at a time: memory does not grow with their number
 ): # yields facts, in order
     "The facts of many files, from the store where they are known."
     files = iter(files)
     kinds = dict(image=image_facts, mask=lambda path: mask_facts(path, encoding, names), values=values_facts)
-    tags = dict(image='image', mask=f'mask 2 {encoding!r} {names!r}', values='values') # the number changes with what the facts hold
+    tags = dict(image='image', mask=f'mask 2 {encoding!r} {names!r}', values='values 2') # the number changes with what the facts hold
     while part := list(islice(files, chunk)):
         keys = [(f, tags[k]) for f,k in part]
         known, stamps = store.get(keys), [stamp(os.path.join(root, f)) for f,_ in part]

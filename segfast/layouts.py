@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Callable, NamedTuple
 
 from . import scenes
-from .datasets import (camseq, camvid, cityscapes, csv_in, find_folders, from_csv, from_df, from_folders, # noqa: F401 (some are for users)
-                              idd, kitti_road, pets, segnet, voc, with_classes)
+from .datasets import (camseq, camvid, cityscapes, csv_in, from_csv, from_df, from_folders, # noqa: F401 (some are for users)
+                              idd, kitti_road, pets, segnet, voc)
 from .errors import DataError, Problem, UsageError, hush, unknown
 from .facts import cache_dir
+from .guess import find_folders, with_classes
 from .pairs import (IMAGE_SUFFIXES, SegData, a_few, dataset_folder, did_you_mean, expanded, folder_entries, glimpse, image_files, is_system, # noqa: F401
                            parse_split, random_split, resplit)
 
@@ -180,7 +181,11 @@ def demo(
 # %% ../nbs/01_layouts.ipynb #84aff83e
 ARCHIVES = ('.zip', '.tgz', '.tar.gz', '.tar')
 
-def is_archive(path)->bool: return str(path).lower().endswith(ARCHIVES)
+def is_archive(
+    path # a name or a path, there or not
+)->bool:
+    "Whether a name ends like that of an archive that can be unpacked."
+    return str(path).lower().endswith(ARCHIVES)
 
 def _bad_member(path, name, why): return DataError(f'{path}: member {name!r} {why}. Nothing of the archive was kept.')
 

@@ -33,17 +33,30 @@ class SegLoss(nn.Module):
         logits:Tensor,  # (n, classes, h, w), of any floating type
         targets:Tensor, # (n, h, w), class ids of any integer type
     ) -> Tensor: # float32; a scalar, or (n,) where reduction is 'none'
+        "The loss of a batch: (n, classes, h, w) logits and (n, h, w) ids to one number, or one for each image."
         logits, targets = logits.as_subclass(Tensor), targets.as_subclass(Tensor).long()
         with torch.autocast(logits.device.type, enabled=False): return self.reduced(logits.float(), targets)
 
     def reduced(self, logits, targets):
+        "The loss of float32 logits, as `reduction` asks: of the batch, or (n,), of each image."
         if self.reduction != 'none': return self.batch(logits, targets)
         return torch.stack([self.batch(*o) for o in zip(logits.split(1), targets.split(1))])
 
-    def batch(self, logits, targets): raise NotImplementedError(f'{type(self).__name__}.batch')
-    def activation(self, x:Tensor) -> Tensor: return x.softmax(dim=1)
-    def decodes(self, x:Tensor) -> Tensor: return x.argmax(dim=1)
-    def extra_repr(self): return f'ignore_index={self.ignore_index}, reduction={self.reduction!r}'
+    def batch(self, logits, targets):
+        "The loss of all labelled pixels together, a scalar: what a loss of your own has to define."
+        raise NotImplementedError(f'{type(self).__name__}.batch')
+
+    def activation(self, x:Tensor) -> Tensor:
+        "Probabilities (n, classes, h, w) from logits of that shape."
+        return x.softmax(dim=1)
+
+    def decodes(self, x:Tensor) -> Tensor:
+        "Class ids (n, h, w) from logits or probabilities (n, classes, h, w)."
+        return x.argmax(dim=1)
+
+    def extra_repr(self)->str:
+        "The settings, for PyTorch's `repr`."
+        return f'ignore_index={self.ignore_index}, reduction={self.reduction!r}'
 
 # %% ../nbs/05_losses.ipynb #53696fe3
 class VoidCrossEntropy(SegLoss):
@@ -57,12 +70,15 @@ class VoidCrossEntropy(SegLoss):
         self.register_buffer('weight', None if weight is None else torch.as_tensor(weight, dtype=torch.float32))
 
     def reduced(self, logits, targets):
+        "The loss of float32 logits, as `reduction` asks: a scalar, or (n, h, w), of each pixel."
         weight = None if self.weight is None else self.weight.to(logits.device)
         loss = self.pixels(logits, targets, weight)
         if self.reduction == 'none': return loss
         return loss.sum() / self._labelled(targets, weight) if self.reduction == 'mean' else loss.sum()
 
-    def pixels(self, logits, targets, weight): return F.cross_entropy(logits, targets, weight=weight, ignore_index=self.ignore_index, reduction='none')
+    def pixels(self, logits, targets, weight):
+        "The loss (n, h, w) of each pixel, 0 on void; `weight` is (classes,) or None."
+        return F.cross_entropy(logits, targets, weight=weight, ignore_index=self.ignore_index, reduction='none')
 
     def _labelled(self, targets, weight):
         "Number of labelled pixels, or the sum of their weights; 1 where that is 0."
@@ -107,7 +123,7 @@ def _scheme(scheme, n, images, beta):
 # %% ../nbs/05_losses.ipynb #57538e60
 def weight_tensor(
     weights, # {name: weight}, where None counts as 0 and void may be missing; or one number for each id
-    classes:ClassTable,
+    classes:ClassTable, # names, and which one is void
 )->Tensor: # (classes,) float32
     "Class weights in the order of ids; void has 0."
     if isinstance(weights, dict):
@@ -136,12 +152,15 @@ class FocalLoss(VoidCrossEntropy):
         self.gamma = gamma
 
     def pixels(self, logits, targets, weight):
+        "The focal loss (n, h, w) of each pixel, 0 on void; `weight` is (classes,) or None."
         ce = F.cross_entropy(logits, targets, ignore_index=self.ignore_index, reduction='none')
         wrong = (-torch.expm1(-ce)).clamp(min=1e-7) # 1 - p; its power has no slope at 0 for a gamma below 1
         loss = wrong**self.gamma * ce
         return loss if weight is None else loss * weight[targets.clamp(0, len(weight) - 1)]
 
-    def extra_repr(self): return f'{super().extra_repr()}, gamma={self.gamma}'
+    def extra_repr(self)->str:
+        "The settings, for PyTorch's `repr`."
+        return f'{super().extra_repr()}, gamma={self.gamma}'
 
 # %% ../nbs/05_losses.ipynb #5eba866b
 class OhemLoss(SegLoss):
@@ -157,39 +176,49 @@ class OhemLoss(SegLoss):
         self.thresh, self.min_kept = thresh, min_kept
 
     def batch(self, logits, targets):
+        "The mean cross-entropy of the hard pixels among all labelled ones, a scalar."
         loss = F.cross_entropy(logits, targets, ignore_index=self.ignore_index, reduction='none')[targets != self.ignore_index]
         if not len(loss): return loss.sum()
         hard, least = loss[loss > -math.log(self.thresh)], math.ceil(self.min_kept*len(loss))
         return (hard if len(hard) >= least else loss.topk(least).values).mean()
 
-    def extra_repr(self): return f'{super().extra_repr()}, thresh={self.thresh}, min_kept={self.min_kept}'
+    def extra_repr(self)->str:
+        "The settings, for PyTorch's `repr`."
+        return f'{super().extra_repr()}, thresh={self.thresh}, min_kept={self.min_kept}'
 
 # %% ../nbs/05_losses.ipynb #110c8565
 class RegionLoss(SegLoss):
     "A loss of each class that occurs in the labelled pixels of the batch, averaged over these classes."
     def batch(self, logits, targets):
+        "The mean over the classes that occur, a scalar; 0 where no pixel is labelled."
         labelled, n = targets != self.ignore_index, logits.shape[1]
         p, t = logits.movedim(1, -1)[labelled].softmax(-1), targets[labelled]
         if not len(t): return p.sum()
         if not (0 <= t.min() and t.max() < n): raise IndexError(f'Target {int(t.max() if t.max() >= n else t.min())} is out of bounds: the model has {n} classes.')
         return self.by_class(p, t, t.bincount(minlength=n)).mean()
 
-    def by_class(self, p, t, n): raise NotImplementedError(f'{type(self).__name__}.by_class')
-
-class DiceLoss(RegionLoss):
-    "One minus soft Dice, averaged over the classes in the batch."
     def by_class(self,
         p, # (pixels, classes), probabilities at the labelled pixels
         t, # (pixels,), their classes
         n, # (classes,), how many pixels each class has
     ):
+        "The loss of each class that occurs: what a loss of your own has to define."
+        raise NotImplementedError(f'{type(self).__name__}.by_class')
+
+class DiceLoss(RegionLoss):
+    "One minus soft Dice, averaged over the classes in the batch."
+    def by_class(self, p, t, n):
+        "One minus soft Dice of each class that occurs."
         both = torch.zeros_like(p[0]).index_add(0, t, p.gather(1, t[:,None])[:,0])
         return (1 - 2*both / (p.sum(0) + n).clamp(min=1))[n > 0]
 
 # %% ../nbs/05_losses.ipynb #dd0c2fd4
 class LovaszLoss(RegionLoss):
     "Lovász-softmax over the classes in the batch: a smooth, tight stand-in for 1 - mean IoU."
-    def by_class(self, p, t, n): return torch.stack([self._of(p[:,c], t == c) for c in n.nonzero()[:,0].tolist()])
+    def by_class(self, p, t, n):
+        "The Lovász extension of 1 - IoU, of each class that occurs."
+        return torch.stack([self._of(p[:,c], t == c) for c in n.nonzero()[:,0].tolist()])
+
     def _of(self, p, truth):
         errors, order = (truth.float() - p).abs().sort(descending=True)
         return (errors * _jaccard_steps(truth[order])).sum()
@@ -205,7 +234,9 @@ def _jaccard_steps(truth): # bool (pixels,), the worst pixel first
 LOSSES = {}
 SHORT_LOSSES = dict(ce='cross_entropy')
 
-def register_loss(f):
+def register_loss(
+    f # its name is the name of the loss
+):
     "Make the function `f(classes)` or `f(classes, weights)` `-> nn.Module` known to `seg_loss` under its own name."
     LOSSES[f.__name__] = f
     return f
@@ -221,22 +252,30 @@ def weighted(classes:ClassTable, weights): # class weights as in `seg_loss`
     return VoidCrossEntropy(classes.ignore_index, weight_tensor(weights, classes))
 
 @register_loss
-def focal(classes:ClassTable, weights=None, gamma:float=2.):
+def focal(
+    classes:ClassTable, # names, and which one is void
+    weights=None, # class weights as in `seg_loss`
+    gamma:float=2. # 0 is cross-entropy
+):
     "Focal loss; class weights, if any, are its alpha."
     return FocalLoss(classes.ignore_index, gamma, None if weights is None else weight_tensor(weights, classes))
 
 @register_loss
-def dice(classes:ClassTable):
+def dice(classes:ClassTable): # names, and which one is void
     "Soft Dice over the classes in the batch."
     return DiceLoss(classes.ignore_index)
 
 @register_loss
-def lovasz(classes:ClassTable):
+def lovasz(classes:ClassTable): # names, and which one is void
     "Lovász-softmax over the classes in the batch."
     return LovaszLoss(classes.ignore_index)
 
 @register_loss
-def ohem(classes:ClassTable, thresh:float=0.7, min_kept:float=0.1):
+def ohem(
+    classes:ClassTable, # names, and which one is void
+    thresh:float=0.7, # of the probability below which a pixel is hard
+    min_kept:float=0.1 # share of the pixels that count in any case
+):
     "Cross-entropy of the hard pixels."
     return OhemLoss(classes.ignore_index, thresh, min_kept)
 
@@ -275,8 +314,13 @@ class SumLoss(SegLoss):
         super().__init__(ignore_index, reduction)
         self.factors, self.losses = [float(f) for f,_ in terms], nn.ModuleList(l for _,l in terms)
 
-    def batch(self, logits, targets): return sum(f*l(logits, targets) for f,l in zip(self.factors, self.losses))
-    def extra_repr(self): return f'{super().extra_repr()}, factors={self.factors}'
+    def batch(self, logits, targets):
+        "The sum of the losses of the batch, each times its factor."
+        return sum(f*l(logits, targets) for f,l in zip(self.factors, self.losses))
+
+    def extra_repr(self)->str:
+        "The settings, for PyTorch's `repr`."
+        return f'{super().extra_repr()}, factors={self.factors}'
 
 # %% ../nbs/05_losses.ipynb #fe04385e
 def takes_weights(
@@ -305,7 +349,7 @@ def seg_loss(
 class AuxLoss(nn.Module):
     "The loss of the main output, and a share of the loss of the auxiliary ones."
     def __init__(self,
-        loss:nn.Module,
+        loss:nn.Module, # of one output
         weight:float=0.4, # factor of each auxiliary output's loss
     ):
         super().__init__()
@@ -314,18 +358,33 @@ class AuxLoss(nn.Module):
     def forward(self,
         output, # logits (n, classes, h, w); (main, aux, ...); or torchvision's {'out': main, 'aux': aux}
         targets:Tensor, # (n, h, w), class ids
-    ) -> Tensor:
+    ) -> Tensor: # of the shape that `loss` gives
+        "The loss of the main logits (n, classes, h, w), and a share of that of each auxiliary output."
         main, *others = _outputs(output)
         return self.loss(main, targets) + sum(self.weight*self.loss(o, targets) for o in others)
 
-    def activation(self, x): return self.loss.activation(_outputs(x)[0])
-    def decodes(self, x): return self.loss.decodes(_outputs(x)[0])
-    def extra_repr(self): return f'weight={self.weight}'
+    def activation(self, x) -> Tensor:
+        "Probabilities of the main output, (n, classes, h, w)."
+        return self.loss.activation(_outputs(x)[0])
+
+    def decodes(self, x) -> Tensor:
+        "Class ids of the main output, (n, h, w)."
+        return self.loss.decodes(_outputs(x)[0])
+
+    def extra_repr(self)->str:
+        "The settings, for PyTorch's `repr`."
+        return f'weight={self.weight}'
 
     @property
-    def ignore_index(self): return self.loss.ignore_index
+    def ignore_index(self)->int:
+        "The id of void, as the inner loss has it."
+        return self.loss.ignore_index
+
     @property
-    def reduction(self): return self.loss.reduction
+    def reduction(self)->str:
+        "The reduction of the inner loss, which fastai sets here."
+        return self.loss.reduction
+
     @reduction.setter
     def reduction(self, value): self.loss.reduction = value
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['VOID_NAMES', 'CAMVID_COLORS', 'FORMATS', 'INDEX_MODES', 'INDEX', 'default_colors', 'ClassTable', 'Text', 'read_text',
            'read_lines', 'try_codes', 'read_codes', 'find_void', 'try_codes_table', 'codes_table', 'try_label_colors',
-           'read_label_colors', 'open_picture', 'upright', 'as_stored', 'orientation', 'Encoding', 'raw_mask', 'decode',
-           'decode_mask', 'unknown_values', 'encode_mask', 'colorize']
+           'read_label_colors', 'open_picture', 'upright', 'as_stored', 'orientation', 'Encoding', 'pack_colors',
+           'unpack_colors', 'raw_mask', 'decode', 'decode_mask', 'unknown_values', 'encode_mask', 'colorize']
 
 # %% ../nbs/00_masks.ipynb #42866042
 import codecs, colorsys, csv, os, re
@@ -21,7 +21,7 @@ import numpy as np
 from fastcore.basics import patch
 from PIL import Image, ImageOps
 
-from .errors import DataError, Problem
+from .errors import DataError, Problem, errors_of
 
 # %% ../nbs/00_masks.ipynb #d0e4b854
 _OKABE_ITO = ((86,180,233), (230,159,0), (0,158,115), (213,94,0), (240,228,66), (204,121,167), (0,114,178), (153,153,153))
@@ -173,8 +173,7 @@ def try_codes(
     return _differing(text.lines), text.problems + _class_names(text, file) + doubt
 
 def _or_raise(found, problems):
-    errors = [p for p in problems if p.kind == 'error']
-    if errors: raise DataError(errors)
+    if errors := errors_of(problems): raise DataError(errors)
     return found
 
 def read_codes(
@@ -304,7 +303,7 @@ def open_picture(
     return Image.open(file, formats=FORMATS)
 
 def upright(
-    im:Image.Image
+    im:Image.Image # opened
 )->Image.Image: # the same when it has no mark
     "A decoded picture, turned as its EXIF orientation asks."
     im.load()
@@ -320,7 +319,7 @@ def as_stored(
     return turned if step == 1 else turned.point([v//step for v in range(256)])
 
 def orientation(
-    im:Image.Image
+    im:Image.Image # opened
 )->int: # 1 to 8; 1 when there is no mark, or none that can be read
     "The EXIF orientation of a picture."
     try: turn = im.getexif().get(0x0112, 1)
@@ -338,17 +337,35 @@ class Encoding:
     rest: int|None = None # the id of every value that is not in the table; None makes those an error
 
     @classmethod
-    def of_colors(cls, classes:ClassTable): return cls('colors', tuple((c, i) for i,c in enumerate(classes.colors)))
+    def of_colors(cls,
+        classes:ClassTable # with the colours of the masks
+    )->'Encoding':
+        "The encoding of masks that are painted in the colours of a class table."
+        return cls('colors', tuple((c, i) for i,c in enumerate(classes.colors)))
 
     def __str__(self): return dict(index='class ids', values='values that stand for ids', colors=f'{len(self.table)} RGB colours')[self.kind]
 
 INDEX = Encoding()
 
+# %% ../nbs/00_masks.ipynb #7959b690
+def pack_colors(
+    rgb # (red, green, blue): three numbers 0..255, or three arrays of them with 32 bits or more
+)->'int|np.ndarray': # red + green*256 + blue*65536
+    "Colours as one number each."
+    red, green, blue = rgb
+    return red | green << 8 | blue << 16
+
+def unpack_colors(
+    packed:'int|np.ndarray' # what `pack_colors` made
+)->tuple: # (red, green, blue): three numbers, or three arrays
+    "The three channels of packed colours."
+    return packed & 255, packed >> 8 & 255, packed >> 16
+
 # %% ../nbs/00_masks.ipynb #f4988d7c
 def raw_mask(
     im:Image.Image, # an opened mask
-    encoding:Encoding=INDEX
-)->np.ndarray: # (height, width) integers: ids, values, or colours packed as r + g*256 + b*65536
+    encoding:Encoding=INDEX # what its numbers mean
+)->np.ndarray: # (height, width) integers: ids, values, or colours as `pack_colors` makes them
     "The numbers in a mask file, before they mean anything."
     name = str(getattr(im, 'filename', '') or 'mask')
     if encoding.kind == 'colors': return np.asarray((im if im.mode == 'RGB' else im.convert('RGB')).convert('RGBX')).view('<u4')[..., 0] & 0xffffff # one read of four bytes a pixel
@@ -367,12 +384,12 @@ def _lookup(encoding):
     "Raw number -> id, 256 for those that mean nothing."
     rest = 256 if encoding.rest is None else encoding.rest
     lut = np.full(1 << 24 if encoding.kind == 'colors' else 65537, rest, np.uint16) # the last for values beyond 16 bits
-    for raw,i in encoding.table: lut[raw[0] | raw[1] << 8 | raw[2] << 16 if encoding.kind == 'colors' else raw] = i
+    for raw,i in encoding.table: lut[pack_colors(raw) if encoding.kind == 'colors' else raw] = i
     return lut
 
 def decode(
     im:Image.Image, # an opened mask
-    encoding:Encoding=INDEX
+    encoding:Encoding=INDEX # what its numbers mean
 )->tuple: # (height, width) uint8 ids; {raw number: pixels} of what means nothing
     "The class ids of a mask, and what in it has no meaning."
     raw = raw_mask(as_stored(im), encoding)
@@ -385,7 +402,7 @@ def decode(
 
 def decode_mask(
     mask, # path, open file or PIL image
-    encoding:Encoding=INDEX
+    encoding:Encoding=INDEX # what its numbers mean
 )->np.ndarray: # (height, width) uint8 class ids
     "The class ids in a mask; a palette image keeps its indices; a value or colour without a meaning is an error."
     if not isinstance(mask, Image.Image):
@@ -398,7 +415,7 @@ def decode_mask(
 def unknown_values(
     file:str, # named in the problem
     unknown:dict, # {raw number: pixels}
-    encoding:Encoding,
+    encoding:Encoding, # of the mask
     format:str|None=None, # of the file, as Pillow names it
     names=None # of the classes, to name the nearest one; None gives its id
 )->Problem:
@@ -409,15 +426,13 @@ def unknown_values(
         text = ', '.join(f'value {v} on {unknown[v]} pixels' for v in top)
         if format == 'JPEG': return Problem('error', 'mask-jpeg', file, f'was saved as JPEG, which smears the borders between values: {len(unknown)} that have no meaning, such as {text}.', found=top, expected=expected, pixels=n, fix='Export it as PNG again.')
         return Problem('error', 'mask-values', file, f'{text}{" and more" if len(unknown) > 3 else ""}; expected {expected}.', found=top, expected=expected, pixels=n, fix='Recode the mask.')
-    colors = [_unpack(v) for v in top]
+    colors = [unpack_colors(v) for v in top]
     near = [min(encoding.table, key=lambda o: sum((a-b)**2 for a,b in zip(o[0], c))) for c in colors]
     jpeg = format == 'JPEG' or len(unknown) > 64
     def who(i): return f'id {i}' if names is None else names[i] if i < len(names) else 'void'
     text = ', '.join(f'colour {c} on {unknown[v]} pixels (nearest: {who(i)}, {d})' for v,c,(d,i) in zip(top, colors, near))
     if jpeg: return Problem('error', 'mask-jpeg', file, f'was saved as JPEG: {len(unknown)} colours that are not in the table, such as {text}.', found=colors, pixels=n, fix='Export it as PNG again; a JPEG mask cannot be mended safely.')
     return Problem('error', 'mask-colors', file, f'{text}{" and more" if len(unknown) > 3 else ""}, which the colour table does not have.', found=colors, pixels=n, fix='Repaint the mask, or add the colour to label_colors.txt, if the dataset has one.')
-
-def _unpack(v): return v & 255, v >> 8 & 255, v >> 16
 
 # %% ../nbs/00_masks.ipynb #361cd97c
 def _palette(table):
@@ -427,7 +442,7 @@ def _palette(table):
 
 def encode_mask(
     mask, # (height, width) class ids
-    table:ClassTable
+    table:ClassTable # its classes
 )->Image.Image: # palette image: ids as pixels, the table's colours as palette
     "A mask as a palette image that keeps its ids."
     im = Image.fromarray(np.asarray(mask, dtype=np.uint8)); im.putpalette(_palette(table).ravel().tolist())
@@ -435,7 +450,7 @@ def encode_mask(
 
 def colorize(
     mask, # (height, width) class ids
-    table:ClassTable
+    table:ClassTable # its classes
 )->np.ndarray: # (height, width, 3) uint8, void outside the names in black
     "A mask in the colours of its classes."
     return _palette(table)[np.asarray(mask, dtype=np.uint8)]

@@ -230,12 +230,26 @@ class ConfusionMetric(Metric):
         score:str,          # a property of `ConfusionMatrix`
         name:str=None,      # heading in the Recorder's table, default `score`
     ): self.cm, self.score, self._name = ConfusionMatrix(classes), score, name or score
-    def reset(self): self.cm.reset()
-    def accumulate(self, learn): self.cm.update(learn.pred, learn.yb[0])
+
+    def reset(self):
+        "Forget the pixels of the last epoch."
+        self.cm.reset()
+
+    def accumulate(self,
+        learn # `pred` (n, classes, h, w) logits, `yb[0]` (n, h, w) class ids
+    ):
+        "Count the pixels of a batch."
+        self.cm.update(learn.pred, learn.yb[0])
+
     @property
-    def value(self): return getattr(self.cm, self.score)
+    def value(self)->float:
+        "The score of all pixels since `reset`."
+        return getattr(self.cm, self.score)
+
     @property
-    def name(self): return self._name
+    def name(self)->str:
+        "The heading in the Recorder's table."
+        return self._name
 
 def VoidAccuracy(classes:ClassTable): # names, and which one is void
     "Accuracy over the labelled pixels of an epoch."
@@ -258,20 +272,32 @@ class BatchAccuracy(Metric):
     ):
         self.cm, self.own = (ConfusionMatrix(classes), True) if cm is None else (cm, False)
         self.reset()
+
     def reset(self):
+        "Forget the batches of the last epoch."
         if self.own: self.cm.reset()
         self.total = self.count = torch.zeros(())
-    def accumulate(self, learn):
+
+    def accumulate(self,
+        learn # `pred` (n, classes, h, w) logits, `yb[0]` (n, h, w) class ids
+    ):
+        "Add the accuracy of a batch, weighted by its images."
         if self.own: self.cm.update(learn.pred, learn.yb[0])
         m = self.cm._last[:self.cm.n**2].view(self.cm.n, self.cm.n)
         right, labelled = m.diagonal().sum(), m.sum()
         images = find_bs(learn.yb) * (labelled > 0)
         self.total = self.total.to(m.device) + images * (right / labelled.clamp(min=1))
         self.count = self.count.to(m.device) + images
+
     @property
-    def value(self): return float(self.total / self.count)
+    def value(self)->float:
+        "The weighted mean of the batches since `reset`."
+        return float(self.total / self.count)
+
     @property
-    def name(self): return 'batch_accuracy'
+    def name(self)->str:
+        "The heading in the Recorder's table."
+        return 'batch_accuracy'
 
 # %% ../nbs/04_metrics.ipynb #4c4e17c5
 def seg_metrics(

@@ -104,7 +104,7 @@ def _own_names(model, state):
 def _shape(state, k): return tuple(state[k].shape) if k in state else 'not there'
 
 def load_state(
-    model:nn.Module,
+    model:nn.Module, # changed in place
     state:dict, # name -> tensor: of the whole model, or of its body
     source, # named in errors
     new_head:bool=False # let last layers for another number of classes be as they are
@@ -123,7 +123,7 @@ def load_state(
     return left
 
 def load_weights(
-    model:nn.Module,
+    model:nn.Module, # changed in place
     path, # file of the whole model, or of a resnet body
     new_head:bool=False # let last layers for another number of classes be as they are
 )->list: # names of the tensors that were left as they are
@@ -172,7 +172,7 @@ unet_resnet34 = partial(resnet_unet, 'resnet34')
 def _meta_state(model): return {k: v.to('meta').requires_grad_(v.requires_grad) for k,v in model.state_dict(keep_vars=True).items()}
 
 def multiply_adds(
-    model:nn.Module,
+    model:nn.Module, # images (n, 3, h, w) to logits; not changed
     size:tuple, # (height, width) in pixels
     by:tuple=() # names of modules to count one by one
 )->int|dict: # of one image's way through the model; a dict, name -> number, where names are given
@@ -260,7 +260,7 @@ def unet_dropout(
     weights:str='none', # none, or a file of the whole model
     channels:list=(64, 128, 256, 512), # of the levels
     middle:int=1024, # channels at the bottom
-    batch_norm:bool=False,
+    batch_norm:bool=False, # dropout takes its place
     dropout:float=0.3 # share of the numbers left out after each pool and before each merge
 )->nn.Module: # images (n, 3, h, w) to logits (n, n_out, h, w)
     "A larger U-Net with dropout in the place of batch norm, from nothing."
@@ -367,7 +367,7 @@ def check_model(
 
 def seg_model(
     name:str, # in `models`, or smp:ARCHITECTURE/ENCODER
-    classes:ClassTable,
+    classes:ClassTable, # one output a name
     weights:str|None=None, # imagenet, none, or a file; None takes what is published for the model
     **options # of the model function, see `model_options`
 )->nn.Module: # images (n, 3, h, w) to logits (n, classes, h, w); DeepLab in training a tuple of two logits
@@ -391,7 +391,7 @@ def groups(
 
 def seg_learner(
     dls, # from `seg_dls`
-    classes:ClassTable,
+    classes:ClassTable, # names, and which one is void
     model:str|nn.Module='unet_resnet34', # name in `models`, or a module
     weights:str|None=None, # imagenet, none, or a file; None takes what is published; only for a model given by name
     loss:str|nn.Module='cross_entropy', # name in `segfast.losses.LOSSES`, or a loss
@@ -410,7 +410,7 @@ def seg_learner(
 
 # %% ../nbs/06_models.ipynb #f51bef71
 def activation_bytes(
-    model:nn.Module,
+    model:nn.Module, # images (n, 3, h, w) to logits; not changed
     size:tuple, # (height, width) in pixels
     bs:int # images a batch
 )->int: # bytes in float32
@@ -427,7 +427,7 @@ def activation_bytes(
     return sum(kept.values()) + logits*4*3 # logits, their log-softmax and its gradient
 
 def training_bytes(
-    model:nn.Module,
+    model:nn.Module, # images (n, 3, h, w) to logits; not changed
     size:tuple, # (height, width) in pixels
     bs:int, # images a batch
     precision:str='fp32' # fp32, fp16 or bf16

@@ -27,6 +27,7 @@ class AnySize(nn.Module):
     def forward(self,
         x:Tensor # (n, 3, h, w)
     )->Tensor: # (n, classes, h, w)
+        "Logits (n, classes, h, w) of pictures (n, 3, h, w) of any size, or a tuple of such."
         h, w = x.shape[-2:]
         below, right = (max(o + -o % self.multiple, self.smallest) - o for o in (h, w))
         if below or right: x = F.pad(x, (0, right, 0, below), mode='replicate')
@@ -36,8 +37,8 @@ class AnySize(nn.Module):
 # %% ../nbs/05_nets.ipynb #42712512
 def two_convs(
     n_in:int, # channels
-    n_out:int,
-    batch_norm:bool=True
+    n_out:int, # likewise
+    batch_norm:bool=True # False gives the convolutions a bias instead
 )->nn.Sequential: # keeps the size
     "The brick of every U-Net: twice a 3×3 convolution, batch norm, ReLU."
     def conv(a, b): return [nn.Conv2d(a, b, 3, padding=1, bias=not batch_norm), *([nn.BatchNorm2d(b)] if batch_norm else []), nn.ReLU(inplace=True)]
@@ -72,6 +73,7 @@ class UNet(nn.Module):
         he_init(self)
 
     def forward(self, x:Tensor)->Tensor:
+        "Logits (n, n_out, h, w) of pictures (n, 3, h, w)."
         seen = []
         for level in self.down:
             seen.append(level(x))
@@ -97,6 +99,7 @@ class Body(nn.Module):
     def forward(self,
         x:Tensor # (n, 3, h, w)
     )->list: # of (n, channels[i], h/2**(i+1), w/2**(i+1)), rounded up
+        "Five feature pictures of (n, 3, h, w), from half the size down to a thirty-second."
         out = [self.relu(self.bn1(self.conv1(x)))]
         for layer in (nn.Sequential(self.maxpool, self.layer1), self.layer2, self.layer3, self.layer4): out.append(layer(out[-1]))
         return out
@@ -105,7 +108,7 @@ class Body(nn.Module):
 class ResUNet(nn.Module):
     "A U-Net on a resnet body, with a narrow decoder that enlarges to the size of each skip connection."
     def __init__(self,
-        body:Body,
+        body:Body, # five pictures, each half as large
         n_out:int, # channels of the logits, one a class
         channels=(256, 128, 64, 32, 16), # of the decoder's levels; four end at half size, and the logits are enlarged
         upsampling:str='nearest' # nearest or bilinear
@@ -118,6 +121,7 @@ class ResUNet(nn.Module):
         he_init(self.up)
 
     def forward(self, x:Tensor)->Tensor:
+        "Logits (n, n_out, h, w) of pictures (n, 3, h, w)."
         *skips, y = self.body(x)
         for level, skip in zip(self.up, (*reversed(skips), None)):
             y = enlarged(y, x if skip is None else skip, self.upsampling)
@@ -147,6 +151,7 @@ class DeepLab(nn.Module):
         one_value_norms(self)
 
     def forward(self, x:Tensor)->'Tensor|tuple':
+        "Logits (n, n_out, h, w) of pictures (n, 3, h, w); in training, with an auxiliary head, two of them."
         *_, before, last = self.body(x)
         main = enlarged(self.head(last), x)
         return (main, enlarged(self.aux(before), x)) if self.training and self.aux is not None else main
@@ -155,6 +160,7 @@ class DeepLab(nn.Module):
 class OneValueBatchNorm(nn.BatchNorm2d):
     "A batch norm that takes its running averages where a batch has one value a channel."
     def forward(self, x:Tensor)->Tensor:
+        "The normalised batch, (n, c, h, w) like the input."
         if not (self.training and x.numel() == x.shape[1]): return super().forward(x)
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0., self.eps)
 

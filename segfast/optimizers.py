@@ -8,6 +8,7 @@ __all__ = ['OPTIMIZERS', 'as_it_lies', 'FusedAdam', 'adamw', 'sgd', 'seg_optimiz
 # %% ../nbs/05_optimizers.ipynb #76672d52
 from functools import partial
 import torch
+from fastcore.meta import delegates
 from fastai.optimizer import Optimizer, SGD, ranger
 from torch.optim.adamw import adamw as fused_step
 
@@ -48,17 +49,17 @@ class FusedAdam(Optimizer):
         fused_step(all_of(lambda p,s: p), all_of(lambda p,s: p.grad), all_of(lambda p,s: s['grad_avg']), all_of(lambda p,s: s['sqr_avg']), [], [s['step'] for _,s in some],
               fused=some[0][0].device.type in ('cpu', 'cuda'), amsgrad=False, beta1=float(hyper['mom']), beta2=float(hyper['sqr_mom']), lr=float(hyper['lr']), weight_decay=wd, eps=hyper['eps'], maximize=False)
 
-# %% ../nbs/05_optimizers.ipynb #333768e6
+# %% ../nbs/05_optimizers.ipynb #925d8dda
+@delegates(FusedAdam)
 def adamw(
     params, # parameters, or lists of them: the groups
     lr:float, # learning rate
-    mom:float=0.9, # of the gradients' average
     sqr_mom:float=0.999, # of the squared gradients' average
     eps:float=1e-8, # added to the root of the latter
-    wd:float=0.01 # weight decay
+    **kwargs
 )->Optimizer:
     "`FusedAdam` with the defaults of `torch.optim.AdamW`."
-    return FusedAdam(params, lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
+    return FusedAdam(params, lr, sqr_mom=sqr_mom, eps=eps, **kwargs)
 
 def sgd(
     params, # parameters, or lists of them: the groups

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'SPLITS', 'SPLIT_FORMS', 'SegData', 'is_system', 'image_files', 'walk_images', 'glimpse',
-           'folder_entries', 'a_few', 'expanded', 'did_you_mean', 'dataset_folder', 'need_folder', 'Keyed', 'keyed',
-           'join_pairs', 'random_split', 'sequence_split', 'list_split', 'try_lists', 'read_list', 'split_word',
-           'folder_split', 'column_split', 'stratified_split', 'kfold_split', 'Split', 'parse_split', 'natural',
-           'resplit']
+           'folder_entries', 'a_few', 'expanded', 'did_you_mean', 'dataset_folder', 'need_folder', 'stem_of', 'Keyed',
+           'keyed', 'join_pairs', 'random_split', 'hold_out', 'sequence_split', 'list_split', 'try_lists', 'read_list',
+           'split_word', 'folder_split', 'column_split', 'stratified_split', 'kfold_split', 'Split', 'parse_split',
+           'natural', 'resplit']
 
 # %% ../nbs/00_pairs.ipynb #d9c39a7f
 import base64, io, os, re, stat, unicodedata, warnings
@@ -23,7 +23,7 @@ import pandas as pd
 from fastcore.basics import patch
 from PIL import Image, ImageOps
 
-from .errors import DataError, Problem, UsageError
+from .errors import DataError, Problem, UsageError, errors_of
 from .masks import INDEX, ClassTable, Encoding, colorize, decode_mask, read_text
 
 # %% ../nbs/00_pairs.ipynb #cea3f223
@@ -170,7 +170,7 @@ def _entries(folder, rel, seen):
 
 # %% ../nbs/00_pairs.ipynb #9d3c3a85
 def glimpse(
-    folder,
+    folder, # to look into
     folders:int=300, # how many to look into
     entries:int=200_000 # after so many files and folders the look ends
 )->list: # paths relative to `folder`, posix
@@ -185,21 +185,30 @@ def glimpse(
         out += _images_of(inner, rel, None)
     return out
 
-# %% ../nbs/00_pairs.ipynb #d500d4bb
-def folder_entries(folder)->list:
+# %% ../nbs/00_pairs.ipynb #bf1c837b
+def folder_entries(
+    folder # to list; one that cannot be read is a `DataError`
+)->list:
     "The names in a folder, those of sub-folders with a slash; hidden ones left out."
     return [f'{e.name}/' if _asked(e.is_dir) else e.name for e in _scan(folder) if not e.name.startswith('.')]
 
-def a_few(names, n=6)->str:
+def a_few(
+    names:list, # of str
+    n:int=6 # how many to show
+)->str:
     "The first few of many names."
     return ', '.join(names[:n]) + (f' and {len(names)-n} more' if len(names) > n else '')
 
-def expanded(path)->Path:
+def expanded(
+    path # as a person types it
+)->Path:
     "A path with `~` and `~user` replaced."
     try: return Path(path).expanduser()
     except RuntimeError: raise DataError(Problem('error', 'folder-missing', str(path), 'no such user.')) from None
 
-def did_you_mean(path)->str:
+def did_you_mean(
+    path:Path # that does not exist
+)->str: # empty when nothing is near
     "A sentence about what is called almost like a path that does not exist."
     if not os.path.isdir(path.parent): return ''
     from difflib import get_close_matches
@@ -230,9 +239,17 @@ def need_folder(
     if not lost: return
     there = folder_entries(root)
     def hint(sub): return next((f'Did you mean {root/o.rstrip("/")}?' for o in there[:500] if o.endswith('/') and os.path.isdir(root/o/sub)), '')
-    raise DataError([Problem('error', 'folder-missing', '', f'No folder {o} in {root}. Found: {a_few(there)}.', expected=o, fix=hint(o)) for o in lost] + [p for p in problems if p.kind == 'error'])
+    raise DataError([Problem('error', 'folder-missing', '', f'No folder {o} in {root}. Found: {a_few(there)}.', expected=o, fix=hint(o)) for o in lost] + errors_of(problems))
 
-# %% ../nbs/00_pairs.ipynb #535510ac
+# %% ../nbs/00_pairs.ipynb #89269d58
+def stem_of(
+    path:str # relative, with slashes
+)->str: # the name without its last suffix
+    "The stem of a file's name; a dot at its beginning or end starts no suffix."
+    name = path.rpartition('/')[2]
+    at = name.rfind('.')
+    return name[:at] if 0 < at < len(name) - 1 else name
+
 class Keyed(NamedTuple):
     "Files by key."
     files: dict    # key -> path
@@ -253,8 +270,8 @@ def keyed(
     return Keyed(files, problems)
 
 def join_pairs(
-    images:Keyed,
-    masks:Keyed,
+    images:Keyed, # by stem, say
+    masks:Keyed, # by what is left of theirs when the mark of a mask is taken off
     expected=None, # key -> path that a missing mask should have; None leaves such images out, and counts them
     kind:str='note' # of the problem that counts them
 )->tuple: # [(key, image, mask)], problems
@@ -279,11 +296,26 @@ def random_split(
     held = set(np.random.default_rng(seed).permutation(n)[:min(max(1, round(n*valid)), n-1)].tolist())
     return ['valid' if i in held else 'train' for i in range(n)]
 
+# %% ../nbs/00_pairs.ipynb #6f515875
+def hold_out(
+    split:list, # 'train', 'valid', 'test' or None for each pair
+    share:float, # of the training pairs
+    seed:int,
+    problems:list # gets a note when something is drawn
+)->list: # the same where something is held out already
+    "Hold a share of the training pairs out where a split holds out none."
+    train = [i for i,s in enumerate(split) if s == 'train']
+    if 'valid' in split or not train: return split
+    problems.append(Problem('note', 'no-valid-split', '', f'no validation images: {share:.0%} of the training images, drawn with seed {seed}, are held out.'))
+    out = list(split)
+    for i,s in zip(train, random_split(len(train), share, seed)): out[i] = s
+    return out
+
 # %% ../nbs/00_pairs.ipynb #c06c85fc
 def sequence_split(
     n:int, # how many frames, in order
     valid:float=0.15, # shares of the whole
-    test:float=0.15,
+    test:float=0.15, # likewise
     gap:int=0 # frames to leave out at each cut
 )->list: # 'train', 'valid', 'test', or None in a gap
     "A contiguous split: the first frames train, the next validate, the last test."
@@ -467,7 +499,7 @@ def _dealt(data, pairs, way, seed):
 _OF_LISTS = ('valid-missing', 'valid-empty', 'valid-all', 'no-valid-list', 'no-valid-split', 'not-listed')
 
 def resplit(
-    data:SegData,
+    data:SegData, # to divide anew
     how:str|Split, # such as `random:0.2`, see `SPLIT_FORMS`
     seed:int=42 # of what is drawn
 )->SegData:

@@ -457,9 +457,9 @@ def prompt_to_folder(
     image:str|Path, # file
     out:str|Path, # folder for the result; with `as_masks`, the dataset
     points:str|list|None=None, # as in `prompt`, like all up to `multimask`
-    random:int|None=None,
-    grid:str|tuple|None=None,
-    box:str|tuple|None=None,
+    random:int|None=None, # so many points anywhere
+    grid:str|tuple|None=None, # "3x3"
+    box:str|tuple|None=None, # "x0,y0,x1,y1"
     model:str|Path|Sam='facebook/sam-vit-base',
     multimask:bool=False,
     as_masks:str|None=None, # a class: write masks that `segfast train` can use

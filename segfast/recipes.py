@@ -83,9 +83,9 @@ class Recipe:
     stages: list                   # `Stage`s, run one after the other, each from the weights of the one before
     name: str = 'progressive'
     model: str = 'unet_resnet34'   # name in `segfast.models.models`
-    weights: str = 'imagenet'      # imagenet, none, or a .safetensors/.pth file
+    weights: str = 'imagenet'      # imagenet, none, a .safetensors/.pth file, or the folder of a run to go on from
     loss: str = 'cross_entropy'    # name in `segfast.losses`
-    augment: str = 'default'       # name in `segfast.data.AUGMENTATIONS`
+    augment: str = 'default'       # name in `segfast.augment.AUGMENTATIONS`, or the JSON text of an albumentations pipeline
     wd: float = 1e-2               # weight decay
     seed: int = 42
     cache: bool = True             # decode each file once and keep the arrays
@@ -348,6 +348,7 @@ class Choices:
     lr:float|str|None = None      # rate of the first stage, the others in proportion; or "find"
     precision:str|None = None
     seed:int|None = None
+    augment:str|None = None       # a name, or an albumentations file
     sets:tuple = ()               # "key=value", for `set_value`
 
     def __post_init__(self):
@@ -365,7 +366,7 @@ class Choices:
         "The recipe for a dataset whose images have this size."
         if self.size is None and self.file is None and min(size) < 2*_MIN_SIDE: raise UsageError(f'The images are only {size[0]}x{size[1]}: give a larger --size, at least {2*_MIN_SIDE}x{2*_MIN_SIDE}.')
         r = self._changed_file() if self.file else self._preset(name, size)
-        given = {k: getattr(self, k) for k in ('model', 'seed') if getattr(self, k) is not None}
+        given = {k: getattr(self, k) for k in ('model', 'seed', 'augment') if getattr(self, k) is not None}
         r = with_rate(replace(r, **given), self.lr)
         for key in ('batch_size', 'precision'):
             if getattr(self, key) is not None: r = with_stages(r, key, getattr(self, key))

@@ -22,7 +22,8 @@ from .check import Report, check
 from .datasets import camvid
 from .errors import DataError, Problem
 from .facts import as_rgb, look_at
-from .masks import INDEX_MODES, VOID_NAMES, ClassTable, Encoding, as_stored, encode_mask, open_picture, orientation, raw_mask, read_text, try_label_colors, upright
+from .masks import (INDEX_MODES, VOID_NAMES, ClassTable, Encoding, as_stored, encode_mask, open_picture, orientation, pack_colors, raw_mask, read_text,
+                           try_label_colors, unpack_colors, upright)
 from .pairs import IMAGE_SUFFIXES, SPLITS, a_few, is_system, random_split
 
 # %% ../nbs/02_repair.ipynb #2960deea
@@ -112,13 +113,11 @@ class _Meaning(NamedTuple):
     code: str = '' # of the problem that the whole dataset had
     how: str = ''  # what is done about it, in words
 
-def _packed(c): return c[0] | c[1] << 8 | c[2] << 16
-
 def _meaning(report, classes):
     data, new = report.data, classes.new
     enc, n = data.encoding, len(data.classes)
     same, rest = {i: o for i,o in new.items() if i < n or i == data.classes.void}, new.get(enc.rest)
-    if enc.kind == 'colors': return _Meaning('colors', same, [{_packed(c): new[i] for c,i in enc.table}], rest, classes.void)
+    if enc.kind == 'colors': return _Meaning('colors', same, [{pack_colors(c): new[i] for c,i in enc.table}], rest, classes.void)
     tables = _color_tables(data, classes)
     if enc.kind == 'values': return _Meaning('values', {v: new[i] for v,i in enc.table}, tables, rest, classes.void)
     code, values, how = _numbering(report, n)
@@ -140,9 +139,9 @@ def _color_tables(data, classes):
     "Tables {packed colour: id} by which masks of this dataset may have been painted."
     ids = {n.lower(): i for i,n in enumerate(data.classes.names)}
     beside = [t for o in ('label_colors.txt', 'class_dict.csv') if (data.root/o).is_file() and (t := try_label_colors(data.root/o)[0])]
-    tables = [{_packed(c): classes.new[ids[n.lower()]] for n,c in zip(t.names, t.colors) if n.lower() in ids} for t in beside]
-    own = {_packed(c): classes.new[i] for i,c in enumerate(data.classes.colors)}
-    border = {_packed(c): classes.void for c in ((0,0,0), (224,224,192))} # void in most palettes, and VOC's
+    tables = [{pack_colors(c): classes.new[ids[n.lower()]] for n,c in zip(t.names, t.colors) if n.lower() in ids} for t in beside]
+    own = {pack_colors(c): classes.new[i] for i,c in enumerate(data.classes.colors)}
+    border = {pack_colors(c): classes.void for c in ((0,0,0), (224,224,192))} # void in most palettes, and VOC's
     return [border | o if classes.void == len(classes.names) else o for o in [*tables, own] if o]
 
 # %% ../nbs/02_repair.ipynb #94dfba8c
@@ -162,9 +161,7 @@ def _recode(raw, table, void, distance, limit):
 
 def _grey_distance(known, v): return np.abs(known.astype(np.int64) - v)
 
-def _rgb(v): return np.stack([v & 255, v >> 8 & 255, v >> 16], -1)
-
-def _color_distance(known, v): return np.sqrt(((_rgb(known) - _rgb(np.array(v)))**2).sum(-1))
+def _color_distance(known, v): return np.sqrt(sum((a - b)**2 for a,b in zip(unpack_colors(known), unpack_colors(v))))
 
 # %% ../nbs/02_repair.ipynb #0b34bd5a
 def _numbers(im):
@@ -202,7 +199,7 @@ def _held_ids(raw, m):
 # %% ../nbs/02_repair.ipynb #3373bdd7
 def _said(strange, void, code, noun):
     "One change for what became void, one for what became the nearest."
-    def show(v): return str(v) if noun == 'value' else str(tuple(_rgb(np.array(v)).tolist()))
+    def show(v): return str(v) if noun == 'value' else str(unpack_colors(v))
     out = []
     for made_void in (True, False):
         some = {v: o for v,o in strange.items() if (o[0] == void) == made_void}

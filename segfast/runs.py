@@ -6,8 +6,8 @@
 __all__ = ['HISTORY', 'write_atomic', 'write_json', 'plain', 'new_name', 'Run', 'read_json', 'cpu_name', 'environment',
            'run_path', 'run_rows', 'list_runs']
 
-# %% ../nbs/08_runs.ipynb #8242f5a0
-import csv, json, math, os, platform, re, secrets, shutil, subprocess, sys
+# %% ../nbs/08_runs.ipynb #21c7c868
+import csv, io, json, math, os, platform, re, secrets, shutil, subprocess, sys, warnings
 from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 from fastcore.basics import patch
+from filelock import FileLock, Timeout
 
 import segfast
 from .errors import DataError, UsageError
@@ -206,29 +207,101 @@ def checkpoint(self:Run,
     kind:str, # `last` or `best`
     **state # JSON-ready: where the training stands
 ):
-    "A folder to write a checkpoint's files into; it takes its place when the block ends well."
+    "A folder to write a checkpoint's files into; it takes its place when the block ends well, and the last one before it stays as `previous`."
     dest = self.path/'checkpoints'/kind
-    part, old = dest.with_name(f'.{kind}.part'), dest.with_name(f'.{kind}.old')
+    part, old = dest.with_name(f'.{kind}.part'), dest.with_name('previous' if kind == 'last' else f'.{kind}.old')
     shutil.rmtree(part, ignore_errors=True); part.mkdir(parents=True)
-    yield part
-    write_json(part/'state.json', dict(state, sha256={f.name: _sum(f) for f in sorted(part.iterdir())}))
-    for f in part.iterdir(): _sync(f)
+    try:
+        yield part
+        write_json(part/'state.json', dict(state, sha256={f.name: _sum(f) for f in sorted(part.iterdir())}))
+        for f in part.iterdir(): _sync(f)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True) # a full disk has better uses
+        raise
     if dest.exists(): # else `old` is all there is: a crash came between two renames
         shutil.rmtree(old, ignore_errors=True); os.rename(dest, old)
     os.rename(part, dest); _sync(dest.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    if kind != 'last': shutil.rmtree(old, ignore_errors=True)
+
+def _flaw(folder):
+    "What is wrong with a checkpoint's folder; nothing for one that is whole."
+    try: sums = read_json(folder/'state.json')['sha256']
+    except (DataError, KeyError, TypeError) as e: return f'{folder/"state.json"} cannot be read ({e})'
+    odd = [name for name,want in sums.items() if not (folder/name).is_file() or _sum(folder/name) != want]
+    return f'{folder/odd[0]} is missing, or was changed or cut short since it was written' if odd or 'model.safetensors' not in sums else None
+
+@patch
+def newest(self:Run,
+    say=warnings.warn # called with a sentence where a damaged checkpoint is passed over
+)->Path|None: # its folder; None where no epoch was ever finished
+    "The newest checkpoint that is whole."
+    there = [o for o in (self.path/'checkpoints'/k for k in ('last', 'previous')) if o.is_dir()]
+    flaws = [_flaw(o) for o in there]
+    for folder,flaw in zip(there, flaws):
+        if not flaw: return folder
+        if folder != there[-1]: say(f'{flaw}. The checkpoint before it is taken.')
+    if there: raise DataError(f'{self.path}: no checkpoint is whole. {". ".join(flaws)}.')
 
 @patch
 def checkpoint_file(self:Run,
     kind:str='last', # `last` or `best`
     name:str='model.safetensors'
 )->Path:
-    "A file of a checkpoint whose checksum is right; the checkpoint before it, if a crash came between."
-    folder = self.path/'checkpoints'/kind
-    if not folder.exists() and folder.with_name(f'.{kind}.old').exists(): folder = folder.with_name(f'.{kind}.old')
-    if not (folder/'state.json').exists(): raise DataError(f'{self.path}: has no checkpoint {kind!r}.')
-    if not (folder/name).is_file() or _sum(folder/name) != read_json(folder/'state.json')['sha256'].get(name): raise DataError(f'{folder/name}: is missing, or was changed or cut short since it was written.')
+    "A file of a checkpoint that is whole; of the checkpoint before it, where the last is not."
+    if kind == 'last': folder = self.newest()
+    else:
+        old = self.path/'checkpoints'/f'.{kind}.old'
+        folder = self.path/'checkpoints'/kind
+        folder = old if old.exists() and not folder.exists() else folder
+        if folder.is_dir() and (flaw := _flaw(folder)): raise DataError(f'{flaw}.')
+    if folder is None or not folder.is_dir(): raise DataError(f'{self.path}: has no checkpoint {kind!r}.')
+    if not (folder/name).is_file(): raise DataError(f'{folder/name}: is missing.')
     return folder/name
+
+@patch(as_prop=True)
+def weights_file(self:Run)->Path:
+    "The weights that the run goes by: the last, or the best where its recipe says so."
+    return self.checkpoint_file(self.recipe.keep)
+
+# %% ../nbs/08_runs.ipynb #23823ba9
+@patch
+@contextmanager
+def lock(self:Run):
+    "Inside, no other process trains this run; an error where one does already."
+    lock = FileLock(self.path/'.lock', timeout=0)
+    try: lock.acquire()
+    except Timeout: raise DataError(f'{self.path}: is being trained by another process ({self.status.get("pid")} on {self.status.get("host")}). Wait for it, or stop it first.') from None
+    try: yield
+    finally: lock.release()
+
+@patch
+def take_over(self:Run, **values):
+    "This process goes on with the run: its status is `running` again."
+    self.update(status='running', **_process(), **values)
+
+@patch
+def rewind(self:Run,
+    stage:int, # number of the stage, from 1
+    epoch:int, # that it ended with
+    row:dict|None=None # of this epoch, which may be missing
+):
+    "Drop the rows of the history that came after an epoch, and add its own where a crash came before."
+    rows = self._rows() if (self.path/'history.csv').exists() else []
+    kept = [o for o in rows if (int(o['stage']), int(o['epoch'])) <= (stage, epoch)]
+    if len(kept) < len(rows): self._rewrite(kept)
+    if row and (not kept or (int(kept[-1]['stage']), int(kept[-1]['epoch'])) < (stage, epoch)): self.append(row)
+
+@patch
+def _rows(self:Run):
+    "The whole rows of the history, as text; a row that a crash cut short is no row."
+    with open(self.path/'history.csv', newline='', encoding='utf-8') as f: return [o for o in csv.DictReader(f) if None not in o.values() and o.get('stage', '').isdigit() and o.get('epoch', '').isdigit()]
+
+@patch
+def _rewrite(self:Run, rows):
+    text = io.StringIO(newline='')
+    w = csv.DictWriter(text, HISTORY, lineterminator='\r\n')
+    w.writeheader(); w.writerows(rows)
+    write_atomic(self.path/'history.csv', text.getvalue())
 
 # %% ../nbs/08_runs.ipynb #e20392ea
 def _alive(status):
@@ -268,7 +341,7 @@ def list_runs(
     import pandas as pd # here, because `segfast runs` must not wait for it
     return pd.DataFrame(run_rows(out), columns=_ROW)
 
-# %% ../nbs/08_runs.ipynb #23823ba9
+# %% ../nbs/08_runs.ipynb #6a2f9b38
 @patch
 def __repr__(self:Run): return f'Run({self.name}, {self.state})'
 

@@ -22,18 +22,26 @@ COLORS = ((110, 170, 220), (150, 75, 60), (70, 140, 60), (120, 90, 130), (245, 2
 # %% ../nbs/00_scenes.ipynb #e225569f
 SKY, BUILDING, TREE, ROAD, LANE, PAVEMENT, CAR, PERSON, VOID, POLE = range(len(CODES))
 
-# %% ../nbs/00_scenes.ipynb #8567cf20
-def rgb(values): return tuple(int(min(255, max(0, v))) for v in values)
+# %% ../nbs/00_scenes.ipynb #2c809346
+def rgb(values):
+    "A colour of whole numbers from 0 to 255."
+    return tuple(int(min(255, max(0, v))) for v in values)
 
 def mix(a, b, t):
     "The colour a share `t` of the way from `a` to `b`."
     return rgb(p + (q - p) * t for p, q in zip(a, b))
 
-def lit(c, k): return rgb(v * k for v in c)
+def lit(c, k):
+    "A colour `k` times as bright."
+    return rgb(v * k for v in c)
 
-def jitter(rng, c, by=14): return rgb(v + d for v, d in zip(c, rng.uniform(-by, by, 3)))
+def jitter(rng, c, by=14):
+    "A colour with each channel changed by up to `by`."
+    return rgb(v + d for v, d in zip(c, rng.uniform(-by, by, 3)))
 
-def pick(rng, seq): return seq[int(rng.integers(len(seq)))]
+def pick(rng, seq):
+    "One of several, at random."
+    return seq[int(rng.integers(len(seq)))]
 
 # %% ../nbs/00_scenes.ipynb #2d9dc269
 class Canvas:
@@ -52,15 +60,20 @@ class Canvas:
         getattr(self.ink, shape)(xy, fill=color, **kw)
         if code is not None: getattr(self.tag, shape)(xy, fill=code, **kw)
 
-    def poly(self, pts, color, code=None): self._draw('polygon', pts, color, code)
+    def poly(self, pts, color, code=None):
+        "A filled polygon; with a code, in the mask too."
+        self._draw('polygon', pts, color, code)
 
     def oval(self, x, y, rx, ry, color, code=None):
+        "A filled ellipse around (x, y)."
         self._draw('ellipse', [(x - rx, y - ry), (x + rx, y + ry)], color, code)
 
     def box(self, x0, y0, x1, y1, color, code=None):
+        "A filled rectangle between two corners."
         self._draw('rectangle', [(min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))], color, code)
 
     def line(self, pts, width, color, code=None):
+        "A line through points, at least one pixel wide."
         self._draw('line', pts, color, code, width=max(1, round(width * self.k)))
 
 # %% ../nbs/00_scenes.ipynb #b0cdb6f5
@@ -148,6 +161,7 @@ def sky(c, s, rng):
         bird(c, rng.uniform(20, c.width - 20), rng.uniform(8, s.vy * .5), rng.uniform(2, 4))
 
 def bird(c, x, y, r):
+    "A bird in flight, far away."
     wings = [(-1, -.5), (-.4, -.6), (0, 0), (.4, -.6), (1, -.5)]
     c.line([(x + u * r, y + v * r) for u, v in wings], .7, (50, 50, 60))
 
@@ -324,6 +338,7 @@ def car(c, s, rng, x, z, ahead=True):
     back(c, s, p, (h, high, roof), paint, z, ahead)
 
 def wheel(c, s, x, z):
+    "The wheel of a car."
     (px, py), k = s.at(x, .31, z), s.focal / z
     thin = max(.35, min(1, abs(x - s.shift) / z * 1.6))
     c.oval(px, py, .31 * k * thin, .31 * k, (24, 24, 27), CAR)
@@ -369,6 +384,7 @@ def person(c, s, rng, x, z):
     if rng.random() < (.45 if s.light == 'overcast' else .04): umbrella(c, p, tall * k, s.far(pick(rng, SIGNS), z))
 
 def umbrella(c, p, k, color):
+    "An open umbrella, held by a person."
     c.line([p(.12, .6), p(.12, 1.15)], .02 * k, (40, 40, 44), PERSON)
     arc = [p(.12 + .36 * math.cos(a), 1.06 + .2 * math.sin(a)) for a in np.linspace(0, math.pi, 9)]
     c.poly(arc, color, PERSON)
@@ -389,18 +405,21 @@ def pole(c, s, rng, x, z):
 
 # %% ../nbs/00_scenes.ipynb #5bff6968
 def lamp(c, s, top, end, k, dark):
+    "The arm and the light of a lamp post."
     c.line([top, end], max(1.4, .11 * k), dark, POLE)
     glow = s.light == 'dusk'
     if glow: c.oval(end[0], end[1] + .1 * k, .55 * k, .55 * k, (255, 220, 150, 60))
     c.oval(*end, max(1.6, .36 * k), max(1, .13 * k), (255, 238, 190) if glow else lit(dark, .8), POLE)
 
 def signals(c, rng, top, k):
+    "The box of a traffic light, one of its three lights on."
     (x, y), on = top, rng.integers(3)
     c.box(x - .2 * k, y - .1 * k, x + .2 * k, y + .95 * k, (32, 34, 36), POLE)
     for i, hue in enumerate([(235, 50, 40), (240, 180, 50), (60, 205, 110)]):
         c.oval(x, y + (.1 + .3 * i) * k, .11 * k, .11 * k, hue if i == on else lit(hue, .3))
 
 def sign(c, rng, top, r, s, z):
+    "The plate of a road sign, round or three-cornered."
     x, y, red = *top, s.far((205, 40, 40), z)
     if rng.random() < .5:
         c.oval(x, y, r, r, red, POLE)

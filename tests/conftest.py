@@ -116,11 +116,10 @@ def _spy(monkeypatch):
         learn.add_cb(Rates())
         return learn
 
-    def run_stage(recipe, i, data, model, *args, **kwargs):
-        seen.stages.append([weights(model), None])
-        res = stage_of_lib(recipe, i, data, model, *args, **kwargs)
-        seen.stages[-1][1] = weights(model)
-        return res
+    def run_stage(training):
+        seen.stages.append([weights(training.model), None])
+        stage_of_lib(training)
+        seen.stages[-1][1] = weights(training.model)
 
     for f in seg_model, seg_learner, run_stage:
         monkeypatch.setattr(lib, f.__name__, f)

@@ -579,11 +579,15 @@ ruined("masks_all_the_same", "sound|warn|note", "", "", lambda d: masks(d, lambd
 
 # --- codes.txt ---
 
-def codes(kind, code, name, data, **kwargs):
-    def build(d): (d/"codes.txt").write_bytes(data if isinstance(data, bytes) else data.encode())
-    ruined(f"codes_{name}", kind, code, "" if kind == "sound" else "codes.txt", build, **kwargs)
+def written(file):
+    "A function that adds a case in which `file` holds other text or bytes, and all else is as it was."
+    def add(kind, code, name, data, **kwargs):
+        def build(d): (d/file).write_bytes(data if isinstance(data, bytes) else data.encode())
+        ruined(f"{Path(file).stem}_{name}", kind, code, "" if kind == "sound" else file, build, **kwargs)
+    return add
 
 
+codes, valid = written("codes.txt"), written("valid.txt")
 text = "sky\nroad\nVoid\ntree\ncar\n"
 ruined("codes_missing", "refuse", "codes", "codes.txt", lambda d: (d/"codes.txt").unlink())
 codes("refuse", "codes", "empty", "")
@@ -620,11 +624,6 @@ ruined("codes_is_dev_zero", "refuse", "codes not-a-file", "codes.txt", lambda d:
 
 
 # --- valid.txt ---
-
-def valid(kind, code, name, data, **kwargs):
-    def build(d): (d/"valid.txt").write_bytes(data if isinstance(data, bytes) else data.encode())
-    ruined(f"valid_{name}", kind, code, "" if kind == "sound" else "valid.txt", build, **kwargs)
-
 
 text = "f1.png\nf4.png\n"
 ruined("valid_missing", "note", "no-valid-list", "valid.txt", lambda d: (d/"valid.txt").unlink())

@@ -266,7 +266,7 @@ def test_void_is_never_invented(copy, cache):
 
 
 def test_an_unknown_augmentation(small):
-    with pytest.raises(UsageError, match="augmentation 'nope'.*default, none"):
+    with pytest.raises(UsageError, match="augmentation 'nope'.*none, light, default, strong"):
         seg_dls(small, SIZE, aug="nope", device="cpu")
 
 

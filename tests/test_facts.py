@@ -12,6 +12,7 @@ from segfast import facts as room
 from segfast.check import check, class_weights, fingerprint
 from segfast.data import open_image
 from segfast.facts import FactStore, image_facts, mask_facts, shown_size, stamp
+from segfast.guess import guess_classes
 from segfast.layouts import camvid
 from segfast.masks import Encoding
 
@@ -222,13 +223,21 @@ def test_values_are_counted_as_pixel_by_pixel(tmp_path):
         Image.fromarray(a).save(tmp_path/"m.png")
         facts = values_facts(tmp_path/"m.png")
         flat = a.reshape(-1, a.shape[2]) if a.ndim == 3 else a.reshape(-1, 1)
-        code = flat[:, 0].astype(int) if name in ("grey", "one", "deep") else flat.astype(int) @ [65536, 256, 1]
+        code = flat[:, 0].astype(int) if name in ("grey", "one", "deep") else flat.astype(int) @ [1, 256, 65536]
         want = dict(zip(*(o.tolist() for o in np.unique(code, return_counts=True))))
         assert {int(v): n for v, n in facts["counts"].items()} == want and facts["many"] == len(want), name
         assert (facts["one"], facts["grey"]) == (a.ndim == 2, name in ("grey", "one", "deep"))
     Image.fromarray(g.integers(0, 256, (90, 90, 3), np.uint8)).save(tmp_path/"m.png")
     assert values_facts(tmp_path/"m.png") == {"one": False, "jpeg": False, "grey": False, "counts": {}, "many": 4096}
     assert values_facts(tmp_path/"nowhere.png")["bad"]["code"] == "missing"
+
+
+def test_what_an_older_version_kept_of_colors_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
+    Image.new("RGB", (4, 4), (255, 0, 1)).save(tmp_path/"m.png")
+    with closing(FactStore(room.store_of(tmp_path))) as store:
+        store.put([("m.png", "values", stamp(tmp_path/"m.png"), dict(one=False, jpeg=False, grey=False, counts={str(0xff0001): 16}, many=1))])
+    assert guess_classes(tmp_path, ["m.png"])[0].colors == ((255, 0, 1),)
 
 
 def test_palettes_are_kept(tmp_path):

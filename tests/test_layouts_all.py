@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from segfast import datasets
+from segfast import guess
 from segfast import pairs as splits
 from segfast.check import check
-from segfast.datasets import (CITYSCAPES_NAMES, camvid, find_affixes, from_csv, from_df, from_folders, guess_classes, idd, kitti_road, pets,
-                              voc_colors)
+from segfast.datasets import CITYSCAPES_NAMES, camvid, from_csv, from_df, from_folders, idd, kitti_road, pets, voc_colors
 from segfast.errors import DataError, UsageError
+from segfast.guess import find_affixes, guess_classes
 from segfast.layouts import LAYOUTS, cache_dir, find_layout, open_data, unpacked
 from segfast.masks import ClassTable, Encoding, decode, decode_mask, read_label_colors
 
@@ -509,6 +509,15 @@ def test_guesses(tmp_path, values, classes, void, kind):
     paint(tmp_path/"m.png", [values])
     table, encoding, _ = guess_classes(tmp_path, ["m.png"])
     assert (len(table), table.void, encoding.kind) == (classes, void, kind)
+
+
+def test_colors_are_numbered_by_red_then_green_then_blue(tmp_path):
+    colors = [(0, 0, 255), (0, 255, 0), (1, 0, 0), (255, 0, 0), (255, 0, 1)]
+    paint(tmp_path/"a.png", [colors[::-1]*300])
+    paint(tmp_path/"b.png", [[(9, 9, 9)] + colors[:2]*3000])
+    table, encoding, said = guess_classes(tmp_path, ["a.png", "b.png"])
+    assert table.colors == (*colors[:2], (1, 0, 0), (9, 9, 9), *colors[3:]) and encoding == Encoding.of_colors(table)
+    assert [(p.code, p.file, p.found, p.pixels) for p in said] == [("guessed-classes", "", None, None), ("rare-value", "b.png", [(9, 9, 9)], 1)]
 
 
 # Tables
@@ -1139,5 +1148,5 @@ def test_odd_files_of_names(tmp_path):
 def test_twenty_thousand_names_are_matched_quickly():
     files = tuple(sorted([f"a/images/{i}.png" for i in range(20_000)] + [f"a/masks/{i}_mask.png" for i in range(20_000)]))
     started = time.perf_counter()
-    assert datasets._matching(files)[:2] == ("images", "masks")
+    assert guess._matching(files)[:2] == ("images", "masks")
     assert time.perf_counter() - started < 10

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from segfast.errors import DataError
-from segfast.masks import (CAMVID_COLORS, ClassTable, codes_table, colorize, decode_mask, default_colors, encode_mask,
-                           find_void, read_codes)
+from segfast.masks import (CAMVID_COLORS, ClassTable, Encoding, codes_table, colorize, decode_mask, default_colors, encode_mask,
+                           find_void, pack_colors, raw_mask, read_codes, unpack_colors)
 
 N = 32
 names = tuple(f"class {i}" for i in range(N))
@@ -177,3 +177,15 @@ def test_colorize_is_a_loop(void):
         slow[y, x] = t.colors[a[y, x]] if a[y, x] < N else (0, 0, 0)
     assert np.array_equal(colorize(a, t), slow)
     assert np.array_equal(colorize(a.astype(np.int64), t), slow)
+
+
+@pytest.mark.parametrize("color", [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (1, 2, 3)])
+def test_a_color_is_packed_and_unpacked(color):
+    assert pack_colors(color) == sum(v*256**i for i, v in enumerate(color)) and unpack_colors(pack_colors(color)) == color
+
+
+def test_a_picture_is_packed_as_its_colors_are():
+    a = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
+    raw = raw_mask(Image.fromarray(a), Encoding("colors"))
+    assert np.array_equal(raw, pack_colors(np.moveaxis(a.astype(int), -1, 0)))
+    assert np.array_equal(np.stack(unpack_colors(raw), -1), a)

@@ -123,28 +123,28 @@ def test_the_comparison_can_fail(name):
         assert (other - base).abs().max() > 1e-4
 
 
+def assert_same_steps(ours_net, opt, ref_net, ref):
+    "Twenty steps on the same gradients lead to the same weights."
+    for i in range(20):
+        gradients(ours_net, i)
+        gradients(ref_net, i)
+        opt.step()
+        ref.step()
+    torch.testing.assert_close(weights(ours_net), weights(ref_net), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("wd", [0., .1])
 def test_sgd_with_pytorchs_decay(wd):
     ours_net, ref_net = make_net(), make_net()
     opt = seg_optimizer("sgd", decouple_wd=False)(list(ours_net.parameters()), lr=1e-2, wd=wd)
     ref = torch.optim.SGD(ref_net.parameters(), lr=1e-2, momentum=.9, weight_decay=wd)
-    for i in range(20):
-        gradients(ours_net, i)
-        gradients(ref_net, i)
-        opt.step()
-        ref.step()
-    torch.testing.assert_close(weights(ours_net), weights(ref_net), rtol=1e-5, atol=1e-6)
+    assert_same_steps(ours_net, opt, ref_net, ref)
 
 
 def test_adamw_without_decay_is_pytorchs_adam():
     ours_net, ref_net = make_net(), make_net()
     opt, ref = seg_optimizer("adamw")(list(ours_net.parameters()), lr=1e-3, wd=0.), torch.optim.Adam(ref_net.parameters(), lr=1e-3)
-    for i in range(20):
-        gradients(ours_net, i)
-        gradients(ref_net, i)
-        opt.step()
-        ref.step()
-    torch.testing.assert_close(weights(ours_net), weights(ref_net), rtol=1e-5, atol=1e-6)
+    assert_same_steps(ours_net, opt, ref_net, ref)
 
 
 def learner(name="adam", n=40, moms=(.95, .85, .95)):

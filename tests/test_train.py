@@ -22,7 +22,10 @@ from segfast.models import seg_model
 from segfast.predict import evaluate, normalise
 from segfast.recipes import Recipe, Stage
 from segfast.runs import Run
-from segfast.train import Best, Precision, find_rate, pick_device, pick_precision, run_stage, settle, train
+from segfast.checkpoints import Training
+from segfast.devices import Precision, pick_device, pick_precision
+from segfast.rates import find_rates
+from segfast.train import run_stage, settle, train
 
 FULL, HALF = (32, 48), (16, 24)
 
@@ -244,15 +247,19 @@ def test_no_gradient_in_the_body_of_a_frozen_stage(small, trained, tmp_path):
 
 # Rates
 
+def stage_learner(recipe, data, model):
+    return lib._stage_learner(Training(recipe, data, model, None, None, torch.device("cpu")))
+
+
 def test_the_finder_leaves_the_weights_alone(small, tiny):
     recipe = recipe_of({})
     torch.manual_seed(0)
     model = seg_model(tiny, small.classes, "none")
-    learn = lib._stage_learner(recipe, 0, small, model, torch.device("cpu"), 0)
+    learn = stage_learner(recipe, small, model)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    rate, rates, losses = find_rate(learn, 30)
+    found = find_rates(learn, 30)
     assert same(before, model.state_dict())
-    assert 1e-7 < rate < 10 and len(rates) == len(losses) and all(map(math.isfinite, losses))
+    assert all(1e-8 < o < 10 for o in found.suggestions.values()) and len(found.rates) == len(found.losses) and all(map(math.isfinite, found.losses))
 
 
 def test_the_finder_agrees_with_fastais(small, tiny):
@@ -260,10 +267,9 @@ def test_the_finder_agrees_with_fastais(small, tiny):
     def learner():
         torch.manual_seed(0)
         model = seg_model(tiny, small.classes, "none")
-        learn = lib._stage_learner(recipe_of({}), 0, small, model, torch.device("cpu"), 0)
-        return learn
+        return stage_learner(recipe_of({}), small, model)
     ours = learner()
-    _, _, losses = find_rate(ours, 30)
+    losses = find_rates(ours, 30).losses
     theirs = learner()
     with theirs.no_bar(), theirs.no_logging():
         theirs.fit(16, cbs=LRFinder(num_it=30))
@@ -288,13 +294,14 @@ def test_finding_the_rate_does_not_move_the_start(small, tiny, tmp_path):
     rate = [s for s in (found.path/"log.txt").read_text().splitlines() if "took the rate" in s]
     assert rate
     kept = {}
-    real = lib.find_rate
+    real = lib.find_rates
 
     def remember(learn, steps=100):
-        kept["rate"], *rest = real(learn, steps)
-        return kept["rate"], *rest
+        found = real(learn, steps)
+        kept["rate"] = found.valley
+        return found
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lib, "find_rate", remember)
+        patch.setattr(lib, "find_rates", remember)
         again = fit(small, recipe_of(dict(lr="find")), tmp_path/"again")
     given = fit(small, recipe_of(dict(lr=float(kept["rate"]))), tmp_path/"given")
     assert same(weights_of(found), weights_of(again))
@@ -334,7 +341,7 @@ def test_what_came_before_in_the_process_changes_nothing(small, tiny, tmp_path):
 def test_precision_by_name(monkeypatch):
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     for bf16, expected in (True, "bf16"), (False, "fp32"):
-        monkeypatch.setattr(lib, "cpu_has_bf16", lambda bf16=bf16: bf16)
+        monkeypatch.setattr("segfast.devices.cpu_has_bf16", lambda bf16=bf16: bf16)
         assert pick_precision("auto", cpu) == expected
     assert pick_precision("auto", cuda) == "fp16" and pick_precision("fp16", cuda) == "fp16"
     with pytest.raises(UsageError, match="fp16 needs CUDA"):
@@ -508,8 +515,8 @@ def test_run_stage_alone(small, tiny, tmp_path):
     model = seg_model(tiny, small.classes, "none")
     before = {k: v.clone() for k, v in model.state_dict().items()}
     run = Run.create(tmp_path, recipe, small.classes, dict(name="small"))
-    best = Best()
-    stage = run_stage(recipe, 0, small, model, run, make_screen("quiet"), torch.device("cpu"), 0, best)
-    assert stage == recipe.stages[0] and len(run.history) == 2
-    assert best.value == pytest.approx(run.history.void_accuracy.max())
+    training = Training(recipe, small, model, run, make_screen("quiet"), torch.device("cpu"))
+    run_stage(training)
+    assert training.done and (training.stage, training.epoch, training.rates) == (1, 0, [recipe.stages[0].lr]) and len(run.history) == 2
+    assert training.best.value == pytest.approx(run.history.void_accuracy.max())
     assert not same(before, model.state_dict())

@@ -8,11 +8,14 @@ from safetensors.torch import load_file
 from test_train import fit, only_run, recipe_of, same, weights_of, with_bad
 
 import segfast.train as lib
-from segfast.errors import DataError
+from segfast.callbacks import Accumulate, batch_files
+from segfast.checkpoints import Best
+from segfast.errors import DataError, UsageError
+from segfast.masks import ClassTable
 from segfast.models import seg_model
 from segfast.predict import evaluate
-from segfast.recipes import Recipe, Stage, load_recipe, to_toml, from_toml
-from segfast.train import Accumulate, Best
+from segfast.recipes import Recipe, Stage, from_toml, load_recipe, to_toml
+from segfast.train import first_weights, head_tensors
 
 
 class Said:
@@ -46,10 +49,9 @@ def test_the_average_goes_on_over_stages(small, tiny, tmp_path, monkeypatch):
     seen = []
     real = lib.run_stage
 
-    def run_stage(*args, **kwargs):
-        res = real(*args, **kwargs)
-        seen.append(args[10].updates)
-        return res
+    def run_stage(training):
+        real(training)
+        seen.append(training.ema.updates)
     monkeypatch.setattr(lib, "run_stage", run_stage)
     fit(small, recipe_of(dict(epochs=1), dict(epochs=2), ema=.99), tmp_path)
     assert seen == [2, 6], "8 images, 4 a batch"
@@ -192,11 +194,11 @@ def test_samples_are_drawn(small, tiny, tmp_path):
 def test_out_of_memory_halves_the_batch(small, tiny, tmp_path, monkeypatch):
     real, tried = lib.run_stage, []
 
-    def run_stage(recipe, i, *args, **kwargs):
-        s = recipe.stages[i]
+    def run_stage(training):
+        s = training.recipe.stages[training.stage]
         tried.append((s.batch_size, s.accumulate))
         if s.batch_size > 2: raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return real(recipe, i, *args, **kwargs)
+        return real(training)
     monkeypatch.setattr(lib, "run_stage", run_stage)
     screen = Said()
     run = fit(small, recipe_of(dict(batch_size=8), {}), tmp_path, screen=screen)
@@ -217,7 +219,7 @@ def test_a_loss_that_is_no_number_names_the_files(small, tiny, tmp_path, monkeyp
     def spoil(cb):
         with torch.no_grad():
             next(cb.model.parameters()).fill_(float("nan"))
-        cb.files = lib.batch_files(cb.learn)
+        cb.files = batch_files(cb.learn)
     with_bad(monkeypatch, 1, spoil)
     with pytest.raises(DataError) as e:
         fit(small, recipe_of(dict(epochs=3)), tmp_path)
@@ -230,3 +232,58 @@ def test_recipes_with_everything_round_trip():
     r = Recipe([Stage("a", (32, 48), 2, schedule="step", accumulate=4)], model_options=dict(blur=True), class_weights="inverse", optimizer="sgd", clip=1., ema=.999, monitor="valid_loss",
                patience=3, samples=5, keep="best")
     assert from_toml(to_toml(r)) == r
+
+
+# Starting from another run
+
+def test_the_weights_of_another_run(small, tiny, tmp_path):
+    other = fit(small, recipe_of({}), tmp_path)
+    screen = Said()
+    model = first_weights(recipe_of({}, model=other.recipe.model, weights=str(other.path)), small.classes, screen)
+    assert same(model.state_dict(), weights_of(other)) and str(other.path) in screen.lines[0]
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), None])
+def test_other_classes_get_a_new_head(small, tiny, tmp_path, names):
+    "Also where there are as many of them."
+    other = fit(small, recipe_of({}), tmp_path)
+    names = names or tuple(f"other {o}" for o in small.classes.names)
+    screen, recipe = Said(), recipe_of({}, model=other.recipe.model, weights=str(other.path))
+    model, theirs = first_weights(recipe, ClassTable(names), screen), weights_of(other)
+    head = head_tensors(recipe.model, {})
+    assert 0 < len(head) <= 2 and "without its last layers" in screen.lines[0] and small.classes.names[0] in screen.lines[0]
+    for k, v in model.state_dict().items():
+        assert (v.shape == theirs[k].shape and torch.equal(v, theirs[k])) == (k not in head), k
+
+
+def test_a_run_starts_from_a_run(small, tiny, tmp_path):
+    "By choices, as the command line has them: the other run's model is taken over."
+    from segfast.recipes import Choices
+    other = fit(small, recipe_of(dict(epochs=2)), tmp_path)
+    run = lib.train(small, Choices(weights=str(other.path), size=(32, 48), epochs=(1, 1), recipe="single", batch_size=(4,), precision="fp32", lr=1e-9), out=tmp_path, name="next", device="cpu", screen="quiet")
+    assert run.recipe.model == other.recipe.model and run.recipe.stages[0].frozen
+    gone = max((a - b).abs().max().item() for (k, a), b in zip(weights_of(run).items(), weights_of(other).values()) if "running" not in k and "num_batches" not in k)
+    assert gone < 1e-6
+
+
+def test_another_model_is_refused(small, tiny, tmp_path):
+    other = fit(small, recipe_of({}), tmp_path)
+    with pytest.raises(UsageError, match="its model is"):
+        lib.train(small, recipe_of({}, model="unet", weights=str(other.path)), out=tmp_path, name="x", device="cpu", screen="quiet")
+    assert not (tmp_path/"x").exists()
+
+
+# The finder by itself
+
+def test_find_lr_leaves_nothing(small, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = lib.find_lr(small, recipe_of({}, dict(size=(16, 24))), stage=2, steps=20, device="cpu", screen="quiet")
+    assert all(1e-8 < o < 10 for o in found.suggestions.values()) and set(found.suggestions) == {"valley", "steep", "min10"}
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="stages 1 to 2"):
+        lib.find_lr(small, recipe_of({}, {}), stage=3, device="cpu", screen="quiet")
+
+
+def test_find_lr_is_of_the_stage(small, tiny, spy):
+    lib.find_lr(small, recipe_of({}, dict(size=(16, 24), batch_size=2)), stage=2, steps=10, device="cpu", screen="quiet")
+    assert {shape for _, training, shape in spy.shapes if training} == {(2, 3, 16, 24)}

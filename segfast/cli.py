@@ -120,7 +120,7 @@ def _json(o):
 # %% ../nbs/14_cli.ipynb #19983d88
 @app.command()
 def train(
-    data: Data,
+    data: Annotated[str|None, typer.Argument(help='A folder, an archive of one, a .csv table, or a name that `segfast datasets` lists.', metavar='DATA', show_default=False)] = None,
     progressive: Annotated[bool|None, typer.Option('--progressive/--no-progressive', help='Half size first, then full size; or one size.  [default: progressive]')] = None,
     layout: LayoutName = None,
     border: Border = None,
@@ -142,6 +142,7 @@ def train(
     check: Check = True,
     out: Annotated[Path, typer.Option(metavar='DIR', help='Folder of all runs.')] = Path('runs'),
     log: Annotated[list[str]|None, typer.Option('--log', metavar='TRACKER', help='Also write curves for tensorboard or wandb (offline). May be repeated.')] = None,
+    resume: Annotated[Path|None, typer.Option('--resume', metavar='RUN', help='Go on with a run, as `segfast resume` does; settings that differ from its own are refused.')] = None,
     name: Annotated[str|None, typer.Option(help='Name of the run.  [default: date, data, two words]')] = None,
     set_: Set = None,
     as_json: AsJson = False,
@@ -151,9 +152,15 @@ def train(
     from segfast.recipes import Choices, parse_counts, parse_rate, parse_size
     choices = Choices(recipe, progressive, model, _start(weights, from_), _if(parse_size, size), _if(parse_counts, epochs), _if(parse_counts, batch_size, '--batch-size'),
                       parse_rate(lr), precision, seed, aug, tuple(set_ or ()))
+    if data is None and resume is None: raise UsageError('Which data? segfast train DATA, such as `segfast train demo --progressive`.')
     hush()
+    if resume: return _go_on(resume, data, device, workers, choices, as_json)
     from segfast.train import train
     _show_scores(train(data, choices, out, name, device, workers, check=check, log=log or (), layout=layout, border=border, split=split, classes=classes), as_json)
+
+def _go_on(run, data, device, workers, choices, as_json, **kwargs):
+    from segfast.resume import resume
+    _show_scores(resume(run, data, device, workers, choices=choices, **kwargs), as_json)
 
 def _start(weights, run):
     "Which weights `--weights` and `--from` ask for."
@@ -182,8 +189,7 @@ def resume(
 ):
     "Go on with a run that was interrupted, exactly as if it had not been."
     hush()
-    from segfast.resume import resume
-    _show_scores(resume(run, data, device, workers, extend=extend, data_changed=data_changed), as_json)
+    _go_on(run, data, device, workers, None, as_json, extend=extend, data_changed=data_changed)
 
 # %% ../nbs/14_cli.ipynb #543a5dea
 @app.command()

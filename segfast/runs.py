@@ -6,8 +6,8 @@
 __all__ = ['HISTORY', 'write_atomic', 'write_json', 'plain', 'new_name', 'Run', 'read_json', 'cpu_name', 'environment',
            'run_path', 'run_rows', 'list_runs']
 
-# %% ../nbs/08_runs.ipynb #21c7c868
-import csv, io, json, math, os, platform, re, secrets, shutil, subprocess, sys, warnings
+# %% ../nbs/08_runs.ipynb #3772ccb1
+import csv, io, json, math, os, platform, re, secrets, shlex, shutil, subprocess, sys, warnings
 from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
@@ -155,7 +155,7 @@ def run_path(
     if not above.is_dir() or not os.access(above, os.W_OK): raise DataError(f'{out}: no run can be written here ({above} is {"not a folder" if not above.is_dir() else "read-only"}).')
     return path
 
-def _taken(path): return UsageError(f'{path}: this run exists already. Choose another --name.')
+def _taken(path): return UsageError(f'{path}: this run exists already. Choose another --name, or go on with it: segfast resume {shlex.quote(str(path))}')
 
 def _now(): return datetime.now().astimezone().isoformat(timespec='seconds')
 def _process(): return dict(pid=os.getpid(), pid_started=psutil.Process().create_time(), host=platform.node())

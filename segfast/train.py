@@ -338,10 +338,10 @@ def run_all(
         for o in trackers: o.batches, o.epochs = t.batches, len(t.run.history)
         t.cbs = [*t.cbs, *trackers]
         t.screen.plan(make_plan(report, t.recipe, t.model, t.device, t.run))
-        _stages(t)
+        _run_stages(t)
         _finish(t, time.perf_counter() if started is None else started)
 
-def _stages(t):
+def _run_stages(t):
     t.run.log(f'training on {t.device} with {torch.get_num_threads()} threads and {t.workers} loader workers')
     while not t.done:
         _run_or_shrink(t)

@@ -205,7 +205,7 @@ for _body in BODIES: register_model('imagenet', name=f'unet_{_body}')(partial(re
 def fast(
     n_out:int, # channels of the output, one a class
     weights:str='imagenet', # imagenet, none, or a file of the body or of the whole model
-    body:str='resnet34', # name in `BODIES`
+    body:str='resnet18', # name in `BODIES`
     channels:list=(256, 128, 64, 32, 16), # of the decoder's levels; four end at half size, which is quicker still
     upsampling:str='nearest' # nearest or bilinear
 )->nn.Module: # images (n, 3, h, w) to logits (n, n_out, h, w)

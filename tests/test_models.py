@@ -293,7 +293,7 @@ def web(monkeypatch):
     return asked
 
 
-@pytest.mark.parametrize("name, body, options", [("unet_resnet18", "resnet18", {}), ("fast", "resnet34", {}), ("fast", "resnet18", dict(body="resnet18")), ("deeplabv3_resnet50", "resnet50", {})])
+@pytest.mark.parametrize("name, body, options", [("unet_resnet18", "resnet18", {}), ("fast", "resnet18", {}), ("fast", "resnet34", dict(body="resnet34")), ("deeplabv3_resnet50", "resnet50", {})])
 def test_imagenet_goes_into_the_body_and_nowhere_else(web, name, body, options, tmp_path):
     torch.manual_seed(1)
     model = seg_model(name, table(3), **options) # imagenet is what it takes by itself

@@ -84,6 +84,7 @@ class Keep(Callback):
             set_generators(self.t.memory['generators'])
         elif self.t.stop and self.between_steps():
             save_training(self.t, self.learn, None)
+            self.t.written()
             raise KeyboardInterrupt
 
     def between_steps(self)->bool:

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .errors import DataError, Problem, UsageError, errors_of
+from .errors import DataError, Problem, UsageError, errors_of, markdown, safe, sheet
 from .facts import FactStore, facts_of, shown_size, store_of
 from .layouts import open_data
 from .masks import try_codes
@@ -399,9 +399,9 @@ def text(self:Report)->str:
     lines = _head(self) if self.data else []
     for p in self.problems:
         shown[p.code] += 1
-        if shown[p.code] <= _SHOWN: lines.append(f'{p.kind}: {p}'.replace('\n', '\\n')) # a file's name may hold a line end, and forge a line
+        if shown[p.code] <= _SHOWN: lines.append(f'{p.kind}: {p}')
     lines += [f'... and {m-_SHOWN} more of the kind {code}: --report FILE.csv lists all.' for code,m in shown.items() if m > _SHOWN]
-    return '\n'.join([*lines, _verdict(n)])
+    return '\n'.join([*map(safe, lines), _verdict(n)]) # a name may hold a line end, and forge a line
 
 def _verdict(n):
     "The last line: how many errors and warnings."
@@ -425,17 +425,25 @@ def save(self:Report,
 ):
     "Write the report to a file, in the form that its ending says."
     path = Path(path)
-    forms = {'.json': lambda: json.dumps(_full(self), indent=1, ensure_ascii=False), '.csv': lambda: _table(self).to_csv(index=False), '.html': lambda: _page(self), '.md': self.text, '.txt': self.text}
+    forms = {'.json': lambda: json.dumps(_full(self), indent=1, ensure_ascii=False), '.csv': lambda: _table(self).map(sheet).to_csv(index=False), '.html': lambda: _page(self), '.md': lambda: _list(self), '.txt': self.text}
     if path.suffix.lower() not in forms: raise UsageError(f'{path}: a report ends in {", ".join(forms)}.')
     path.write_text(forms[path.suffix.lower()](), encoding='utf-8', errors='backslashreplace') # a file's name need not be text
 
 def _full(report): return dict(report.to_dict(), fingerprint=fingerprint(report) if report.data is not None and len(report.files) else None)
 
+def _list(report):
+    "The report as Markdown: what is known, the verdict, a point a problem."
+    *lines, verdict = report.text().split('\n')
+    n = len(_head(report)) if report.data else 0
+    return '\n'.join([*(f'{markdown(o)}\n' for o in lines[:n]), f'**{verdict}**\n', *(f'- {markdown(o)}' for o in lines[n:])]) + '\n'
+
+def _shown(o): return safe(o) if isinstance(o, str) else [_shown(i) for i in o] if isinstance(o, list) else o
+
 def _table(report): return pd.DataFrame([p.to_dict() for p in report.problems], columns=list(Problem.__dataclass_fields__)).astype(dict(pixels='Int64'))
 
 def _page(report):
-    name, text = report.data.name if report.data else 'dataset', report.text().splitlines()
-    return _PAGE.format(title=escape(f'segfast check: {name}'), head='<br>'.join(map(escape, _head(report) if report.data else [])), table=_table(report).astype(object).fillna('').to_html(index=False, border=0), verdict=escape(text[-1]), classes=_class_page(report))
+    name, text = report.data.name if report.data else 'dataset', report.text().split('\n')
+    return _PAGE.format(title=escape(safe(f'segfast check: {name}')), head='<br>'.join(escape(safe(o)) for o in (_head(report) if report.data else [])), table=_table(report).astype(object).fillna('').map(_shown).to_html(index=False, border=0), verdict=escape(text[-1]), classes=_class_page(report))
 
 def _class_page(report):
     "What the fingerprint says of each class, and the suggestions."
@@ -443,4 +451,4 @@ def _class_page(report):
     fp = fingerprint(report)
     rows = pd.DataFrame({'share of labelled pixels': fp['class_share'], 'images': fp['class_images'], 'share at borders': fp['boundary_share'], 'weight': fp['suggested']['class_weights']})
     facts = f'void {fp["void_share"]:.2%}; mean {fp["mean"]}, std {fp["std"]}; suggested size {_hw(fp["suggested"]["size"])}, batch size {fp["suggested"]["batch_size"]}; digest {fp["digest"]}'
-    return f'<h2>Classes</h2>{rows.to_html(border=0)}<p>{escape(facts)}</p>'
+    return f'<h2>Classes</h2>{rows.rename(index=safe).to_html(border=0)}<p>{escape(facts)}</p>'

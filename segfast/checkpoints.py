@@ -4,18 +4,23 @@
 
 # %% auto #0
 __all__ = ['STOPS_WITHIN', 'Best', 'take_apart', 'put_together', 'generators', 'set_generators', 'load_optimizer', 'Training',
-           'save_training', 'keep_best', 'load_training']
+           'save_training', 'keep_best', 'read_tensors', 'load_training']
 
 # %% ../nbs/10_checkpoints.ipynb #281d4fe8
 import math, os, random, shutil
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from threading import Thread
 
 import numpy as np
 import torch
 from fastai.learner import Learner
+from fastcore.basics import patch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .averages import EMA
+from .errors import DataError
 from .pairs import SegData
 from .recipes import Recipe
 from .runs import Run, read_json
@@ -123,6 +128,7 @@ class Training:
     rates:list=field(default_factory=list) # of the stages that began: as set, or as found
     memory:dict|None=None # of the optimiser and others in the middle of a stage, for its learner
     batches:int=0 # that were trained since the run began
+    writing:Future|None=None # the checkpoint that is being written
     stop:bool=False # whether somebody asked for an end after the present batch
 
     def __post_init__(self):
@@ -137,22 +143,45 @@ class Training:
 
 STOPS_WITHIN = ('constant', 'step') # schedules that may be left before their end
 
-# %% ../nbs/10_checkpoints.ipynb #12b0dbaa
-def _cpu(state): return {k: v.detach().cpu().contiguous() for k,v in state.items()}
-
+# %% ../nbs/10_checkpoints.ipynb #f7215213
 def save_training(
     t:Training, # after an epoch, or after a batch
     learn:Learner, # that trained it
     row:dict|None, # the epoch's row of the history; None in the middle of an epoch
     is_best:bool=False # whether no epoch before was as good
 ):
-    "Write all that the next step depends on into the run, as `last`, and the weights as `best` too when they are."
-    state, tensors = take_apart(_state(t, learn, row))
-    with t.run.checkpoint('last', **state) as folder:
-        save_file(_cpu(t.ema.state_dict() if t.ema else learn.model.state_dict()), folder/'model.safetensors')
-        if t.ema: save_file(_cpu(learn.model.state_dict()), folder/'training.safetensors')
-        save_file(_cpu(tensors), folder/'memory.safetensors')
-    if is_best: keep_best(t.run, row)
+    "Have all that the next step depends on written into the run, as `last`, and the weights as `best` too when they are; the training goes on meanwhile."
+    state, memory = take_apart(_state(t, learn, row))
+    files = dict(model=t.ema.state_dict() if t.ema else learn.model.state_dict(), memory=memory, **({'training': learn.model.state_dict()} if t.ema else {}))
+    files = {k: _copied(v) for k,v in files.items()}
+    t.written()
+    t.writing = _meanwhile(_write, t.run, state, files, row if is_best else None)
+
+def _copied(state): return {k: v.detach().to('cpu', copy=True).contiguous() for k,v in state.items()}
+
+def _write(run, state, files, best_row):
+    try:
+        with run.checkpoint('last', **state) as folder:
+            for name,tensors in files.items(): save_file(tensors, folder/f'{name}.safetensors')
+        if best_row: keep_best(run, best_row)
+    except (OSError, SafetensorError) as e:
+        why = e.strerror if isinstance(e, OSError) and e.strerror else ' '.join(str(e).split())
+        raise DataError(f'{run.path}: a checkpoint could not be written ({why}). The one before it is whole.') from e
+
+def _meanwhile(f, *args):
+    "Call a function in a thread of its own, which a process waits for before it ends."
+    done = Future()
+    def work():
+        try: done.set_result(f(*args))
+        except BaseException as e: done.set_exception(e)
+    Thread(target=work, name='segfast-checkpoint').start()
+    return done
+
+@patch
+def written(self:Training):
+    "Wait until what was to be written is; an error of the writing is raised here."
+    writing, self.writing = self.writing, None
+    if writing: writing.result()
 
 def _state(t, learn, row):
     smooth, scaler = learn.recorder.smooth_loss, getattr(learn, 'scaler', None)
@@ -173,7 +202,14 @@ def _link(src, dest):
     try: os.link(src, dest)
     except OSError: shutil.copyfile(src, dest)
 
-# %% ../nbs/10_checkpoints.ipynb #efb33e3b
+# %% ../nbs/10_checkpoints.ipynb #6a644294
+def read_tensors(
+    path # of a checkpoint
+)->dict: # name -> tensor
+    "The tensors in a safetensors file; whatever else a file of that name may be is refused."
+    try: return load_file(path)
+    except (SafetensorError, OSError) as e: raise DataError(f'{path}: is no safetensors file ({" ".join(str(e).split())[:100]}). Nothing else is read: a pickle would run code.') from e
+
 def load_training(
     t:Training # fresh, of the run's own recipe and data; changed in place
 )->dict|None: # the state that was read; None where nothing was kept
@@ -181,10 +217,10 @@ def load_training(
     folder = t.run.newest(t.screen.say)
     if folder is None: return None
     state, has_mean = read_json(folder/'state.json'), t.ema is not None
-    t.model.load_state_dict(load_file(folder/('training.safetensors' if has_mean else 'model.safetensors')))
-    if has_mean: t.ema.load_state_dict(load_file(folder/'model.safetensors'), state['ema_updates'])
+    t.model.load_state_dict(read_tensors(folder/('training.safetensors' if has_mean else 'model.safetensors')))
+    if has_mean: t.ema.load_state_dict(read_tensors(folder/'model.safetensors'), state['ema_updates'])
     t.best.load_state_dict(state['best_so_far'])
     t.rates, t.batches, t.stage, t.epoch = state['rates'], state['batches'], state['stage'] - 1, state['epoch']
-    t.memory = put_together({k: state.get(k) for k in ('optimizer', 'smooth_loss', 'scaler', 'batch', 'generators')}, load_file(folder/'memory.safetensors'))
+    t.memory = put_together({k: state.get(k) for k in ('optimizer', 'smooth_loss', 'scaler', 'batch', 'generators')}, read_tensors(folder/'memory.safetensors'))
     if t.epoch >= t.recipe.stages[t.stage].epochs: t.stage, t.epoch, t.memory = t.stage + 1, 0, None
     return dict(state, folder=folder)

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from .errors import DataError, UsageError, hush
+from .errors import DataError, UsageError, hush, safe
 
 # %% ../nbs/14_cli.ipynb #b96cf12e
 _BadUsage = typer.BadParameter.__base__ # what the option parser raises
@@ -45,8 +45,7 @@ class Commands(TyperGroup):
 
 def _lines(text, err=False):
     "Write text from which a terminal takes no orders: names of files may hold anything."
-    from segfast.screen import safe
-    typer.echo('\n'.join(map(safe, text.splitlines())), err=err)
+    typer.echo('\n'.join(map(safe, text.split('\n'))), err=err)
 
 def _give_up_stdout():
     "What could not be written is dropped, or Python would try once more as it ends, and fail."
@@ -64,7 +63,11 @@ def _explained(e):
 def _interrupted(e):
     run = getattr(e, 'segfast_run', None)
     if run is None: return 'Interrupted before training began; nothing was kept.'
-    return f'Interrupted. What was trained is kept in {run.path}.\nTo go on: segfast resume {shlex.quote(str(run.path))}'
+    return f'Interrupted. What was trained is kept in {safe(run.path)}.\nTo go on: segfast resume {_quoted(run.path)}'
+
+def _quoted(path):
+    "A path as a word for a shell, that is no option either."
+    return safe(shlex.quote(f'./{path}' if str(path).startswith('-') else str(path)))
 
 # %% ../nbs/14_cli.ipynb #902f56f0
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False,
@@ -172,7 +175,7 @@ def _start(weights, run):
 def _show_scores(run, as_json):
     from segfast.screen import score_table
     _print(score_table(run.scores, run.classes), err=as_json)
-    typer.echo(f'Run: {run.path}', err=as_json)
+    typer.echo(f'Run: {safe(run.path)}', err=as_json)
     if as_json: _json(dict(run=str(run.path), **{k: run.status[k] for k in ('accuracy', 'mean_iou', 'seconds')}))
 
 # %% ../nbs/14_cli.ipynb #c25d8427
@@ -263,7 +266,7 @@ def check(
 def _repair(found, folder):
     from segfast.repair import repair
     log = repair(found, folder)
-    typer.echo(f'{folder}: a corrected copy, {len(log)} change{"s" if len(log) != 1 else ""} listed in {folder/"changes.csv"}.', err=True)
+    typer.echo(f'{safe(folder)}: a corrected copy, {len(log)} change{"s" if len(log) != 1 else ""} listed in {safe(folder/"changes.csv")}.', err=True)
 
 @contextlib.contextmanager
 def _bar(what):
@@ -308,7 +311,7 @@ def runs(out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of al
     from segfast.runs import run_rows
     rows = run_rows(out)
     if as_json: return _json(rows)
-    if not rows: return typer.echo(f'No runs in {out}. Start one: segfast train demo --progressive --out {out}')
+    if not rows: return typer.echo(f'No runs in {safe(out)}. Start one: segfast train demo --progressive --out {_quoted(out)}')
     from segfast.screen import run_table
     _print(run_table(rows))
 
@@ -352,4 +355,4 @@ def demo_data(
     from segfast.scenes import write_demo
     try: write_demo(folder, n=n, size=parse_size(size), seed=seed)
     except FileExistsError as e: raise DataError(str(e)) from None
-    typer.echo(f'{folder}: {n} images. Train on them: segfast train {folder} --progressive --weights none --size 96x128')
+    typer.echo(f'{safe(folder)}: {n} images. Train on them: segfast train {_quoted(folder)} --progressive --weights none --size 96x128')

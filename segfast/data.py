@@ -78,9 +78,17 @@ class Decoded:
     def open(cls, folder):
         "Map the arrays that stand in `folder`."
         with contextlib.suppress(OSError): os.utime(folder) # a cache that others filled may be read-only
-        return cls(*(np.load(Path(folder)/f'{o}.npy', mmap_mode='r') for o in ('images', 'masks')))
+        return cls(*(np.lib.format.open_memmap(Path(folder)/f'{o}.npy', 'r') for o in ('images', 'masks')))
 
-# %% ../nbs/03_data.ipynb #a44989a2
+# %% ../nbs/03_data.ipynb #da166ae3
+def _kept(folder, n, size):
+    "The arrays in a folder of the cache, if they are what was put there; anything else goes."
+    if not folder.is_dir(): return None
+    try: found = Decoded.open(folder)
+    except (OSError, ValueError, EOFError): found = None # NumPy refuses arrays of objects, which would be a pickle
+    if found and [(o.shape, o.dtype) for o in (found.images, found.masks)] == [((n, *size, 3), np.uint8), ((n, *size), np.uint8)]: return found
+    shutil.rmtree(folder, ignore_errors=True)
+
 def _fill(data, size, folder, progress):
     n = len(data.pairs)
     images, masks = (np.lib.format.open_memmap(folder/f'{o}.npy', 'w+', np.uint8, shape) for o,shape in (('images', (n, *size, 3)), ('masks', (n, *size))))
@@ -98,7 +106,7 @@ def decoded(
 )->Decoded:
     "Every pair of a dataset at one size, from the cache or decoded into it."
     folder = cache_dir()/'decoded'/_key(data, size)
-    if folder.is_dir(): return Decoded.open(folder)
+    if kept := _kept(folder, len(data.pairs), size): return kept
     limit, need = _limit() if limit is None else limit, len(data.pairs)*size[0]*size[1]*4
     _make_room(folder.parent, need, limit)
     part = Path(mkdtemp(dir=folder.parent, prefix='.part-'))

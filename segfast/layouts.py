@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['LAYOUTS', 'ARCHIVES', 'KNOWN', 'Layout', 'find_layout', 'demo', 'is_archive', 'unpacked', 'Known', 'open_data']
 
-# %% ../nbs/01_layouts.ipynb #c5b8fc4e
-import contextlib, errno, lzma, os, shutil, stat, struct, sys, tarfile, tempfile, time, zipfile, zlib
+# %% ../nbs/01_layouts.ipynb #508c23cd
+import contextlib, errno, lzma, os, shutil, stat, struct, sys, tarfile, tempfile, time, unicodedata, zipfile, zlib
 from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Callable, NamedTuple
+
+from filelock import FileLock
 
 from . import scenes
 from .datasets import (camseq, camvid, cityscapes, csv_in, from_csv, from_df, from_folders, # noqa: F401 (some are for users)
@@ -202,34 +204,52 @@ def _room(path, size, n, folder):
     if size > _BOMB and size > 200*path.stat().st_size: raise DataError(f'{path}: unpacks to {size/1e9:.1f} GB or more, {size/path.stat().st_size:.0f} times its own size: not pictures. Nothing of the archive was kept.')
     if size > 0.9*free: raise DataError(f'{path}: unpacked it takes {size/1e9:.1f} GB, but {folder} has {free/1e9:.1f} GB free. Point SEGFAST_CACHE at a larger disk.')
 
-# %% ../nbs/01_layouts.ipynb #238a26f9
-def _once(path, name, seen):
-    key = os.path.normpath(name)
-    if key in seen: raise _bad_member(path, name, 'stands in it twice')
+# %% ../nbs/01_layouts.ipynb #283c2b03
+def _once(path, name, seen, alike):
+    "Refuse a member whose file an earlier one has already."
+    key = os.path.normpath(name.replace('\\', '/') if path.suffix.lower() == '.zip' else name)
+    if alike: key = unicodedata.normalize('NFC', key).casefold()
+    if key in seen: raise _bad_member(path, name, 'stands in it twice' + ', as this disk does not tell capital letters from small ones'*alike)
     seen.add(key)
+
+def _alike(folder):
+    "Whether a file system takes `a` and `A` for one."
+    (probe := folder/'.probe').touch()
+    try: return (folder/'.PROBE').exists()
+    finally: probe.unlink()
 
 def _unzip(path, folder):
     with zipfile.ZipFile(path) as z:
-        members, seen = z.infolist(), set()
+        members, seen, alike = z.infolist(), set(), _alike(folder)
         _room(path, sum(o.file_size for o in members), len(members), folder)
         for o in members:
             _check_name(path, o.filename)
             if stat.S_ISLNK(o.external_attr >> 16): raise _bad_member(path, o.filename, 'is a link')
             if o.flag_bits & 1: raise _bad_member(path, o.filename, 'is encrypted')
-            if not o.is_dir(): _once(path, o.filename, seen)
+            if not o.is_dir(): _once(path, o.filename, seen, alike)
         for o in members:
             o.filename = o.filename.replace('\\', '/') # as some Windows programs write them
             z.extract(o, folder)
 
+class _Member(tarfile.TarInfo):
+    "A member of a tar; one that only describes the next must be short, since all of it is held in memory."
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        o = super().frombuf(buf, encoding, errors)
+        if o.type in _ABOUT and o.size > 1 << 20: raise tarfile.ReadError(f'a description of {o.size} bytes')
+        return o
+
+_ABOUT = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+
 def _untar(path, folder):
-    with tarfile.open(path) as t:
-        members, seen, size = [], set(), 0
+    with tarfile.open(path, tarinfo=_Member) as t:
+        members, seen, size, alike = [], set(), 0, _alike(folder)
         for o in t:
             members.append(o)
             size += max(0, o.size)
             _room(path, size, len(members), folder)
             _check_name(path, o.name)
-            if not o.isdir(): _once(path, o.name, seen)
+            if not o.isdir(): _once(path, o.name, seen, alike)
             try: tarfile.data_filter(o, str(folder))
             except tarfile.LinkOutsideDestinationError as e: raise _bad_member(path, o.name, 'is a link that leads outside the folder') from e
             except tarfile.FilterError as e: raise _bad_member(path, o.name, f'is not plain data ({type(e).__name__})') from e
@@ -312,26 +332,32 @@ class Known(NamedTuple):
 
 _ARCHIVES = dict(camvid=('CAMVID', '598 MB'), camvid_tiny=('CAMVID_TINY', '2 MB'))
 
-@contextlib.contextmanager
-def _unpacked_beside(folder):
-    "Unpack on the data's own file system, where moving into place is one step that a killed process cannot leave half done."
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    kept, tempfile.tempdir = tempfile.tempdir, str(folder)
-    try: yield
-    finally: tempfile.tempdir = kept
+def _brought(url, archive, dest):
+    "Download one of fast.ai's archives, compare its length and hash with fastai's list, and unpack it as warily as a stranger's; `dest` is there whole, or not at all."
+    import fastai.data
+    from fastai.data.external import fastai_cfg
+    from fastdownload import FastDownload
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f'{archive}.lock'):
+        if dest.exists(): return
+        FastDownload(fastai_cfg(), module=fastai.data, base='~/.fastai').download(url)
+        part = _new_part(dest.parent) # on the data's own file system, where a move is one step
+        try:
+            _untar(archive, part)
+            _inner(part).rename(dest)
+        finally: shutil.rmtree(part, ignore_errors=True)
 
 def _fetch(name, progress=None):
     hush()
-    from fastai.data.external import URLs, fastai_path, untar_data
+    from fastai.data.external import URLs, fastai_path
     attr, size = _ARCHIVES[name]
     url = getattr(URLs, attr)
-    dest = fastai_path('data')/url.rsplit('/', 1)[1].removesuffix('.tgz')
-    was_there = dest.exists()
+    archive = fastai_path('archive')/url.rsplit('/', 1)[1]
+    root = fastai_path('data')/archive.name.removesuffix('.tgz')
     try:
-        with contextlib.redirect_stdout(sys.stderr), _unpacked_beside(fastai_path('data')): root = untar_data(url)
+        with contextlib.redirect_stdout(sys.stderr): _brought(url, archive, root)
     except BaseException as e:
-        if not was_there: shutil.rmtree(dest, ignore_errors=True)
-        for suffix in ('.part', '.lock') + ('',)*isinstance(e, Exception): (fastai_path('archive')/(url.rsplit('/', 1)[1] + suffix)).unlink(missing_ok=True)
+        for suffix in ('.part', '.lock') + ('',)*isinstance(e, Exception): archive.with_name(archive.name + suffix).unlink(missing_ok=True)
         if not isinstance(e, Exception): raise
         raise DataError(f'{name}: could not download {url} ({size}): {" ".join(str(getattr(e, "reason", e)).split())}\n'
                         f'With the archive unpacked in a folder of yours, give that folder: segfast train FOLDER --progressive\n'

@@ -14,7 +14,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from fastai.learner import Metric, ValueMetric
 from fastai.torch_core import find_bs
-from .errors import DataError, Problem
+from .errors import DataError, Problem, markdown
 from .masks import ClassTable
 
 # %% ../nbs/04_metrics.ipynb #68552aef
@@ -188,7 +188,7 @@ def _repr_markdown_(self:ConfusionMatrix):
     if self.invalid: return repr(self)
     lines = [f'**accuracy {_cell(self.accuracy)}, mean IoU {_cell(self.mean_iou)}**', '',
              '| ' + ' | '.join(_heads) + ' |', '|---' + '|---:'*5 + '|']
-    return '\n'.join(lines + ['| ' + ' | '.join(o.replace('|', r'\|') for o in r) + ' |' for _, *r in self._table()])
+    return '\n'.join(lines + ['| ' + ' | '.join(map(markdown, r)) + ' |' for _, *r in self._table()])
 
 @patch
 def _repr_html_(self:ConfusionMatrix):

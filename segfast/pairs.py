@@ -23,7 +23,7 @@ import pandas as pd
 from fastcore.basics import patch
 from PIL import Image, ImageOps
 
-from .errors import DataError, Problem, UsageError, errors_of
+from .errors import DataError, Problem, UsageError, errors_of, safe
 from .masks import INDEX, ClassTable, Encoding, colorize, decode_mask, read_text
 
 # %% ../nbs/00_pairs.ipynb #cea3f223
@@ -79,14 +79,14 @@ def _thumbnail(data, row, width=160):
 def _sample(data, row):
     try: uri = _thumbnail(data, row)
     except (OSError, ValueError, SyntaxError, MemoryError, ArithmeticError, Warning, Image.DecompressionBombError): return ''
-    return f'<figure style="display:inline-block;margin:2px"><img src="{uri}" alt="{escape(row.image)}" title="{escape(row.image)}"><figcaption>{row.split}</figcaption></figure>'
+    return f'<figure style="display:inline-block;margin:2px"><img src="{uri}" alt="{escape(row.image)}" title="{escape(row.image)}"><figcaption>{escape(str(row.split))}</figcaption></figure>'
 
 @patch
 def _repr_html_(self:SegData):
-    counts = ' · '.join(f'{n} {s}' for s,n in self.splits.items())
+    counts = ' · '.join(f'{n} {escape(str(s))}' for s,n in self.splits.items())
     shown = self.pairs.iloc[np.unique(np.linspace(0, len(self.pairs) - 1, 6).round().astype(int))] if len(self.pairs) else self.pairs
     samples = ''.join(_sample(self, o) for o in shown.itertuples())
-    return f'<p><strong>{escape(self.name)}</strong> ({self.layout}): {counts}; masks hold {self.encoding}</p><div>{samples}</div>{self.classes._repr_html_()}'
+    return f'<p><strong>{escape(self.name)}</strong> ({escape(str(self.layout))}): {counts}; masks hold {escape(str(self.encoding))}</p><div>{samples}</div>{self.classes._repr_html_()}'
 
 # %% ../nbs/00_pairs.ipynb #5e98c38e
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.ppm', '.pgm', '.jp2')
@@ -197,7 +197,7 @@ def a_few(
     n:int=6 # how many to show
 )->str:
     "The first few of many names."
-    return ', '.join(names[:n]) + (f' and {len(names)-n} more' if len(names) > n else '')
+    return ', '.join(map(safe, names[:n])) + (f' and {len(names)-n} more' if len(names) > n else '')
 
 def expanded(
     path # as a person types it

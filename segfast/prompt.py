@@ -7,8 +7,8 @@ __all__ = ['Prompt', 'parse_points', 'parse_box', 'parse_grid', 'grid_points', '
            'load_sam', 'tiny_sam', 'extent', 'Prompted', 'prompt', 'draw_prompts', 'save_prompted', 'prompt_to_folder',
            'prompt_lines']
 
-# %% ../nbs/13_prompt.ipynb #8c49bb9d
-import json, math, os, re
+# %% ../nbs/13_prompt.ipynb #7ef7d854
+import json, math, os, re, shlex
 from base64 import b64encode
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -517,5 +517,5 @@ def prompt_lines(
     lines.append(f'Written: {made["folder"]} (masks, overlay.png, masks.json)')
     if 'label' in made:
         o = made['label']
-        lines += [f'Labelled: {made["dataset"]}/{o["file"]}: {o["name"]} (id {o["id"]}) on {o["pixels"]} pixels, {o["share"]:.0%} of the image.', f'Look at it: segfast check {made["dataset"]}']
+        lines += [f'Labelled: {made["dataset"]}/{o["file"]}: {o["name"]} (id {o["id"]}) on {o["pixels"]} pixels, {o["share"]:.0%} of the image.', f'Look at it: segfast check {shlex.quote(made["dataset"])}']
     return '\n'.join(lines)

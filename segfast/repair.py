@@ -20,7 +20,7 @@ from PIL import Image
 
 from .check import Report, check
 from .datasets import camvid
-from .errors import DataError, Problem
+from .errors import DataError, Problem, sheet
 from .facts import as_rgb, look_at
 from .masks import (INDEX_MODES, VOID_NAMES, ClassTable, Encoding, as_stored, encode_mask, open_picture, orientation, pack_colors, raw_mask, read_text,
                            try_label_colors, unpack_colors, upright)
@@ -513,7 +513,7 @@ def repair(
     folder = _target(report.data.root, folder)
     with _beside(folder) as part:
         log = _log(_written(report, part, progress))
-        log.to_csv(part/'changes.csv', index=False)
+        log.map(sheet).to_csv(part/'changes.csv', index=False)
         left = check(camvid(part, name=folder.name), cache=False).errors
         if left: raise DataError([Problem('error', 'not-repaired', '', f'the copy would still have {len(left)} errors, so it was not kept. The first:'), *left])
     return log

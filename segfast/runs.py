@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from filelock import FileLock, Timeout
 
 import segfast
-from .errors import DataError, UsageError
+from .errors import DataError, UsageError, safe
 from .masks import ClassTable
 from .recipes import Recipe, load_recipe, save_recipe
 
@@ -184,8 +184,8 @@ def append(self:Run,
 
 @patch
 def log(self:Run, text:str):
-    "Add a line to `log.txt`, with the time."
-    with open(self.path/'log.txt', 'a', encoding='utf-8') as f: f.write(f'{_now()} {text}\n')
+    "Add a line to `log.txt`, with the time; line ends in it are written out."
+    with open(self.path/'log.txt', 'a', encoding='utf-8', errors='backslashreplace') as f: f.write(f'{_now()} {safe(text)}\n')
 
 @patch(as_prop=True)
 def history(self:Run):
@@ -213,7 +213,7 @@ def checkpoint(self:Run,
     shutil.rmtree(part, ignore_errors=True); part.mkdir(parents=True)
     try:
         yield part
-        write_json(part/'state.json', dict(state, sha256={f.name: _sum(f) for f in sorted(part.iterdir())}))
+        write_json(part/'state.json', dict(state, sha256={f.name: _sum(f) for f in sorted(part.iterdir())} | {'state.json': _state_sum(state)}))
         for f in part.iterdir(): _sync(f)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True) # a full disk has better uses
@@ -223,10 +223,15 @@ def checkpoint(self:Run,
     os.rename(part, dest); _sync(dest.parent)
     if kind != 'last': shutil.rmtree(old, ignore_errors=True)
 
+def _state_sum(state):
+    "The checksum of what a `state.json` says, beside the checksums in it."
+    return sha256(json.dumps(plain({k: v for k,v in state.items() if k != 'sha256'})).encode()).hexdigest()
+
 def _flaw(folder):
     "What is wrong with a checkpoint's folder; nothing for one that is whole."
-    try: sums = read_json(folder/'state.json')['sha256']
-    except (DataError, KeyError, TypeError) as e: return f'{folder/"state.json"} cannot be read ({e})'
+    try: state = read_json(folder/'state.json'); sums = dict(state['sha256'])
+    except (DataError, KeyError, TypeError, ValueError) as e: return f'{folder/"state.json"} cannot be read ({e})'
+    if sums.pop('state.json', None) != _state_sum(state): return f'{folder/"state.json"} was changed since it was written'
     odd = [name for name,want in sums.items() if not (folder/name).is_file() or _sum(folder/name) != want]
     return f'{folder/odd[0]} is missing, or was changed or cut short since it was written' if odd or 'model.safetensors' not in sums else None
 
@@ -343,7 +348,7 @@ def list_runs(
 
 # %% ../nbs/08_runs.ipynb #6a2f9b38
 @patch
-def __repr__(self:Run): return f'Run({self.name}, {self.state})'
+def __repr__(self:Run): return safe(f'Run({self.name}, {self.state})')
 
 @patch
 def _repr_html_(self:Run):
@@ -351,4 +356,4 @@ def _repr_html_(self:Run):
     s, r = self.status, self.recipe
     score = f' · accuracy {s["accuracy"]:.4f} · mean IoU {s["mean_iou"]:.4f}' if s.get('accuracy') is not None and s.get('mean_iou') is not None else ''
     stages = ' → '.join(f'{escape(o.name)} {o.size[0]}×{o.size[1]} ({o.epochs})' for o in r.stages)
-    return f'<p><strong>{escape(self.name)}</strong>: {self.state}{score}<br>{escape(r.model)}, {stages}</p>'
+    return f'<p><strong>{escape(self.name)}</strong>: {escape(str(self.state))}{score}<br>{escape(r.model)}, {stages}</p>'

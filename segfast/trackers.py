@@ -11,6 +11,7 @@ import math, os
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
+from textwrap import indent
 
 import numpy as np
 from fastai.callback.core import Callback
@@ -109,7 +110,7 @@ class TensorBoard(Tracker):
         super().__init__(record)
         from torch.utils.tensorboard import SummaryWriter # takes seconds, and few runs ask for it
         self.writer = SummaryWriter(str(record.path/'tensorboard'), flush_secs=10)
-        self.writer.add_text('recipe', f'```toml\n{to_toml(record.recipe)}\n```')
+        self.writer.add_text('recipe', indent(to_toml(record.recipe), '    ')) # Markdown's code, which no text inside can end
 
     def scalars(self, values, step):
         for k,v in values.items(): self.writer.add_scalar(k, v, step)

@@ -16,15 +16,14 @@ import torch
 from fastai.callback.training import GradientClip
 from fastai.callback.schedule import ParamScheduler
 from fastai.learner import Learner
-from safetensors.torch import load_file
 
 from .callbacks import Accumulate, Average, EpochSeed, Keep, PassBy, Tick, listening
 from .check import Report, check, fingerprint, unchecked
-from .checkpoints import STOPS_WITHIN, Training, load_optimizer
+from .checkpoints import STOPS_WITHIN, Training, load_optimizer, read_tensors
 from .augment import fill_notes, read_augmentation
 from .data import decoded, open_pair, seg_dls, source_size
 from .devices import Precision, free_bytes, keep_memory, pick_device, pick_precision, precision_cbs
-from .errors import DataError, UsageError, unknown
+from .errors import DataError, UsageError, sheet, unknown
 from .layouts import KNOWN, SegData, open_data
 from .losses import loss_terms, seg_loss, weights_from_counts, with_aux
 from .metrics import per_class
@@ -338,7 +337,8 @@ def run_all(
         for o in trackers: o.batches, o.epochs = t.batches, len(t.run.history)
         t.cbs = [*t.cbs, *trackers]
         t.screen.plan(make_plan(report, t.recipe, t.model, t.device, t.run))
-        _run_stages(t)
+        try: _run_stages(t)
+        finally: t.written()
         _finish(t, time.perf_counter() if started is None else started)
 
 def _run_stages(t):
@@ -347,7 +347,8 @@ def _run_stages(t):
         _run_or_shrink(t)
         t.run.update(stages_done=t.stage, rates=t.rates, best=dict(value=t.best.value, stage=t.best.where[0], epoch=t.best.where[1]) if t.best.where else None)
     if t.best.stale and t.stage < len(t.recipe.stages): _stopped(t)
-    if t.recipe.keep == 'best': t.model.load_state_dict(load_file(t.run.checkpoint_file('best')))
+    t.written()
+    if t.recipe.keep == 'best': t.model.load_state_dict(read_tensors(t.run.checkpoint_file('best')))
     elif t.ema: t.model.load_state_dict(t.ema.state_dict())
 
 def _stopped(t):
@@ -400,5 +401,5 @@ def _evaluated(run, recipe, data, model, screen):
     cm = evaluate(model, data, recipe.stages[-1].size, bs=recipe.stages[-1].batch_size, cache=recipe.cache, progress=lambda done, total: screen.work('evaluating at native size', done, total))
     scores = score_dict(cm, data.splits['valid'], time.perf_counter() - started)
     write_json(run.path/'scores.json', dict(scores, split='valid', checkpoint=recipe.keep))
-    per_class(cm).to_csv(run.path/'scores.csv')
+    per_class(cm).rename(index=sheet).to_csv(run.path/'scores.csv')
     return cm

@@ -1,13 +1,16 @@
 "Downloads from a server of our own: right, wrong, broken off, not there; nothing of a failed one is ever trusted."
 import hashlib
 import io
+import os
 import shutil
 import socket
+import subprocess
+import sys
 import tarfile
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 import torch
@@ -23,12 +26,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*socket:pyt
 
 
 class Server(ThreadingHTTPServer):
-    "Serves `files` by path, each as (bytes, how): whole, or `half` of what it promises; remembers what was asked."
+    "Serves `files` by path, each as (bytes, how): whole, or `half` of what it promises, or half and then nothing; remembers what was asked."
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.asked = {}, []
+        self.files, self.asked, self.halfway, self.release = {}, [], Event(), Event()
 
     def url(self, name): return f"http://127.0.0.1:{self.server_port}/{name}"
     def handle_error(self, *args): pass
@@ -43,6 +46,10 @@ class Handler(BaseHTTPRequestHandler):
         if how != "unmeasured": self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content if how == "whole" else content[:len(content)//2])
+        if how == "stuck":
+            self.wfile.flush()
+            self.server.halfway.set()
+            self.server.release.wait(60)
 
     def log_message(self, *args): pass
 
@@ -234,18 +241,104 @@ def test_archive_that_is_none(server, home, tiny, archive):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("No space left on device")])
 def test_unpacking_broken_off(server, home, tiny, archive, monkeypatch, error):
-    "The unpacked folder is moved to its place; where that is another file system, moving is copying, and takes time."
+    "It is unpacked beside its place, and takes it in one step."
     server.files[tiny] = archive, "whole"
 
-    def half(src, dest):
-        Path(dest).mkdir(parents=True)
-        (Path(dest)/"images").mkdir()
+    def half(self, path, **kwargs):
+        (Path(path)/"images").mkdir()
+        assert Path(path).parent == home/"data", "on the same file system"
         raise error
     with monkeypatch.context() as m:
-        m.setattr(shutil, "move", half)
+        m.setattr(tarfile.TarFile, "extractall", half)
         with pytest.raises(DataError if isinstance(error, OSError) else KeyboardInterrupt): open_data("camvid_tiny")
-    assert not (home/"data/camvid_tiny").exists()
+    assert list((home/"data").iterdir()) == []
     assert len(open_data("camvid_tiny").pairs) == 10
+
+
+def tar_of(*names, kind=tarfile.REGTYPE, target=""):
+    "An archive with empty members."
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name in names:
+            o = tarfile.TarInfo(name)
+            o.type, o.linkname = kind, target
+            tar.addfile(o)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("evil", [tar_of("camvid_tiny/codes.txt", "../../out.txt"), tar_of("/out.txt"), tar_of("a", kind=tarfile.SYMTYPE, target="/etc"), tar_of("a", kind=tarfile.LNKTYPE, target="../../config.ini"),
+                                  tar_of("a", kind=tarfile.CHRTYPE), tar_of("a.txt", "a.txt")], ids=["outside", "absolute", "link", "hard link", "device", "twice"])
+def test_an_archive_of_somebody_else(server, home, tiny, archive, tmp_path, evil):
+    "fastai unpacks with Python's defaults, which before 3.14 let a member lead anywhere."
+    server.files[tiny] = evil, "whole"
+    three_lines([server.url(tiny), "member", "Nothing of the archive was kept"])
+    assert left(home) == [] and list((home/"data").iterdir()) == [] and not list(tmp_path.rglob("out.txt"))
+    server.files[tiny] = archive, "whole"
+    assert len(open_data("camvid_tiny").pairs) == 10
+
+
+@pytest.mark.parametrize("change", [lambda o: o + bytes(9), lambda o: o[:4] + bytes(4) + o[8:]], ids=["length", "hash"])
+def test_length_and_hash_are_those_of_the_list(server, home, tiny, archive, monkeypatch, change):
+    "An archive that unpacks well, and is another one."
+    published = len(archive), hashlib.md5(archive[:2**20]).hexdigest()
+    monkeypatch.setattr("fastdownload.core.read_checks", lambda file: {server.url(tiny): published})
+    server.files[tiny] = change(archive), "whole"
+    with tarfile.open(fileobj=io.BytesIO(change(archive)), mode="r:gz") as t: assert t.getnames()
+    three_lines([server.url(tiny), "corrupt"])
+    assert left(home) == []
+    server.files[tiny] = archive, "whole"
+    assert len(open_data("camvid_tiny").pairs) == 10
+
+
+def test_fastai_knows_length_and_hash_of_what_is_downloaded():
+    from fastai.data import download_checks
+    from fastai.data.external import URLs
+    from fastdownload.core import read_checks
+    known = read_checks(Path(download_checks.__file__))
+    assert all(len(known[o]) == 2 for o in (URLs.CAMVID, URLs.CAMVID_TINY))
+
+
+def test_what_a_killed_download_left_is_begun_anew(server, home, tiny, archive):
+    (home/"archive").mkdir(parents=True)
+    (home/"archive/camvid_tiny.tgz.part").write_bytes(b"x"*(len(archive) + 100))
+    (home/"archive/camvid_tiny.tgz.lock").touch()
+    old = home/"data/.part-of-the-killed"
+    (old/"camvid_tiny/images").mkdir(parents=True)
+    os.utime(old, (1, 1))
+    server.files[tiny] = archive, "whole"
+    assert len(open_data("camvid_tiny").pairs) == 10
+    assert [o.name for o in (home/"data").iterdir()] == ["camvid_tiny"] and not (home/"archive/camvid_tiny.tgz.part").exists()
+
+
+def test_half_an_archive_under_the_whole_ones_name(server, home, tiny, archive, monkeypatch):
+    "As another program may have left it: fastai's list says that it is short, and it is fetched again."
+    monkeypatch.setattr("fastdownload.core.read_checks", lambda file: {server.url(tiny): (len(archive), hashlib.md5(archive[:2**20]).hexdigest())})
+    (home/"archive").mkdir(parents=True)
+    (home/"archive/camvid_tiny.tgz").write_bytes(archive[:999])
+    server.files[tiny] = archive, "whole"
+    assert len(open_data("camvid_tiny").pairs) == 10 and server.asked == [(f"/{tiny}", None)]
+
+
+CHILD = """
+import sys
+from fastai.data.external import URLs
+from segfast.layouts import open_data
+URLs.CAMVID_TINY = sys.argv[1]
+print(len(open_data("camvid_tiny").pairs))
+"""
+
+
+def test_killed_in_the_middle_of_a_download(server, home, tiny, archive):
+    server.files[tiny] = archive, "stuck"
+    command = [sys.executable, "-W", "ignore", "-c", CHILD, server.url(tiny)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert server.halfway.wait(60)
+    child.kill()
+    child.communicate()
+    server.release.set()
+    assert not (home/"data/camvid_tiny").exists() and not (home/"archive/camvid_tiny.tgz").exists()
+    server.files[tiny] = archive, "whole"
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "10\n"
 
 
 # --- a name and a folder of that name ---

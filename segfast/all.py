@@ -37,6 +37,9 @@ from .callbacks import *
 from .trackers import *
 from .train import *
 from .resume import *
+from .compare import *
+from .prune import *
+from .finished import *
 from .prompt import *
 
 # %% ../nbs/99_all.ipynb #e35c8765

@@ -90,7 +90,7 @@ _FORMATS = '.json', '.yaml', '.yml'
 def _parsed(text, what, suffix):
     import yaml
     try: d = json.loads(text) if suffix == '.json' else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as e: raise UsageError(f'{what} is no {suffix[1:].upper()}: {e}. Write it with albumentations: A.save(pipeline, "aug.json").') from e
+    except (ValueError, yaml.YAMLError) as e: raise UsageError(f'{what} is no {suffix[1:].upper()}: {" ".join(str(e).split())[:160]}. Write it with albumentations: A.save(pipeline, "aug.json").') from e
     if not isinstance(d, dict) or not isinstance(d.get('transform'), dict): raise UsageError(f'{what} holds no pipeline: {{"transform": ...}} was expected, as A.save(pipeline, "aug.json") writes it.')
     return d
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EpochSeed', 'batch_files', 'Keep', 'readable', 'Average', 'Accumulate', 'PassBy', 'listening', 'Tick']
 
-# %% ../nbs/10_callbacks.ipynb #afc8c5c9
-import signal, threading, time
+# %% ../nbs/10_callbacks.ipynb #209c0fc6
+import math, os, signal, threading, time
 from contextlib import contextmanager
 
 import torch
@@ -45,7 +45,13 @@ def batch_files(
 def _not_finite(keep):
     learn, stage = keep.learn, keep.stage
     return (f'Stage {stage.name}, epoch {learn.epoch + 1}, batch {learn.iter + 1}: the loss is {learn.loss_grad.item()}. Nothing was saved over the weights of the epoch before. The batch: {a_few(batch_files(learn), 4)}.\n'
-            f'Likely causes: a rate that is too high ({stage.lr:.1e}; try a tenth with --lr), or images with broken values.')
+            f'{_causes(stage)}')
+
+def _causes(stage): return f'Likely causes: a rate that is too high ({stage.lr:.1e}; try a tenth with --lr), or images with broken values.'
+
+def _broken(keep, row):
+    return (f'Stage {keep.stage.name}, after epoch {row["epoch"]}: the last step left weights or a validation loss ({row["valid_loss"]}) that are no numbers. Nothing was saved over the weights of the epoch before.\n'
+            f'{_causes(keep.stage)}')
 
 class Keep(Callback):
     "Write history and checkpoints into the run after every epoch, and tell the screen."
@@ -78,14 +84,19 @@ class Keep(Callback):
         if self.training: self._between_batches()
 
     def _between_batches(self):
-        if not getattr(self.learn, 'passing', False): self.t.batches += 1
-        if self.t.memory and self.iter + 1 == self.t.memory['batch'] and self.epoch == self.t.epoch: # from here on, batches are new
-            self._smooth()
-            set_generators(self.t.memory['generators'])
-        elif self.t.stop and self.between_steps():
+        if getattr(self.learn, 'passing', False): return self._passed()
+        self.t.batches += 1
+        if self.t.stop and self.between_steps():
             save_training(self.t, self.learn, None)
             self.t.written()
             raise KeyboardInterrupt
+
+    def _passed(self):
+        if self.t.stop: raise KeyboardInterrupt # the checkpoint says all
+        if self.iter + 1 < self.t.memory['batch']: return
+        self._smooth() # from here on, batches are new
+        set_generators(self.t.memory['generators'])
+        for now,then in zip(self.opt.hypers, self.t.memory['optimizer']['hypers']): now.update(then) # the schedule sets them before a batch, and there may be none left
 
     def between_steps(self)->bool:
         "Whether no gradient is waiting for further batches."
@@ -95,6 +106,7 @@ class Keep(Callback):
     def after_epoch(self):
         if self.epoch < self.t.epoch: return # done before the process that went on
         row, t = self._row(), self.t
+        if not (math.isfinite(row['valid_loss']) and all(torch.isfinite(p).all() for p in self.model.parameters())): raise DataError(_broken(self, row))
         t.epoch += 1
         save_training(t, self.learn, row, t.best.take(row))
         t.run.append(row)
@@ -104,7 +116,6 @@ class Keep(Callback):
         t.screen.sample(*self.sample[0], t.data.classes)
         if t.stop: raise KeyboardInterrupt
         if t.best.stale and self.stage.schedule in STOPS_WITHIN: raise CancelFitException
-
 
     def _draw(self):
         folder = self.t.run.path/'plots/samples'
@@ -164,7 +175,9 @@ def listening(
     t:Training # told to stop by the first signal
 ):
     "Inside, SIGINT and SIGTERM ask for an end after the batch; a second one ends at once."
+    owner = os.getpid()
     def hear(number, frame):
+        if os.getpid() != owner: return # in a loader's process, which hears a terminal's Ctrl-C too
         if t.stop: raise KeyboardInterrupt
         t.stop = True
         t.screen.say('Stopping after this batch (once more to stop at once).')

@@ -6,8 +6,8 @@
 __all__ = ['STOPS_WITHIN', 'Best', 'take_apart', 'put_together', 'generators', 'set_generators', 'load_optimizer', 'Training',
            'save_training', 'keep_best', 'read_tensors', 'load_training']
 
-# %% ../nbs/10_checkpoints.ipynb #281d4fe8
-import math, os, random, shutil
+# %% ../nbs/10_checkpoints.ipynb #dd8cca80
+import math, os, random, re, shutil
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Thread
@@ -106,7 +106,7 @@ def load_optimizer(
         for k,v in s.items():
             if isinstance(v, torch.Tensor): s[k] = torch.empty_like(p).copy_(v) if v.shape == p.shape else v.to(p.device)
     if state.get('slow_weights'): state['slow_weights'] = [[torch.empty_like(p).copy_(v) for p,v in zip(*o)] for o in zip(opt.param_lists, state['slow_weights'])]
-    opt.load_state_dict(state)
+    opt.load_state_dict(dict(state, hypers=[dict(o) for o in state['hypers']])) # copies: the schedule changes them
 
 # %% ../nbs/10_checkpoints.ipynb #5ca77bb2
 @dataclass
@@ -141,9 +141,21 @@ class Training:
         s = self.recipe.stages[min(self.stage, len(self.recipe.stages) - 1)]
         return self.stage >= len(self.recipe.stages) or self.best.stale and (self.epoch == 0 or s.schedule in STOPS_WITHIN)
 
+    @property
+    def standing(self)->dict: # for the run's status
+        "How far it has come."
+        b = self.best
+        return dict(stages_done=self.stage, rates=self.rates, best=dict(value=b.value, stage=b.where[0], epoch=b.where[1]) if b.where else None)
+
 STOPS_WITHIN = ('constant', 'step') # schedules that may be left before their end
 
-# %% ../nbs/10_checkpoints.ipynb #f7215213
+# %% ../nbs/10_checkpoints.ipynb #dcac8982
+def _save(state, path):
+    try: save_file(state, path)
+    except SafetensorError as e: # hides what the system said, such as "os error 28": no space left
+        if not (code := re.search(r'os error (\d+)', str(e))): raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from e
+
 def save_training(
     t:Training, # after an epoch, or after a batch
     learn:Learner, # that trained it
@@ -160,13 +172,9 @@ def save_training(
 def _copied(state): return {k: v.detach().to('cpu', copy=True).contiguous() for k,v in state.items()}
 
 def _write(run, state, files, best_row):
-    try:
-        with run.checkpoint('last', **state) as folder:
-            for name,tensors in files.items(): save_file(tensors, folder/f'{name}.safetensors')
-        if best_row: keep_best(run, best_row)
-    except (OSError, SafetensorError) as e:
-        why = e.strerror if isinstance(e, OSError) and e.strerror else ' '.join(str(e).split())
-        raise DataError(f'{run.path}: a checkpoint could not be written ({why}). The one before it is whole.') from e
+    with run.checkpoint('last', **state) as folder:
+        for name,tensors in files.items(): _save(tensors, folder/f'{name}.safetensors')
+    if best_row: keep_best(run, best_row)
 
 def _meanwhile(f, *args):
     "Call a function in a thread of its own, which a process waits for before it ends."
@@ -216,6 +224,7 @@ def load_training(
     "Put a training back to where its last whole checkpoint stood."
     folder = t.run.newest(t.screen.say)
     if folder is None: return None
+    if folder.name != 'last': shutil.rmtree(folder.with_name('last'), ignore_errors=True) # damaged, it must not take the place of the good one
     state, has_mean = read_json(folder/'state.json'), t.ema is not None
     t.model.load_state_dict(read_tensors(folder/('training.safetensors' if has_mean else 'model.safetensors')))
     if has_mean: t.ema.load_state_dict(read_tensors(folder/'model.safetensors'), state['ema_updates'])

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'Debug', 'AsJson', 'Data', 'LayoutName', 'Border', 'Split', 'Classes', 'Recipe', 'Model', 'Weights', 'From',
            'Size', 'BatchSize', 'Precision', 'Augment', 'Seed', 'Device', 'Workers', 'Check', 'Set', 'Commands', 'main',
-           'train', 'resume', 'find_lr', 'check', 'prompt', 'runs', 'models', 'datasets', 'demo_data']
+           'train', 'resume', 'find_lr', 'check', 'prompt', 'runs', 'compare', 'prune', 'models', 'datasets',
+           'demo_data']
 
 # %% ../nbs/14_cli.ipynb #75472e0f
 import contextlib, json, os, shlex, signal, sys
@@ -57,7 +58,7 @@ def _explained(e):
     if isinstance(e, UsageError): return 2, str(e)
     if isinstance(e, DataError): return 1, str(e)
     if isinstance(e, MemoryError) or 'OutOfMemory' in type(e).__name__ or "can't allocate memory" in str(e): return 1, 'Out of memory. A smaller --batch-size or --size takes less.'
-    if isinstance(e, OSError): return 1, f'{e.filename or "Could not write"}: {e.strerror}.'
+    if isinstance(e, OSError): return 1, f'{e.filename or "Could not write"}: {e.strerror or " ".join(str(e).split())}.'
     return 1, f'Unexpected {type(e).__name__}: {" ".join(str(e).split())[:300]}\nThis is a fault of segfast. Run again with --debug for the traceback, and please report it.'
 
 def _interrupted(e):
@@ -93,7 +94,7 @@ LayoutName = Annotated[str|None, typer.Option('--layout', help='How the folder i
 Border = Annotated[str|None, typer.Option('--border', metavar='void|class', help='What the border of a trimap is (pets).  [default: void]')]
 Split = Annotated[str|None, typer.Option('--split', metavar='HOW', help='Another split: random:0.2, stratified:0.2, sequence:0.15,0.15,gap=5 or fold:2/5.')]
 Classes = Annotated[str|None, typer.Option('--classes', metavar='FILE', help='Another table of classes: codes.txt, label_colors.txt or class_dict.csv.')]
-Recipe = Annotated[str|None, typer.Option('--recipe', help='A recipe: a TOML file, or a preset (progressive, single, camvid, demo, camseq, pets, idd, kitti_road).')]
+Recipe = Annotated[str|None, typer.Option('--recipe', metavar='RUN|FILE|NAME', help='A recipe: that of a run, a TOML file, or a preset (progressive, single, camvid, demo, camseq, pets, idd, kitti_road).')]
 Model = Annotated[str|None, typer.Option('--model', help='Which model; `segfast models` lists them.  [default: unet_resnet34]')]
 Weights = Annotated[str|None, typer.Option('--weights', help='imagenet, none, or a .safetensors/.pth file.  [default: imagenet; none for the demo]')]
 From = Annotated[Path|None, typer.Option('--from', metavar='RUN', help='Start from the weights of another run; with other classes, its last layers are left out.')]
@@ -123,7 +124,7 @@ def _json(o):
 # %% ../nbs/14_cli.ipynb #19983d88
 @app.command()
 def train(
-    data: Annotated[str|None, typer.Argument(help='A folder, an archive of one, a .csv table, or a name that `segfast datasets` lists.', metavar='DATA', show_default=False)] = None,
+    data: Annotated[str|None, typer.Argument(help='A folder, an archive of one, a .csv table, or a name that `segfast datasets` lists; left out with --recipe RUN, the data of that run.', metavar='DATA', show_default=False)] = None,
     progressive: Annotated[bool|None, typer.Option('--progressive/--no-progressive', help='Half size first, then full size; or one size.  [default: progressive]')] = None,
     layout: LayoutName = None,
     border: Border = None,
@@ -155,11 +156,21 @@ def train(
     from segfast.recipes import Choices, parse_counts, parse_rate, parse_size
     choices = Choices(recipe, progressive, model, _start(weights, from_), _if(parse_size, size), _if(parse_counts, epochs), _if(parse_counts, batch_size, '--batch-size'),
                       parse_rate(lr), precision, seed, aug, tuple(set_ or ()))
-    if data is None and resume is None: raise UsageError('Which data? segfast train DATA, such as `segfast train demo --progressive`.')
+    if resume is None: data, options = _opened(data, recipe, dict(layout=layout, border=border, split=split, classes=classes, check=check))
     hush()
     if resume: return _go_on(resume, data, device, workers, choices, as_json)
     from segfast.train import train
-    _show_scores(train(data, choices, out, name, device, workers, check=check, log=log or (), layout=layout, border=border, split=split, classes=classes), as_json)
+    _show_scores(train(data, choices, out, name, device, workers, log=log or (), **options), as_json)
+
+def _opened(data, recipe, options):
+    "Which data, and how to open it: as the run did whose recipe is repeated, where the command line says nothing else."
+    from segfast.recipes import PRESETS
+    from segfast.runs import opened_as
+    known = (opened_as(recipe) or {}) if recipe and recipe not in PRESETS else {}
+    if data is None and 'source' not in known: raise UsageError(f'Which DATA? {recipe} does not say what it was trained on.' if recipe else 'Which DATA? segfast train DATA, such as `segfast train demo --progressive`.\nSee: segfast train --help')
+    taken = {k: v for k,v in known.items() if k in options and (options[k] is None or v is False)}
+    if how := ' '.join(f'--{k} {v}' for k,v in taken.items() if k != 'check'): _lines(f'The data is opened as in {recipe}: {how}', err=True)
+    return (known['source'] if data is None else data), {**options, **taken}
 
 def _go_on(run, data, device, workers, choices, as_json, **kwargs):
     from segfast.resume import resume
@@ -231,12 +242,13 @@ def find_lr(
     found = find_lr(data, choices, stage, steps, device, workers, check=check, layout=layout, border=border, split=split, classes=classes)
     if plot: found.plot().savefig(plot, dpi=90)
     if as_json: return _json(dict(found.suggestions, stage=stage, plot=str(plot) if plot else None, rates=found.rates, losses=found.losses))
-    typer.echo('\n'.join(f'{k:<7} {v:.1e}' for k,v in found.suggestions.items()) + f'\nTo train with the first: --lr {found.valley:.1e}')
+    typer.echo('\n'.join(f'{k:<7} {v:.1e}' for k,v in found.suggestions.items()) + '\nTo train with the first: ' + (f'--lr {found.valley:.1e}' if stage == 1 else f'--set stages.{stage}.lr={found.valley:.1e}'))
 
-def _can_draw(path):
-    "Say early that a plot cannot be written."
-    if path.suffix.lower() not in ('.png', '.svg', '.pdf'): raise UsageError(f'--plot {path}: expected a name that ends in .png, .svg or .pdf.')
-    if not path.resolve().parent.is_dir(): raise UsageError(f'--plot {path}: there is no folder {path.parent}.')
+def _can_draw(path, option='--plot', endings=('.png', '.svg', '.pdf')):
+    "Say early that a file cannot be written."
+    if path.suffix.lower() not in endings: raise UsageError(f'{option} {path}: expected a name that ends in {", ".join(endings[:-1])} or {endings[-1]}.')
+    if not path.resolve().parent.is_dir(): raise UsageError(f'{option} {path}: there is no folder {path.parent}.')
+    if path.is_dir() or not os.access(path.resolve().parent, os.W_OK): raise UsageError(f'{option} {path}: cannot be written.')
 
 # %% ../nbs/14_cli.ipynb #347d6b44
 @app.command()
@@ -306,14 +318,58 @@ def prompt(
 
 # %% ../nbs/14_cli.ipynb #7c232464
 @app.command()
-def runs(out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'), as_json: AsJson = False, debug: Debug = False):
+def runs(
+    out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'),
+    sort: Annotated[str, typer.Option(metavar='COLUMN', help='Best, newest or shortest first, by: name, data, model, status, stages, accuracy, mean_iou, seconds, started.')] = 'started',
+    as_json: AsJson = False,
+    debug: Debug = False,
+):
     "List the runs in a folder, the newest first."
     from segfast.runs import run_rows
-    rows = run_rows(out)
+    rows = run_rows(out, sort)
     if as_json: return _json(rows)
     if not rows: return typer.echo(f'No runs in {safe(out)}. Start one: segfast train demo --progressive --out {_quoted(out)}')
     from segfast.screen import run_table
     _print(run_table(rows))
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar='RUN...', help='Folders of two runs or more; each is held against the first.')],
+    plot: Annotated[Path|None, typer.Option(metavar='FILE', help='Write the curves: .png, .svg or .pdf.')] = None,
+    html: Annotated[Path|None, typer.Option(metavar='FILE', help='Write all of it as one .html file.')] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+):
+    "Put runs beside each other: settings, scores, curves, and what is more than noise."
+    if plot: _can_draw(plot)
+    if html: _can_draw(html, '--html', ('.html', '.htm'))
+    from segfast.compare import compare
+    found = compare(runs)
+    if plot: found.plot().savefig(plot, dpi=110)
+    if html: found.save_html(html)
+    if as_json: return _json(found.to_dict())
+    from segfast.screen import compare_view
+    _print(compare_view(found.to_dict()))
+
+@app.command()
+def prune(
+    out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs, or one run.')] = Path('runs'),
+    failed: Annotated[bool, typer.Option('--failed', help='Whole runs too that failed or were interrupted.')] = False,
+    yes: Annotated[bool, typer.Option('--yes', help='Delete it.')] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+):
+    "Show what finished runs no longer need; delete it with --yes."
+    from segfast.prune import find_waste, prune
+    from segfast.screen import size_text, waste_view
+    found = find_waste(out, failed)
+    gone = prune(found) if yes else []
+    kept, shown = [o for o in found if o.run.path not in [p.run.path for p in gone]], gone if yes else found
+    if as_json: return _json(dict(deleted=[o.to_dict() for o in gone], kept=[o.to_dict() for o in kept], bytes=sum(o.bytes for o in shown)))
+    if shown: _print(waste_view([o.to_dict() for o in shown]), '')
+    again = f'segfast prune {shlex.quote(str(out))}{" --failed" if failed else ""} --yes'
+    typer.echo(f'Deleted: {size_text(sum(o.bytes for o in gone))}.' if gone else f'This would free {size_text(sum(o.bytes for o in found))}. To delete it: {again}' if shown else f'{out}: nothing to delete.')
+    if yes and kept: _lines(f'Left alone, because they are being trained or have changed just now: {", ".join(o.run.name for o in kept)}', err=True)
 
 @app.command()
 def models(

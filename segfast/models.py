@@ -156,6 +156,7 @@ def resnet_unet(
     if weights == 'imagenet': net.load_state_dict(download_weights(imagenet_url(body)))
     model = DynamicUnet(create_body(net, pretrained=False, cut=-2), n_out, (128, 128), self_attention=self_attention, blur=blur, last_cross=last_cross, act_cls=ACTIVATIONS[act])
     if bottle: _narrow_waist(model, ACTIVATIONS[act])
+    one_value_norms(model)
     return model if weights == 'imagenet' else _start_from(model, weights, None)
 
 def _narrow_waist(model, act_cls):
@@ -213,7 +214,7 @@ def fast(
     if body not in BODIES: raise unknown('body', body, BODIES)
     if upsampling not in ('nearest', 'bilinear'): raise unknown('upsampling', upsampling, ('nearest', 'bilinear'))
     if not 1 <= len(channels) <= 5 or min(channels) < 1: raise UsageError(f'channels is {list(channels)}; expected one to five numbers of at least 1.')
-    return _start_from(ResUNet(Body(body), n_out, tuple(channels), upsampling), weights, imagenet_url(body))
+    return _start_from(one_value_norms(ResUNet(Body(body), n_out, tuple(channels), upsampling)), weights, imagenet_url(body))
 
 # %% ../nbs/06_models.ipynb #a2b50bdd
 _COCO = dict(resnet50=DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.url, resnet101=DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1.url)
@@ -239,6 +240,7 @@ def _from_nothing(name, weights):
 def _plain(name, n_out, weights, channels, **kwargs):
     _from_nothing(name, weights)
     if not 1 <= len(channels) <= 5 or min(channels) < 1: raise UsageError(f'channels is {list(channels)}; expected one to five numbers of at least 1.')
+    if kwargs['middle'] < 1: raise UsageError(f'middle is {kwargs["middle"]}; expected a whole number of at least 1.')
     if not 0 <= kwargs['dropout'] < 1: raise UsageError(f'dropout is {kwargs["dropout"]}; expected a number from 0 to below 1.')
     return _start_from(AnySize(UNet(n_out, tuple(channels), **kwargs), 2**len(channels)), weights, None)
 
@@ -296,7 +298,14 @@ def _hub_once():
 class _SMP(AnySize):
     "A model of segmentation_models_pytorch, for any size."
     @property
-    def body(self): return self.net.encoder
+    def body(self)->nn.Module:
+        "The encoder, which a frozen stage leaves alone."
+        return self.net.encoder
+
+    def forward(self, x):
+        "Images (n, 3, h, w) to logits (n, classes, h, w)."
+        try: return super().forward(x)
+        except AssertionError as e: raise UsageError(f'This encoder takes pictures of one size only ({" ".join(str(e).split())[:120]}). Take one without a fixed size, such as smp:unet/tu-convnext_tiny.') from e
 
 def smp_model(
     name:str # smp:ARCHITECTURE/ENCODER
@@ -451,6 +460,7 @@ def model_table(
     names=None # of models; None takes all in `models`, and examples of the rest
 )->pd.DataFrame: # model, parameters, multiply_adds of one image, training_bytes of a batch, weights, needs, about
     "What the models cost at a size; what is not installed has no numbers."
+    if precision not in ('fp32', 'fp16', 'bf16'): raise unknown('precision', precision, ('fp32', 'fp16', 'bf16'))
     def row(name):
         needs, about = 'models'*name.startswith('smp:'), 'a decoder on an encoder, from segmentation_models_pytorch'
         try: f, cost = find_model(name), _cost(name, size, classes, bs, precision)

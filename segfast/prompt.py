@@ -133,7 +133,7 @@ def read_rgb(
         return image
     if isinstance(image, Image.Image): return np.array(as_rgb(upright(image)))
     found = look_at(image, lambda im: dict(rgb=np.array(as_rgb(upright(im)))))
-    if 'bad' in found: raise DataError(Problem(kind='error', file=str(image), **found['bad']))
+    if 'bad' in found: raise DataError(Problem(**{**found['bad'], 'kind': 'error', 'file': str(image), 'fix': ''}))
     return found['rgb']
 
 # %% ../nbs/13_prompt.ipynb #f3b15a0c

@@ -6,7 +6,7 @@
 __all__ = ['PRECISIONS', 'MONITORS', 'SCHEDULES', 'PRESETS', 'Stage', 'Recipe', 'to_toml', 'from_toml', 'save_recipe',
            'load_recipe', 'half', 'progressive', 'single', 'camvid_lesson', 'demo_short', 'camseq_deeplab', 'pets_unet',
            'idd_unet', 'kitti_road_256', 'has_size', 'preset', 'resized', 'with_stages', 'set_value', 'parse_size',
-           'parse_counts', 'parse_rate', 'Choices', 'with_rate']
+           'parse_counts', 'parse_rate', 'recipe_file', 'Choices', 'with_rate']
 
 # %% ../nbs/07_recipes.ipynb #39b07fab
 import re
@@ -296,6 +296,7 @@ def set_value(
     if parts[0] == 'stages' and len(parts) == 3: return _set_stage(recipe, *parts[1:], _value(text.strip()))
     if parts[0] == 'model_options' and len(parts) == 2: return replace(recipe, model_options={**recipe.model_options, parts[1]: _value(text.strip())})
     names = [f.name for f in fields(Recipe) if f.name != 'stages']
+    if key.strip() in {f.name for f in fields(Stage)} - {*names}: raise UsageError(f'--set {key.strip()}: is said for each stage: --set stages.1.{key.strip()}={text.strip()}')
     if key.strip() not in names: raise unknown('key', key.strip(), [*names, 'model_options.KEY', 'stages.N.KEY'])
     return replace(recipe, **{key.strip(): _value(text.strip())})
 
@@ -334,11 +335,22 @@ def parse_rate(
     if not _positive(rate): raise UsageError(f'--lr {text}: expected auto, find, or a positive number such as 1e-3.')
     return rate
 
-# %% ../nbs/07_recipes.ipynb #d2b6018b
+# %% ../nbs/07_recipes.ipynb #998b2715
+def recipe_file(
+    path # a TOML file, or a run
+)->Path:
+    "The file of a recipe: of a run, the `recipe.toml` in it."
+    path = Path(path)
+    if not path.is_dir(): return path
+    if not (path/'recipe.toml').is_file(): raise UsageError(f'--recipe {path}: is a folder without a recipe.toml, so no run. Accepted: {", ".join(PRESETS)}, a TOML file, the folder of a run.')
+    return path/'recipe.toml'
+
+_ONE_SIZE = ('single', 'camseq', 'pets', 'idd', 'kitti_road') # presets that are not progressive
+
 @dataclass
 class Choices:
     "What a command line says about a recipe; None leaves it open."
-    recipe:str|None = None        # name of a preset, or a TOML file
+    recipe:str|None = None        # name of a preset, a TOML file, or the folder of a run
     progressive:bool|None = None  # False trains at one size
     model:str|None = None
     weights:str|None = None
@@ -355,9 +367,9 @@ class Choices:
         if self.precision not in (None, *PRECISIONS): raise unknown('precision', self.precision, PRECISIONS)
         self.file = None
         if self.recipe and self.recipe not in PRESETS:
-            if Path(self.recipe).suffix != '.toml' and not Path(self.recipe).exists(): raise unknown('recipe', self.recipe, [*PRESETS, 'a TOML file'])
-            self.file = load_recipe(self.recipe)
-        if self.recipe and self.progressive is not None and (self.file or (self.recipe == 'single') == self.progressive): raise UsageError(f'--recipe {self.recipe} says the stages already: leave out --{"" if self.progressive else "no-"}progressive.')
+            if Path(self.recipe).suffix != '.toml' and not Path(self.recipe).exists(): raise unknown('recipe', self.recipe, [*PRESETS, 'a TOML file', 'the folder of a run'])
+            self.file = load_recipe(recipe_file(self.recipe))
+        if self.recipe and self.progressive is not None and (self.file or (self.recipe in _ONE_SIZE) == self.progressive): raise UsageError(f'--recipe {self.recipe} says the stages already: leave out --{"" if self.progressive else "no-"}progressive.')
 
     def to_recipe(self,
         name:str|None, # the known name of the dataset; None for a folder

@@ -7,6 +7,7 @@ __all__ = ['changed_files', 'open_again', 'extended', 'changed_keys', 'resume']
 
 # %% ../nbs/12_resume.ipynb #42096ea8
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from .devices import keep_memory, pick_device, pick_precision
 from .errors import DataError, UsageError
 from .models import seg_model
 from .pairs import SegData, a_few
-from .recipes import Choices, Recipe, save_recipe
-from .runs import HISTORY, Run, read_json
+from .recipes import Choices, Recipe, to_toml
+from .runs import HISTORY, Run, read_json, write_atomic
 from .screen import make_screen
 from .train import checked, first_weights, make_loss, pick_workers, run_all
 
@@ -44,7 +45,7 @@ def open_again(
 ): # a check's report
     "The data of a run, checked again; an error names the files that changed."
     opened = read_json(run.path/'data.json').get('opened')
-    if data is None and not opened: raise UsageError(f'{run.path}: was made in Python from a SegData. Give it again: resume(run, data=...).')
+    if data is None and not opened: raise UsageError(f'{run.path}: was made in Python from a SegData. Give it again, with data=....')
     options = {k: v for k,v in (opened or {}).items() if k not in ('source', 'check')}
     report = checked(opened['source'] if data is None else data, screen, (opened or {}).get('check', True), **({} if isinstance(data, SegData) else options))
     odd = changed_files(run, report.files)
@@ -94,25 +95,34 @@ def resume(
     "Go on with a run from its last whole checkpoint, exactly as if it had not stopped."
     run, started, device = run if isinstance(run, Run) else Run(run), time.perf_counter(), pick_device(device)
     screen = make_screen(screen) if isinstance(screen, str) else screen
-    with run.lock(), screen:
+    with run.lock(), screen, _says_how_to_go_on(run):
+        if not (run.path/'data.csv').exists(): raise DataError(f'{run.path}: was stopped before its training began, and there is nothing to go on with. Delete it and train again.')
         recipe = run.recipe
+        if run.pruned: raise DataError(f'{run.path}: was pruned: what it would need to be gone on with is deleted. Its weights are there: to train on from them, start a new run with --from {run.path}')
         if choices and (odd := changed_keys(recipe, choices)): raise UsageError(f'{run.path}: goes on as it began, and these settings differ: {", ".join(odd)}.\nLeave them out; or start a new run from its weights: segfast train DATA --from {run.path}')
         if run.status['status'] == 'done' and not extend: raise UsageError(f'{run.path}: is finished. To train on, add a stage: --extend EPOCHS')
         for s in recipe.stages: pick_precision(s.precision, device)
         if device.type == 'cpu': keep_memory()
         report = open_again(run, screen, data, data_changed)
-        if extend: recipe = _lengthened(run, extend)
+        if extend: recipe = extended(recipe, extend)
         t = _as_it_stood(run, recipe, report, screen, device, pick_workers(workers, device))
-        if extend: t.best.since = 0 # patience begins anew
+        if extend: _write_extension(t, extend)
+        t.best.since = min(t.best.since, t.best.epochs - run.status.get('extended_at', 0)) # patience begins anew
         run_all(t, report, started)
     return run
 
-def _lengthened(run, epochs):
-    run.take_over()
-    recipe = extended(run.recipe, epochs)
-    save_recipe(recipe, run.path/'recipe.toml')
-    run.log(f'extended by {epochs} epochs')
-    return recipe
+@contextmanager
+def _says_how_to_go_on(run):
+    "A Ctrl-C before the training goes on is told of the run, too."
+    try: yield
+    except KeyboardInterrupt as e:
+        e.segfast_run = run
+        raise
+
+def _write_extension(t, epochs):
+    t.run.update(extended_at=t.best.epochs)
+    write_atomic(t.run.path/'recipe.toml', to_toml(t.recipe))
+    t.run.log(f'extended by {epochs} epochs')
 
 def _as_it_stood(run, recipe, report, screen, device, workers):
     "The training of a run, put back to its newest checkpoint."
@@ -122,7 +132,8 @@ def _as_it_stood(run, recipe, report, screen, device, workers):
     t = Training(recipe, report.data, model.to(device, memory_format=torch.channels_last), run, screen, device, workers, make_loss(recipe, report))
     state = load_training(t)
     if state: _mend(run, state, t.best)
-    run.take_over(seconds_before=float(run.history.seconds.sum()), stages_done=t.stage)
+    else: run.rewind(0, 0) # its history may be ahead of its first checkpoint
+    run.take_over(seconds_before=float(run.history.seconds.sum()), stages=len(recipe.stages), **t.standing)
     text = f'going on with {_place(t)}'
     screen.say(text[0].upper() + text[1:] + '.'); run.log(text)
     return t

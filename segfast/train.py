@@ -6,8 +6,8 @@
 __all__ = ['settle', 'make_loss', 'run_stage', 'fit', 'is_run', 'head_tensors', 'first_weights', 'make_plan', 'stage_bytes',
            'train', 'find_lr', 'checked', 'pick_workers', 'run_all']
 
-# %% ../nbs/11_train.ipynb #cc08b190
-import math, os, time
+# %% ../nbs/11_train.ipynb #2e2613bb
+import contextlib, errno, os, shlex, time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,23 +19,23 @@ from fastai.learner import Learner
 
 from .callbacks import Accumulate, Average, EpochSeed, Keep, PassBy, Tick, listening
 from .check import Report, check, fingerprint, unchecked
-from .checkpoints import STOPS_WITHIN, Training, load_optimizer, read_tensors
-from .augment import fill_notes, read_augmentation
+from .checkpoints import STOPS_WITHIN, Training, keep_best, load_optimizer, read_tensors
+from .augment import fill_notes, is_pipeline, read_augmentation
 from .data import decoded, open_pair, seg_dls, source_size
 from .devices import Precision, free_bytes, keep_memory, pick_device, pick_precision, precision_cbs
 from .errors import DataError, UsageError, sheet, unknown
 from .layouts import KNOWN, SegData, open_data
-from .losses import loss_terms, seg_loss, weights_from_counts, with_aux
+from .losses import seg_loss, takes_weights, weights_from_counts, with_aux
 from .metrics import per_class
 from .models import check_model, groups, load_state, published_weights, read_weights, seg_learner, seg_model, training_bytes
 from .masks import ClassTable
 from .optimizers import OPTIMIZERS, seg_optimizer
 from .pairs import a_few
-from .predict import evaluate, predictions, score_dict
+from .predict import ImageCounts, evaluate, predictions, score_dict
 from .rates import Rates, find_rates
-from .recipes import Choices, Recipe, Stage, save_recipe
+from .recipes import Choices, Recipe, Stage, to_toml
 from .report import plot_history, show_masks
-from .runs import Run, cpu_name, run_path, write_json
+from .runs import HISTORY, Run, cpu_name, environment, read_json, run_path, write_atomic, write_json
 from .schedules import seg_schedule
 from .screen import Plan, make_screen
 from .trackers import check_trackers, tracking
@@ -86,6 +86,9 @@ def run_stage(
     t.screen.stage(i, s)
     try:
         with learn.no_bar(), learn.no_logging(), listening(t): fit(learn, s, t.epoch)
+    except RuntimeError as e: # a signal to all processes of a job ends the loaders
+        if t.stop and 'DataLoader worker' in str(e): raise KeyboardInterrupt from e
+        raise
     finally: # an exception skips fastai's `after_loss`, and the end of a validation
         for cb in learn.cbs.filter(lambda o: isinstance(o, Precision)): cb.leave()
         if t.ema and t.ema.live is not None: t.ema.swap()
@@ -119,7 +122,8 @@ def is_run(
 
 def _same_model(recipe, run):
     theirs = run.recipe
-    if (recipe.model, recipe.model_options) != (theirs.model, theirs.model_options): raise UsageError(f'--from {run.path}: its model is {theirs.model} {theirs.model_options or ""}, not {recipe.model} {recipe.model_options or ""}. Leave out --model.'.replace(' ,', ','))
+    def shown(r): return f'{r.model} {r.model_options}' if r.model_options else r.model
+    if (recipe.model, recipe.model_options) != (theirs.model, theirs.model_options): raise UsageError(f'--from {run.path}: its model is {shown(theirs)}, not {shown(recipe)}. Leave out --model and its options: the model comes with the weights.')
 
 def head_tensors(
     name:str, # of a model
@@ -201,11 +205,12 @@ def train(
     log = check_trackers(log)
     screen = make_screen(screen) if isinstance(screen, str) else screen
     with screen:
-        report, recipe, model = _prepared(data, recipe, device, screen, check, **options)
+        report, recipe, model, loss = _prepared(data, recipe, device, screen, check, **options)
         run = Run.create(out, recipe, report.data.classes, _data_facts(report, data, check, options), name)
-        report.files.to_csv(run.path/'data.csv', index=False)
         run.update(log=list(log))
-        with run.lock(), _blames_the_data(check): run_all(Training(recipe, report.data, model, run, screen, device, pick_workers(workers, device), make_loss(recipe, report)), report, started)
+        write_json(run.path/'environment.json', dict(environment(), **_hardware(device)))
+        write_atomic(run.path/'data.csv', report.files.to_csv(index=False)) # last: from here on, it can be resumed
+        with run.lock(), _blames_the_data(check): run_all(Training(recipe, report.data, model, run, screen, device, pick_workers(workers, device), loss), report, started)
     return run
 
 def find_lr(
@@ -224,9 +229,9 @@ def find_lr(
     _tried_early(recipe, _known(data), device)
     screen = make_screen(screen) if isinstance(screen, str) else screen
     with screen:
-        report, recipe, model = _prepared(data, recipe, device, screen, check, **options)
+        report, recipe, model, loss = _prepared(data, recipe, device, screen, check, **options)
         if not 1 <= stage <= len(recipe.stages): raise UsageError(f'--stage {stage}: the recipe has stages 1 to {len(recipe.stages)}.')
-        t = Training(recipe, report.data, model, None, screen, device, pick_workers(workers, device), make_loss(recipe, report), stage=stage-1)
+        t = Training(recipe, report.data, model, None, screen, device, pick_workers(workers, device), loss, stage=stage-1)
         return find_rates(_stage_learner(t, [Tick(screen, f'finding the rate of {recipe.stages[stage-1].name}', steps)]), steps)
 
 # %% ../nbs/11_train.ipynb #5bf3bff1
@@ -244,6 +249,11 @@ def checked(
     for p in report.problems: screen.say(f'{p.kind}: {p}')
     return report
 
+def _hardware(device):
+    "What trains, for the run's environment."
+    gpu = dict(gpu=torch.cuda.get_device_name(device), gpu_gb=round(torch.cuda.get_device_properties(device).total_memory/2**30, 1), cuda=torch.version.cuda) if device.type == 'cuda' else {}
+    return dict(device=str(device), threads=torch.get_num_threads(), **gpu)
+
 def _known(data): return data.known if isinstance(data, SegData) else data if data in KNOWN else None # a folder that happens to be called camvid is a folder
 
 def _tried_early(recipe, known, device):
@@ -252,28 +262,38 @@ def _tried_early(recipe, known, device):
     check_model(draft.model, 'none' if is_run(draft.weights) else draft.weights, draft.model_options)
     if is_run(draft.weights): _same_model(draft, Run(draft.weights))
     if draft.optimizer not in OPTIMIZERS: raise unknown('optimizer', draft.optimizer, OPTIMIZERS)
-    loss_terms(draft.loss)
+    _weights_suit(draft)
+
+def _weights_suit(recipe):
+    "Whether loss and class weights go together."
+    if recipe.class_weights == 'none' and takes_weights(recipe.loss, need=True): raise UsageError(f'Loss {recipe.loss!r} needs class weights: --set class_weights=median_frequency (or inverse, effective_number).')
+    plain = recipe.loss in ('cross_entropy', 'ce')
+    if recipe.class_weights != 'none' and not plain and not takes_weights(recipe.loss): raise UsageError(f'class_weights = {recipe.class_weights}: the loss {recipe.loss!r} takes none. Take cross_entropy, focal, or a sum with weighted, such as 0.375*weighted+1.125*dice.')
 
 def _whole(recipe, known, size):
     "The recipe that choices make of themselves, for images of a size; from a run, its model too."
     if not isinstance(recipe, Choices): return recipe
     made = _own_weights(recipe).to_recipe(known, size)
-    if recipe.model or not is_run(made.weights): return made
+    if not is_run(made.weights): return made
     theirs = Run(made.weights).recipe
-    return replace(made, model=theirs.model, model_options={**theirs.model_options, **made.model_options})
+    if recipe.model and recipe.model != theirs.model: return made
+    own = {k: v for k,v in made.model_options.items() if any(o.startswith(f'model_options.{k}=') for o in recipe.sets)}
+    return replace(made, model=theirs.model, model_options={**theirs.model_options, **own})
 
 def _prepared(data, recipe, device, screen, check, **options):
-    "The report of the data, the recipe settled for it, and the model with its first weights."
+    "The report of the data, the recipe settled for it, the model with its first weights, and the loss."
     if device.type == 'cpu': keep_memory()
     report = checked(data, screen, check, **options)
     recipe = settle(_whole(recipe, _known(data), report.size), device)
-    _batches_suffice(recipe, report.data)
     for note in fill_notes(recipe.augment, report.data.classes): screen.say(f'note: {note}')
     torch.manual_seed(recipe.seed)
     model = first_weights(recipe, report.data.classes, screen).to(device, memory_format=torch.channels_last)
+    recipe = _without_body(recipe, model)
     _say_if_large(model, recipe, device, screen)
-    if recipe.cache: _decode_all(report.data, recipe, screen)
-    return report, recipe, model
+    with _blames_the_data(check):
+        if recipe.cache: _decode_all(report.data, recipe, screen)
+        if is_pipeline(recipe.augment): seg_dls(report.data, recipe.size, 1, recipe.augment) # tries it on a pair
+    return report, recipe, model, make_loss(recipe, report)
 
 def pick_workers(
     n:int|None, # None for what suits the device
@@ -287,12 +307,9 @@ def _own_weights(recipe):
     alone = isinstance(recipe, Choices) and recipe.weights is None and recipe.model and not published_weights(recipe.model)
     return replace(recipe, weights='none') if alone else recipe
 
-def _batches_suffice(recipe, data):
-    "Batch norm needs two values a channel; a small picture, halved five times, has one."
-    for s in recipe.stages:
-        h, w = s.size
-        if min(s.batch_size, data.splits['train'])*math.ceil(h/32)*math.ceil(w/32) == 1:
-            raise UsageError(f'Stage {s.name}: one image a batch at {h}x{w} leaves batch norm a single value. Take a batch of 2 or more (and 2 training images), or a larger --size.')
+def _without_body(recipe, model):
+    "A model of one group has nothing to freeze, and no layers that learn more slowly."
+    return recipe if len(groups(model)) > 1 else replace(recipe, stages=[replace(s, frozen=False, spread=1.) for s in recipe.stages])
 
 def _say_if_large(model, recipe, device, screen):
     for s,need in zip(recipe.stages, stage_bytes(model, recipe)):
@@ -322,10 +339,14 @@ class _ends_in_status:
     def __enter__(self): pass
     def __exit__(self, kind, e, tb):
         if e is None: return
-        if isinstance(e, KeyboardInterrupt): self.run.update(status='interrupted')
-        else: self.run.update(status='failed', error=f'{type(e).__name__}: {e}')
-        self.run.log(f'{self.run.status["status"]}: {e or kind.__name__}')
         e.segfast_run = self.run
+        with contextlib.suppress(OSError): # where nothing can be written any more
+            if isinstance(e, KeyboardInterrupt): self.run.update(status='interrupted')
+            else: self.run.update(status='failed', error=f'{type(e).__name__}: {e}')
+            self.run.log(f'{self.run.status["status"]}: {e or kind.__name__}')
+        if isinstance(e, OSError) and e.errno in _FULL: raise DataError(f'{self.run.path}: cannot be written any more ({e.strerror}). What was kept before is whole.\nWhen there is room: segfast resume {shlex.quote(str(self.run.path))}') from e
+
+_FULL = errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG
 
 def run_all(
     t:Training, # at its beginning, or put back to where it stopped
@@ -345,11 +366,19 @@ def _run_stages(t):
     t.run.log(f'training on {t.device} with {torch.get_num_threads()} threads and {t.workers} loader workers')
     while not t.done:
         _run_or_shrink(t)
-        t.run.update(stages_done=t.stage, rates=t.rates, best=dict(value=t.best.value, stage=t.best.where[0], epoch=t.best.where[1]) if t.best.where else None)
+        t.run.update(**t.standing)
     if t.best.stale and t.stage < len(t.recipe.stages): _stopped(t)
     t.written()
+    if t.recipe.keep == 'best' and t.best.where is None: _no_best(t)
     if t.recipe.keep == 'best': t.model.load_state_dict(read_tensors(t.run.checkpoint_file('best')))
     elif t.ema: t.model.load_state_dict(t.ema.state_dict())
+
+def _no_best(t):
+    "No epoch had a number to be judged by: the last weights are the best there are."
+    t.screen.say(f'{t.best.monitor} was never a number, so no epoch was the best: the last weights are kept.')
+    folder = t.run.newest(t.screen.say)
+    state = read_json(folder/'state.json')
+    keep_best(t.run, {k: state[k] for k in (*HISTORY, 'epochs') if k in state}, folder)
 
 def _stopped(t):
     "Say why a training ended early, and why not earlier."
@@ -360,14 +389,18 @@ def _stopped(t):
 
 def _run_or_shrink(t):
     "Run a stage; when the GPU's memory does not suffice for its first epoch, again with half the batch and twice the accumulation."
-    kept, done = {k: v.detach().cpu().clone() for k,v in t.model.state_dict().items()} if t.device.type == 'cuda' else None, t.best.epochs
+    cuda, done, batches = t.device.type == 'cuda', t.best.epochs, t.batches
+    kept = {k: v.detach().cpu().clone() for k,v in t.model.state_dict().items()} if cuda else None
+    mean = (t.ema.state_dict(), t.ema.updates) if t.ema else None
     while True:
         try: return run_stage(t)
         except torch.cuda.OutOfMemoryError:
             s = t.recipe.stages[t.stage]
             if s.batch_size == 1 or t.best.epochs > done: raise
         _halve(t)
+        t.batches = batches
         if kept: t.model.load_state_dict(kept)
+        if mean: t.ema.load_state_dict(*mean)
         torch.cuda.empty_cache()
 
 def _halve(t):
@@ -375,7 +408,7 @@ def _halve(t):
     s, stages = t.recipe.stages[t.stage], [*t.recipe.stages]
     stages[t.stage] = replace(s, batch_size=s.batch_size//2, accumulate=s.accumulate*2)
     t.recipe = replace(t.recipe, stages=stages)
-    save_recipe(t.recipe, t.run.path/'recipe.toml')
+    write_atomic(t.run.path/'recipe.toml', to_toml(t.recipe))
     t.screen.say(f'Stage {s.name}: out of memory with {s.batch_size} images a batch. Again with {s.batch_size//2}, and twice as many batches a step.')
     t.run.log(f'stage {s.name}: out of memory at batch {s.batch_size}; restarted with {s.batch_size//2} and accumulation {s.accumulate*2}')
 
@@ -397,9 +430,10 @@ def _picture(run, recipe, data, model, n=4):
     show_masks(samples, data.classes).savefig(run.path/'plots/predictions.png', dpi=90)
 
 def _evaluated(run, recipe, data, model, screen):
-    started = time.perf_counter()
-    cm = evaluate(model, data, recipe.stages[-1].size, bs=recipe.stages[-1].batch_size, cache=recipe.cache, progress=lambda done, total: screen.work('evaluating at native size', done, total))
+    started, counts = time.perf_counter(), ImageCounts(data)
+    cm = evaluate(model, data, recipe.stages[-1].size, bs=recipe.stages[-1].batch_size, cache=recipe.cache, progress=lambda done, total: screen.work('evaluating at native size', done, total), each=counts)
     scores = score_dict(cm, data.splits['valid'], time.perf_counter() - started)
     write_json(run.path/'scores.json', dict(scores, split='valid', checkpoint=recipe.keep))
     per_class(cm).rename(index=sheet).to_csv(run.path/'scores.csv')
+    write_atomic(run.path/'images.csv', counts.table.assign(**{'class': counts.table['class'].map(sheet)}).to_csv(index=False))
     return cm

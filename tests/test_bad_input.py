@@ -310,16 +310,6 @@ def test_weights_of_other_classes(data, untrained):
     refuse_train(1, ["three.safetensors", "(3,", "(10,"], data, "--size", "32x48", "--device", "cpu", "--weights", "three.safetensors")
 
 
-@pytest.mark.parametrize("args", [["--batch-size", "1"], ["--batch-size", "8,8,1", "--size", "32x32"]], ids=" ".join)
-def test_batches_too_small_for_batch_norm(data, untrained, args):
-    "One image of which one pixel is left has no variance to normalise with."
-    if "--size" in args: # one pixel is left of 32×32, and the first stages have eight images
-        given = small[2:]
-    else: # ... and of the half of 32×48
-        given = small
-    refuse_train(2, ["batch"], data, *given, *args)
-
-
 @pytest.mark.parametrize("name", ["demo", "camvid", "single"])
 def test_a_folder_of_a_preset_s_name_is_a_folder_like_any_other(data, untrained, name):
     data.rename(name)

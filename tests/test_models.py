@@ -551,3 +551,13 @@ def test_a_module_without_a_fastai_body(small):
     with learn.no_bar(), learn.no_logging():
         learn.fit(1)
     assert np.isfinite(learn.recorder.values[-1][0])
+
+
+@pytest.mark.parametrize("name", ["unet_resnet18", "fast", "unet"])
+def test_one_image_of_which_one_pixel_is_left(name):
+    "A batch norm that sees a single value takes its running averages; the step is a step."
+    model = seg_model(name, ClassTable(["a", "b"]), "none").train()
+    out = model(torch.randn(1, 3, 32, 32))
+    out.square().mean().backward()
+    assert out.shape == (1, 2, 32, 32) and torch.isfinite(out).all()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)

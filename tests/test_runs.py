@@ -274,3 +274,202 @@ def test_environment_is_json():
     e = environment()
     json.dumps(plain(e), allow_nan=False)
     assert {"torch", "fastai", "numpy"} <= set(e["packages"]) and e["cores"] >= 1 and e["memory_gb"] > 0
+
+
+# Sorting
+
+@pytest.fixture
+def four(tmp_path):
+    "Four runs of which one has no score and one is damaged."
+    for i, (name, score, seconds) in enumerate((("d", .5, 30.), ("a", .7, None), ("c", None, 10.), ("b", .6, 20.))):
+        make(tmp_path, name).update(started=f"2026-01-0{i+1}", status="done", mean_iou=score, seconds=seconds, stages_done=(2, 10, 0, 3)[i], stages=12)
+    (make(tmp_path, "e").path/"status.json").write_text("{")
+    return tmp_path
+
+
+@pytest.mark.parametrize("column, names", [("mean_iou", "dbac"), ("seconds", "cbd"), ("started", "bcad"), ("name", "abcde"), ("stages", "abdc"), ("model", "bcad"), ("accuracy", "")])
+def test_sorting(four, column, names):
+    "The best, newest and shortest first; what has no value last, the newest first."
+    got = [r["name"] for r in run_rows(four, column)]
+    want = "abdce" if column == "mean_iou" else names
+    assert sorted(got) == list("abcde") and got[-1] == "e"
+    assert "".join(got[:len(want)]) == want
+    assert list(list_runs(four, column).name) == got
+
+
+def test_sorting_by_what_is_no_column(four):
+    with pytest.raises(UsageError, match="Unknown column 'miou'.*Accepted: name, data, model, status"):
+        run_rows(four, "miou")
+
+
+def test_the_model_is_known_even_of_a_recipe_from_elsewhere(run):
+    recipe = run.path/"recipe.toml"
+    recipe.write_text("key_of_the_future = 1\n" + recipe.read_text().replace("unet_resnet34", "other"))
+    assert run_rows(run.path.parent)[0]["model"] == "other"
+    recipe.write_text("][")
+    assert run_rows(run.path.parent)[0]["model"] is None
+
+
+def cli(*args):
+    from typer.testing import CliRunner
+
+    from segfast.cli import app
+    return CliRunner().invoke(app, [str(o) for o in args], env={"COLUMNS": "120"})
+
+
+def test_the_command_runs(four):
+    rows = json.loads(cli("runs", four, "--sort", "mean_iou", "--json").stdout)
+    assert [r["name"] for r in rows] == list("abdce") and rows[0]["model"] == "unet_resnet34" and rows[-1]["status"] == "damaged"
+    text = cli("runs", four, "--sort", "mean_iou").stdout
+    assert "model" in text and [o.split()[0] for o in text.splitlines()[2:] if o.strip()] == list("abdce")
+    res = cli("runs", four, "--sort", "x")
+    assert res.exit_code == 2 and "mean_iou" in res.output and "Traceback" not in res.output
+    make(four, "gone").update(pid=dead_pid())
+    assert {r["name"]: r["status"] for r in json.loads(cli("runs", four, "--json").stdout)}["gone"] == "interrupted"
+
+
+# Pruning
+
+def finished(out, name="one", status="done", **state):
+    run = make(out, name)
+    for epoch in 1, 2:
+        with run.checkpoint("last", epoch=epoch, optimizer=dict(lr=1)) as folder:
+            for o in "model", "memory", "training":
+                (folder/f"{o}.safetensors").write_text(f"{o}{epoch}"*100)
+        if epoch == 1:
+            with run.checkpoint("best", epoch=1) as folder:
+                os.link(run.path/"checkpoints/last/model.safetensors", folder/"model.safetensors")
+    run.update(status=status)
+    return run
+
+
+def tree(path): return {str(p.relative_to(path)): p.read_bytes() for p in Path(path).rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_prune_shows_and_then_deletes(tmp_path):
+    run = finished(tmp_path)
+    before, args = tree(tmp_path), ("prune", tmp_path)
+    shown = cli(*args)
+    assert shown.exit_code == 0 and tree(tmp_path) == before and f"segfast prune {tmp_path} --yes" in shown.stdout.replace("\n", "")
+    assert json.loads(cli(*args, "--json").stdout)["deleted"] == [] and tree(tmp_path) == before
+    found = json.loads(cli(*args, "--json").stdout)
+    assert [Path(o).name for o in found["kept"][0]["paths"]] == ["memory.safetensors", "training.safetensors", "previous"]
+    assert cli(*args, "--yes").exit_code == 0
+    after = tree(tmp_path)
+    assert before.keys() - after.keys() == {f"one/checkpoints/{o}" for o in ("last/memory.safetensors", "last/training.safetensors", *(f"previous/{p}" for p in ("model.safetensors", "memory.safetensors", "training.safetensors", "state.json")))}
+    assert run.weights_file.read_text() == "model2"*100 and run.checkpoint_file("best").read_text() == "model1"*100 and run.pruned
+    assert "nothing to delete" in cli(*args, "--yes").stdout
+
+
+def test_what_prune_says_it_frees_is_freed(tmp_path):
+    from segfast.prune import find_waste, prune
+
+    def used(): return sum({p.stat().st_ino: p.stat().st_size for p in tmp_path.rglob("*") if p.is_file() and p.parent.name in ("last", "previous", "best") and p.suffix == ".safetensors"}.values())
+    run = finished(tmp_path)
+    state = (run.path/"checkpoints/previous/state.json").stat().st_size
+    before, found = used(), find_waste(tmp_path)
+    prune(found)
+    assert before - used() == found[0].bytes - state > 0, "the first epoch's weights are the best too, and stay under that name"
+
+
+def test_a_damaged_last_checkpoint_keeps_the_one_before_it(tmp_path):
+    run = finished(tmp_path)
+    for name in "model", "memory":
+        path = run.path/f"checkpoints/last/{name}.safetensors"
+        good = path.read_text()
+        path.write_text("spoilt")
+        before = tree(tmp_path)
+        assert cli("prune", tmp_path, "--yes").exit_code == 0 and tree(tmp_path).keys() == before.keys()
+        path.write_text(good)
+
+
+def test_what_prune_never_touches(tmp_path):
+    out = tmp_path/"runs"
+    finished(out, "running", "running")
+    finished(out, "elsewhere").update(status="running", host="elsewhere", pid=1)
+    (finished(out, "damaged", "failed").path/"status.json").write_text("{")
+    finished(out, "odd", "something")
+    (out/"notes").mkdir()
+    (out/"notes/a.txt").write_text("mine")
+    linked = finished(tmp_path/"other", "linked", "failed")
+    (out/"linked").symlink_to(linked.path)
+    before = tree(tmp_path)
+    assert cli("prune", out, "--failed", "--yes").exit_code == 0
+    assert tree(tmp_path) == before and (out/"linked").is_symlink()
+
+
+def test_failed_and_interrupted_runs_go_only_when_asked(tmp_path):
+    for name, status in (("bad", "failed"), ("stopped", "interrupted"), ("gone", "running"), ("good", "done")):
+        finished(tmp_path, name, status)
+    Run(tmp_path/"gone").update(pid=dead_pid())
+    cli("prune", tmp_path, "--yes")
+    assert {p.name for p in tmp_path.iterdir()} == {"bad", "stopped", "gone", "good"} and (tmp_path/"bad/checkpoints/previous").exists()
+    res = cli("prune", tmp_path, "--failed", "--yes")
+    assert res.exit_code == 0 and "the whole run" in res.stdout and [p.name for p in tmp_path.iterdir()] == ["good"]
+
+
+def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
+    "Its status still says failed, because the resume is looking at its data; the lock says more."
+    run = finished(tmp_path, "busy", "failed")
+    code = "import sys; from segfast.runs import Run\nwith Run(sys.argv[1]).lock(): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as p:
+        p.stdout.readline()
+        before = tree(tmp_path)
+        res = cli("prune", tmp_path, "--failed", "--yes")
+        assert res.exit_code == 0 and "Left alone" in res.stderr and "busy" in res.stderr and tree(tmp_path) == before
+        p.stdin.close()
+    cli("prune", tmp_path, "--failed", "--yes")
+    assert not run.path.exists()
+
+
+def test_a_run_that_changed_since_the_list_was_made(tmp_path):
+    from segfast.prune import find_waste, prune
+    run = finished(tmp_path, "one", "failed")
+    found = find_waste(tmp_path, failed=True)
+    run.update(status="done")
+    assert prune(found) == [] and (run.path/"checkpoints/previous").exists()
+    found = find_waste(tmp_path)
+    shutil.rmtree(run.path)
+    assert prune(found) == []
+
+
+@pytest.mark.parametrize("status", ["done", "failed"])
+def test_prune_that_is_cut_short_at_any_call_can_be_done_again(tmp_path, status):
+    from segfast.prune import find_waste, prune
+    template = finished(tmp_path/"template", "run", status)
+
+    def copied(name): return Run(shutil.copytree(template.path, tmp_path/name/"run"))
+    spots = os_calls(lambda: prune(find_waste(copied("count").path.parent, True)))
+    assert len(spots) > 5
+    for k, (name, i) in enumerate(spots):
+        run = copied(f"cut-{k}")
+        with pytest.MonkeyPatch.context() as patch:
+            left = [i]
+
+            def crash(*args, _real=getattr(os, name), _left=left, **kwargs):
+                if _left[0] <= 0:
+                    raise Crash
+                _left[0] -= 1
+                return _real(*args, **kwargs)
+            patch.setattr(os, name, crash)
+            try:
+                prune(find_waste(run.path.parent, True))
+            except Crash:
+                pass
+        if status == "done":
+            assert run.weights_file.read_text() == "model2"*100, (name, i)
+        prune(find_waste(run.path.parent, True))
+        if status == "done":
+            assert run.weights_file.exists() and not (run.path/"checkpoints/previous").exists() and not (run.path/"checkpoints/last/memory.safetensors").exists(), (name, i)
+        else:
+            assert not (run.path/"status.json").exists(), (name, i)
+
+
+def test_a_pruned_run_says_that_it_cannot_be_gone_on_with(tmp_path):
+    from segfast.resume import resume
+    run = finished(tmp_path)
+    cli("prune", run.path, "--yes")
+    for extend in 0, 3:
+        with pytest.raises(DataError, match="was pruned.*--from"):
+            resume(run, extend=extend, screen="quiet")
+    assert run.state == "done"

@@ -244,7 +244,7 @@ def test_an_edited_state_is_noticed(half_done, small, key, value):
     state = json.loads(path.read_text())
     assert state[key] != value
     path.write_text(json.dumps({**state, key: value}))
-    with pytest.warns(UserWarning, match="state.json was changed"): assert half_done.newest() == half_done.path/"checkpoints/previous"
+    with pytest.warns(UserWarning, match="state.json is missing, or was changed"): assert half_done.newest() == half_done.path/"checkpoints/previous"
 
 
 def test_a_run_with_a_pickle_is_no_beginning(half_done, demo_dir):

@@ -287,3 +287,42 @@ def test_find_lr_leaves_nothing(small, tiny, tmp_path, monkeypatch):
 def test_find_lr_is_of_the_stage(small, tiny, spy):
     lib.find_lr(small, recipe_of({}, dict(size=(16, 24), batch_size=2)), stage=2, steps=10, device="cpu", screen="quiet")
     assert {shape for _, training, shape in spy.shapes if training} == {(2, 3, 16, 24)}
+
+
+# What would only show later is said early, and what is broken is not saved
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_weights_that_the_last_step_broke_are_not_saved(small, tiny, tmp_path, epochs):
+    "The loss of the batch was fine; the step after it was not."
+    recipe = recipe_of(dict(epochs=1), dict(epochs=epochs, lr=1e38, batch_size=8, schedule="constant"), optimizer="sgd")
+    with pytest.raises(DataError, match="rate that is too high"):
+        fit(small, recipe, tmp_path)
+    run = only_run(tmp_path)
+    assert run.state == "failed" and len(run.history) == 1
+    assert all(torch.isfinite(v).all() for v in weights_of(run).values())
+
+
+@pytest.mark.parametrize("bad", [dict(loss="dice", class_weights="inverse"), dict(loss="weighted"), dict(loss="0.375*ce+1.125*dice", class_weights="inverse")])
+def test_loss_and_weights_that_do_not_go_together_leave_no_run(small, tiny, tmp_path, bad):
+    with pytest.raises(UsageError, match="class.weights"):
+        fit(small, recipe_of({}, **bad), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_epoch_was_best(small, tiny, tmp_path):
+    "With validation masks that say nothing, the last weights are the best there are."
+    screen = Said()
+    best = Best("mean_iou")
+    best.take(dict(stage=1, epoch=1, mean_iou=float("nan")))
+    assert best.where is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Best, "take", lambda self, row: bool(setattr(self, "epochs", self.epochs + 1)))
+        run = fit(small, recipe_of({}, keep="best"), tmp_path, screen=screen)
+    assert run.state == "done" and any("never a number" in o for o in screen.lines)
+    assert same(load_file(run.checkpoint_file("best")), weights_of(run))
+
+
+def test_a_model_without_a_body_is_not_frozen(small, tiny, tmp_path):
+    recipe = recipe_of(dict(frozen=True, spread=100.), model="unet", model_options=dict(channels=[4], middle=4))
+    run = fit(small, recipe, tmp_path)
+    assert (run.recipe.stages[0].frozen, run.recipe.stages[0].spread) == (False, 1.)

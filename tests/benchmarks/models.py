@@ -64,7 +64,7 @@ def fill(args, label, row):
 
 
 def shown(done, args):
-    head = ["model", "M parameters", "images/s", f"epochs in {args.minutes:g} min", "minutes", "void accuracy", "mean IoU", f"void accuracy, {args.epochs} epochs", f"mean IoU, {args.epochs} epochs", "minutes"]
+    head = ["model", "M parameters", "images/s", f"epochs in {args.minutes:g} min", "minutes", "void accuracy", "mean IoU", f"void accuracy, {args.epochs} epochs", f"mean IoU, {args.epochs} epochs", f"minutes, {args.epochs} epochs"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|"*len(head)]
     for label, row in done.items():
         b, s = row.get("budget"), row.get("same")

@@ -1,0 +1,282 @@
+"Comparing runs: what differs, and a paired bootstrap that is checked by slower and by other people's code."
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from segfast.cli import app
+from segfast.compare import bootstrap, by_class, compare, differences, mean_ious, paired_counts, plot_runs, totals, versus
+from segfast.errors import DataError, UsageError
+from segfast.masks import ClassTable
+from segfast.recipes import progressive
+from segfast.runs import HISTORY, Run, write_json
+
+classes = ClassTable(["sky", "<script>alert(1)</script>", "void"], 2)
+
+
+def made(out, name, tp=(6, 3), images=("a.png", "b.png", "c.png"), table=classes, **recipe):
+    "A finished run of a few images, each with the same counts of two classes."
+    run = Run.create(out, progressive((48, 64), (1, 1, 1), **recipe), table, dict(name="toy"), name)
+    files = dict(mask=images, split="valid", height=4, width=4, image_sha256=["1"+o for o in images], mask_sha256="2")
+    train = pd.DataFrame(dict(image=["t.png"], mask="t", split="train", height=4, width=4, image_sha256="3", mask_sha256="4"))
+    pd.concat([train, pd.DataFrame(dict(image=images, **files))]).to_csv(run.path/"data.csv", index=False)
+    rows = [(o, c, classes.names[c], tp[c], 8 - tp[1 - c], 8 - tp[c]) for o in images for c in range(2)]
+    pd.DataFrame(rows, columns=["image", "id", "class", "tp", "fp", "fn"]).to_csv(run.path/"images.csv", index=False)
+    iou = {classes.names[c]: dict(iou=tp[c]/(16 - tp[1 - c]), pixels=8) for c in range(2)}
+    write_json(run.path/"scores.json", dict(mean_iou=.5, accuracy=sum(tp)/16, split="valid", classes=iou))
+    run.append(dict.fromkeys(HISTORY, .5) | dict(stage=1, name="half", epoch=1, size="24x32"))
+    run.update(status="done", mean_iou=.5, seconds=3.)
+    return run
+
+
+def random_counts(rng, n=30, c=5):
+    "Counts as confusion matrices give them: what one class misses, others are taken for; some classes are rare."
+    m = rng.integers(0, 50, (n, c, c))*(rng.random((n, c, 1)) < np.linspace(1, .1, c)[:, None])
+    tp = np.einsum("icc->ic", m)
+    return np.stack([tp, m.sum(1) - tp, m.sum(2) - tp], -1), m
+
+
+# The bootstrap
+
+def slow_mean_iou(counts, chosen):
+    "Mean IoU of some images, in plain Python."
+    scores = []
+    for c in range(counts.shape[1]):
+        tp, fp, fn = (sum(int(counts[i, c, k]) for i in chosen) for k in range(3))
+        if tp + fn:
+            scores.append(tp/(tp + fp + fn))
+    return sum(scores)/len(scores) if scores else float("nan")
+
+
+def test_mean_iou_of_draws_is_that_of_plain_python_and_of_the_confusion_matrix():
+    import torch
+
+    from segfast.metrics import ConfusionMatrix
+    rng = np.random.default_rng(0)
+    counts, matrices = random_counts(rng)
+    chosen = [rng.integers(0, len(counts), len(counts)) for _ in range(40)]
+    draws = np.stack([np.bincount(o, minlength=len(counts)) for o in chosen])
+    ours = mean_ious(counts, draws)
+    for value, rows in zip(ours, chosen):
+        cm = ConfusionMatrix(ClassTable(list("abcde")))
+        cm._bins = torch.tensor([*matrices[rows].sum(0).ravel(), 0, 0, 0])
+        assert value == pytest.approx(slow_mean_iou(counts, rows), abs=1e-12)
+        assert value == pytest.approx(cm.mean_iou, abs=1e-12)
+
+
+def test_a_draw_without_a_labelled_pixel_has_no_score():
+    counts = np.zeros((3, 2, 3), int)
+    counts[0, 0] = 5, 1, 2
+    counts[1, 1, 1] = 9  # predicted, never true: no score of its own
+    got = mean_ious(counts, np.array([[1, 1, 1], [0, 2, 1], [2, 0, 0]]))
+    assert got[0] == 5/8 and np.isnan(got[1]) and got[2] == 5/8
+    found = bootstrap(counts, counts)
+    assert (found["difference"], found["low"], found["high"]) == (0, 0, 0)
+
+
+def test_bootstrap_against_scipy():
+    "Percentile interval of the paired statistic, from another implementation with draws of its own."
+    rng = np.random.default_rng(1)
+    a, b = random_counts(rng, 40)[0], random_counts(rng, 40)[0]
+    ours = bootstrap(a, b, 20_000)
+
+    def statistic(rows): return slow_difference(a, b, rows)
+    theirs = stats.bootstrap((np.arange(40),), statistic, n_resamples=3000, method="percentile", vectorized=False, random_state=2).confidence_interval
+    width = ours["high"] - ours["low"]
+    assert abs(ours["low"] - theirs.low) < .06*width and abs(ours["high"] - theirs.high) < .06*width
+    assert ours["difference"] == pytest.approx(slow_mean_iou(b, range(40)) - slow_mean_iou(a, range(40)), abs=1e-12)
+    assert bootstrap(a, b) == bootstrap(a, b) != bootstrap(a, b, seed=7)
+
+
+def slow_difference(a, b, rows):
+    x, y = a[rows].sum(0), b[rows].sum(0)
+    def mean(o): return np.mean([tp/(tp + fp + fn) for tp, fp, fn in o if tp + fn])
+    return mean(y) - mean(x)
+
+
+def simulated(rng, n, skills):
+    "Images of different contents and difficulty, and the counts of two models that differ in skill."
+    pixels = rng.integers(50, 400, (n, 3))*(rng.random((n, 3)) < (1, .8, .5))
+    ease = rng.beta(6, 2, (n, 1))
+    out = []
+    for skill in skills:
+        tp = rng.binomial(pixels, np.clip(skill*ease, 0, 1))
+        wrong = (pixels - tp).sum(1)
+        fp = np.stack([rng.binomial(wrong, 1/3) for _ in range(3)], -1)
+        out.append(np.stack([tp, fp, pixels - tp], -1))
+    return out
+
+
+@pytest.mark.parametrize("skills", [(.9, .9), (.9, .93)])
+def test_the_interval_holds_the_truth_as_often_as_it_says(skills):
+    rng = np.random.default_rng(3)
+    a, b = simulated(rng, 200_000, skills)
+    truth = slow_difference(a, b, slice(None))
+    hits = []
+    for _ in range(300):
+        found = bootstrap(*simulated(rng, 60, skills), 400, seed=int(rng.integers(1 << 30)))
+        hits.append(found["low"] <= truth <= found["high"])
+    assert .90 <= np.mean(hits) <= .985, np.mean(hits)
+
+
+# Whole runs
+
+def test_the_same_scores_have_no_difference(tmp_path):
+    a, b = made(tmp_path, "a"), made(tmp_path, "b")
+    found = versus(a, b)
+    assert (found["difference"], found["low"], found["high"], found["more_than_noise"]) == (0, 0, 0, False)
+    assert "score the same" in found["sentence"]
+    assert len(differences([a, b])) == 0
+
+
+def test_a_better_run(tmp_path):
+    a, b = made(tmp_path, "a"), made(tmp_path, "b", tp=(7, 5), wd=.5, loss="focal")
+    found = compare([a, b])
+    assert found.differences.index.tolist() == ["loss", "wd"] and found.differences.loc["wd"].tolist() == ["0.01", "0.5"]
+    assert found.versus[0]["more_than_noise"] and "more mean IoU than a" in found.versus[0]["sentence"] and "rough" in found.versus[0]["sentence"]
+    assert found.classes.loc["sky"].tolist() == pytest.approx([6/13, 7/11, 7/11 - 6/13])
+    back = compare([b, a]).versus[0]
+    assert back["difference"] == -found.versus[0]["difference"] and "less mean IoU than b" in back["sentence"]
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_order_of_the_images_does_not_matter(tmp_path):
+    a, b = made(tmp_path, "a"), made(tmp_path, "b", images=("c.png", "a.png", "b.png"))
+    assert versus(a, b)["difference"] == 0
+
+
+def change(run, file, f):
+    df = pd.read_csv(run.path/file, dtype=str, keep_default_na=False)
+    f(df).to_csv(run.path/file, index=False)
+
+
+REASONS = {
+    "different images: 1 only in a, 1 only in b": lambda r: [change(r, f, lambda d: d.replace("a.png", "z.png")) for f in ("data.csv", "images.csv")],
+    "1 of the images or masks changed": lambda r: change(r, "data.csv", lambda d: d.replace("1b.png", "other")),
+    "not checked": lambda r: change(r, "data.csv", lambda d: d.assign(image_sha256="", mask_sha256="")),
+    "masks changed between them, such as that of a.png": lambda r: change(r, "images.csv", lambda d: d.assign(fn=[str(int(o) + (i == 0)) for i, o in enumerate(d.fn)])),
+    "nothing is known image by image": lambda r: (r.path/"images.csv").unlink(),
+    "has no column tp": lambda r: change(r, "images.csv", lambda d: d.drop(columns="tp")),
+    "does not fit": lambda r: change(r, "images.csv", lambda d: d.replace("a.png", "z.png")),
+    "does not  fit": lambda r: change(r, "images.csv", lambda d: d.assign(id="9")),
+    "does not fit ": lambda r: change(r, "images.csv", lambda d: d.assign(tp="many")),
+    "no scores yet": lambda r: (r.path/"scores.json").unlink(),
+    "cannot be read": lambda r: (r.path/"images.csv").write_bytes(b"\xff\xfe\x00"),
+    "different classes": lambda r: ClassTable(["sky", "road", "void"], 2).save(r.path/"classes.csv"),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_why_nothing_can_be_said(tmp_path, reason):
+    a, b = made(tmp_path, "a"), made(tmp_path, "b")
+    REASONS[reason](b)
+    with pytest.raises(DataError, match=" ".join(reason.split())):
+        paired_counts(a, b)
+    found = compare([a, b])
+    assert "more_than_noise" not in found.versus[0] and "nothing can be said" in found.versus[0]["sentence"]
+    found.save_html(tmp_path/"c.html")
+
+
+def test_one_image(tmp_path):
+    assert "nothing to draw" in versus(made(tmp_path, "a", images=["a.png"]), made(tmp_path, "b", images=["a.png"]))["sentence"]
+
+
+def test_an_image_of_nothing_but_void_counts_as_an_image(tmp_path):
+    a, b = made(tmp_path, "a"), made(tmp_path, "b", tp=(7, 5))
+    for run in a, b:
+        change(run, "images.csv", lambda d: d[d.image != "b.png"])
+    assert versus(a, b)["images"] == 3
+
+
+def test_runs_of_one_name_and_of_no_history(tmp_path):
+    a, b = made(tmp_path/"x", "same"), made(tmp_path/"y", "same", wd=.5)
+    (b.path/"history.csv").unlink()
+    found = compare([a, b])
+    assert list(found.differences.columns) == [str(a.path), str(b.path)]
+    plot_runs([a, b]).savefig(tmp_path/"a.png")
+    assert len(found.to_dict()["totals"]["mean_iou"]) == 2
+
+
+def test_runs_that_have_only_begun(tmp_path):
+    runs = [Run.create(tmp_path, progressive((48, 64)), classes, dict(name="toy"), name) for name in "ab"]
+    found = compare(runs)
+    assert len(totals(runs)) == len(by_class(runs)) == 0
+    found.save_html(tmp_path/"a.html")
+    assert cli("compare", *[o.path for o in runs]).exit_code == 0
+
+
+def test_a_recipe_of_another_version_is_compared_all_the_same(tmp_path):
+    a, b = made(tmp_path, "a"), made(tmp_path, "b")
+    text = (b.path/"recipe.toml").read_text()
+    (b.path/"recipe.toml").write_text("new_key = 1\n" + text)
+    assert differences([a, b]).index.tolist() == ["new_key"]
+
+
+def test_wrong_arguments(tmp_path):
+    a = made(tmp_path, "a")
+    with pytest.raises(UsageError, match="two runs"):
+        compare([a])
+    with pytest.raises(UsageError, match="given twice"):
+        compare([a, tmp_path/"."/"a"])
+    with pytest.raises(DataError, match="no run here"):
+        compare([a, tmp_path/"nothing"])
+
+
+# A real training
+
+def test_images_csv_adds_up_to_the_scores(trained, tmp_path):
+    run, _ = trained
+    table, scores = pd.read_csv(run.path/"images.csv"), run.scores
+    assert list(table.columns) == ["image", "id", "class", "tp", "fp", "fn"]
+    m = np.array(scores["confusion"])
+    sums = table.groupby("id")[["tp", "fp", "fn"]].sum().reindex(range(len(m)), fill_value=0)
+    assert sums.tp.tolist() == m.diagonal().tolist() and (sums.tp + sums.fn).tolist() == m.sum(1).tolist() and (sums.tp + sums.fp).tolist() == m.sum(0).tolist()
+    assert [run.classes.names[i] for i in table["id"]] == table["class"].tolist() and (table[["tp", "fp", "fn"]].sum(axis=1) > 0).all()
+    other = Run(shutil.copytree(run.path, tmp_path/"copy"))
+    x, y = paired_counts(run, other)
+    assert len(x) == scores["images"] and mean_ious(x, np.ones((1, len(x))))[0] == pytest.approx(scores["mean_iou"], abs=1e-12)
+    assert versus(run, other)["difference"] == 0
+
+
+# The command
+
+def cli(*args): return CliRunner().invoke(app, [str(o) for o in args], env={"COLUMNS": "100"})
+
+
+def test_the_command(tmp_path):
+    a, b = made(tmp_path, "a"), made(tmp_path, "<b>$x_1$", tp=(7, 5), wd=.5)
+    res = cli("compare", a.path, b.path, "--plot", tmp_path/"a.png", "--html", tmp_path/"a.html")
+    assert res.exit_code == 0, res.output
+    assert "Traceback" not in res.output and "more than noise" in res.stdout and "<script>" in res.stdout and max(map(len, res.stdout.splitlines())) <= 100
+    html = (tmp_path/"a.html").read_text()
+    assert "<script" not in html and "<b>" not in html and "&lt;b&gt;$x_1$" in html and "&lt;script&gt;" in html
+    assert "http" not in html.replace("http-equiv", "").split("base64,")[0] and (tmp_path/"a.png").stat().st_size > 5000
+    found = json.loads(cli("compare", a.path, b.path, "--json").stdout.splitlines()[-1])
+    assert [o["status"] for o in found["runs"]] == ["done", "done"] and found["differences"]["wd"] == {"a": "0.01", "<b>$x_1$": "0.5"}
+    assert found["versus"][0]["more_than_noise"] is True
+
+
+@pytest.mark.parametrize("args, code, says", [(["a"], 2, "two runs"), (["a", "a"], 2, "twice"), (["a", "nothing"], 1, "no run here"), ([], 2, "RUN"),
+                                              (["a", "b", "--plot", "x.gif"], 2, ".png"), (["a", "b", "--html", "x.txt"], 2, ".html"), (["a", "b", "--html", "no/x.html"], 2, "no folder")])
+def test_mistakes(tmp_path, monkeypatch, args, code, says):
+    made(tmp_path, "a"), made(tmp_path, "b")
+    monkeypatch.chdir(tmp_path)
+    res = cli("compare", *args)
+    assert res.exit_code == code and says in res.output and len(res.output.strip().splitlines()) <= 3 and "Traceback" not in res.output
+
+
+def test_five_runs(tmp_path):
+    runs = [made(tmp_path, f"r{i}", tp=(6, i)).path for i in range(2, 7)]
+    res = cli("compare", *runs)
+    assert res.exit_code == 0 and res.stdout.count("mean IoU than r2") == 4 and max(map(len, res.stdout.splitlines())) <= 100
+
+
+def test_no_torch():
+    import subprocess
+    import sys
+    code = "import sys, segfast.compare, segfast.prune; sys.exit(bool({'torch', 'fastai', 'matplotlib.pyplot'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

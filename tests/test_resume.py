@@ -1,0 +1,388 @@
+"""Runs that survive anything: a training that was killed, stopped or starved of disk, and resumed, is the training that was left in peace, bit for bit."""
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import killing
+import pytest
+from killing import Killed, Server, differences, kill_at_each, leftovers, plans, variant, whole
+
+from segfast.runs import HISTORY, Run
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server() as it: yield it
+
+
+@pytest.fixture(scope="module")
+def folder(demo_dir, tmp_path_factory):
+    "A place with data and runs."
+    made = tmp_path_factory.mktemp("resume")
+    shutil.copytree(demo_dir, made/"data")
+    return made
+
+
+@pytest.fixture(scope="module")
+def peace(server, folder):
+    "Trainings that nobody disturbed, by variant."
+    done = {}
+
+    def of(variant):
+        if variant not in done: done[variant] = whole(server, folder, variant)
+        return done[variant]
+    return of
+
+
+@pytest.fixture
+def begin(server, folder, request):
+    "A training of a variant that has a name of its own."
+    def make(variant, **more): return Killed(server, folder, variant, name=re.sub(r"\W+", "-", request.node.name), **more)
+    return make
+
+
+def equal(k, peace):
+    "That a run is done, has all bits of the undisturbed one, and left nothing lying about."
+    assert differences(peace(k.variant).path, k.path) == {}, f"{k.name}: {k.kills}"
+    assert leftovers(k.path) == []
+    assert Run(k.path).state == "done"
+
+
+def state_of(k, kind="last"): return json.loads((k.checkpoints/kind/"state.json").read_text())
+
+
+# Killed
+
+# In the order of a training of three stages, half, half and full, of two epochs each. "x-done" is right after x.
+MOMENTS = [["stage", 1], ["load", 3], ["backward", 2], ["backward-done", 1], ["batch", 1], ["validate", 1], ["validate-done", 1], ["epoch-end", 1],
+           ["file", 1], ["file-done", 1], ["file-done", 2], ["file", 3], ["sum", 2], ["fsync", 5], # inside a checkpoint, before it takes its place
+           ["rename", 1], ["rename-done", 1], ["rmtree", 1], ["rename", 3], # while it takes it
+           ["save-done", 1], ["best", 1], ["link-done", 1], ["best-done", 1], ["row", 1], ["row-done", 1], # between last, best, and history
+           ["replace", 4], ["atomic-done", 6], ["stage-done", 1], ["stage", 2], ["stage-done", 2], ["stage", 3], # between stages; half to full
+           ["finish", 1], ["evaluate-done", 1], ["finish-done", 1]]
+
+
+def test_killed_at_every_kind_of_moment(server, folder, peace):
+    assert kill_at_each(server, folder, "ema", MOMENTS, lambda k: equal(k, peace)) == len(MOMENTS) >= 20
+
+
+@pytest.mark.parametrize("variant, kills, seed", [("ranger", 4, 1), ("workers", 3, 2), ("bf16", 4, 3), ("sgd", 4, 4), ("patience", 3, 5)])
+def test_killed_at_moments_drawn_by_lot(server, folder, peace, variant, kills, seed):
+    assert kill_at_each(server, folder, variant, plans(peace(variant).traces[0], kills, seed, most=4), lambda k: equal(k, peace)) == kills
+
+
+def test_killed_in_the_finder(begin, peace):
+    k = begin("ranger")
+    assert k.go(["finder", 1]) and k.go(["finder-done", 1])
+    equal(k.finish(), peace)
+
+
+def test_killed_while_a_crash_is_mended(begin, peace):
+    k = begin("ema")
+    assert k.go(["best", 1]) and k.go(["best-again", 1]) and k.go(["rewind", 1]) and k.go(["replace-done", 1])
+    equal(k.finish(), peace)
+
+
+def test_killed_before_it_began(begin):
+    k = begin("ema")
+    assert k.go(["replace-done", 1]) # its first status
+    k.go()
+    assert k.code == 1 and "before its training began" in k.err
+
+
+def test_another_seed_is_another_result(begin, peace):
+    k = begin("ema", seed=43)
+    k.go(["save", 2])
+    odd = differences(peace("ema").path, k.finish().path)
+    assert {"last/model.safetensors", "last/training.safetensors", "last/memory.safetensors", "history", "scores"} <= odd.keys()
+
+
+def test_an_epoch_that_is_seeded_otherwise_shows(begin, peace):
+    k = begin("sgd")
+    assert k.go(["save", 4])
+    recipe = k.path/"recipe.toml"
+    recipe.write_text(recipe.read_text().replace("seed = 42", "seed = 43"))
+    odd = differences(peace("sgd").path, k.finish().path)
+    assert {"last/model.safetensors", "last/memory.safetensors", "history"} <= odd.keys(), "the same up to the last epochs, and yet it is seen"
+
+
+def test_the_size_on_disk_is_bounded(begin):
+    k, seen = begin("sgd"), set()
+    for moment in ["rename-done", 3], ["file", 2], ["rmtree", 1], ["rename", 2], ["rename-done", 2], ["replace", 3], ["replace", 3]:
+        k.go(moment)
+        seen |= {o.name for o in k.checkpoints.iterdir()}
+        assert len(leftovers(k.path)) <= 2, "those of the last kill alone"
+    assert seen <= {"last", "previous", "best", ".last.part", ".best.part", ".best.old"}
+    assert leftovers(k.finish().path) == []
+
+
+# Asked to stop
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("variant, at, batch", [("ema", ["backward", 2], 2), ("ema", ["backward", 5], 2), ("ema", ["backward-done", 4], 4), ("bf16", ["batch", 7], 3), ("sgd", ["load", 40], 2)])
+def test_stopped_after_a_batch(begin, peace, variant, at, batch, number):
+    if number == "SIGTERM" and at != ["backward", 5]: pytest.skip("once is enough")
+    k = begin(variant)
+    k.go(signals=[[*at, number]])
+    assert k.code == 130 and Run(k.path).state == "interrupted"
+    assert state_of(k)["batch"] == batch
+    equal(k.finish(), peace)
+
+
+def test_stopped_again_and_again_in_one_epoch(begin, peace):
+    k, seen = begin("bf16"), []
+    for _ in range(4):
+        k.go(signals=[["backward", 1, "SIGINT"]])
+        seen.append((state_of(k)["stage"], state_of(k)["epoch"], state_of(k).get("batch")))
+    assert seen == [(1, 0, 1), (1, 0, 2), (1, 0, 3), (1, 0, 4)]
+    equal(k.finish(), peace)
+
+
+def test_stopped_while_batches_are_passed_by(begin, peace):
+    k = begin("bf16")
+    k.go(signals=[["backward", 3, "SIGINT"]])
+    k.go(signals=[["load", 1, "SIGINT"]])
+    assert k.code == 130 and state_of(k)["batch"] == 3 and "backward" not in k.traces[-1]
+    equal(k.finish(), peace)
+
+
+def test_stopped_and_killed(begin, peace):
+    k = begin("ema")
+    k.go(signals=[["backward", 2, "SIGINT"]])
+    assert k.go(["load", 3]) and k.go(["backward-done", 1]) and k.go(["rename-done", 1])
+    k.go(signals=[["backward", 1, "SIGINT"]])
+    assert k.code == 130 and k.go(["row", 1])
+    equal(k.finish(), peace)
+
+
+def test_stopped_twice_ends_at_once(begin, peace):
+    k = begin("ema")
+    k.go(signals=[["backward", 6, "SIGINT"], ["backward-done", 6, "SIGINT"]])
+    assert k.code == 130 and "batch" not in state_of(k) and k.traces[-1][-1] != "save-done"
+    equal(k.finish(), peace)
+
+
+def test_stopped_twice_in_a_checkpoint(begin, peace):
+    k = begin("ema")
+    k.go(signals=[["backward", 2, "SIGINT"], ["rename-done", 1, "SIGTERM"]])
+    assert k.code == 130
+    equal(k.finish(), peace)
+
+
+@pytest.mark.parametrize("at", [["validate", 2], ["validate-done", 2], ["save", 2], ["row", 2]])
+def test_stopped_in_a_validation(begin, peace, at):
+    k = begin("ema")
+    k.go(signals=[[*at, "SIGINT"]])
+    assert k.code == 130 and (state_of(k)["epoch"], "batch" in state_of(k)) == (2, False) and len(Run(k.path).history) == 2
+    equal(k.finish(), peace)
+
+
+@pytest.mark.parametrize("at", [["finder", 1], ["evaluate", 1], ["stage", 1]])
+def test_stopped_between_fits(begin, peace, at):
+    k = begin("ranger")
+    k.go(signals=[[*at, "SIGINT"]])
+    assert k.code == 130 and Run(k.path).state == "interrupted"
+    equal(k.finish(), peace)
+
+
+@pytest.mark.parametrize("number", ["all-SIGINT", "all-SIGTERM"])
+def test_stopped_with_its_loaders(begin, peace, number):
+    "As a terminal and a cluster do it: every process of the job hears the signal."
+    k = begin("workers")
+    k.go(signals=[["backward", 6, number]], options=dict(screen="lines"))
+    assert k.code == 130 and k.err.count("Stopping after this batch") <= 1 and "Traceback" not in k.err, k.err
+    equal(k.finish(), peace)
+
+
+# The command line
+
+def toml(tmp_path, name):
+    from segfast.recipes import to_toml
+    path = tmp_path/f"{name}.toml"
+    path.write_text(to_toml(variant(name)))
+    return path
+
+
+def test_the_command_line(server, folder, peace, begin, tmp_path):
+    "A process of its own: a lock that others respect, Ctrl-C, exit code 130, the line that says how to go on, and going on by it."
+    k = begin("ema")
+    recipe = toml(tmp_path, "ema")
+    args = [sys.executable, killing.__file__, "cli", "train", folder/"data", "--recipe", recipe, "--out", folder/"runs", "--name", k.name, "--device", "cpu"]
+    env = os.environ | dict(SEGFAST_CACHE=str(folder/"cache"), OMP_NUM_THREADS="1", COLUMNS="200", PYTHONWARNINGS="ignore")
+    with subprocess.Popen([*map(str, args)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
+        while not (k.path/"history.csv").exists(): assert p.poll() is None and not time.sleep(.005), p.stderr.read()
+        os.kill(p.pid, signal.SIGSTOP)
+        k.go(argv=["resume", str(k.path)])
+        assert k.code == 1 and f"is being trained by another process ({p.pid}" in k.err and len(k.err.splitlines()) == 1
+        os.kill(p.pid, signal.SIGINT)
+        os.kill(p.pid, signal.SIGCONT)
+        err = p.communicate(timeout=60)[1]
+    assert p.returncode == 130 and "Traceback" not in err
+    line = err.strip().splitlines()[-1]
+    assert line == f"To go on: segfast resume {k.path}"
+    k.go(argv=line.split()[4:])
+    assert k.code == 0 and f"Run: {k.path}" in k.out
+    equal(k, peace)
+
+
+def test_stopped_before_it_goes_on(begin, peace):
+    k = begin("sgd")
+    k.go(["save", 1])
+    k.go(argv=["resume", str(k.path)], signals=[["rewind", 1, "SIGINT"]])
+    assert k.code in (130, 0)
+    if not k.done: assert f"segfast resume {k.path}" in k.err
+    equal(k.finish(), peace)
+
+
+def test_a_lock_of_a_killed_process_is_free(begin, peace):
+    k = begin("workers")
+    assert k.go(["backward", 2])
+    assert Run(k.path).state == "interrupted" and (k.path/".lock").exists()
+    equal(k.finish(), peace)
+
+
+def test_a_lock_that_is_held_is_respected(begin):
+    k = begin("ema")
+    k.go(["save", 2])
+    before = {o: o.read_bytes() for o in k.path.rglob("*") if o.is_file() and o.name != "status.json"}
+    with Run(k.path).lock():
+        Run(k.path).take_over()
+        k.go()
+    assert k.code == 1 and f"another process ({os.getpid()}" in k.err
+    assert before == {o: o.read_bytes() for o in before if o.exists()} | {o: None for o in before if not o.exists() and o.suffix != ".part"}
+
+
+def test_what_is_finished_is_extended_only(folder, begin):
+    k = begin("sgd").finish()
+    k.go(argv=["resume", str(k.path)])
+    assert k.code == 2 and "--extend EPOCHS" in k.err
+    k.go(argv=["train", str(folder/"data"), "--out", str(folder/"runs"), "--name", k.name])
+    assert k.code == 2 and "exists already" in k.err
+    old = Run(k.path).history
+    k.go(argv=["resume", str(k.path), "--extend", "2", "--device", "cpu"])
+    run = Run(k.path)
+    assert k.code == 0 and run.state == "done" and run.status["stages"] == run.status["stages_done"] == 3, k.err
+    assert run.history[:len(old)].equals(old) and list(run.history["name"][len(old):]) == ["extra-1"]*2
+
+
+def test_an_extension_that_is_killed(begin):
+    a, b = begin("patience"), begin("patience")
+    a.name += "-a"
+    for k in a, b: k.finish()
+    a.go(options=dict(extend=2))
+    assert a.code == 0
+    assert b.go(["stage", 1], options=dict(extend=2))
+    assert b.go(["row", 1]) and b.go(["stage-done", 1])
+    assert differences(a.path, b.finish().path) == {}
+
+
+def test_data_that_changed_is_refused(server, folder, begin, tmp_path):
+    from PIL import Image
+    k = begin("sgd")
+    shutil.copytree(folder/"data", tmp_path/"data")
+    k.go(["save", 2], data=str(tmp_path/"data"))
+    mask = sorted((tmp_path/"data/labels").iterdir())[3]
+    with Image.open(mask) as im: changed = im.point(lambda o: min(o, 1)) if im.mode == "L" else im.copy()
+    changed.putpixel((0, 0), changed.getpixel((5, 5)))
+    changed.save(mask)
+    before = (k.path/"status.json").read_text()
+    k.go(argv=["resume", str(k.path), "--device", "cpu"])
+    assert k.code == 1 and mask.name in k.err and "1 files of its data changed" in k.err and "--data-changed" in k.err
+    assert (k.path/"status.json").read_text() == before
+    k.go(argv=["resume", str(k.path), "--device", "cpu", "--data-changed"])
+    assert k.code == 0
+
+
+# A disk that is full, or spoils files
+
+@pytest.mark.parametrize("what", ["ENOSPC", "EROFS"])
+@pytest.mark.parametrize("at", [["file", 4], ["fsync", 45], ["rename", 4], ["link", 1], ["row", 2], ["replace", 8], ["atomic", 9]])
+def test_a_disk_that_is_full(begin, peace, at, what):
+    "From one moment on, every such call fails."
+    if what == "EROFS" and at[0] not in ("file", "row"): pytest.skip("once is enough")
+    k = begin("ema")
+    k.go(fails=[*at, getattr(errno, what), "somewhere"])
+    text = os.strerror(getattr(errno, what))
+    assert k.code == 1 and text in k.err and f"segfast resume {k.path}" in k.err and len(k.err.splitlines()) == 2, k.err
+    assert Run(k.path).newest() is not None
+    equal(k.finish(), peace)
+
+
+def test_a_small_disk(server, folder, begin, peace):
+    k = begin("ema", runs="small")
+    k.path.parent.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", k.path.parent], capture_output=True).returncode: pytest.skip("needs to mount a file system")
+    try:
+        k.go(["save", 3])
+        filler = k.path.parent/"filler"
+        with open(filler, "wb") as f: f.write(b"0"*(shutil.disk_usage(filler.parent).free - 12_000))
+        kept = {o: o.read_bytes() for o in k.checkpoints.rglob("*") if o.is_file()}
+        k.go(argv=["resume", str(k.path), "--device", "cpu"])
+        assert k.code == 1 and "No space left on device" in k.err and f"segfast resume {k.path}" in k.err and "Traceback" not in k.err
+        assert kept == {o: o.read_bytes() for o in kept} and leftovers(k.path) == []
+        filler.unlink()
+        k.go(argv=["resume", str(k.path), "--device", "cpu"])
+        assert k.code == 0, k.err
+        equal(k, peace)
+    finally: subprocess.run(["umount", k.path.parent], check=True)
+
+
+def cut(path): path.write_bytes(path.read_bytes()[:-20])
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+def edit(path): path.write_text(re.sub(r'"since": \d+', '"since": 7', path.read_text()))
+def forget(path): path.unlink()
+
+
+@pytest.mark.parametrize("name, harm", [("model.safetensors", cut), ("training.safetensors", flip), ("memory.safetensors", flip), ("memory.safetensors", forget), ("state.json", cut), ("state.json", edit), ("state.json", forget)])
+def test_a_damaged_checkpoint_is_passed_over(begin, peace, name, harm):
+    k = begin("ema")
+    k.go(["epoch-end", 4])
+    harm(k.checkpoints/"last"/name)
+    k.go(["rename-done", 1], options=dict(screen="lines")) # the next checkpoint comes only half in
+    assert f"last/{name}" in k.err and "The checkpoint before it is taken" in k.err
+    k.finish()
+    equal(k, peace)
+
+
+def test_no_checkpoint_is_whole(begin):
+    k = begin("ema")
+    k.go(["epoch-end", 4])
+    cut(k.checkpoints/"last/model.safetensors")
+    cut(k.checkpoints/"previous/memory.safetensors")
+    history = (k.path/"history.csv").read_text()
+    k.go()
+    assert k.code == 1 and "no checkpoint is whole" in k.err and "last/model" in k.err and "previous/memory" in k.err
+    assert (k.path/"history.csv").read_text() == history
+
+
+@pytest.mark.parametrize("bytes", [1, 12, 70])
+def test_a_row_that_was_cut_short(begin, peace, bytes):
+    k = begin("ema")
+    k.go(["row-done", 3])
+    path = k.path/"history.csv"
+    path.write_bytes(path.read_bytes()[:-bytes])
+    equal(k.finish(), peace)
+
+
+def test_scores_that_are_no_numbers_come_back_alike(tmp_path):
+    from segfast.masks import ClassTable
+    from segfast.recipes import progressive
+    row = dict.fromkeys(HISTORY, .5) | dict(stage=1, epoch=1, mean_iou=float("nan"))
+    texts = []
+    for name in "appended", "mended":
+        run = Run.create(tmp_path, progressive((64, 96)), ClassTable(["a", "b"]), dict(name="data"), name)
+        with run.checkpoint("last", **row) as folder: (folder/"model.safetensors").write_bytes(b"")
+        run.append(row) if name == "appended" else run.rewind(1, 1, json.loads((run.path/"checkpoints/last/state.json").read_text()))
+        texts.append((run.path/"history.csv").read_bytes())
+    assert texts[0] == texts[1]

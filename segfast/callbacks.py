@@ -109,6 +109,7 @@ class Keep(Callback):
         if not (math.isfinite(row['valid_loss']) and all(torch.isfinite(p).all() for p in self.model.parameters())): raise DataError(_broken(self, row))
         t.epoch += 1
         save_training(t, self.learn, row, t.best.take(row))
+        for o in (self.recorder.losses, self.recorder.lrs): o.clear() # a tensor a batch, for ever, and each pins the memory around it
         t.run.append(row)
         if t.recipe.samples and t.best.epochs % t.recipe.samples == 0: self._draw()
         t.run.update(stage=t.stage+1, epoch=t.epoch, epochs=self.stage.epochs)

@@ -124,9 +124,9 @@ def test_a_run_does_not_throw_out_its_own_other_size(copy, cache):
 
 def test_a_failure_leaves_nothing(copy, cache):
     copy.path(copy.pairs["image"][5]).write_bytes(b"no image")
-    with pytest.raises(OSError):
+    with pytest.raises(DataError, match="cannot be decoded") as e:
         decoded(copy, SIZE)
-    assert kept(cache) == []
+    assert copy.pairs["image"][5] in str(e.value) and kept(cache) == []
 
 
 def test_a_bound_that_is_no_number(copy, cache, monkeypatch):

@@ -312,7 +312,7 @@ def test_a_disk_that_is_full(begin, peace, at, what):
     k.go(fails=[*at, getattr(errno, what), "somewhere"])
     text = os.strerror(getattr(errno, what))
     assert k.code == 1 and text in k.err and f"segfast resume {k.path}" in k.err and len(k.err.splitlines()) == 2, k.err
-    assert Run(k.path).newest() is not None
+    assert (Run(k.path).newest() is not None) == any((k.checkpoints/o).is_dir() for o in ("last", "previous")), "what was there before is whole"
     equal(k.finish(), peace)
 
 

@@ -226,7 +226,8 @@ def load_training(
     if folder is None: return None
     if folder.name != 'last': shutil.rmtree(folder.with_name('last'), ignore_errors=True) # damaged, it must not take the place of the good one
     state, has_mean = read_json(folder/'state.json'), t.ema is not None
-    t.model.load_state_dict(read_tensors(folder/('training.safetensors' if has_mean else 'model.safetensors')))
+    try: t.model.load_state_dict(read_tensors(folder/('training.safetensors' if has_mean else 'model.safetensors')))
+    except RuntimeError: raise DataError(f'{folder}: does not fit the model in {t.run.path/"recipe.toml"}: one of them is of another run. Put back the one that belongs there.') from None
     if has_mean: t.ema.load_state_dict(read_tensors(folder/'model.safetensors'), state['ema_updates'])
     t.best.load_state_dict(state['best_so_far'])
     t.rates, t.batches, t.stage, t.epoch = state['rates'], state['batches'], state['stage'] - 1, state['epoch']

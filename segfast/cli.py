@@ -58,7 +58,8 @@ def _explained(e):
     if isinstance(e, UsageError): return 2, str(e)
     if isinstance(e, DataError): return 1, str(e)
     if isinstance(e, MemoryError) or 'OutOfMemory' in type(e).__name__ or "can't allocate memory" in str(e): return 1, 'Out of memory. A smaller --batch-size or --size takes less.'
-    if isinstance(e, OSError): return 1, f'{e.filename or "Could not write"}: {e.strerror or " ".join(str(e).split())}.'
+    if type(e).__name__ == 'UnidentifiedImageError': return 1, f'{" ".join(str(e).split())}.\nLook at the data with segfast check.'
+    if isinstance(e, OSError): return 1, f'{e.filename or "Could not write"}: {e.strerror}.'
     return 1, f'Unexpected {type(e).__name__}: {" ".join(str(e).split())[:300]}\nThis is a fault of segfast. Run again with --debug for the traceback, and please report it.'
 
 def _interrupted(e):
@@ -154,11 +155,12 @@ def train(
 ):
     "Train a model: check the data, run the stages, score it at native size."
     from segfast.recipes import Choices, parse_counts, parse_rate, parse_size
+    if resume: set_, device, workers = _safe_sets(set_, device, workers)
     choices = Choices(recipe, progressive, model, _start(weights, from_), _if(parse_size, size), _if(parse_counts, epochs), _if(parse_counts, batch_size, '--batch-size'),
                       parse_rate(lr), precision, seed, aug, tuple(set_ or ()))
     if resume is None: data, options = _opened(data, recipe, dict(layout=layout, border=border, split=split, classes=classes, check=check))
     hush()
-    if resume: return _go_on(resume, data, device, workers, choices, as_json)
+    if resume: return _go_on(resume, data, device, workers, choices, as_json, asked=dict(layout=layout, border=border, split=split, classes=classes, name=name, log=log))
     from segfast.train import train
     _show_scores(train(data, choices, out, name, device, workers, log=log or (), **options), as_json)
 
@@ -172,7 +174,23 @@ def _opened(data, recipe, options):
     if how := ' '.join(f'--{k} {v}' for k,v in taken.items() if k != 'check'): _lines(f'The data is opened as in {recipe}: {how}', err=True)
     return (known['source'] if data is None else data), {**options, **taken}
 
-def _go_on(run, data, device, workers, choices, as_json, **kwargs):
+def _safe_sets(sets, device, workers):
+    "Without --set workers=N and --set device=NAME, which may change on the way."
+    parts = [(o, *(p.strip() for p in o.partition('=')[::2])) for o in sets or ()]
+    given = {k: v for _,k,v in parts if k in ('workers', 'device')}
+    if not given.get('workers', '0').isdigit(): raise UsageError(f'--set workers={given["workers"]}: expected a whole number.')
+    return [o for o,k,_ in parts if k not in given], given.get('device', device), int(given['workers']) if 'workers' in given else workers
+
+def _same_opening(run, asked):
+    "Refuse what a run that goes on cannot take: another way to open its data, a name, trackers."
+    from segfast.runs import opened_as
+    known = opened_as(run) or {}
+    asked = {k: str(Path(v).resolve()) if k == 'classes' else v for k,v in asked.items() if v}
+    if odd := [f'--{k}' for k,v in asked.items() if v != known.get(k)]:
+        raise UsageError(f'{run}: goes on as it began, and these settings differ: {", ".join(odd)}.\nLeave them out; or start a new run: segfast train DATA --recipe {_quoted(run)}')
+
+def _go_on(run, data, device, workers, choices, as_json, asked=None, **kwargs):
+    _same_opening(run, asked or {})
     from segfast.resume import resume
     _show_scores(resume(run, data, device, workers, choices=choices, **kwargs), as_json)
 

@@ -88,7 +88,7 @@ def by_class(
     score:str='iou' # iou, dice, precision or recall
 )->pd.DataFrame: # a row a class, a column a run; with two runs also `difference`
     "A score of every class, run beside run."
-    each = [_json(o.path/'scores.json').get('classes') or {} for o in runs]
+    each = [c if isinstance(c := _json(o.path/'scores.json').get('classes'), dict) else {} for o in runs]
     rows = {c: [_number((o.get(c) or {}).get(score)) for o in each] for c in dict.fromkeys(c for o in each for c in o)}
     df = pd.DataFrame.from_dict(rows, orient='index', columns=labels(runs), dtype=float)
     return df.assign(difference=df.iloc[:, 1] - df.iloc[:, 0]) if len(runs) == 2 else df

@@ -20,7 +20,7 @@ from .errors import DataError, UsageError
 from .models import seg_model
 from .pairs import SegData, a_few
 from .recipes import Choices, Recipe, to_toml
-from .runs import HISTORY, Run, read_json, write_atomic
+from .runs import HISTORY, Run, opened_as, read_json, write_atomic
 from .screen import make_screen
 from .train import checked, first_weights, make_loss, pick_workers, run_all
 
@@ -30,8 +30,15 @@ def changed_files(
     files:pd.DataFrame # of the data as it is now, from a check's report
 )->list: # of the images and masks that were added, taken away or changed
     "Which files are not what they were when the run began."
-    old, new = _sums(pd.read_csv(run.path/'data.csv', dtype=str, keep_default_na=False)), _sums(files.fillna('').astype(str))
+    old, new = _sums(_kept_files(run)), _sums(files.fillna('').astype(str))
     return sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+
+def _kept_files(run):
+    path = run.path/'data.csv'
+    try: files = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as e: raise DataError(f'{path}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
+    if lacking := [c for c in ('image', 'mask', 'split', 'image_sha256', 'mask_sha256') if c not in files]: raise DataError(f'{path}: has no column {lacking[0]}.')
+    return files
 
 def _sums(files):
     "File -> its split and checksum."
@@ -44,12 +51,12 @@ def open_again(
     changed:bool=False # whether it may differ
 ): # a check's report
     "The data of a run, checked again; an error names the files that changed."
-    opened = read_json(run.path/'data.json').get('opened')
+    opened = opened_as(run.path)
     if data is None and not opened: raise UsageError(f'{run.path}: was made in Python from a SegData. Give it again, with data=....')
-    options = {k: v for k,v in (opened or {}).items() if k not in ('source', 'check')}
+    options = {k: v for k,v in (opened or {}).items() if k in ('layout', 'border', 'split', 'classes', 'seed')}
     report = checked(opened['source'] if data is None else data, screen, (opened or {}).get('check', True), **({} if isinstance(data, SegData) else options))
     odd = changed_files(run, report.files)
-    if odd and not changed: raise DataError(f'{run.path}: {len(odd)} files of its data changed since it began: {a_few(odd, 4)}.\nTo go on with the new ones: --data-changed')
+    if odd and not changed: raise DataError(f'{run.path}: {len(odd)} file{"s" if len(odd) > 1 else ""} of its data changed since it began: {a_few(odd, 4)}.\nTo go on with the new ones: --data-changed')
     if report.data.classes != run.classes: raise DataError(f'{run.path}: its classes were {a_few(run.classes.names, 4)}, the data has {a_few(report.data.classes.names, 4)} now.')
     return report
 
@@ -79,6 +86,7 @@ def changed_keys(
     asked.file = recipe
     old, new = _flat(recipe), _flat(asked.to_recipe(None, recipe.size))
     other = ['recipe'] if choices.recipe and choices.recipe != recipe.name and (choices.file is None or choices.file.stages != recipe.stages) else []
+    if choices.progressive is not None and choices.progressive != (len({s.size for s in recipe.stages}) > 1): other.append('progressive')
     return other + [k for k in {**old, **new} if old.get(k) != new.get(k)]
 
 # %% ../nbs/12_resume.ipynb #b44c2edc
@@ -100,7 +108,7 @@ def resume(
         if not (run.path/'data.csv').exists(): raise DataError(f'{run.path}: was stopped before its training began, and there is nothing to go on with. Delete it and train again.')
         recipe = run.recipe
         if choices and (odd := changed_keys(recipe, choices)): raise UsageError(f'{run.path}: goes on as it began, and these settings differ: {", ".join(odd)}.\nLeave them out; or start a new run from its weights: segfast train DATA --from {run.path}')
-        if run.status['status'] == 'done' and not extend: raise UsageError(f'{run.path}: is finished. To train on, add a stage: --extend EPOCHS')
+        if run.status.get('status') == 'done' and not extend: raise UsageError(f'{run.path}: is finished. To train on, add a stage: --extend EPOCHS')
         for s in recipe.stages: pick_precision(s.precision, device)
         if device.type == 'cpu': keep_memory()
         report = open_again(run, screen, data, data_changed)

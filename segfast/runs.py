@@ -86,7 +86,10 @@ class Run:
     @property
     def recipe(self)->Recipe: return load_recipe(self.path/'recipe.toml')
     @property
-    def classes(self)->ClassTable: return ClassTable.load(self.path/'classes.csv')
+    def classes(self)->ClassTable:
+        "The classes, their colours, and which one is void."
+        try: return ClassTable.load(self.path/'classes.csv')
+        except (ValueError, KeyError, TypeError, csv.Error) as e: raise DataError(f'{self.path/"classes.csv"}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
     @property
     def status(self)->dict: return read_json(self.path/'status.json')
     @property
@@ -195,7 +198,11 @@ def history(self:Run):
     "The history as a `DataFrame`: one row an epoch of any stage."
     import pandas as pd # here, because `segfast runs` must not wait for it
     path = self.path/'history.csv'
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=HISTORY)
+    if not path.exists() or not path.stat().st_size: return pd.DataFrame(columns=HISTORY)
+    try: df = pd.read_csv(path)
+    except (OSError, ValueError) as e: raise DataError(f'{path}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
+    if lacking := [c for c in HISTORY if c not in df]: raise DataError(f'{path}: has no column {lacking[0]}.')
+    return df
 
 # %% ../nbs/08_runs.ipynb #ee894958
 def _sum(path):
@@ -275,7 +282,9 @@ def opened_as(
     path = Path(recipe)
     run = path if path.is_dir() else path.parent
     if (path.name != 'recipe.toml' and path != run) or not (run/'status.json').is_file(): return None
-    return read_json(run/'data.json').get('opened') or {}
+    opened = read_json(run/'data.json').get('opened') or {}
+    if opened and not (isinstance(opened, dict) and isinstance(opened.get('source'), str)): raise DataError(f'{run/"data.json"}: does not say how the data was opened.')
+    return opened
 
 @patch(as_prop=True)
 def pruned(self:Run)->bool:
@@ -301,6 +310,7 @@ def lock(self:Run):
     lock = FileLock(self.path/'.lock', timeout=0 if _alive(self.status) else 15) # the loaders of a process that was killed hold it for some seconds more
     try: lock.acquire()
     except Timeout: raise DataError(f'{self.path}: is being trained by another process ({self.status.get("pid")} on {self.status.get("host")}). Wait for it, or stop it first.') from None
+    except OSError as e: raise DataError(f'{self.path}: cannot be written ({e.strerror}). Copy the run to where you may write, and go on with the copy.') from None
     try: yield
     finally: lock.release()
 
@@ -308,6 +318,7 @@ def lock(self:Run):
 def take_over(self:Run, **values):
     "This process goes on with the run, whose lock it holds: its status is `running` again, and what a crash left half-written is gone."
     self._sweep()
+    (self.path/'plots').mkdir(exist_ok=True)
     self.update(status='running', error=None, **_process(), **values)
 
 @patch
@@ -331,7 +342,7 @@ def rewind(self:Run,
 @patch
 def _rows(self:Run):
     "The whole rows of the history, as text; a row that a crash cut short is no row."
-    with open(self.path/'history.csv', newline='', encoding='utf-8') as f: return [o for o in csv.DictReader(f) if None not in o.values() and o.get('stage', '').isdigit() and o.get('epoch', '').isdigit()]
+    with open(self.path/'history.csv', newline='', encoding='utf-8', errors='replace') as f: return [o for o in csv.DictReader(f) if None not in o.values() and o.get('stage', '').isdigit() and o.get('epoch', '').isdigit()]
 
 @patch
 def _rewrite(self:Run, rows):
@@ -386,7 +397,7 @@ def _model(run):
 def _whole_row(run):
     s = run.status
     return dict(name=run.name, data=read_json(run.path/'data.json').get('name'), model=_model(run), status=run.state, stages=f'{s.get("stages_done", 0)}/{s.get("stages", "?")}',
-                accuracy=s.get('accuracy'), mean_iou=s.get('mean_iou'), seconds=s.get('seconds'), started=s.get('started') or '', path=str(run.path))
+                **{k: s[k] if isinstance(s.get(k), (int, float)) else None for k in _NUMBERS}, started=str(s.get('started') or ''), path=str(run.path))
 
 def list_runs(
     out='runs', # folder of all runs

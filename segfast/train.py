@@ -320,7 +320,7 @@ def _decode_all(data, recipe, screen):
 
 def _data_facts(report, source, check, options):
     d = report.data
-    opened = None if isinstance(source, SegData) else dict(source=source if source in KNOWN else str(Path(source).resolve()), check=check, **{k: o for k,o in options.items() if o is not None})
+    opened = None if isinstance(source, SegData) else dict(source=source if source in KNOWN else str(Path(source).resolve()), check=check, **{k: str(Path(o).resolve()) if k == 'classes' else o for k,o in options.items() if o is not None})
     return dict(name=d.name, root=str(d.root.resolve()), layout=d.layout, origin=d.origin, opened=opened, encoding=asdict(d.encoding), fingerprint=fingerprint(report))
 
 # %% ../nbs/11_train.ipynb #587fa220

@@ -252,12 +252,12 @@ def test_a_lock_of_a_killed_process_is_free(begin, peace):
 def test_a_lock_that_is_held_is_respected(begin):
     k = begin("ema")
     k.go(["save", 2])
-    before = {o: o.read_bytes() for o in k.path.rglob("*") if o.is_file() and o.name != "status.json"}
+    before = {o: o.read_bytes() for o in k.path.rglob("*") if o.is_file() and o.name != "status.json" and ".part" not in str(o)} # what was half written is swept away
     with Run(k.path).lock():
         Run(k.path).take_over()
         k.go()
     assert k.code == 1 and f"another process ({os.getpid()}" in k.err
-    assert before == {o: o.read_bytes() for o in before if o.exists()} | {o: None for o in before if not o.exists() and o.suffix != ".part"}
+    assert before == {o: o.read_bytes() for o in before if o.exists()}
 
 
 def test_what_is_finished_is_extended_only(folder, begin):
@@ -295,7 +295,7 @@ def test_data_that_changed_is_refused(server, folder, begin, tmp_path):
     changed.save(mask)
     before = (k.path/"status.json").read_text()
     k.go(argv=["resume", str(k.path), "--device", "cpu"])
-    assert k.code == 1 and mask.name in k.err and "1 files of its data changed" in k.err and "--data-changed" in k.err
+    assert k.code == 1 and mask.name in k.err and "1 file of its data changed" in k.err and "--data-changed" in k.err
     assert (k.path/"status.json").read_text() == before
     k.go(argv=["resume", str(k.path), "--device", "cpu", "--data-changed"])
     assert k.code == 0
@@ -347,7 +347,7 @@ def forget(path): path.unlink()
 @pytest.mark.parametrize("name, harm", [("model.safetensors", cut), ("training.safetensors", flip), ("memory.safetensors", flip), ("memory.safetensors", forget), ("state.json", cut), ("state.json", edit), ("state.json", forget)])
 def test_a_damaged_checkpoint_is_passed_over(begin, peace, name, harm):
     k = begin("ema")
-    k.go(["epoch-end", 4])
+    k.go(["finish", 1]) # everything is written by now
     harm(k.checkpoints/"last"/name)
     k.go(["rename-done", 1], options=dict(screen="lines")) # the next checkpoint comes only half in
     assert f"last/{name}" in k.err and "The checkpoint before it is taken" in k.err
@@ -357,7 +357,7 @@ def test_a_damaged_checkpoint_is_passed_over(begin, peace, name, harm):
 
 def test_no_checkpoint_is_whole(begin):
     k = begin("ema")
-    k.go(["epoch-end", 4])
+    k.go(["finish", 1])
     cut(k.checkpoints/"last/model.safetensors")
     cut(k.checkpoints/"previous/memory.safetensors")
     history = (k.path/"history.csv").read_text()

@@ -20,7 +20,7 @@ from .errors import DataError, UsageError
 from .models import seg_model
 from .pairs import SegData, a_few
 from .recipes import Choices, Recipe, to_toml
-from .runs import HISTORY, Run, opened_as, read_json, write_atomic
+from .runs import Run, opened_as, read_json, write_atomic
 from .screen import make_screen
 from .train import checked, first_weights, make_loss, pick_workers, run_all
 
@@ -135,7 +135,7 @@ def _write_extension(t, epochs):
 def _as_it_stood(run, recipe, report, screen, device, workers):
     "The training of a run, put back to its newest checkpoint."
     torch.manual_seed(recipe.seed)
-    begun, classes = run.newest(lambda text: None) is not None, report.data.classes
+    begun, classes = run.begun, report.data.classes
     model = seg_model(recipe.model, classes, 'none', **recipe.model_options) if begun else first_weights(recipe, classes, screen)
     t = Training(recipe, report.data, model.to(device, memory_format=torch.channels_last), run, screen, device, workers, make_loss(recipe, report))
     state = load_training(t)
@@ -153,8 +153,7 @@ def _mend(run, state, best):
     if not whole or best.where != (state['stage'], state['epoch']): return
     try: kept = read_json(run.checkpoint_file('best').parent/'state.json')
     except DataError: kept = {}
-    row = {k: state[k] for k in (*HISTORY, 'epochs') if k in state}
-    if (kept.get('stage'), kept.get('epoch')) != best.where: keep_best(run, row, state['folder'])
+    if (kept.get('stage'), kept.get('epoch')) != best.where: keep_best(run, state, state['folder'])
 
 def _place(t):
     if t.done: return 'the evaluation: all stages are trained'

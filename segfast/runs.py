@@ -134,7 +134,8 @@ def create(cls:Run,
     recipe:Recipe,
     classes:ClassTable,
     data:dict, # JSON-ready: name, root, layout, origin, fingerprint
-    name:str|None=None # a plain folder name; None makes one
+    name:str|None=None, # a plain folder name; None makes one
+    hardware:dict|None=None # what trains: device, threads, gpu; into environment.json
 )->Run:
     "A new run folder with its recipe, classes and environment; its status is `running`."
     path = run_path(out, new_name(data['name']) if name is None else name)
@@ -146,7 +147,7 @@ def create(cls:Run,
     save_recipe(recipe, path/'recipe.toml')
     classes.save(path/'classes.csv')
     write_json(path/'data.json', data)
-    write_json(path/'environment.json', environment())
+    write_json(path/'environment.json', dict(environment(), **(hardware or {})))
     return cls(path)
 
 def run_path(
@@ -252,12 +253,17 @@ def newest(self:Run,
     say=warnings.warn # called with a sentence where a damaged checkpoint is passed over
 )->Path|None: # its folder; None where no epoch was ever finished
     "The newest checkpoint that is whole."
-    there = [o for o in (self.path/'checkpoints'/k for k in ('last', 'previous')) if o.is_dir()]
-    flaws = [_flaw(o) for o in there]
-    for folder,flaw in zip(there, flaws):
-        if not flaw: return folder
-        if folder != there[-1]: say(f'{flaw}. The checkpoint before it is taken.')
+    flaws, there = [], [o for o in (self.path/'checkpoints'/k for k in ('last', 'previous')) if o.is_dir()]
+    for folder in there:
+        flaws.append(_flaw(folder))
+        if not flaws[-1]: return folder
+        if folder != there[-1]: say(f'{flaws[-1]}. The checkpoint before it is taken.')
     if there: raise DataError(f'{self.path}: no checkpoint is whole. {". ".join(flaws)}.')
+
+@patch(as_prop=True)
+def begun(self:Run)->bool:
+    "Whether any checkpoint was kept."
+    return any((self.path/'checkpoints'/o).is_dir() for o in ('last', 'previous'))
 
 @patch
 def checkpoint_file(self:Run,

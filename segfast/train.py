@@ -35,7 +35,7 @@ from .predict import ImageCounts, evaluate, predictions, score_dict
 from .rates import Rates, find_rates
 from .recipes import Choices, Recipe, Stage, to_toml
 from .report import plot_history, show_masks
-from .runs import HISTORY, Run, cpu_name, environment, read_json, run_path, write_atomic, write_json
+from .runs import Run, cpu_name, read_json, run_path, write_atomic, write_json
 from .schedules import seg_schedule
 from .screen import Plan, make_screen
 from .trackers import check_trackers, tracking
@@ -81,7 +81,6 @@ def run_stage(
     s = replace(s, lr=t.rates[i])
     passed = [PassBy(t.memory['batch'], t.epoch)] if t.memory and t.memory['batch'] else []
     learn = _stage_learner(t, [Keep(t, s), *passed, *([Average(t.ema)] if t.ema else []), *t.cbs])
-    learn.first_epoch = t.epoch
     if t.memory: load_optimizer(learn.opt, t.memory['optimizer'])
     t.screen.stage(i, s)
     try:
@@ -206,9 +205,8 @@ def train(
     screen = make_screen(screen) if isinstance(screen, str) else screen
     with screen:
         report, recipe, model, loss = _prepared(data, recipe, device, screen, check, **options)
-        run = Run.create(out, recipe, report.data.classes, _data_facts(report, data, check, options), name)
+        run = Run.create(out, recipe, report.data.classes, _data_facts(report, data, check, options), name, _hardware(device))
         run.update(log=list(log))
-        write_json(run.path/'environment.json', dict(environment(), **_hardware(device)))
         write_atomic(run.path/'data.csv', report.files.to_csv(index=False)) # last: from here on, it can be resumed
         with run.lock(), _blames_the_data(check): run_all(Training(recipe, report.data, model, run, screen, device, pick_workers(workers, device), loss), report, started)
     return run
@@ -332,7 +330,6 @@ class _blames_the_data:
         if self.checked or e is None or isinstance(e, (DataError, UsageError)) or not isinstance(e, Exception) or 'OutOfMemory' in kind.__name__: return
         raise DataError(f'{kind.__name__}: {" ".join(str(e).split())[:200]}\nThe data was not checked (--no-check), and may be the reason. Look at it with segfast check.') from e
 
-#| export
 class _ends_in_status:
     "Write into the run's status how the block ended; let the exception pass."
     def __init__(self, run): self.run = run
@@ -377,8 +374,7 @@ def _no_best(t):
     "No epoch had a number to be judged by: the last weights are the best there are."
     t.screen.say(f'{t.best.monitor} was never a number, so no epoch was the best: the last weights are kept.')
     folder = t.run.newest(t.screen.say)
-    state = read_json(folder/'state.json')
-    keep_best(t.run, {k: state[k] for k in (*HISTORY, 'epochs') if k in state}, folder)
+    keep_best(t.run, read_json(folder/'state.json'), folder)
 
 def _stopped(t):
     "Say why a training ended early, and why not earlier."

@@ -28,6 +28,8 @@ from .models import *
 from .recipes import *
 from .runs import *
 from .predict import *
+from .prediction import *
+from .stitch import *
 from .report import *
 from .screen import *
 from .devices import *

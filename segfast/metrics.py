@@ -63,6 +63,11 @@ class ConfusionMatrix:
         self._bins = self._bins.to(pred.device) + self._last
         return self
 
+    @property
+    def last(self)->np.ndarray: # (classes, classes) counts: rows are the truth, columns the prediction
+        "What the last batch alone has added."
+        return self._last[:self.n**2].view(self.n, self.n).cpu().numpy()
+
     def __add__(self, other):
         "The counts of both, say of two halves of a dataset."
         if (self.classes.names, self.void) != (other.classes.names, other.void):

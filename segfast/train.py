@@ -31,7 +31,7 @@ from .models import check_model, groups, load_state, published_weights, read_wei
 from .masks import ClassTable
 from .optimizers import OPTIMIZERS, seg_optimizer
 from .pairs import a_few
-from .predict import ImageCounts, evaluate, predictions, score_dict
+from .predict import ImageCounts, TorchPredictor, evaluate, predictions, score_dict
 from .rates import Rates, find_rates
 from .recipes import Choices, Recipe, Stage, to_toml
 from .report import plot_history, show_masks
@@ -409,9 +409,11 @@ def _halve(t):
     t.run.log(f'stage {s.name}: out of memory at batch {s.batch_size}; restarted with {s.batch_size//2} and accumulation {s.accumulate*2}')
 
 def _finish(t, started):
-    cm = _evaluated(t.run, t.recipe, t.data, t.model, t.screen)
+    last = t.recipe.stages[-1]
+    model = TorchPredictor(t.model, t.data.classes, last.size, last.precision) # as `segfast evaluate` will answer
+    cm = _evaluated(t.run, t.recipe, t.data, model, t.screen)
     plot_history(t.run.history).savefig(t.run.path/'plots/history.png', dpi=90)
-    _picture(t.run, t.recipe, t.data, t.model)
+    _picture(t.run, t.recipe, t.data, model)
     seconds = time.perf_counter() - started
     t.run.update(status='done', accuracy=cm.accuracy, mean_iou=cm.mean_iou, seconds=seconds + t.run.status.get('seconds_before', 0))
     t.screen.done(seconds)

@@ -19,6 +19,8 @@ from .repair import *
 from .augment import *
 from .data import *
 from .metrics import *
+from .boundary import *
+from .calibration import *
 from .losses import *
 from .optimizers import *
 from .averages import *
@@ -42,6 +44,9 @@ from .resume import *
 from .compare import *
 from .prune import *
 from .finished import *
+from .folds import *
+from .segment import *
+from .evaluate import *
 from .prompt import *
 
 # %% ../nbs/99_all.ipynb #e35c8765

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['app', 'Debug', 'AsJson', 'Data', 'LayoutName', 'Border', 'Split', 'Classes', 'Recipe', 'Model', 'Weights', 'From',
-           'Size', 'BatchSize', 'Precision', 'Augment', 'Seed', 'Device', 'Workers', 'Check', 'Set', 'Commands', 'main',
-           'train', 'resume', 'find_lr', 'check', 'prompt', 'runs', 'compare', 'prune', 'models', 'datasets',
-           'demo_data']
+           'Size', 'BatchSize', 'Precision', 'Augment', 'Seed', 'Device', 'Workers', 'Check', 'Set', 'Model_', 'Tile',
+           'Overlap', 'TTA', 'Batch', 'Shown', 'Commands', 'main', 'train', 'resume', 'find_lr', 'check', 'evaluate',
+           'predict', 'prompt', 'runs', 'compare', 'prune', 'models', 'datasets', 'demo_data']
 
 # %% ../nbs/14_cli.ipynb #75472e0f
 import contextlib, json, os, shlex, signal, sys
@@ -147,6 +147,7 @@ def train(
     check: Check = True,
     out: Annotated[Path, typer.Option(metavar='DIR', help='Folder of all runs.')] = Path('runs'),
     log: Annotated[list[str]|None, typer.Option('--log', metavar='TRACKER', help='Also write curves for tensorboard or wandb (offline). May be repeated.')] = None,
+    folds: Annotated[int|None, typer.Option('--folds', metavar='N', help='Cross-validation: N runs, of which each holds out another Nth of the images.')] = None,
     resume: Annotated[Path|None, typer.Option('--resume', metavar='RUN', help='Go on with a run, as `segfast resume` does; settings that differ from its own are refused.')] = None,
     name: Annotated[str|None, typer.Option(help='Name of the run.  [default: date, data, two words]')] = None,
     set_: Set = None,
@@ -155,14 +156,32 @@ def train(
 ):
     "Train a model: check the data, run the stages, score it at native size."
     from segfast.recipes import Choices, parse_counts, parse_rate, parse_size
+    if folds is not None: _folds_alone(split, resume)
     if resume: set_, device, workers = _safe_sets(set_, device, workers)
     choices = Choices(recipe, progressive, model, _start(weights, from_), _if(parse_size, size), _if(parse_counts, epochs), _if(parse_counts, batch_size, '--batch-size'),
                       parse_rate(lr), precision, seed, aug, tuple(set_ or ()))
-    if resume is None: data, options = _opened(data, recipe, dict(layout=layout, border=border, split=split, classes=classes, check=check))
+    if resume is None: data, options = _opened(data, recipe, dict(layout=layout, border=border, classes=classes, check=check, **({} if folds else dict(split=split))))
     hush()
     if resume: return _go_on(resume, data, device, workers, choices, as_json, asked=dict(layout=layout, border=border, split=split, classes=classes, name=name, log=log))
+    if folds is not None: return _train_folds(data, choices, folds, out, name, device, workers, as_json, log=log or (), **options)
     from segfast.train import train
     _show_scores(train(data, choices, out, name, device, workers, log=log or (), **options), as_json)
+
+def _folds_alone(split, resume):
+    "Refuse what contradicts --folds."
+    if split: raise UsageError('--folds and --split both say which images are held out. Take one of them.')
+    if resume: raise UsageError(f'--folds begins a family of runs, --resume goes on with a run. To go on with a family: segfast resume {_quoted(resume)}')
+
+def _train_folds(data, choices, folds, out, name, device, workers, as_json, **kwargs):
+    from segfast.folds import train_folds
+    _show_family(train_folds(data, choices, folds, out, name, device, workers, **kwargs), as_json)
+
+def _show_family(family, as_json):
+    from segfast.folds import family_scores, family_table
+    scores = family_scores(family)
+    _print(family_table(scores, family.runs[0].classes), err=as_json)
+    typer.echo(f'Family: {safe(family.path)}', err=as_json)
+    if as_json: _json(dict(family=str(family.path), **scores))
 
 def _opened(data, recipe, options):
     "Which data, and how to open it: as the run did whose recipe is repeated, where the command line says nothing else."
@@ -190,9 +209,17 @@ def _same_opening(run, asked):
         raise UsageError(f'{run}: goes on as it began, and these settings differ: {", ".join(odd)}.\nLeave them out; or start a new run: segfast train DATA --recipe {_quoted(run)}')
 
 def _go_on(run, data, device, workers, choices, as_json, asked=None, **kwargs):
+    from segfast.runs import is_family
+    if is_family(run): return _go_on_family(run, data, device, workers, choices, as_json, **kwargs)
     _same_opening(run, asked or {})
     from segfast.resume import resume
     _show_scores(resume(run, data, device, workers, choices=choices, **kwargs), as_json)
+
+def _go_on_family(family, data, device, workers, choices, as_json, extend=0, data_changed=False):
+    if choices: raise UsageError(f'{family}: is a family of runs, which goes on as it began: segfast resume {_quoted(family)}')
+    if extend or data_changed: raise UsageError(f'{family}: is a family of runs, all of one recipe and the same data. --extend and --data-changed are for a single run.')
+    from segfast.folds import resume_family
+    _show_family(resume_family(family, data, device, workers), as_json)
 
 def _start(weights, run):
     "Which weights `--weights` and `--from` ask for."
@@ -210,7 +237,7 @@ def _show_scores(run, as_json):
 # %% ../nbs/14_cli.ipynb #c25d8427
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run.')],
+    run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run, or of a family that --folds began.')],
     extend: Annotated[int, typer.Option('--extend', min=0, metavar='EPOCHS', help='Add a stage of so many epochs.')] = 0,
     data: Annotated[str|None, typer.Option('--data', metavar='DATA', help='Where its data is now, if it moved.')] = None,
     data_changed: Annotated[bool, typer.Option('--data-changed', help='Go on although files of its data changed.')] = False,
@@ -310,7 +337,101 @@ def _bar(what):
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
+# %% ../nbs/14_cli.ipynb #558bb2a3
+Model_ = Annotated[Path|None, typer.Argument(metavar='RUN', help='The folder of a run, of a family that --folds began, or an .onnx file.', show_default=False)]
+Tile = Annotated[str|None, typer.Option('--tile', metavar='HxW', help='Show the model tiles of this size at full resolution, not the whole image made small.')]
+Overlap = Annotated[int, typer.Option('--overlap', min=0, metavar='N', help='Pixels that neighbouring tiles share.')]
+TTA = Annotated[bool, typer.Option('--tta', help='Test-time augmentation: also mirrored, and at three scales.')]
+Batch = Annotated[int, typer.Option('--batch-size', min=1, metavar='N', help='Images or tiles at a time.')]
+Shown = Annotated[str|None, typer.Option('--size', metavar='HxW', help="Show whole images at this size.  [default: the run's last]")]
+
+@app.command()
+def evaluate(
+    run: Model_ = None,
+    data: Annotated[str|None, typer.Option('--data', metavar='DATA', help="A folder, archive, table or known name to score on.  [default: the run's own data]")] = None,
+    split: Annotated[str|None, typer.Option('--split', metavar='valid|test|train|all', help='Which images.  [default: valid; all of --data that sets none aside]')] = None,
+    predictions: Annotated[Path|None, typer.Option('--predictions', metavar='DIR', help='Score masks that lie here, whoever made them, instead of a run.')] = None,
+    ensemble: Annotated[list[Path]|None, typer.Option('--ensemble', metavar='RUN', help='A further model that answers together with RUN. May be repeated.')] = None,
+    tta: TTA = False,
+    tile: Tile = None,
+    overlap: Overlap = 64,
+    size: Shown = None,
+    boundary: Annotated[bool, typer.Option('--boundary', help='Boundary IoU too, which takes its time.')] = False,
+    layout: LayoutName = None,
+    border: Border = None,
+    classes: Classes = None,
+    batch_size: Batch = 8,
+    precision: Annotated[str, typer.Option(help='auto, fp32, fp16 (CUDA) or bf16; auto is what the run was trained in.')] = 'auto',
+    device: Device = 'auto',
+    out: Annotated[Path|None, typer.Option(metavar='DIR', help='Folder for scores, tables and pictures.  [default: in the run: evaluation/DATA-SPLIT]')] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+):
+    "Score a model at native size: per class, per image, with pictures of the worst."
+    from segfast.recipes import parse_size
+    hush()
+    from segfast.evaluate import evaluate_any, save_evaluation
+    options = dict(tta=tta, tile=_if(parse_size, tile, '--tile'), overlap=overlap, size=_if(parse_size, size), batch_size=batch_size, precision=precision, device=device)
+    found = evaluate_any(run, predictions, ensemble, data, split, boundary, options, layout=layout, border=border, classes=classes)
+    out = out or (run/'evaluation'/f'{found.scores["data"]}-{found.scores["split"]}' if run and run.is_dir() else None)
+    if out: save_evaluation(found, out)
+    _show_evaluation(found, out, as_json)
+
+def _show_evaluation(found, out, as_json):
+    from segfast.screen import score_table
+    scores = found.scores
+    _print(score_table(scores, found.cm.classes), err=as_json)
+    extra = [f'{name} {scores[k]:.3f}' for k,name in (('boundary_iou', 'boundary IoU'), ('ece', 'calibration error')) if scores.get(k) is not None]
+    _lines('\n'.join([f'{scores["split"]} images of {scores["data"]}, at native size{"; " + ", ".join(extra) if extra else ""}', *_family_lines(scores), *([f'Worst image: {found.images.image[0]} (mean IoU {found.images.mean_iou[0]:.3f})'] if len(found.images) else []), *([f'Written: {out}'] if out else [])]), err=as_json)
+    if as_json: _json(dict(scores, out=str(out) if out else None))
+
+def _family_lines(scores):
+    if 'folds' not in scores: return []
+    mean, sd = scores['folds']['mean'], scores['folds']['sd']
+    return [f'{len(scores["folds"]["each"])} folds: ' + ', '.join(f'{k.replace("_", " ")} {mean[k]:.3f} ± {sd[k]:.3f}' for k in ('accuracy', 'mean_iou')) + (' each; above, their ensemble' if scores['ensemble'] else ' each; above, all their held-out images together'), *([scores['note']] if 'note' in scores else [])]
+
 # %% ../nbs/14_cli.ipynb #74b55986
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run, of a family that --folds began, or an .onnx file.')],
+    images: Annotated[list[str], typer.Argument(metavar='IMAGE|DIR|GLOB...', help='Images, folders with all below them, or quoted patterns.')],
+    out: Annotated[Path, typer.Option(metavar='DIR', help='Folder for the masks.')],
+    overlay: Annotated[bool, typer.Option('--overlay', help='Also the images with their masks laid over them: overlays/NAME.jpg.')] = False,
+    probabilities: Annotated[bool, typer.Option('--probabilities', help='Also what each class was given: probabilities/NAME.npy, (classes, h, w) float16.')] = False,
+    rgb: Annotated[bool, typer.Option('--rgb', help='Masks as colours; else palette images whose pixels are class ids.')] = False,
+    ensemble: Annotated[list[Path]|None, typer.Option('--ensemble', metavar='RUN', help='A further model that answers together with RUN. May be repeated, or followed by several.')] = None,
+    tta: TTA = False,
+    tile: Tile = None,
+    overlap: Overlap = 64,
+    size: Shown = None,
+    batch_size: Batch = 8,
+    precision: Annotated[str, typer.Option(help='auto, fp32, fp16 (CUDA) or bf16; auto is what the run was trained in.')] = 'auto',
+    device: Device = 'auto',
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace masks that are there.')] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+):
+    "Write a mask for each image, at its own size."
+    from segfast.recipes import parse_size
+    hush()
+    from segfast.segment import Output, predict_files
+    models, images = _models_and_images(run, ensemble, images)
+    options = dict(tile=_if(parse_size, tile, '--tile'), overlap=overlap, tta=tta, batch_size=batch_size, size=_if(parse_size, size), precision=precision, device=device)
+    with _bar('predicting') as progress: done = predict_files(models, images, Output(out, overlay, probabilities, rgb, overwrite), progress, lambda text: _lines(text, err=True), **options)
+    for file,why in done.failed.items(): _lines(f'{file}: {why}', err=True)
+    _lines(f'{done.masks} mask{"s"*(done.masks != 1)} in {out}, {done.images_per_second:.1f} images/s' + (f'; {len(done.failed)} without one, named above' if done.failed else ''), err=as_json)
+    if as_json: _json(dict(out=str(out), **done.to_dict()))
+    if done.failed: raise typer.Exit(1)
+
+def _models_and_images(run, ensemble, images):
+    "With --ensemble, runs and .onnx files among the images are further models."
+    def is_model(o): return Path(o).suffix.lower() == '.onnx' or (Path(o)/'status.json').is_file() or (Path(o)/'family.json').is_file()
+    more = [Path(o) for o in images if is_model(o)] if ensemble else []
+    rest = [o for o in images if Path(o) not in more]
+    if not rest: raise UsageError('Which images? segfast predict RUN IMAGE|DIR|GLOB... --out DIR')
+    return [run, *(ensemble or []), *more], rest
+
+# %% ../nbs/14_cli.ipynb #7c232464
 @app.command()
 def prompt(
     image: Annotated[Path, typer.Argument(metavar='IMAGE', help='The image to segment.')],
@@ -334,7 +455,7 @@ def prompt(
     made = prompt_to_folder(image, out, points, random, grid, box, model, multimask, as_masks, overwrite, add, device, seed)
     _json(made) if as_json else _lines(prompt_lines(made))
 
-# %% ../nbs/14_cli.ipynb #7c232464
+# %% ../nbs/14_cli.ipynb #b7c7b36b
 @app.command()
 def runs(
     out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'),

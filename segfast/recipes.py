@@ -307,13 +307,14 @@ def _set_stage(recipe, n, key, value):
 
 # %% ../nbs/07_recipes.ipynb #5157836e
 def parse_size(
-    text:str # such as 96x128
+    text:str, # such as 96x128
+    option:str='--size' # named in errors
 )->tuple: # (height, width)
     "A size as people write it: height x width."
     parts = text.lower().replace('×', 'x').split('x')
-    if len(parts) != 2 or not all(_digits(o.strip()) for o in parts): raise UsageError(f'--size {text}: expected HEIGHTxWIDTH in pixels, such as 96x128.')
+    if len(parts) != 2 or not all(_digits(o.strip()) for o in parts): raise UsageError(f'{option} {text}: expected HEIGHTxWIDTH in pixels, such as 96x128.')
     size = tuple(int(o) for o in parts)
-    if min(size) < 2*_MIN_SIDE: raise UsageError(f'--size {text}: each side must be at least {2*_MIN_SIDE} pixels.')
+    if min(size) < 2*_MIN_SIDE: raise UsageError(f'{option} {text}: each side must be at least {2*_MIN_SIDE} pixels.')
     return size
 
 def parse_counts(

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['HISTORY', 'ROW', 'write_atomic', 'write_json', 'plain', 'new_name', 'Run', 'read_json', 'cpu_name', 'environment',
-           'run_path', 'opened_as', 'run_folders', 'run_rows', 'list_runs']
+           'run_path', 'opened_as', 'run_folders', 'is_family', 'family_folders', 'family_runs', 'run_rows',
+           'list_runs']
 
 # %% ../nbs/08_runs.ipynb #3772ccb1
 import csv, io, json, math, os, platform, re, secrets, shlex, shutil, subprocess, sys, warnings
@@ -368,8 +369,30 @@ def state(self:Run)->str:
 def run_folders(
     out='runs' # folder of all runs
 )->list: # of paths
-    "The runs in a folder, whatever state they are in."
-    return sorted(p.parent for p in Path(out).glob('*/status.json')) if Path(out).is_dir() else []
+    "The runs in a folder, whatever state they are in; of a family (`segfast.folds`), those of its folds."
+    if not Path(out).is_dir(): return []
+    return sorted([*(p.parent for p in Path(out).glob('*/status.json')), *(p for o in Path(out).glob('*/family.json') for p in family_folders(o.parent))])
+
+def is_family(
+    path # of a folder
+)->bool:
+    "Whether a folder holds a family of runs, one for each fold of a dataset."
+    return (Path(path)/'family.json').is_file()
+
+def family_folders(
+    path # of a family
+)->list: # of paths, in the order of the folds
+    "The folders of the runs of a family that have been begun."
+    there = [p.parent for p in Path(path).glob('fold-*/status.json') if p.parent.name[5:].isdecimal()]
+    return sorted(there, key=lambda p: int(p.name[5:]))
+
+def family_runs(
+    path # of a family
+)->list: # of `Run`, in the order of the folds
+    "The runs of a family that have been begun."
+    return [Run(p) for p in family_folders(path)]
+
+def _listed(run): return f'{run.path.parent.name}/{run.name}' if is_family(run.path.parent) else run.name
 
 def run_rows(
     out='runs', # folder of all runs
@@ -393,7 +416,7 @@ def _in_order(column, value):
 
 def _run_row(run):
     try: return _whole_row(run)
-    except DataError: return dict.fromkeys(ROW) | dict(name=run.name, status='damaged', started='', path=str(run.path))
+    except DataError: return dict.fromkeys(ROW) | dict(name=_listed(run), status='damaged', started='', path=str(run.path))
 
 def _model(run):
     "The model that a recipe names; also of a recipe that another version wrote, with keys that this one does not know."
@@ -402,7 +425,7 @@ def _model(run):
 
 def _whole_row(run):
     s = run.status
-    return dict(name=run.name, data=read_json(run.path/'data.json').get('name'), model=_model(run), status=run.state, stages=f'{s.get("stages_done", 0)}/{s.get("stages", "?")}',
+    return dict(name=_listed(run), data=read_json(run.path/'data.json').get('name'), model=_model(run), status=run.state, stages=f'{s.get("stages_done", 0)}/{s.get("stages", "?")}',
                 **{k: s[k] if isinstance(s.get(k), (int, float)) else None for k in _NUMBERS}, started=str(s.get('started') or ''), path=str(run.path))
 
 def list_runs(

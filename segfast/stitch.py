@@ -55,6 +55,10 @@ class NumpyArrays:
         "The class of the largest number."
         return np.asarray(x).argmax(0).astype(np.uint8)
 
+    def top(self, x): # (classes, ...) -> (...)
+        "The largest number of each pixel."
+        return x.max(0)
+
     def numpy(self, x): # -> NumPy float32
         "Back to NumPy."
         return np.asarray(x)

@@ -1,0 +1,95 @@
+"Calibration against torchmetrics on random probabilities, sure and unsure, with void in every place."
+import numpy as np
+import pytest
+import torch
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from segfast.calibration import Calibration, plot_reliability
+from segfast.masks import ClassTable
+
+N = 6
+
+
+def table(void=None): return ClassTable([f"class{i}" for i in range(N)], void=void)
+
+
+def sample(seed, sharp=1., void=None, shape=(3, 20, 30)):
+    "Probabilities (n, classes, h, w), and targets of which some are void."
+    g = torch.Generator().manual_seed(seed)
+    truth = torch.randint(N, shape, generator=g)
+    logits = torch.randn(shape[0], N, *shape[1:], generator=g).scatter_add_(1, truth[:, None], torch.full((shape[0], 1, *shape[1:]), 1.))
+    if void is not None:
+        truth[torch.rand(shape, generator=g) < 0.3] = void
+    return (logits*sharp).softmax(1), truth
+
+
+def ours(parts, void, bins):
+    c = Calibration(table(void), bins)
+    for probs, truth in parts:
+        for p, t in zip(probs, truth):
+            c.update(*p.max(0), t)
+    return c
+
+
+@pytest.mark.parametrize("void", [None, 0, N - 1, 255])
+@pytest.mark.parametrize("bins", [1, 5, 15, 100])
+@pytest.mark.parametrize("sharp", [0.3, 1., 4., 40.])
+def test_ece_is_that_of_torchmetrics(void, bins, sharp):
+    parts = [sample(seed, sharp, void) for seed in range(2)]
+    probs, truth = (torch.cat(o) for o in zip(*parts))
+    if sharp == 40.:
+        assert (probs.max(1).values == 1).float().mean() > 0.3  # a bin of its own
+    want = multiclass_calibration_error(probs, truth, N, n_bins=bins, norm="l1", ignore_index=void).item()
+    assert ours(parts, void, bins).ece == pytest.approx(want, abs=3e-6)  # it adds up in 32 bits
+    assert sharp == 1. or want > 0.01  # at 1 the probabilities are nearly honest
+
+
+def test_table_adds_up():
+    probs, truth = sample(0, 40., 2)
+    c = ours([(probs, truth)], 2, 15)
+    conf, pred = probs.max(1)
+    known = truth != 2
+    t = c.table
+    assert len(t) == 16 and t.pixels.sum() == known.sum().item() and t.low.iloc[-1] == t.high.iloc[-1] == t.confidence.iloc[-1] == 1
+    assert (t.pixels*t.accuracy).sum() == pytest.approx(((pred == truth) & known).sum().item())
+    assert (t.pixels*t.confidence).sum() == pytest.approx(conf[known].double().sum().item())
+    some = t[t.pixels > 0]
+    assert (some.confidence >= some.low - 1e-9).all() and (some.confidence <= some.high + 1e-9).all()
+    assert t[t.pixels == 0][["confidence", "accuracy"]].isna().all(axis=None)
+
+
+def test_perfect_and_worst():
+    ids = np.zeros((4, 5), int)
+    assert Calibration(table()).update(np.ones((4, 5)), ids, ids).ece == 0
+    assert Calibration(table()).update(np.ones((4, 5)), ids + 1, ids).ece == 1
+    assert len(Calibration(table()).update(np.full((4, 5), 0.5), ids, ids).table) == 15
+
+
+def test_nothing_labelled():
+    c = Calibration(table(255)).update(np.ones((4, 5)), np.zeros((4, 5), int), np.full((4, 5), 255))
+    assert np.isnan(c.ece) and c.table.pixels.sum() == 0
+    assert plot_reliability(c.table).axes[0].get_title() == "no pixels"
+
+
+def test_plot_shows_the_table(tmp_path):
+    c = ours([sample(0, 4.)], None, 10)
+    fig = plot_reliability(c.table)
+    x, y = fig.axes[0].lines[1].get_data()
+    some = c.table[c.table.pixels > 0]
+    np.testing.assert_allclose(x, some.confidence)
+    np.testing.assert_allclose(y, some.accuracy)
+    assert sum(o.get_height() for o in fig.axes[1].patches) == pytest.approx(1)
+    assert f"{c.ece:.3f}" in fig.axes[0].get_title()
+    fig.savefig(tmp_path/"plot.png")
+
+
+def test_mistakes_are_named():
+    ids, c = np.zeros((2, 3), int), Calibration(table())
+    for conf in (np.full((2, 3), 1.5), np.full((2, 3), -0.1), np.full((2, 3), np.nan)):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            c.update(conf, ids, ids)
+    with pytest.raises(ValueError, match="shape"):
+        c.update(np.ones((3, 2)), ids, ids)
+    with pytest.raises(ValueError, match="at least one"):
+        Calibration(table(), 0)
+    assert c.table.pixels.sum() == 0

@@ -1,0 +1,341 @@
+"Cross-validation: a family of runs that holds out every image once, survives an interruption, and adds up."
+import json
+import os
+import shutil
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from filelock import FileLock
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import segfast.folds as lib
+from segfast.cli import app
+from segfast.errors import DataError, UsageError
+from segfast.folds import Family, family_scores, pooled_confusion, resume_family, train_folds
+from segfast.layouts import open_data
+from segfast.recipes import Choices, Recipe, Stage
+from segfast.runs import Run, family_runs, is_family, run_rows
+
+SETTINGS = "--model tiny --weights none --size 32x48 --epochs 1,1,1 --device cpu".split()
+
+
+def cli(*args, code=0):
+    res = CliRunner().invoke(app, [str(o) for o in args], env={"COLUMNS": "100"})
+    assert res.exit_code == code, (res.output, res.exception)
+    return res
+
+
+def last_json(res): return json.loads(res.stdout.splitlines()[-1])
+
+
+def text_of(res): return " ".join(res.output.split())
+
+
+def weights(run): return {k: v for k, v in load_file(run.checkpoint_file("last")).items()}
+
+
+def same_weights(a, b):
+    a, b = weights(a), weights(b)
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def stamps(folder): return {o.relative_to(folder): (o.stat().st_ino, o.stat().st_mtime_ns) for o in Path(folder).rglob("*") if o.is_file()}
+
+
+@pytest.fixture
+def place(demo_dir, tmp_path, monkeypatch, tiny):
+    "A folder with data, where commands run; one thread, so that bits can be compared."
+    shutil.copytree(demo_dir, tmp_path/"data")
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def trained_once():
+    "The first family of this module: its folder, and what the command said."
+    return {}
+
+
+@pytest.fixture
+def family(place, trained_once, tmp_path_factory):
+    "Three folds of ten images, by the command line; trained once, and copied to where each test is."
+    if not trained_once:
+        res = cli("train", "data", "--folds", 3, *SETTINGS, "--name", "three", "--json")
+        trained_once.update(res=res, place=place, copy=shutil.copytree(place, tmp_path_factory.mktemp("family")/"kept"))
+    shutil.rmtree(place/"runs", ignore_errors=True)
+    shutil.copytree(trained_once["copy"]/"runs", place/"runs")
+    for o in (place/"runs").rglob("*.json"):
+        if o.name in ("data.json", "family.json"):  # where the data was opened
+            o.write_text(o.read_text().replace(str(trained_once["place"]), str(place)))
+    return Family("runs/three"), trained_once["res"]
+
+
+# A training that does nothing
+
+@pytest.fixture
+def no_training(monkeypatch):
+    "What `train` is given, instead of a training."
+    seen = []
+
+    def train(data, recipe, out, name, device, workers, screen, check, log, **options):
+        data = data if not isinstance(data, (str, Path)) else open_data(data, **options)
+        run = Run.create(out, Recipe([Stage("only", (32, 48), 1, batch_size=4)]), data.classes, dict(name=data.name), name)
+        (run.path/"data.csv").write_text("image,mask,split\n")
+        run.update(status="done", accuracy=0.5, mean_iou=0.25, seconds=1.)
+        seen.append(data.pairs)
+        return run
+    monkeypatch.setattr(lib, "train", train)
+    return seen
+
+
+@pytest.mark.parametrize("k", [2, 3, 7, 10])
+@pytest.mark.parametrize("kind", ["folder", "SegData"])
+def test_each_image_is_held_out_once(k, kind, small, place, no_training):
+    train_folds(place/"data" if kind == "folder" else small, k=k, out=place/"runs", screen="quiet")
+    assert len(no_training) == k
+    held = pd.concat([o[o.split == "valid"] for o in no_training])
+    assert sorted(held.image) == sorted(small.pairs.image)
+    sizes = [(o.split == "valid").sum() for o in no_training]
+    assert max(sizes) - min(sizes) <= 1
+    assert all(sorted(o.image) == sorted(small.pairs.image) for o in no_training)
+
+
+def test_test_images_stay_out(small, tmp_path, no_training):
+    pairs = small.pairs.copy()
+    pairs.loc[[1, 6, 9], "split"] = "test"
+    train_folds(replace(small, pairs=pairs), k=7, out=tmp_path, screen="quiet")
+    kept = set(pairs.image[pairs.split == "test"])
+    for o in no_training:
+        assert set(o.image[o.split == "test"]) == kept
+    assert sorted(i for o in no_training for i in o.image[o.split == "valid"]) == sorted(set(pairs.image) - kept)
+    with pytest.raises(UsageError, match="8 folds of 7 pairs"):
+        train_folds(replace(small, pairs=pairs), k=8, out=tmp_path, screen="quiet")
+
+
+# Trained for once
+
+def test_folds_are_ordinary_runs_that_add_up(family, place):
+    family, res = family
+    assert is_family("runs/three") and not is_family("runs") and [o.name for o in family_runs("runs/three")] == ["fold-1", "fold-2", "fold-3"]
+    assert family.states == ["done"]*3 and repr(family) == "Family(three, 3 of 3 folds done)"
+    recipes = {(o.path/"recipe.toml").read_text() for o in family.runs}
+    assert len(recipes) == 1 and family.info["recipe"] in recipes
+    assert [o["state"] for o in family.info["runs"]] == ["done"]*3
+
+    # the JSON
+    out = last_json(res)
+    each = [o.scores for o in family.runs]
+    assert out["family"] == "runs/three" and [o["fold"] for o in out["folds"]] == [1, 2, 3] and [o["images"] for o in out["folds"]] == [4, 3, 3]
+    for key in ("accuracy", "mean_iou", "mean_dice"):
+        values = [o[key] for o in each]
+        assert [o[key] for o in out["folds"]] == values
+        assert out["mean"][key] == pytest.approx(statistics.mean(values)) and out["sd"][key] == pytest.approx(statistics.stdev(values))
+    for name, row in out["classes"].items():
+        values = [o["classes"][name]["iou"] for o in each if o["classes"][name]["iou"] is not None]
+        assert row["folds"] == len(values) and row["pixels"] == sum(o["classes"][name]["pixels"] for o in each)
+        assert row["iou"]["mean"] == (pytest.approx(statistics.mean(values)) if values else None)
+        assert row["iou"]["sd"] == (pytest.approx(statistics.stdev(values)) if len(values) > 1 else None)
+
+    # all folds together: the labelled pixels of all masks, each once, and the right ones as images.csv has them
+    cm = pooled_confusion(family)
+    masks = np.concatenate([np.asarray(Image.open(o)).ravel() for o in sorted((place/"data"/"labels").iterdir())])
+    counts = np.bincount(masks, minlength=cm.n)
+    counts[cm.classes.void] = 0
+    assert cm.matrix.sum(1).tolist() == counts.tolist()
+    images = pd.concat([pd.read_csv(o.path/"images.csv") for o in family.runs])
+    assert images.groupby("id").tp.sum().reindex(range(cm.n), fill_value=0).tolist() == cm.matrix.diagonal().tolist()
+    assert images.image.nunique() == 10
+
+    # what a person sees
+    seen = cli("resume", "runs/three").output
+    assert [o.split()[0] for o in seen.splitlines() if o.startswith("  ")][:1] == ["fold"] and "mean" in seen and "sd" in seen and "Family: runs/three" in seen
+    assert "Fold 2 of 3: accuracy" in res.output and "frames of one film" in text_of(res)
+    assert {o["name"] for o in run_rows("runs")} == {"three/fold-1", "three/fold-2", "three/fold-3"}
+    assert "three/fold-2" in cli("runs").output and len(last_json(cli("runs", "runs/three", "--json"))) == 3
+
+    # the second fold is the run that --split fold:2/3 trains
+    cli("train", "data", "--split", "fold:2/3", *SETTINGS, "--name", "alone")
+    assert same_weights(Run("runs/alone"), family.fold(2)) and not same_weights(Run("runs/alone"), family.fold(1))
+    assert Run("runs/alone").scores["confusion"] == family.fold(2).scores["confusion"]
+
+    # the recipe of a fold, repeated in a family: its own split is not taken along
+    again = last_json(cli("train", "--recipe", "runs/three/fold-2", "--folds", 2, "--device", "cpu", "--name", "two", "--json"))
+    assert [o["images"] for o in again["folds"]] == [5, 5]
+
+
+def test_interrupted_family_goes_on(family, place, monkeypatch):
+    peace, _ = family
+    saved, real = [], lib.train.__globals__["run_stage"]
+
+    def stage(t):
+        if t.run.path.match("cut/fold-2") and t.stage == 1: raise KeyboardInterrupt
+        saved.append(t.run.path)
+        return real(t)
+    with monkeypatch.context() as m:
+        m.setattr("segfast.train.run_stage", stage)
+        res = cli("train", "data", "--folds", 3, *SETTINGS, "--name", "cut", code=130)
+    assert "segfast resume runs/cut" in text_of(res) and "fold-2" not in text_of(res).partition("Interrupted")[2]
+    cut = Family("runs/cut")
+    assert cut.states == ["done", "interrupted", "missing"] and [o["state"] for o in cut.info["runs"]] == cut.states
+    with pytest.raises(DataError, match="1 of 3 folds are done"):
+        pooled_confusion(cut)
+    assert [o["accuracy"] is None for o in family_scores(cut)["folds"]] == [False, True, True]
+    before = stamps(cut.path/"fold-1")
+
+    out = last_json(cli("resume", "runs/cut", "--device", "cpu", "--json"))
+    assert [o["state"] for o in out["folds"]] == ["done"]*3
+    assert stamps(cut.path/"fold-1") == before
+    for a, b in zip(peace.runs, cut.runs):
+        assert same_weights(a, b) and a.scores["confusion"] == b.scores["confusion"]
+    assert not same_weights(*peace.runs[:2])
+
+    # once more: nothing is left to do
+    before = stamps(cut.path)
+    cli("resume", "runs/cut")
+    assert stamps(cut.path) == before
+
+
+def test_stopped_before_its_first_step(family, place):
+    "A fold that had not begun to train holds nothing: it begins again. Even its folder may have been all there was."
+    family, _ = family
+    want = [o.scores["confusion"] for o in family.runs]
+    (family.path/"fold-2/data.csv").unlink()
+    family.fold(2).update(status="running", pid=2**22 - 1)
+    shutil.rmtree(family.path/"fold-3")
+    (family.path/"fold-3").mkdir()
+    assert family.states == ["done", "interrupted", "missing"]
+    assert resume_family("runs/three", device="cpu", screen="quiet").states == ["done"]*3
+    assert [o.scores["confusion"] for o in family.runs] == want
+
+    # nor had the family
+    for o in family.runs:
+        shutil.rmtree(o.path)
+    lib.write_json(family.path/"family.json", {**family.info, "recipe": None})
+    with pytest.raises(DataError, match="before its training began"):
+        resume_family(family, screen="quiet")
+    assert train_folds("data", Choices(model="tiny", weights="none", size=(32, 48), epochs=(1, 1, 1)), 3, name="three", device="cpu", screen="quiet").states == ["done"]*3
+
+
+def test_all_folds_have_the_first_ones_settings(place, monkeypatch):
+    "A batch size that is fitted to free memory is fitted once."
+    free = iter([16e9]*3)
+    monkeypatch.setattr("segfast.train.free_bytes", lambda device: next(free, 1e9))
+    cli("train", "data", "--folds", 2, *SETTINGS, "--name", "fitted")
+    a, b = (o.recipe for o in Family("runs/fitted").runs)
+    assert a == b and a.stages[0].batch_size == 8
+    cli("train", "data", *SETTINGS, "--name", "later")
+    assert Run("runs/later").recipe.stages[0].batch_size == 4
+
+
+def test_data_that_changed(family, place):
+    family, _ = family
+    shutil.rmtree(family.path/"fold-3")
+    image = sorted((place/"data/images").iterdir())[0]
+    image.rename(image.with_name("aaa" + image.suffix))
+    mask = next(o for o in (place/"data/labels").iterdir() if o.stem.startswith(image.stem))
+    mask.rename(mask.with_name(mask.name.replace(image.stem, "aaa")))
+    for o in (place/"data").glob("*.txt"):
+        o.write_text(o.read_text().replace(image.name, "aaa" + image.suffix))
+    assert "images were others" in text_of(cli("resume", "runs/three", code=1))
+    assert family.states == ["done", "done", "missing"]
+
+
+def test_data_that_moved(family, place):
+    family, _ = family
+    want = family.fold(3).scores["confusion"]
+    shutil.rmtree(family.path/"fold-3")
+    os.rename("data", "elsewhere")
+    cli("resume", "runs/three", "--device", "cpu", code=1)
+    cli("resume", "runs/three", "--device", "cpu", "--data", "elsewhere")
+    assert family.fold(3).scores["confusion"] == want
+
+
+def test_folds_that_do_not_fit_together_are_not_added(family):
+    family, _ = family
+    path = family.path/"fold-2/data.csv"
+    table = pd.read_csv(path)
+    table.assign(image_sha256=["0"*64, *table.image_sha256[1:]]).to_csv(path, index=False)
+    with pytest.raises(DataError, match="1 images or masks changed"):
+        pooled_confusion(family)
+    table.assign(split=["valid"]*len(table)).to_csv(path, index=False)
+    with pytest.raises(DataError, match="each image once"):
+        pooled_confusion(family)
+
+
+def test_from_python(small, place):
+    recipe = Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model="tiny", weights="none")
+    family = train_folds(small, recipe, 2, out=place/"runs", name="python", device="cpu", screen="quiet")
+    shutil.rmtree(family.path/"fold-2")
+    with pytest.raises(UsageError, match="SegData"):
+        resume_family(family, screen="quiet")
+    with pytest.raises(DataError, match="images were others"):
+        resume_family(family, replace(small, pairs=small.pairs[1:]), screen="quiet")
+    assert resume_family(family, small, device="cpu", screen="quiet").states == ["done"]*2
+    assert pooled_confusion(family.path).matrix.sum() > 0
+    assert train_folds(small, recipe, 2, out=place/"runs", name="python", device="cpu", screen="quiet").states == ["done"]*2
+
+
+# What is refused
+
+@pytest.mark.parametrize("options, text", [
+    (["--folds", 0], "two are the fewest"), (["--folds", 1], "two are the fewest"), (["--folds", -3], "two are the fewest"), (["--folds", 11], "11 folds of 10 pairs: from 2 to 10"),
+    (["--folds", "x"], "valid int"), (["--folds", 2, "--split", "random"], "--folds and --split"), (["--folds", 2, "--resume", "runs/a"], "segfast resume runs/a"),
+    (["--folds", 2, "--name", "a/b"], "plain folder name"), (["--folds", 2, "--model", "resnetty"], "Unknown model"), (["--folds", 2, "--set", "colour=blue"], "colour"),
+])
+def test_contradictions_and_wrong_numbers(options, text, place):
+    res = cli("train", "data", *SETTINGS, *options, code=2)
+    assert text in text_of(res) and "Traceback" not in res.output
+    assert not list(place.glob("runs/*"))
+
+
+def test_bad_data_leaves_nothing_behind(place):
+    next((place/"data/images").iterdir()).write_bytes(b"no image")
+    cli("train", "data", "--folds", 2, *SETTINGS, code=1)
+    assert not list(place.glob("runs/*"))
+
+
+def test_names(family, place):
+    "A family's name is taken for runs and for other families."
+    family, _ = family
+    assert "--folds" in text_of(cli("train", "data", "--folds", 2, *SETTINGS, "--name", "three", code=2))
+    assert "the recipe" in text_of(cli("train", "data", "--folds", 3, *SETTINGS, "--seed", 1, "--name", "three", code=2))
+    assert "exists already" in text_of(cli("train", "data", *SETTINGS, "--name", "three", code=2))
+    shutil.copytree("data", "other")
+    assert "the data" in text_of(cli("train", "other", "--folds", 3, *SETTINGS, "--name", "three", code=2))
+    shutil.move("runs/three/fold-1", "runs/single")
+    assert "exists already" in text_of(cli("train", "data", "--folds", 3, *SETTINGS, "--name", "single", code=2))
+
+
+def test_family_is_no_run(family):
+    assert "for a single run" in text_of(cli("resume", "runs/three", "--extend", 1, code=2))
+    assert "for a single run" in text_of(cli("resume", "runs/three", "--data-changed", code=2))
+    assert "segfast resume runs/three" in text_of(cli("train", "--resume", "runs/three", code=2))
+    with pytest.raises(DataError, match="no family"):
+        Family("runs/three/fold-1")
+
+
+def test_family_that_is_being_trained(family):
+    family, _ = family
+    run = family.fold(3)
+    run.take_over()
+    with FileLock(family.path/".lock"):
+        assert "by another process" in text_of(cli("resume", "runs/three", code=1))
+
+
+def test_spoilt_family_file(family):
+    family, _ = family
+    for text in ("", "[]", "{}", '{"folds": "3", "data": {}}'):
+        (family.path/"family.json").write_text(text)
+        res = cli("resume", "runs/three", code=1)
+        assert "family.json" in res.output and "fault of segfast" not in res.output
+        assert len(run_rows("runs")) == 3

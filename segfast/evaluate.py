@@ -27,7 +27,7 @@ from .predict import score_dict, split_rows
 from .prediction import picture_of
 from .report import overlay
 from .resume import open_again
-from .runs import is_family, plain, write_json
+from .runs import is_family, opened_as, plain, write_json
 from .screen import make_screen
 from .segment import open_predictors, runs_at
 from .stitch import Segmenter
@@ -152,16 +152,17 @@ def open_scored(
     models:list, # of `Run`, or empty
     data=None, # a `SegData`, a folder, a known name; None is the run's own
     split:str|None=None, # train, valid, test or all; None chooses
-    classes:ClassTable|None=None, # those of the model
+    learned:ClassTable|None=None, # the classes of the model
     screen=None, # from `make_screen`
     **options # further arguments of `open_data`: layout, border, classes
 )->tuple: # SegData, and the split
     "The data to score on, checked, and which of its images."
     screen = screen or make_screen('quiet')
+    if data is None and not opened_as(models[0].path): raise UsageError(f'{safe(models[0].path)}: does not say where its data is, since it was trained from Python. Name it: --data DATA')
     if data is None: return open_again(models[0], screen).data, split or 'valid'
     report = checked(data, screen, **options)
     drawn = any(p.code in ('no-valid-list', 'no-valid-split') for p in report.problems)
-    if any(p.code == 'guessed-classes' for p in report.problems) and classes is not None: report.data = _named(report.data, classes)
+    if any(p.code == 'guessed-classes' for p in report.problems) and learned is not None: report.data = _named(report.data, learned)
     return report.data, split or ('all' if drawn or 'valid' not in report.data.splits else 'valid')
 
 def _named(data, classes):

@@ -33,6 +33,10 @@ from .predict import *
 from .prediction import *
 from .stitch import *
 from .report import *
+from .charts import *
+from .examples import *
+from .look import *
+from .page import *
 from .screen import *
 from .devices import *
 from .rates import *

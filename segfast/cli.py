@@ -6,7 +6,7 @@
 __all__ = ['app', 'Debug', 'AsJson', 'Data', 'LayoutName', 'Border', 'Split', 'Classes', 'Recipe', 'Model', 'Weights', 'From',
            'Size', 'BatchSize', 'Precision', 'Augment', 'Seed', 'Device', 'Workers', 'Check', 'Set', 'Model_', 'Tile',
            'Overlap', 'TTA', 'Batch', 'Shown', 'Commands', 'main', 'train', 'resume', 'find_lr', 'check', 'evaluate',
-           'predict', 'prompt', 'runs', 'compare', 'prune', 'models', 'datasets', 'demo_data']
+           'predict', 'report', 'prompt', 'runs', 'compare', 'prune', 'models', 'datasets', 'demo_data']
 
 # %% ../nbs/14_cli.ipynb #75472e0f
 import contextlib, json, os, shlex, signal, sys
@@ -433,6 +433,19 @@ def _models_and_images(run, ensemble, images):
 
 # %% ../nbs/14_cli.ipynb #7c232464
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run, in any state.')],
+    out: Annotated[Path|None, typer.Option('--out', metavar='FILE', help='HTML file to write.  [default: report.html in the run]')] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+):
+    "Write a run's report: one HTML file that can be mailed."
+    from segfast.page import report
+    path = report(run, out)
+    _json(dict(run=str(run), report=str(path), bytes=path.stat().st_size)) if as_json else _lines(f'Report: {path}')
+
+# %% ../nbs/14_cli.ipynb #b7c7b36b
+@app.command()
 def prompt(
     image: Annotated[Path, typer.Argument(metavar='IMAGE', help='The image to segment.')],
     out: Annotated[Path, typer.Option(metavar='DIR', help='Folder for masks, overlay.png and masks.json; with --as-masks, the dataset.')],
@@ -455,7 +468,7 @@ def prompt(
     made = prompt_to_folder(image, out, points, random, grid, box, model, multimask, as_masks, overwrite, add, device, seed)
     _json(made) if as_json else _lines(prompt_lines(made))
 
-# %% ../nbs/14_cli.ipynb #b7c7b36b
+# %% ../nbs/14_cli.ipynb #cf97f2db
 @app.command()
 def runs(
     out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'),

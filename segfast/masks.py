@@ -24,7 +24,8 @@ from PIL import Image, ImageOps
 from .errors import DataError, Problem, errors_of
 
 # %% ../nbs/00_masks.ipynb #d0e4b854
-_OKABE_ITO = ((86,180,233), (230,159,0), (0,158,115), (213,94,0), (240,228,66), (204,121,167), (0,114,178), (153,153,153))
+# Okabe and Ito's seven, then violet, brown and mint: as far from the others, and from black, for every kind of colour blindness
+_OKABE_ITO = ((86,180,233), (230,159,0), (0,158,115), (213,94,0), (240,228,66), (204,121,167), (0,114,178), (105,0,210), (90,45,0), (210,255,225))
 _VOID_COLOR = (0, 0, 0)
 
 def default_colors(
@@ -32,7 +33,7 @@ def default_colors(
 )->tuple: # n (red, green, blue) tuples, 0..255
     "Colours for classes that bring none: Okabe-Ito first, then the golden angle."
     def turn(i): return colorsys.hsv_to_rgb(i*0.61803 % 1, 0.55 + 0.4*(i%2), 0.95 - 0.3*(i%3)/2)
-    return tuple(_OKABE_ITO[i] if i < 8 else tuple(round(255*c) for c in turn(i)) for i in range(n))
+    return tuple(_OKABE_ITO[i] if i < len(_OKABE_ITO) else tuple(round(255*c) for c in turn(i)) for i in range(n))
 
 # %% ../nbs/00_masks.ipynb #a003fb31
 VOID_NAMES = ('void', 'unlabelled', 'unlabeled', 'ignore', 'ignored')

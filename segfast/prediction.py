@@ -81,9 +81,9 @@ class SegPrediction:
         "The image with its mask laid over it."
         return Image.fromarray(overlay(np.asarray(self.picture), self.ids, self.classes, alpha))
 
-    def _repr_png_(self):
+    def _repr_jpeg_(self):
         im, file = self.overlay(), BytesIO()
-        im.thumbnail((480, 480)); im.save(file, 'PNG')
+        im.thumbnail((480, 480)); im.save(file, 'JPEG', quality=85)
         return file.getvalue()
 
     def __repr__(self):

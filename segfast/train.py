@@ -23,15 +23,17 @@ from .checkpoints import STOPS_WITHIN, Training, keep_best, load_optimizer, read
 from .augment import fill_notes, is_pipeline, read_augmentation
 from .data import decoded, open_pair, seg_dls, source_size
 from .devices import Precision, free_bytes, keep_memory, pick_device, pick_precision, precision_cbs
-from .errors import DataError, UsageError, sheet, unknown
+from .errors import DataError, UsageError, safe, sheet, unknown
+from .examples import Confused, image_scores, keep_examples, pick_examples
 from .layouts import KNOWN, SegData, open_data
 from .losses import seg_loss, takes_weights, weights_from_counts, with_aux
 from .metrics import per_class
 from .models import check_model, groups, load_state, published_weights, read_weights, seg_learner, seg_model, training_bytes
 from .masks import ClassTable
 from .optimizers import OPTIMIZERS, seg_optimizer
+from .page import report as write_report
 from .pairs import a_few
-from .predict import ImageCounts, TorchPredictor, evaluate, predictions, score_dict
+from .predict import ImageCounts, TorchPredictor, evaluate, predictions, probabilities, score_dict
 from .rates import Rates, find_rates
 from .recipes import Choices, Recipe, Stage, to_toml
 from .report import plot_history, show_masks
@@ -108,6 +110,7 @@ def _found(t, steps=100):
     name = t.recipe.stages[t.stage].name
     found = find_rates(_stage_learner(t, [Tick(t.screen, f'finding the rate of {name}', steps)]), steps)
     found.plot().savefig(t.run.path/f'plots/lr-{t.stage+1}.png', dpi=90)
+    write_json(t.run.path/f'plots/lr-{t.stage+1}.json', asdict(found))
     t.run.log(f'stage {t.stage+1} ({name}): the finder took the rate {found.valley:.2e}')
     t.screen.say(f'Stage {name}: the finder took the rate {found.valley:.1e} (plots/lr-{t.stage+1}.png).')
     return found.valley
@@ -319,7 +322,7 @@ def _decode_all(data, recipe, screen):
 def _data_facts(report, source, check, options):
     d = report.data
     opened = None if isinstance(source, SegData) else dict(source=source if source in KNOWN else str(Path(source).resolve()), check=check, **{k: str(Path(o).resolve()) if k == 'classes' else o for k,o in options.items() if o is not None})
-    return dict(name=d.name, root=str(d.root.resolve()), layout=d.layout, origin=d.origin, opened=opened, encoding=asdict(d.encoding), fingerprint=fingerprint(report))
+    return dict(name=d.name, root=str(d.root.resolve()), layout=d.layout, origin=d.origin, opened=opened, encoding=asdict(d.encoding), fingerprint=fingerprint(report), problems=[p.to_dict() for p in report.problems[:100]], problem_count=len(report.problems))
 
 # %% ../nbs/11_train.ipynb #587fa220
 class _blames_the_data:
@@ -351,13 +354,23 @@ def run_all(
     started:float|None=None # `time.perf_counter()` when the work began
 ):
     "Show the plan, run the stages that are left, and finish the run; its status says how it ended."
-    with _ends_in_status(t.run), tracking(t.run.status.get('log', ()), t.run) as trackers:
-        for o in trackers: o.batches, o.epochs = t.batches, len(t.run.history)
-        t.cbs = [*t.cbs, *trackers]
-        t.screen.plan(make_plan(report, t.recipe, t.model, t.device, t.run))
-        try: _run_stages(t)
-        finally: t.written()
-        _finish(t, time.perf_counter() if started is None else started)
+    try:
+        with _ends_in_status(t.run), tracking(t.run.status.get('log', ()), t.run) as trackers:
+            for o in trackers: o.batches, o.epochs = t.batches, len(t.run.history)
+            t.cbs = [*t.cbs, *trackers]
+            t.screen.plan(make_plan(report, t.recipe, t.model, t.device, t.run))
+            try: _run_stages(t)
+            finally: t.written()
+            _finish(t, time.perf_counter() if started is None else started)
+    finally: _report(t) # however it ended
+
+def _report(t):
+    "Write the run's report. One that cannot be written is no fault of the training, and is said."
+    try: write_report(t.run)
+    except Exception as e:
+        text = f'The report could not be written ({type(e).__name__}: {safe(e)}). Nothing else of the run is concerned. To try again: segfast report {shlex.quote(str(t.run.path))}'
+        t.screen.say(text)
+        with contextlib.suppress(OSError): t.run.log(text)
 
 def _run_stages(t):
     t.run.log(f'training on {t.device} with {torch.get_num_threads()} threads and {t.workers} loader workers')
@@ -411,27 +424,34 @@ def _halve(t):
 def _finish(t, started):
     last = t.recipe.stages[-1]
     model = TorchPredictor(t.model, t.data.classes, last.size, last.precision) # as `segfast evaluate` will answer
-    cm = _evaluated(t.run, t.recipe, t.data, model, t.screen)
+    cm, picked = _evaluated(t.run, t.recipe, t.data, model, t.screen)
     plot_history(t.run.history).savefig(t.run.path/'plots/history.png', dpi=90)
-    _picture(t.run, t.recipe, t.data, model)
+    _keep_pictures(t, model, picked)
     seconds = time.perf_counter() - started
     t.run.update(status='done', accuracy=cm.accuracy, mean_iou=cm.mean_iou, seconds=seconds + t.run.status.get('seconds_before', 0))
     t.screen.done(seconds)
     t.run.log(f'done: accuracy {cm.accuracy:.4f}, mean IoU {cm.mean_iou:.4f} on the validation images at native size')
 
-# %% ../nbs/11_train.ipynb #8bec9a56
-def _picture(run, recipe, data, model, n=4):
-    "Keep a picture of some validation images, evenly spread over the split."
-    rows = [i for i,s in enumerate(data.pairs.split) if s == 'valid']
-    rows = rows[::max(1, len(rows)//n)][:n]
-    samples = [(open_pair(data, i)[0], truth.cpu().numpy(), pred.cpu().numpy()) for i,pred,truth in predictions(model, data, recipe.stages[-1].size, rows, 1, recipe.cache)]
-    show_masks(samples, data.classes).savefig(run.path/'plots/predictions.png', dpi=90)
+# %% ../nbs/11_train.ipynb #caed9b01
+def _keep_pictures(t, model, picked):
+    "Keep some validation images for people: one picture of a few, and all that the report shows."
+    size, names, strip = t.recipe.stages[-1].size, t.data.pairs['image'].to_dict(), []
+    def samples():
+        for i,pred,truth in predictions(model, t.data, size, list(picked), 1, t.recipe.cache):
+            sample = open_pair(t.data, i)[0], truth.cpu().numpy(), pred.cpu().numpy()
+            if any(why[0] == 'strip' for why in picked[i]): strip.append(sample)
+            yield i, *sample
+    first = next(iter(picked))
+    keep_examples(t.run.path, t.data.classes, picked, names, samples(), (first, probabilities(model, t.data, size, first, t.recipe.cache).cpu().numpy()))
+    show_masks(strip, t.data.classes).savefig(t.run.path/'plots/predictions.png', dpi=90)
 
 def _evaluated(run, recipe, data, model, screen):
-    started, counts = time.perf_counter(), ImageCounts(data)
-    cm = evaluate(model, data, recipe.stages[-1].size, bs=recipe.stages[-1].batch_size, cache=recipe.cache, progress=lambda done, total: screen.work('evaluating at native size', done, total), each=counts)
+    started, counts, confused = time.perf_counter(), ImageCounts(data), Confused(data.classes)
+    def each(i, m): counts(i, m); confused(i, m)
+    cm = evaluate(model, data, recipe.stages[-1].size, bs=recipe.stages[-1].batch_size, cache=recipe.cache, progress=lambda done, total: screen.work('evaluating at native size', done, total), each=each)
     scores = score_dict(cm, data.splits['valid'], time.perf_counter() - started)
     write_json(run.path/'scores.json', dict(scores, split='valid', checkpoint=recipe.keep))
     per_class(cm).rename(index=sheet).to_csv(run.path/'scores.csv')
     write_atomic(run.path/'images.csv', counts.table.assign(**{'class': counts.table['class'].map(sheet)}).to_csv(index=False))
-    return cm
+    rows = [i for i,s in enumerate(data.pairs.split) if s == 'valid']
+    return cm, pick_examples(rows, data.pairs['image'].iloc[rows].tolist(), image_scores(counts.table), confused.top())

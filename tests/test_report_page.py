@@ -1,0 +1,393 @@
+"The report in a real browser: what it shows, what it does, and that it asks for nothing."
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from segfast.examples import Confused, image_scores, keep_examples, pick_examples
+from segfast.masks import ClassTable
+from segfast.page import report
+from segfast.recipes import progressive
+from segfast.runs import Run, write_json
+
+EVIL = "<script>alert(1)</script>"
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+
+
+def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", data="street", names=None, finder=True):
+    "A run folder as a training leaves it, written by hand: its predictions are random."
+    rng = np.random.default_rng(3)
+    names = names or [f"class {i}" for i in range(n - 1)] + ["Void"]
+    classes = ClassTable(names, void=n - 1)
+    recipe = progressive(size, epochs=epochs, weights="none", model="fast")
+    share = {k: 1/n for k in names[:-1]}
+    facts = dict(name=data, root=f"/data/{data}", layout="camvid", origin="a test", opened=dict(source=f"/data/{data}"), problem_count=1, problems=[dict(kind="warning", code="x", file=EVIL, message="is odd.", fix="")],
+                 fingerprint=dict(digest="0"*64, images=40, splits=dict(train=32, valid=images), sizes={"60x80": 40}, mean=[.5]*3, std=[.2]*3, class_share=share, class_images=dict.fromkeys(share, 3), void_share=0, duplicates=0))
+    run = Run.create(folder, recipe, classes, facts, name, dict(device="cpu", threads=1))
+    k = 0
+    for stage, s in enumerate(recipe.stages, 1):
+        for epoch in range(1, s.epochs + 1):
+            k += 1
+            run.append(dict(stage=stage, name=s.name, epoch=epoch, size=f"{s.size[0]}x{s.size[1]}", lr=s.lr, train_loss=3/k, valid_loss=3.5/k, void_accuracy=.9 - .5/k, mean_iou=.6 - .5/k, mean_dice=.5, batch_accuracy=.5, seconds=2, images_per_second=50 + k))
+    if finder:
+        rates = np.geomspace(1e-6, 1, 50)
+        write_json(run.path/"plots/lr-1.json", dict(rates=rates, losses=2 - 1/(1 + 3e-4/rates) + rates, valley=2e-4, steep=1e-4, min10=1e-3))
+    total, rows, kept, confused = np.zeros((n, n), np.int64), [], [], Confused(classes)
+    for i in range(images):
+        truth = np.repeat(np.repeat(rng.integers(0, n, (6, 8)), 10, 0), 10, 1).astype(np.uint8)
+        pred = np.where(rng.random(truth.shape) < .05*(i + 1), rng.integers(0, n - 1, truth.shape), truth).astype(np.uint8)
+        m = np.bincount((truth.astype(int)*n + pred).ravel(), minlength=n*n).reshape(n, n)
+        m[n - 1] = 0
+        confused(i, m)
+        total += m
+        rows += [(f"images/{i}.png", c, names[c], m[c, c], m[:, c].sum() - m[c, c], m[c].sum() - m[c, c]) for c in range(n) if m[c].sum() + m[:, c].sum()]
+        kept.append((rng.integers(0, 255, (*truth.shape, 3), np.uint8), truth, pred))
+    counts = pd.DataFrame(rows, columns=["image", "id", "class", "tp", "fp", "fn"])
+    counts.to_csv(run.path/"images.csv", index=False)
+    tp, true, pred = total.diagonal(), total.sum(1), total.sum(0)
+    per = {names[c]: dict(iou=tp[c]/(true[c] + pred[c] - tp[c]) if true[c] else None, dice=None, precision=None, recall=tp[c]/true[c] if true[c] else None, pixels=int(true[c])) for c in range(n - 1)}
+    write_json(run.path/"scores.json", dict(accuracy=tp.sum()/true.sum(), mean_iou=.5, mean_dice=.6, mean_accuracy=.5, fw_iou=.5, classes=per, confusion=total.tolist(), images=images, split="valid", checkpoint="last"))
+    ids = {i: f"images/{i}.png" for i in range(images)}
+    picked = pick_examples(list(ids), list(ids.values()), image_scores(counts), confused.top())
+    p = np.stack([(kept[0][2] == c)*1. for c in range(n)])
+    keep_examples(run.path, classes, picked, ids, ((i, *kept[i]) for i in picked), (next(iter(picked)), p))
+    run.update(status="done", accuracy=.5, mean_iou=.5, seconds=100., stages_done=3, rates=[1e-3, 5e-4, 5e-4])
+    return run
+
+
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory):
+    "A run whose data and first class are called like a script, and its report."
+    run = made(tmp_path_factory.mktemp("runs"), data=EVIL, names=[EVIL, '"><img src=x onerror=alert(2)>', "it's $x$ & \x1b[31mred", "道路 🚗", *(f"class {i}" for i in range(7)), "Void"])
+    return run, report(run)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    "Debian's Chromium, without a window and without a network of its own."
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("no chromium and chromedriver here: apt-get install chromium chromium-driver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium here: pip install selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_page_load_timeout(60)
+    yield driver
+    driver.quit()
+
+
+def opened(browser, path, width=1280, scheme="light", height=800):
+    "The browser with a file open at a width, and its logs read up to here."
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", dict(width=width, height=height, deviceScaleFactor=1, mobile=width < 500))
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(media="", features=[dict(name="prefers-color-scheme", value=scheme)]))
+    browser.get("about:blank")
+    for kind in "browser", "performance":
+        browser.get_log(kind)
+    browser.get(Path(path).resolve().as_uri())
+    return browser
+
+
+def requests(browser):
+    "The addresses that were asked for."
+    events = [json.loads(o["message"])["message"] for o in browser.get_log("performance")]
+    return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+
+
+def css(browser, selector, what="all"):
+    from selenium.webdriver.common.by import By
+    return browser.find_elements(By.CSS_SELECTOR, selector) if what == "all" else browser.find_element(By.CSS_SELECTOR, selector)
+
+
+def one(browser, selector): return css(browser, selector, "one")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_said_and_nothing_is_asked(browser, evil, width, scheme):
+    page = opened(browser, evil[1], width, scheme)
+    assert page.get_log("browser") == []
+    asked = requests(page)
+    assert [o for o in asked if not o.startswith("data:")] == [evil[1].resolve().as_uri()]
+    assert any(o.startswith("data:image/") for o in asked) or css(page, "img")
+    assert page.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("n", [2, 12, 32])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_never_scrolls_sideways(browser, tmp_path, n, width):
+    names = ["a"*120] + [f"a class with a name {i}" for i in range(n - 2)] + ["Void"]
+    page = opened(browser, report(made(tmp_path, n, names=names, data="d"*150)), width)
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    assert page.get_log("browser") == []
+    texts = page.execute_script("return [...document.querySelectorAll('.matrix tbody tr')].map(r => r.cells.length)")
+    assert len(texts) == n - 1 and set(texts) <= {n, 2}
+
+
+def test_the_policy_stops_what_slips_through(browser, evil, tmp_path):
+    "A negative control: the same page with a script and a picture from elsewhere in it."
+    text = evil[1].read_text(encoding="utf-8")
+    bad = tmp_path/"bad.html"
+    bad.write_text(text.replace("</main>", '<script>document.title = "taken"</script><img src="http://127.0.0.1:9/x.png" alt=""></main>'), encoding="utf-8")
+    page = opened(browser, bad)
+    assert page.title != "taken"
+    said = [o["message"] for o in page.get_log("browser")]
+    assert any("Content Security Policy" in o for o in said) and len(said) >= 2
+
+
+def test_names_are_text(browser, evil):
+    page = opened(browser, evil[1])
+    assert EVIL in one(page, "h1").text and EVIL in page.title
+    assert EVIL in [o.text for o in css(page, ".matrix tbody th")]
+    assert page.execute_script("return document.scripts.length") == 1
+    assert any(EVIL in o.text for o in css(page, ".problems li"))
+    body = page.execute_script("return document.body.textContent")
+    assert "$x$" in body and "道路 🚗" in body and "\x1b" not in body and "onerror=alert(2)" in body
+
+
+def test_pointing_at_a_chart_shows_the_values_of_all(browser, evil):
+    from selenium.webdriver import ActionChains
+    page = opened(browser, evil[1])
+    history = evil[0].history
+    chart = one(page, ".curve svg")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", chart)
+    xs = json.loads(one(page, ".curve").get_attribute("data-xs"))
+    assert one(page, ".rule").value_of_css_property("visibility") == "hidden"
+    for epoch in 2, 5:
+        offset = xs[epoch - 1]/360*chart.size["width"] - chart.size["width"]/2
+        ActionChains(page).move_to_element_with_offset(chart, round(offset), 5).perform()
+        row = history.iloc[epoch - 1]
+        values = [float(o.text) for o in css(page, ".keys b")]
+        want = [row[c] for c in ("train_loss", "valid_loss", "void_accuracy", "mean_iou", "lr", "images_per_second")]
+        assert values == pytest.approx(want, rel=1e-3)
+        assert f"Epoch {epoch} of 6: stage {row.stage} ({row['name']})" in one(page, "#epoch-text").text
+        box = page.execute_script("const r = document.querySelector('.rule').getBoundingClientRect(), s = document.querySelector('.curve svg').getBoundingClientRect(); return (r.left + r.width/2 - s.left)/s.width")
+        assert box == pytest.approx(xs[epoch - 1]/360, abs=.01)
+    assert one(page, ".rule").value_of_css_property("visibility") == "visible"
+
+
+def test_where_the_rule_stands_is_where_the_curve_is(browser, evil):
+    "The dots that matplotlib drew lie at the places that the page uses."
+    page = opened(browser, evil[1])
+    dots = page.execute_script("""const s = document.querySelector('.curve svg').getBoundingClientRect();
+        return [...document.querySelectorAll('.curve svg')[0].querySelectorAll('use')].map(u => { const r = u.getBoundingClientRect(); return (r.left + r.width/2 - s.left)/s.width*360 })""")
+    xs = json.loads(one(page, ".curve").get_attribute("data-xs"))
+    near = [min(abs(d - x) for d in dots) for x in xs]
+    assert max(near) < 1
+
+
+def test_the_epoch_is_chosen_by_keyboard(browser, evil):
+    from selenium.webdriver.common.keys import Keys
+    page = opened(browser, evil[1])
+    slider = one(page, "#epoch")
+    assert slider.accessible_name == "Epoch"
+    slider.send_keys(Keys.HOME)
+    assert one(page, "#epoch-text").text.startswith("Epoch 1 of 6")
+    slider.send_keys(Keys.ARROW_RIGHT)
+    assert slider.get_attribute("aria-valuetext").startswith("Epoch 2 of 6") and "validation 1.75" in slider.get_attribute("aria-valuetext")
+
+
+def test_truth_and_prediction_under_a_slider(browser, evil):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+    page = opened(browser, evil[1])
+    box = one(page, ".compare")
+    slider = one(box, "input")
+    assert "how much of the width shows the truth" in slider.accessible_name
+
+    def cut(): return float(re.search(r"([\d.]+)%\)?$", page.execute_script("return getComputedStyle(arguments[0]).clipPath", one(box, ".over")))[1])
+    assert cut() == 50
+    slider.send_keys(Keys.ARROW_RIGHT*5)
+    assert cut() == 55
+    slider.send_keys(Keys.END)
+    assert cut() == 100
+    page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", box)
+    ActionChains(page).move_to_element_with_offset(slider, -round(box.size["width"]/4), 0).click().perform()
+    assert cut() == pytest.approx(25, abs=2)
+
+
+def test_the_switch_and_the_setting(browser, evil):
+    def ground(): return page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    page = opened(browser, evil[1], scheme="light")
+    light = ground()
+    one(page, "#theme").click()
+    dark = ground()
+    assert light != dark and one(page, "#theme").get_attribute("aria-pressed") == "true"
+    one(page, "#theme").click()
+    assert ground() == light
+    page = opened(browser, evil[1], scheme="dark")
+    assert ground() == dark
+    assert len({page.execute_script("return getComputedStyle(document.querySelector('.curve svg path[style*=accent]')).stroke"), None}) == 2
+
+
+def test_the_recipe_can_be_copied(browser, evil):
+    from segfast.recipes import from_toml
+    page = opened(browser, evil[1])
+    page.execute_script("document.addEventListener('copy', e => { window.copied = getSelection().toString() }); navigator.clipboard.writeText = t => { window.copied = t; return Promise.resolve() }")
+    button = one(page, "button[data-copy=toml]")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", button)
+    button.click()
+    for _ in range(50):
+        if button.text.startswith("Copied"):
+            break
+        time.sleep(.05)
+    assert button.text.startswith("Copied") and from_toml(page.execute_script("return window.copied")) == evil[0].recipe
+
+
+def test_it_can_be_read_without_seeing(browser, evil):
+    page = opened(browser, evil[1])
+    assert [o for o in css(page, "img") if not o.get_attribute("alt")] == []
+    assert all(o.accessible_name for kind in ("svg[role=img]", "input", "button", "nav", "[role=region]") for o in css(page, kind) if o.is_displayed())
+    assert css(page, "table") and all(css(o, "caption") for o in css(page, "table"))
+    assert all(o.get_attribute("scope") in ("row", "col") for o in css(page, "th"))
+    levels = [int(o.tag_name[1]) for o in css(page, "h1,h2,h3,h4")]
+    assert levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    from selenium.webdriver.common.keys import Keys
+    one(page, "body").send_keys(Keys.TAB)
+    assert page.switch_to.active_element.text == "Skip to the report"
+    page.switch_to.active_element.send_keys(Keys.ENTER)
+    assert page.switch_to.active_element.get_attribute("id") == "main"
+
+
+def test_paper(browser, evil):
+    page = opened(browser, evil[1], scheme="dark")
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(media="print", features=[dict(name="prefers-color-scheme", value="dark")]))
+    assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(253, 253, 251)"
+    assert not one(page, ".bar").is_displayed() and not any(o.is_displayed() for o in css(page, ".compare input"))
+    a, b = (o.rect for o in css(one(page, ".compare"), "img"))
+    assert b["x"] >= a["x"] + a["width"] - 1 # side by side: paper has no slider
+    assert page.execute_cdp_cmd("Page.printToPDF", {})["data"]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(media=""))
+
+
+def test_without_a_script(browser, evil):
+    page = browser
+    page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", dict(value=True))
+    try:
+        opened(page, evil[1])
+        assert one(page, "h1").is_displayed() and not one(page, "#theme").is_displayed() and one(page, ".keys b").text == "0.5"
+    finally:
+        page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", dict(value=False))
+
+
+def test_the_file_stays_small(tmp_path):
+    "Noise is what compresses worst, and 32 classes of it."
+    rng = np.random.default_rng(0)
+    run = made(tmp_path, 32)
+    folder = run.path/"report"
+    for path in folder.glob("*-image.jpg"):
+        Image.fromarray(rng.integers(0, 255, (512, 512, 3), np.uint8)).save(path, quality=82)
+    for path in folder.glob("*-*.png"):
+        if "probability" not in path.name:
+            Image.fromarray(rng.integers(0, 31, (512, 512), np.uint8)).save(path)
+    path = report(run)
+    text = path.read_text(encoding="utf-8")
+    assert path.stat().st_size < 5_000_000 and re.search(r"\d+ pictures were left out to keep it under 5 MB", text)
+    assert path.stat().st_size > 3_000_000
+
+
+@pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
+def test_a_run_that_is_not_finished(tmp_path, state):
+    run = made(tmp_path/"a folder")
+    for name in "scores.json", "images.csv":
+        (run.path/name).unlink()
+    shutil.rmtree(run.path/"plots")
+    shutil.rmtree(run.path/"report")
+    run.update(status=state, error="RuntimeError: <b>no</b>" if state == "failed" else None)
+    text = report(run).read_text(encoding="utf-8")
+    assert dict(running="still going", interrupted="was interrupted", failed="This run failed")[state] in text
+    assert "<b>no</b>" not in text and ("&lt;b&gt;no&lt;/b&gt;" in text) == (state == "failed")
+    assert f"segfast resume &#39;{tmp_path}/a folder/made&#39;" in text and 'id="course"' in text and 'id="classes"' not in text
+
+
+def test_the_matrix_is_that_of_scikit_learn(tmp_path):
+    from sklearn.metrics import confusion_matrix
+
+    from segfast.page import matrix_rows
+    rng = np.random.default_rng(1)
+    truth, pred = rng.integers(0, 4, 5000), rng.integers(0, 4, 5000)
+    truth[truth == 3] = 0
+    rows = matrix_rows(confusion_matrix(truth, pred, labels=range(4)), ClassTable("abcd"))
+    want = confusion_matrix(truth, pred, labels=range(4), normalize="true")
+    for t in range(3):
+        assert [c[0] for c in rows[t][1]] == pytest.approx(want[t], abs=6e-4)
+    assert rows[3] == ("d", None)
+
+
+def test_images_are_ranked_as_torchmetrics_ranks_them():
+    import torch
+    from torchmetrics.classification import MulticlassJaccardIndex
+    rng = np.random.default_rng(2)
+    rows, want = [], {}
+    for i in range(6):
+        truth = rng.integers(0, 3, (20, 20))
+        pred = np.where(rng.random(truth.shape) < .15*i, rng.integers(0, 3, truth.shape), truth)
+        iou = MulticlassJaccardIndex(3, average="none")(torch.tensor(pred), torch.tensor(truth))
+        want[str(i)] = float(iou.mean())
+        rows += [(str(i), c, ((truth == c) & (pred == c)).sum(), ((truth != c) & (pred == c)).sum(), ((truth == c) & (pred != c)).sum()) for c in range(3)]
+    scores = image_scores(pd.DataFrame(rows, columns=["image", "id", "tp", "fp", "fn"]))
+    assert scores.mean_iou.to_dict() == pytest.approx(want)
+    assert list(scores.index) == sorted(want, key=want.get)
+
+
+def test_a_training_ends_with_a_report(small, tiny, tmp_path):
+    from segfast.recipes import Recipe, Stage
+    from segfast.train import train
+    run = train(small, Recipe([Stage("only", (32, 48), 1, lr="find", batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
+    text = (run.path/"report.html").read_text(encoding="utf-8")
+    assert f"{100*run.scores['mean_iou']:.1f} %" in text and "The learning-rate finder" in text and "report could not" not in (run.path/"log.txt").read_text()
+    ids = np.unique(np.asarray(Image.open(run.path/"report/00-prediction.png")))
+    assert set(ids.tolist()) <= set(range(len(small.classes)))
+    before = (run.path/"report.html").stat().st_mtime_ns
+    assert report(run.path).stat().st_mtime_ns > before
+
+
+def test_a_report_that_fails_does_not_fail_the_training(small, tiny, tmp_path, monkeypatch, capsys):
+    from segfast.recipes import Recipe, Stage
+    from segfast.train import train
+
+    def broken(run): raise ZeroDivisionError("no \x1b[31m report")
+    monkeypatch.setattr("segfast.train.write_report", broken)
+    run = train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="lines")
+    said = capsys.readouterr()
+    for text in (run.path/"log.txt").read_text(), said.out + said.err:
+        assert "The report could not be written (ZeroDivisionError" in text and "\x1b" not in text and "segfast report" in text
+    assert run.state == "done" and not (run.path/"report.html").exists()
+
+
+def test_an_interrupted_training_has_a_report(small, tiny, tmp_path, monkeypatch):
+    import segfast.train as room
+    from segfast.recipes import Recipe, Stage
+    monkeypatch.setattr(room, "_evaluated", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        room.train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
+    assert Run(tmp_path/"r").status["status"] == "interrupted" and "This run was interrupted" in (tmp_path/"r/report.html").read_text(encoding="utf-8")
+
+
+def test_it_is_light():
+    code = "import sys, segfast.page; print([o for o in ('torch', 'fastai', 'matplotlib', 'jinja2') if o in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_part_of_a_file_is_ever_seen(evil, tmp_path, monkeypatch):
+    "Atomic: when writing fails, the old report is still whole, and nothing else is left."
+    run, path = evil
+    old = path.read_bytes()
+    monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    from segfast.errors import DataError
+    with pytest.raises(DataError, match="cannot be written"):
+        report(run)
+    assert path.read_bytes() == old and not list(run.path.glob(".report*"))

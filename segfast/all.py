@@ -32,6 +32,7 @@ from .runs import *
 from .predict import *
 from .prediction import *
 from .stitch import *
+from .onnx_model import *
 from .report import *
 from .charts import *
 from .examples import *
@@ -51,6 +52,7 @@ from .finished import *
 from .folds import *
 from .segment import *
 from .evaluate import *
+from .export import *
 from .prompt import *
 
 # %% ../nbs/99_all.ipynb #e35c8765

@@ -6,7 +6,7 @@
 __all__ = ['app', 'Debug', 'AsJson', 'Data', 'LayoutName', 'Border', 'Split', 'Classes', 'Recipe', 'Model', 'Weights', 'From',
            'Size', 'BatchSize', 'Precision', 'Augment', 'Seed', 'Device', 'Workers', 'Check', 'Set', 'Model_', 'Tile',
            'Overlap', 'TTA', 'Batch', 'Shown', 'Commands', 'main', 'train', 'resume', 'find_lr', 'check', 'evaluate',
-           'predict', 'report', 'prompt', 'runs', 'compare', 'prune', 'models', 'datasets', 'demo_data']
+           'predict', 'export', 'report', 'prompt', 'runs', 'compare', 'prune', 'models', 'datasets', 'demo_data']
 
 # %% ../nbs/14_cli.ipynb #75472e0f
 import contextlib, json, os, shlex, signal, sys
@@ -433,6 +433,27 @@ def _models_and_images(run, ensemble, images):
 
 # %% ../nbs/14_cli.ipynb #7c232464
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run.')],
+    to: Annotated[str, typer.Option('--to', metavar='FORMAT', help='onnx, safetensors or torch-export.')] = 'onnx',
+    size: Annotated[str|None, typer.Option('--size', metavar='HxW|dynamic', help='Of the pictures that it takes, height x width; or every size.  [default: every size, where the model can]')] = None,
+    out: Annotated[Path|None, typer.Option('--out', metavar='FILE', help='The file; its model card is the README.md beside it.  [default: RUN/export/FORMAT/]')] = None,
+    argmax: Annotated[bool, typer.Option('--argmax', help='Class ids come out, not logits.')] = False,
+    quantize: Annotated[str|None, typer.Option('--quantize', metavar='int8|fp16', help='Fewer bits; the scores before and after are shown (onnx).')] = None,
+    opset: Annotated[int|None, typer.Option('--opset', metavar='N', help="Version of ONNX's operations.")] = None,
+    data: Annotated[str|None, typer.Option('--data', metavar='DATA', help='Where its data is now, if it moved.')] = None,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace the file and the model card that are there.')] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+):
+    "Write a run's model as a file that runs elsewhere, and prove that it computes the same."
+    hush()
+    from segfast.export import export
+    made = export(run, to, size, opset, quantize, out, argmax, data, overwrite)
+    _json(made.to_dict()) if as_json else _lines(made.text())
+
+# %% ../nbs/14_cli.ipynb #b7c7b36b
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run, in any state.')],
     out: Annotated[Path|None, typer.Option('--out', metavar='FILE', help='HTML file to write.  [default: report.html in the run]')] = None,
@@ -444,7 +465,7 @@ def report(
     path = report(run, out)
     _json(dict(run=str(run), report=str(path), bytes=path.stat().st_size)) if as_json else _lines(f'Report: {path}')
 
-# %% ../nbs/14_cli.ipynb #b7c7b36b
+# %% ../nbs/14_cli.ipynb #cf97f2db
 @app.command()
 def prompt(
     image: Annotated[Path, typer.Argument(metavar='IMAGE', help='The image to segment.')],
@@ -468,7 +489,7 @@ def prompt(
     made = prompt_to_folder(image, out, points, random, grid, box, model, multimask, as_masks, overwrite, add, device, seed)
     _json(made) if as_json else _lines(prompt_lines(made))
 
-# %% ../nbs/14_cli.ipynb #cf97f2db
+# %% ../nbs/14_cli.ipynb #3fb56e6f
 @app.command()
 def runs(
     out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'),

@@ -1,0 +1,84 @@
+"""Every model of the registry as ONNX: the largest difference of a logit at two sizes, and the share of pixels whose class differs.
+
+    python tests/benchmarks/export_parity.py [MODEL...] [--sizes 64x96,90x120] [--images 4] [--classes 12] [--fixed]
+
+Models are untrained; a few batches in training mode give their batch norms statistics of their own. Pictures are smooth and drawn at random.
+One file is written for every size (with --fixed, one for each size) and run at both sizes. Needs the extras onnx and models.
+"""
+import argparse
+import gc
+import tempfile
+import time
+import warnings
+from multiprocessing import get_context
+from pathlib import Path
+
+warnings.filterwarnings("ignore", message="`torch.jit.script`")
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+
+from segfast.export import Portable, onnx_proto, opened, parity, trace, traceable  # noqa: E402
+from segfast.models import SMP_EXAMPLES, find_model, models  # noqa: E402
+from segfast.predict import normalise  # noqa: E402
+from segfast.recipes import parse_size  # noqa: E402
+
+
+def untrained(name, classes):
+    "A model whose batch norms have seen something."
+    torch.manual_seed(0)
+    net = find_model(name)(classes, "none").train()
+    with torch.no_grad():
+        for _ in range(3):
+            net(torch.randn(4, 3, 64, 96))
+    return net.eval()
+
+
+def pictures(n, size):
+    rand = torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    return (F.interpolate(rand, size, mode="bilinear")*255).permute(0, 2, 3, 1)
+
+
+def exported(net, size, file):
+    "Write the model, which is of no other use afterwards, as a file for a size, or for every size."
+    import onnx
+    onnx.save(onnx_proto(trace(traceable(Portable(net)), size)), file)
+
+
+@torch.no_grad()
+def row(name, args, sizes):
+    "Compare one model; its logits are computed before it is exported, so that it need not be kept twice."
+    results, start = [], time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder)/"model.onnx"
+        for size in sizes if args.fixed else [None]:
+            net = untrained(name, args.classes)
+            batches = [pictures(args.images, o) for o in ([size] if size else sizes)]
+            logits = [net(normalise(o, o.shape[1:3])) for o in batches]
+            exported(net, size, file)
+            del net
+            gc.collect()
+            session = opened(file, "onnx")
+            results += [parity(lambda x, y=y: y, session, [o]) for o, y in zip(batches, logits)]
+        mb, top = file.stat().st_size/1e6, max(o.abs().max().item() for o in logits)
+    cells = "".join(f"{o.logits:>12.1e}{o.pixels:>10.3%}" for o in results)
+    print(f"{name:<32}{mb:>8.1f}{time.perf_counter() - start:>9.1f}{top:>9.1f}{cells}   {'yes' if all(o.ok for o in results) else 'NO'}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=[*models, *SMP_EXAMPLES])
+    parser.add_argument("--sizes", default="64x96,90x120")
+    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--classes", type=int, default=12)
+    parser.add_argument("--fixed", action="store_true")
+    args = parser.parse_args()
+    sizes = [parse_size(o) for o in args.sizes.split(",")]
+    print(f"{'model':<32}{'MB':>8}{'seconds':>9}{'largest':>9}" + "".join(f"{'x'.join(map(str, o)):>12}{'pixels':>10}" for o in sizes) + "   within limits", flush=True)
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # a process a model: its memory is given back
+        for name in args.models:
+            pool.apply(row, (name, args, sizes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,370 @@
+"""Exported files: the same numbers as the model, for every format and many models; what they say of themselves; what is refused."""
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+import onnx
+import onnxruntime
+import torch
+from PIL import Image
+from torch import nn
+
+import segfast.export as lib
+from segfast.errors import DataError, UsageError
+from segfast.export import Portable, export, load_exported, onnx_proto, parity, trace, traceable
+from segfast.models import find_model, models
+from segfast.onnx_model import OnnxModel
+from segfast.predict import TorchPredictor
+from segfast.prediction import answer
+from segfast.recipes import Recipe, Stage
+from segfast.stitch import Segmenter
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+def session(file):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def by_hand(net, images):
+    "Logits of pictures (n, 3, h, w), normalised with NumPy in 64 bits."
+    x = (images/255 - MEAN[:, None, None])/STD[:, None, None]
+    with torch.no_grad():
+        return torch.Tensor(net(torch.tensor(x, dtype=torch.float32))).numpy()
+
+
+def random_images(n, size, seed=0):
+    "With fractions, as a picture has them that was resized."
+    return np.random.default_rng(seed).uniform(0, 255, (n, 3, *size)).astype(np.float32)
+
+
+def as_bytes(images): return list(images.astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def small_net(n_out, weights="none"):
+    def conv(a, b): return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+    body = nn.Sequential(conv(3, 8), *(nn.Identity() for _ in range(5)), conv(8, 8), nn.Identity())
+    return nn.Sequential(body, nn.Conv2d(8, n_out, 1))
+
+
+class OneSize(nn.Module):
+    "A network with a table of positions, as some transformers have."
+    def __init__(self, n_out, weights="none"):
+        super().__init__()
+        self.conv, self.places = nn.Conv2d(3, n_out, 1), nn.Parameter(torch.randn(1, n_out, 32, 48))
+    def forward(self, x): return self.conv(x) + self.places
+
+
+def run_of(demo_dir, out, model):
+    from segfast.train import train
+    recipe = Recipe([Stage("all", (32, 48), 2, lr=1e-2, batch_size=4, precision="fp32")], model=model, weights="none")
+    return train(str(demo_dir), recipe, out=out, name=model, device="cpu", screen="quiet")
+
+
+@pytest.fixture(scope="module")
+def run(demo_dir, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models, "tiny", small_net)
+        yield run_of(demo_dir, tmp_path_factory.mktemp("runs"), "tiny")
+
+
+@pytest.fixture(scope="module")
+def made(run, tmp_path_factory): return export(run, out=tmp_path_factory.mktemp("made")/"model.onnx")
+
+
+# The same numbers
+
+NAMES = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "smp:unet/resnet34"]
+
+
+@pytest.mark.parametrize("name, options", [*((o, {}) for o in NAMES), ("unet_resnet18", dict(self_attention=True, blur=True, last_cross=False))])
+def test_one_file_for_every_size(name, options, tmp_path):
+    if name.startswith("smp:"):
+        pytest.importorskip("segmentation_models_pytorch")
+    torch.manual_seed(0)
+    net, other = (find_model(name)(5, "none", **options) for _ in range(2))
+    with torch.no_grad():
+        for _ in range(2):
+            net.train()(torch.randn(2, 3, 64, 64))
+    assert any(v.abs().max() > 1e-3 for k, v in net.state_dict().items() if k.endswith("running_mean"))
+    other.load_state_dict(net.state_dict())
+    onnx.save(onnx_proto(trace(traceable(Portable(other.eval())))), tmp_path/"m.onnx")
+    run = session(tmp_path/"m.onnx")
+    for n, size in (2, (32, 48)), (1, (64, 64)), (1, (45, 60)):
+        images = random_images(n, size)
+        mine, its = by_hand(net.eval(), images), run.run(None, {"images": images})[0]
+        assert its.shape == (n, 5, *size) and its.dtype == np.float32
+        assert np.abs(mine - its).max() < 1e-3 and mine.std() > 0
+        assert (mine.argmax(1) != its.argmax(1)).mean() < 1e-3
+
+
+def test_run_to_file(run, made):
+    assert made.parity.ok and made.dynamic and made.parity.images == 2 and not made.parity.made
+    images = as_bytes(random_images(3, (41, 70)))
+    for size in (41, 70), (32, 48), (64, 100):
+        mine, its = (f(images, size) for f in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)), OnnxModel(made.path, threads=1)))
+        np.testing.assert_allclose(its, mine, atol=1e-4)
+
+
+def test_the_same_masks_as_the_run(run, made, tmp_path):
+    "At the pictures' own size, whole, in tiles and in several views."
+    picture = Image.fromarray(as_bytes(random_images(1, (90, 130)))[0])
+    for options in {}, dict(tile=(40, 56), overlap=8), dict(tta=True):
+        mine, its = (np.asarray(answer(Segmenter(p, **options), picture)) for p in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)), OnnxModel(made.path, threads=1)))
+        assert its.shape == (90, 130) and (mine == its).mean() > 0.999
+
+
+BLOCKED = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('torch', 'fastai', 'torchvision', 'onnx', 'pandas'): raise ImportError(f'{name} is blocked')
+sys.meta_path.insert(0, Block())
+import numpy as np
+from segfast.onnx_model import OnnxModel
+assert 'onnxruntime' not in sys.modules
+model = OnnxModel(sys.argv[1], threads=1)
+np.save(sys.argv[3], model(list(np.load(sys.argv[2]))).argmax(1))
+print(model.classes.names[0], model.classes.void, model.size, model.fixed)
+"""
+
+
+def test_a_process_without_torch(run, made, tmp_path):
+    images = random_images(2, (32, 48), 1).round()
+    np.save(tmp_path/"in.npy", as_bytes(images))
+    done = subprocess.run([sys.executable, "-c", BLOCKED, made.path, tmp_path/"in.npy", tmp_path/"out.npy"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{run.classes.names[0]} {run.classes.void} (32, 48) False"
+    np.testing.assert_array_equal(np.load(tmp_path/"out.npy"), by_hand(run.model("cpu"), images).argmax(1))
+
+
+@pytest.mark.parametrize("to", ["safetensors", "torch-export"])
+def test_other_formats(run, to, tmp_path):
+    made = export(run, to, out=tmp_path/f"m{lib.EXPORTS[to]}")
+    assert made.parity.ok and made.parity.sizes == [(32, 48), (25, 37)]
+    images = random_images(1, (50, 40))
+    its = lib.opened(made.path, to)(torch.tensor(images)).detach().numpy()
+    np.testing.assert_allclose(its, by_hand(run.model("cpu"), images), atol=1e-4)
+
+
+def test_safetensors_builds_the_model_again(run, tmp_path):
+    net, about = load_exported(export(run, "safetensors", out=tmp_path/"m.safetensors").path)
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), run.model("cpu").state_dict().values()))
+    assert about["classes"] == list(run.classes.names) and about["run"] == run.name
+
+
+# The proof can fail
+
+def altered(proto):
+    "One number of the first weights."
+    w = next(o for o in proto.graph.initializer if len(o.dims) == 4)
+    a = onnx.numpy_helper.to_array(w).copy()
+    a.flat[0] += 0.5
+    w.CopyFrom(onnx.numpy_helper.from_array(a, w.name))
+    return proto
+
+
+def test_an_altered_graph_is_found_and_removed(run, monkeypatch, tmp_path):
+    honest = lib.onnx_proto
+    monkeypatch.setattr(lib, "onnx_proto", lambda *args, **kwargs: altered(honest(*args, **kwargs)))
+    with pytest.raises(DataError, match="does not compute what the model does, and was removed: largest difference"):
+        export(run, out=tmp_path/"m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_right_at_one_size_only_becomes_one_of_fixed_size(run, monkeypatch, tmp_path):
+    class Sly(nn.Module):
+        "Adds to the logits where the tracer saw a width over 64."
+        def __init__(self, net): super().__init__(); self.net = net
+        def forward(self, x): return self.net(x) + 1 if x.shape[-1] > 64 else self.net(x)
+    monkeypatch.setattr(lib, "traceable", lambda p: (setattr(p, "net", Sly(p.net)), p.eval())[1])
+    made = export(run, out=tmp_path/"m.onnx")
+    assert not made.dynamic and made.parity.ok and "For one size only" in made.notes[0]
+
+
+def test_parity_counts_pixels_and_sees_nan(run):
+    net, images = run.model("cpu"), torch.tensor(random_images(2, (32, 48)).transpose(0, 2, 3, 1))
+    flipped = parity(net, lambda x: -Portable(net)(x), [images])
+    assert flipped.pixels == 1 and not flipped.ok
+
+    def one_pixel(x):
+        y = Portable(net)(x).clone()
+        y[0, :, 0, 0] = -y[0, :, 0, 0]
+        return y
+    assert parity(net, one_pixel, [images]).pixels == pytest.approx(1/(2*32*48))
+    assert not parity(net, lambda x: Portable(net)(x)*float("nan"), [images]).ok
+    with pytest.raises(DataError, match="not finite"):
+        parity(lambda x: net(x)*float("nan"), Portable(net), [images])
+
+
+# Sizes, opsets, argmax, bits
+
+def test_fixed_size(run, tmp_path):
+    model = OnnxModel(export(run, size="40x56", out=tmp_path/"m.onnx").path, threads=1)
+    assert (model.fixed, model.size) == (True, (40, 56))
+    assert model(np.zeros((3, 32, 48, 3), np.uint8)).shape == (3, len(run.classes), 40, 56)
+    with pytest.raises(ValueError, match="40x56 only"):
+        model(np.zeros((1, 32, 48, 3), np.uint8), (32, 48))
+    with pytest.raises(UsageError, match="40x56 only"):
+        OnnxModel(model.path, size=(32, 48))
+
+
+def test_a_model_for_one_size(demo_dir, monkeypatch, tmp_path):
+    monkeypatch.setitem(models, "one-size", OneSize)
+    run = run_of(demo_dir, tmp_path, "one-size")
+    made = export(run)
+    assert not made.dynamic and OnnxModel(made.path, threads=1).fixed and "For one size only" in made.text()
+    with pytest.raises(DataError, match="for every size"):
+        export(run, size="dynamic", overwrite=True)
+
+
+def test_argmax(run, tmp_path):
+    made = export(run, argmax=True, out=tmp_path/"m.onnx")
+    images = random_images(2, (32, 48))
+    ids = session(made.path).run(None, {"images": images})[0]
+    assert ids.dtype == np.uint8 and made.parity.logits is None
+    np.testing.assert_array_equal(ids, by_hand(run.model("cpu"), images).argmax(1))
+    with pytest.raises(DataError, match="without --argmax"):
+        OnnxModel(made.path)
+
+
+def test_opset(run, tmp_path):
+    made = export(run, opset=20, out=tmp_path/"m.onnx")
+    assert [o.version for o in onnx.load(made.path).opset_import if not o.domain] == [20]
+    with pytest.raises(UsageError, match="--opset 999"):
+        export(run, opset=999, out=tmp_path/"other"/"m.onnx")
+
+
+@pytest.mark.parametrize("bits, share", [("int8", 0.6), ("fp16", 0.8)])
+def test_fewer_bits(run, made, bits, share, tmp_path):
+    small = export(run, quantize=bits, out=tmp_path/"m.onnx")
+    kinds = {o.data_type for o in onnx.load(small.path).graph.initializer if len(o.dims) == 4 and o.dims[2] == 3}
+    assert kinds == {onnx.TensorProto.INT8 if bits == "int8" else onnx.TensorProto.FLOAT16}
+    assert small.before["images"] == 2 and 0 < small.parity.logits < 5
+    assert small.before["accuracy"] == pytest.approx(run.scores["accuracy"], abs=0.02)
+    assert small.after["accuracy"] == pytest.approx(small.before["accuracy"], abs=0.05)
+    assert OnnxModel(small.path, threads=1)(np.zeros((1, 32, 48, 3), np.uint8)).dtype == np.float32
+    assert f"as {bits}" in small.text() and "before" in small.card.read_text()
+
+
+# What the file says, and does not say
+
+def test_metadata(run, made):
+    texts = {o.key: json.loads(o.value) for o in onnx.load(made.path).metadata_props}
+    c = run.classes
+    assert texts["classes"] == list(c.names) and texts["colors"] == [list(o) for o in c.colors] and texts["void"] == c.void
+    assert texts["size"] == [32, 48] and texts["model"] == "tiny" and texts["run"] == "tiny" and len(texts["recipe_sha256"]) == 64
+    model = OnnxModel(made.path, threads=1)
+    assert model.classes == c and not model.fixed
+
+
+def test_nothing_of_this_computer_is_in_the_file(run, made, tmp_path):
+    found = made.path.read_bytes() + made.card.read_bytes()
+    for word in str(lib.__file__).rsplit("/", 1)[0], str(run.path.parent), "site-packages", ".py\"", "stack_trace", sys.prefix:
+        assert word.encode() not in found
+    graph = onnx.load(made.path).graph
+    assert [[d.dim_param or d.dim_value for d in o.type.tensor_type.shape.dim] for o in (*graph.input, *graph.output)] == [["n", 3, "h", "w"], ["n", len(run.classes), "h", "w"]]
+
+
+# The card
+
+@pytest.mark.parametrize("to", list(lib.EXPORTS))
+def test_the_cards_code_runs(run, to, tmp_path, monkeypatch, capsys):
+    made = export(run, to, out=tmp_path/f"m{lib.EXPORTS[to]}")
+    code = re.search("```python\n(.*?)\n```", made.card.read_text(), re.S)[1]
+    Image.fromarray(as_bytes(random_images(1, (60, 80)))[0]).save(tmp_path/"photo.jpg", quality=95)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    small = Image.open(tmp_path/"photo.jpg").resize((48, 32), Image.BILINEAR)
+    expected = by_hand(run.model("cpu"), np.asarray(small).transpose(2, 0, 1)[None]).argmax(1)[0]
+    np.testing.assert_array_equal(np.asarray(names["ids"]), expected)
+    assert len(code.splitlines()) <= 8 and capsys.readouterr().out
+
+
+def test_names_in_the_card_are_text(run, tmp_path):
+    import shutil
+
+    from segfast.runs import Run
+    shutil.copytree(run.path, copied := tmp_path/"<b>run")
+    text = (copied/"classes.csv").read_text().replace(f",{run.classes.names[0]},", ",<script>alert(1)</script>,", 1).replace(f",{run.classes.names[1]},", ",| x,", 1)
+    (copied/"classes.csv").write_text(text)
+    data = json.loads((copied/"data.json").read_text())
+    (copied/"data.json").write_text(json.dumps(dict(data, name="[a](http://x) `b`\n# c")))
+    made = export(Run(copied), "safetensors", out=tmp_path/"m.safetensors")
+    assert made.about["classes"][:2] == ["<script>alert(1)</script>", "| x"]
+    card = made.card.read_text()
+    assert "<script" not in card and "<b>" not in card and "\n# c" not in card and not re.search(r"(?<!\\)\]\(http", card)
+    rows = [o for o in card.splitlines() if re.match(r"\| \d+ \|", o)]
+    assert len(rows) == len(run.classes) and all(len(re.findall(r"(?<!\\)\|", o)) == 9 for o in rows)
+
+
+# Data that is gone
+
+def test_without_the_data(run, demo_dir, tmp_path):
+    import shutil
+
+    from segfast.runs import Run
+    shutil.copytree(run.path, copied := tmp_path/"run")
+    data = json.loads((copied/"data.json").read_text())
+    (copied/"data.json").write_text(json.dumps(dict(data, opened=dict(data["opened"], source=str(tmp_path/"gone")))))
+    alone = export(Run(copied), "safetensors")
+    assert alone.parity.made and alone.parity.ok and "made pictures" in alone.text() and "--data DATA" in alone.card.read_text()
+    with pytest.raises(DataError, match="--data DATA"):
+        export(Run(copied), quantize="int8")
+    assert not export(Run(copied), "safetensors", data=demo_dir, overwrite=True).parity.made
+    with pytest.raises(DataError, match="no such"):
+        export(Run(copied), "safetensors", data=str(tmp_path/"nowhere"), overwrite=True)
+
+
+# What is refused
+
+@pytest.mark.parametrize("options, text", [
+    (dict(to="tflite"), "Unknown format 'tflite'"), (dict(quantize="int4"), "Unknown quantization"), (dict(to="torch-export", quantize="int8"), "--quantize is for --to onnx"),
+    (dict(to="safetensors", argmax=True), "Leave it out"), (dict(to="safetensors", size="64x64"), "Leave it out"), (dict(opset=9), "at least 18"), (dict(size="8x8"), "at least 32"),
+    (dict(size="big"), "HEIGHTxWIDTH"), (dict(out="model.pt"), "ends in .onnx")])
+def test_settings_that_make_no_sense(run, options, text):
+    with pytest.raises(UsageError, match=re.escape(text)):
+        export(run, **options)
+
+
+def test_nothing_is_overwritten(run, tmp_path):
+    (tmp_path/"README.md").write_text("mine")
+    with pytest.raises(UsageError, match="segfast did not write it"):
+        export(run, "safetensors", out=tmp_path/"m.safetensors")
+    assert [o.name for o in tmp_path.iterdir()] == ["README.md"] and (tmp_path/"README.md").read_text() == "mine"
+    export(run, "safetensors", out=tmp_path/"m.safetensors", overwrite=True)
+    with pytest.raises(UsageError, match="is there already. Choose"):
+        export(run, "safetensors", out=tmp_path/"m.safetensors")
+
+
+@pytest.mark.parametrize("missing", ["onnxscript", "onnxruntime"])
+def test_packages_that_are_not_there(run, missing, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UsageError, match=re.escape("pip install 'segfast[onnx]'")):
+        export(run, out=tmp_path/"m.onnx")
+
+
+def test_files_that_are_something_else(made, tmp_path):
+    for name, content in ("empty.onnx", b""), ("half.onnx", made.path.read_bytes()[:2000]), ("photo.onnx", b"\xff\xd8\xff\xe0"):
+        (tmp_path/name).write_bytes(content)
+        with pytest.raises(DataError, match=name):
+            OnnxModel(tmp_path/name)
+    with pytest.raises(DataError, match="no such file"):
+        OnnxModel(tmp_path/"nowhere.onnx")
+    with pytest.raises(DataError, match="no safetensors file"):
+        load_exported(tmp_path/"photo.onnx")
+    proto = onnx.load(made.path)
+    del proto.metadata_props[:]
+    onnx.save(proto, tmp_path/"bare.onnx")
+    with pytest.raises(DataError, match="was not written by segfast export"):
+        OnnxModel(tmp_path/"bare.onnx")

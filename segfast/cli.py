@@ -231,7 +231,8 @@ def _start(weights, run):
 def _show_scores(run, as_json):
     from segfast.screen import score_table
     _print(score_table(run.scores, run.classes), err=as_json)
-    typer.echo(f'Run: {safe(run.path)}', err=as_json)
+    page = run.path/'report.html'
+    _lines(f'Run: {run.path}' + (f'\nReport: {page}' if page.is_file() else ''), err=as_json)
     if as_json: _json(dict(run=str(run.path), **{k: run.status[k] for k in ('accuracy', 'mean_iou', 'seconds')}))
 
 # %% ../nbs/14_cli.ipynb #c25d8427

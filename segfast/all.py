@@ -30,6 +30,7 @@ from .models import *
 from .recipes import *
 from .runs import *
 from .predict import *
+from .show import *
 from .prediction import *
 from .stitch import *
 from .onnx_model import *

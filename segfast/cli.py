@@ -6,7 +6,7 @@
 __all__ = ['app', 'Debug', 'AsJson', 'Data', 'LayoutName', 'Border', 'Split', 'Classes', 'Recipe', 'Model', 'Weights', 'From',
            'Size', 'BatchSize', 'Precision', 'Augment', 'Seed', 'Device', 'Workers', 'Check', 'Set', 'Model_', 'Tile',
            'Overlap', 'TTA', 'Batch', 'Shown', 'Commands', 'main', 'train', 'resume', 'find_lr', 'check', 'evaluate',
-           'predict', 'export', 'report', 'prompt', 'runs', 'compare', 'prune', 'models', 'datasets', 'demo_data']
+           'predict', 'export', 'report', 'ui', 'prompt', 'runs', 'compare', 'prune', 'models', 'datasets', 'demo_data']
 
 # %% ../nbs/14_cli.ipynb #75472e0f
 import contextlib, json, os, shlex, signal, sys
@@ -468,6 +468,19 @@ def report(
 
 # %% ../nbs/14_cli.ipynb #cf97f2db
 @app.command()
+def ui(
+    out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'),
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar='N', help='Port on 127.0.0.1; 0 takes one that is free.')] = 8110,
+    open_: Annotated[bool, typer.Option('--open', help='Open the page in the browser.')] = False,
+    device: Device = 'auto',
+    debug: Debug = False,
+):
+    "Look at runs in a browser, on this machine only: scores, reports, comparisons, the mask of a picture of yours."
+    from segfast.ui import serve_ui
+    serve_ui(out, port, open_, device, _lines)
+
+# %% ../nbs/14_cli.ipynb #3fb56e6f
+@app.command()
 def prompt(
     image: Annotated[Path, typer.Argument(metavar='IMAGE', help='The image to segment.')],
     out: Annotated[Path, typer.Option(metavar='DIR', help='Folder for masks, overlay.png and masks.json; with --as-masks, the dataset.')],
@@ -490,7 +503,7 @@ def prompt(
     made = prompt_to_folder(image, out, points, random, grid, box, model, multimask, as_masks, overwrite, add, device, seed)
     _json(made) if as_json else _lines(prompt_lines(made))
 
-# %% ../nbs/14_cli.ipynb #3fb56e6f
+# %% ../nbs/14_cli.ipynb #ccf7d526
 @app.command()
 def runs(
     out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'),

@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from matplotlib.figure import Figure
 
 from .errors import DataError, UsageError
+from .report import draw_name
 from .runs import Run, plain, read_json, write_atomic
 
 try: import tomllib
@@ -89,7 +90,7 @@ def by_class(
 )->pd.DataFrame: # a row a class, a column a run; with two runs also `difference`
     "A score of every class, run beside run."
     each = [c if isinstance(c := _json(o.path/'scores.json').get('classes'), dict) else {} for o in runs]
-    rows = {c: [_number((o.get(c) or {}).get(score)) for o in each] for c in dict.fromkeys(c for o in each for c in o)}
+    rows = {c: [_number(o[c].get(score)) if isinstance(o.get(c), dict) else float('nan') for o in each] for c in dict.fromkeys(c for o in each for c in o)}
     df = pd.DataFrame.from_dict(rows, orient='index', columns=labels(runs), dtype=float)
     return df.assign(difference=df.iloc[:, 1] - df.iloc[:, 0]) if len(runs) == 2 else df
 
@@ -107,7 +108,7 @@ def plot_runs(
         lines = [_curve(ax, run.history, f'C{i % 10}', solid, dotted) for i,run in enumerate(runs)]
         ax.set_title(title, fontsize=9); ax.set_xlabel('epoch'); ax.spines[['top', 'right']].set_visible(False)
     legend = fig.legend(lines, ['run']*len(runs), loc='outside lower center', frameon=False, fontsize=8)
-    for text,label in zip(legend.get_texts(), labels(runs)): text.set_parse_math(False); text.set_text(label)
+    for text,label in zip(legend.get_texts(), labels(runs)): draw_name(text, label)
     return fig
 
 def _curve(ax, history, color, solid, dotted):

@@ -443,7 +443,11 @@ def __repr__(self:Run): return safe(f'Run({self.name}, {self.state})')
 @patch
 def _repr_html_(self:Run):
     from html import escape
-    s, r = self.status, self.recipe
-    score = f' · accuracy {s["accuracy"]:.4f} · mean IoU {s["mean_iou"]:.4f}' if s.get('accuracy') is not None and s.get('mean_iou') is not None else ''
-    stages = ' → '.join(f'{escape(o.name)} {o.size[0]}×{o.size[1]} ({o.epochs})' for o in r.stages)
-    return f'<p><strong>{escape(self.name)}</strong>: {escape(str(self.state))}{score}<br>{escape(r.model)}, {stages}</p>'
+    s = self.status
+    facts = [('accuracy', f'{s["accuracy"]:.4f}' if _is_number(s.get('accuracy')) else ''), ('mean IoU', f'{s["mean_iou"]:.4f}' if _is_number(s.get('mean_iou')) else ''),
+             ('stages done', f'{s.get("stages_done", 0)} of {s.get("stages", "?")}'), ('seconds', f'{s["seconds"]:.0f}' if _is_number(s.get('seconds')) else ''), ('error', str(s.get('error') or ''))]
+    try: plan = self.recipe._repr_html_()
+    except UsageError as e: plan = f'<p>{escape(safe(e))}</p>' # written by another version: the card is shown all the same
+    return f'<p><strong>{escape(safe(self.name))}</strong>: {escape(safe(self.state))}<br>{" · ".join(f"{k} {escape(safe(v))}" for k,v in facts if v)}</p>{plan}'
+
+def _is_number(x): return isinstance(x, (int, float))

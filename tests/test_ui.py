@@ -1,0 +1,503 @@
+"The local page: what it shows, what it refuses, and one walk through it in a real browser."
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("starlette", reason="the extra `ui` is not installed")
+
+from starlette.testclient import TestClient  # noqa: E402
+
+from segfast.errors import DataError, UsageError  # noqa: E402
+from segfast.runs import Run, write_json  # noqa: E402
+from segfast.ui import MOST_BYTES, Pages, picture_in, serve_ui, ui_app  # noqa: E402
+
+HOST = "http://127.0.0.1:8110"
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def one(small, tmp_path_factory):
+    "A finished run of a minute's work, and its folder of runs."
+    from segfast.recipes import Recipe, Stage
+    from segfast.train import train
+    recipe = Recipe([Stage("full", (32, 48), 1, batch_size=4, precision="fp32")], weights="none", model="unet",
+                    model_options=dict(channels=[8, 8], middle=8))
+    return train(small, recipe, out=tmp_path_factory.mktemp("ui")/"runs", name="first", device="cpu", screen="quiet")
+
+
+@pytest.fixture
+def runs(one, tmp_path):
+    "A folder with two runs, and a secret beside it."
+    for name in ("first", "second"):
+        shutil.copytree(one.path, tmp_path/"runs"/name)
+    (tmp_path/"secret.txt").write_text("the secret")
+    return tmp_path/"runs"
+
+
+@pytest.fixture
+def client(runs): return ask(runs)
+
+
+def ask(runs, **headers):
+    return TestClient(ui_app(runs, "cpu"), HOST, headers=dict(origin=HOST) | headers)
+
+
+def png(size=(60, 40), mode="RGB", **kwargs):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).convert(mode).save(file, kwargs.pop("format", "PNG"), **kwargs)
+    return file.getvalue()
+
+
+def send(client, raw, name="a.png", run="first", **kwargs):
+    return client.post(f"/run/{run}/mask", files=dict(image=(name, raw)), **kwargs)
+
+
+# What it shows
+
+def test_the_list_has_each_run_and_sorts_both_ways(client, runs):
+    Run(runs/"second").update(mean_iou=.99)
+    page = client.get("/?sort=mean_iou").text
+    assert page.index("/run/second") < page.index("/run/first") and 'aria-sort="descending"' in page
+    page = client.get("/?sort=mean_iou&turned=1").text
+    assert page.index("/run/first") < page.index("/run/second") and 'aria-sort="ascending"' in page
+    assert client.get("/?sort=<script>").status_code == 200
+
+
+def test_an_empty_folder_says_how_to_begin(tmp_path):
+    assert "segfast train demo" in ask(tmp_path).get("/").text
+
+
+def test_a_run_shows_its_scores_and_how_to_make_a_report(client, one):
+    page = client.get("/run/first").text
+    assert f'{one.scores["mean_iou"]:.3f}' in page and "segfast report" in page
+    assert client.get("/run/first/report").status_code == 404
+    assert client.get("/run/first/history.png").headers["content-type"] == "image/png"
+
+
+@pytest.mark.parametrize("file", ["scores.json", "recipe.toml", "classes.csv", "data.json", "status.json"])
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"classes": {"a": 3}, "status": 7}', "\0\xff"])
+def test_a_damaged_run_is_shown_as_far_as_it_goes(client, runs, file, text):
+    (runs/"second"/file).write_bytes(text.encode("latin1"))
+    assert client.get("/").status_code == 200
+    assert client.get("/run/second").status_code in (200, 400)
+    assert client.get("/compare?run=first&run=second").status_code in (200, 400)
+
+
+def test_two_runs_are_compared(client):
+    page = client.get("/compare?run=second&run=first")
+    assert page.status_code == 200 and "More than noise?" in page.text and "data:image/png;base64," in page.text
+    for wrong in ("", "?run=first", "?run=first&run=first", "?" + "&".join(f"run={i}" for i in range(9))):
+        assert client.get(f"/compare{wrong}").status_code == 400
+    assert client.get("/compare?run=first&run=nobody").status_code == 404
+
+
+def test_a_picture_comes_back_as_the_mask_that_predict_gives(client, one):
+    raw = png()
+    page = send(client, raw, "street 1.png")
+    assert page.status_code == 200 and "Mask of street 1.png" in page.text and "40×60" in page.text
+    token = str(page.url).rpartition("/")[2]
+    answer = client.get(f"/mask/{token}/mask.png?download=1")
+    assert answer.headers["content-disposition"] == 'attachment; filename="street-1-mask.png"'
+    expected = one.predict(Image.open(io.BytesIO(raw)), "cpu")
+    assert (np.asarray(Image.open(io.BytesIO(answer.content))) == expected.ids).all()
+    assert Image.open(io.BytesIO(client.get(f"/mask/{token}/image.jpg").content)).size == (60, 40)
+    for name, share in expected.shares.items():
+        assert name in page.text and f"{share:.1%}" in page.text
+
+
+def test_only_the_last_masks_are_kept(runs):
+    pages = Pages(runs, "cpu")
+    tokens = [pages.predict(Run(runs/"first"), "first", "a.png", png((16, 16))) for _ in range(10)]
+    assert list(pages.answers) == tokens[-8:]
+    assert ask(runs).get(f"/mask/{tokens[0]}").status_code == 404
+
+
+def test_a_run_without_weights_shows_no_mask(client, runs):
+    shutil.rmtree(runs/"second"/"checkpoints")
+    assert "once it has finished" in client.get("/run/second").text
+    assert send(client, png(), run="second").status_code == 409
+
+
+def test_a_run_that_is_being_trained_shows_no_mask(client, runs):
+    import psutil
+    Run(runs/"second").update(status="running", pid=os.getpid(), pid_started=psutil.Process().create_time())
+    assert send(client, png(), run="second").status_code == 409
+
+
+# Everything foreign is text
+
+def test_names_are_text(client, runs, tmp_path):
+    folder = runs/'"><img src=x onerror=alert(1)> &\u202e\udcff'
+    shutil.copytree(runs/"first", folder)
+    write_json(folder/"data.json", dict(name=EVIL))
+    (folder/"classes.csv").write_text((folder/"classes.csv").read_text().replace("Sky", EVIL))
+    scores = json.loads((folder/"scores.json").read_text().replace('"Sky"', json.dumps(EVIL)))
+    write_json(folder/"scores.json", scores)
+    (folder/"recipe.toml").write_text((folder/"recipe.toml").read_text().replace('"full"', f'"{EVIL}"'))
+    Run(folder).update(error=EVIL, stages_done=EVIL, started=EVIL)
+    page = client.get("/").text
+    address = next(o for o in page.split('"') if o.startswith("/run/n-"))
+    token = str(send(client, png(), f"{EVIL}.png", run=address[5:]).url)
+    pages = [page, client.get(address).text, client.get(f"/compare?run=first&run={address[5:]}").text, client.get(token).text]
+    for page in pages:
+        assert "<script>alert" not in page and "<img src=x" not in page and "\u202e" not in page
+        assert page.count("<script") == 1  # the page's own
+    assert "&lt;script&gt;alert(1)" in pages[1]
+
+
+def test_a_file_name_cannot_add_a_header(client):
+    page = send(client, png(), 'a"\r\nX-Evil: 1\r\n/../b.png')
+    answer = client.get(str(page.url) + "/mask.png?download=1")
+    assert "x-evil" not in answer.headers and ".." not in answer.headers["content-disposition"]
+
+
+# No path outside
+
+PATHS = ["/run/..", "/run/../secret.txt", "/run/..%2fsecret.txt", "/run/..%2Fsecret.txt", "/run/%2e%2e/secret.txt", "/run/..%252fsecret.txt", "/run/first/../../secret.txt",
+         "/run/first/..%2f..%2fsecret.txt", "/run//etc/passwd", "/run/%2fetc%2fpasswd", "/run/first%00", "/run/first/report/..%2f..%2f..%2fsecret.txt", "/run/first/%2e%2e%2f%2e%2e%2fsecret.png",
+         "/run/first/..%5c..%5csecret.txt", "/run/first/status.json", "/run/first/plots/history.png", "/run/first/checkpoints/last/model.safetensors", "/run/first/secret.png", "/run/./first",
+         "/mask/..%2f..%2fsecret.txt", "/mask/first/mask.png", "/secret.txt", "//etc/passwd", "/ui.css/../secret.txt", "/compare?run=../secret.txt&run=/etc/passwd"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_path_leads_out(runs, path):
+    "As a server sees it: the test client would tidy the path up."
+    status, body = raw_request(runs, path)
+    assert status in (400, 404) and b"the secret" not in body and b"root:" not in body
+
+
+def raw_request(runs, path, method="GET", headers=(), body=b""):
+    "One request to the application, past every client that would tidy it up."
+    import asyncio
+    from urllib.parse import unquote
+    raw, _, query = path.partition("?")
+    sent, parts = [], iter([dict(type="http.request", body=body, more_body=False)])
+    scope = dict(type="http", http_version="1.1", method=method, path=unquote(raw), raw_path=raw.encode(), query_string=query.encode(), root_path="", scheme="http", server=("127.0.0.1", 8110),
+                 client=("127.0.0.1", 5), headers=[(b"host", b"127.0.0.1:8110"), *headers])
+
+    async def receive(): return next(parts, dict(type="http.disconnect"))
+    async def put(message): sent.append(message)
+    asyncio.run(ui_app(runs, "cpu")(scope, receive, put))
+    return sent[0]["status"], b"".join(o.get("body", b"") for o in sent)
+
+
+def test_the_check_of_paths_can_fail(runs):
+    assert raw_request(runs, "/run/first")[0] == 200
+
+
+@pytest.mark.parametrize("file", ["report.html", "plots/history.png", "status.json", "recipe.toml", "scores.json", "checkpoints/last/model.safetensors", "evaluation"])
+def test_a_run_with_a_link_that_leads_out_is_not_shown(client, runs, tmp_path, file):
+    path = runs/"second"/file
+    target = tmp_path/"outside"
+    if path.exists():
+        shutil.move(path, target)
+    else:
+        target.mkdir() if file == "evaluation" else target.write_text("the secret")
+    path.symlink_to(target)
+    for at in ("/run/second", "/run/second/report", "/run/second/history.png", "/compare?run=first&run=second"):
+        assert client.get(at).status_code == 404
+    assert send(client, png(), run="second").status_code == 404
+    assert client.get("/run/first").status_code == 200
+
+
+def test_a_run_that_is_a_link_out_is_not_listed(client, runs, tmp_path):
+    shutil.move(runs/"second", tmp_path/"away")
+    (runs/"second").symlink_to(tmp_path/"away")
+    assert "/run/second" not in client.get("/").text and client.get("/run/second").status_code == 404
+
+
+def test_links_inside_the_folder_and_to_themselves(client, runs):
+    (runs/"third").symlink_to(runs/"first")
+    assert client.get("/run/third").status_code == 200
+    (runs/"second"/"loop").symlink_to(runs/"second"/"loop")
+    assert client.get("/run/second").status_code == 404
+
+
+# Who is answered
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8110", "127.0.0.1.evil.example", "localhost.evil.example", "0.0.0.0:8110", "192.168.0.4", "[::1]:8110", "127.0.0.1@evil.example", ""])
+def test_another_host_is_refused(client, host):
+    for path in ("/", "/run/first", "/ui.css"):
+        assert client.get(path, headers=dict(host=host)).status_code == 400
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8110", "localhost:8110", "LOCALHOST"])
+def test_the_machine_itself_is_answered(client, host):
+    assert client.get("/", headers=dict(host=host)).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [dict(origin="http://evil.example"), dict(origin="null"), dict(origin="https://127.0.0.1:8110"), dict(origin="http://127.0.0.1:8111"), dict(origin="http://localhost:8110"),
+                                     dict(origin=""), {"origin": HOST, "sec-fetch-site": "cross-site"}, {"origin": HOST, "sec-fetch-site": "same-site"}, {"origin": HOST, "sec-fetch-site": "none"}])
+def test_nothing_is_taken_from_another_site(runs, headers, monkeypatch):
+    monkeypatch.setattr(Pages, "predict", lambda *_: pytest.fail("was looked at"))
+    assert send(ask(runs, **headers), png()).status_code == 403
+
+
+def test_nothing_is_taken_from_nobody(runs):
+    client = TestClient(ui_app(runs, "cpu"), HOST)
+    assert send(client, png()).status_code == 403
+
+
+def test_other_sites_may_link_but_not_embed(client):
+    site = {"sec-fetch-site": "cross-site"}
+    assert client.get("/run/first/history.png", headers=site | {"sec-fetch-mode": "no-cors"}).status_code == 403
+    assert client.get("/compare?run=first&run=second", headers=site | {"sec-fetch-mode": "cors"}).status_code == 403
+    assert client.get("/", headers=site | {"sec-fetch-mode": "navigate"}).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_other_methods_are_refused(client, method):
+    answer = client.request(method, "/run/first")
+    assert answer.status_code == 405 and "access-control-allow-origin" not in answer.headers
+
+
+def test_only_the_upload_takes_a_post(client):
+    for path in ("/", "/run/first", "/compare", "/mask/x"):
+        assert client.post(path).status_code in (404, 405)
+    assert client.get("/run/first/mask").status_code in (404, 405)
+
+
+# What a browser is told
+
+@pytest.mark.parametrize("path", ["/", "/run/first", "/run/nobody", "/compare?run=first&run=second", "/run/first/history.png", "/ui.js", "/ui.css", "/nothing"])
+def test_headers(client, path):
+    headers = client.get(path).headers
+    csp = dict(o.strip().partition(" ")[::2] for o in headers["content-security-policy"].split(";"))
+    assert csp["default-src"] == csp["frame-ancestors"] == csp["base-uri"] == "'none'" and csp["script-src"] == csp["style-src"] == csp["form-action"] == "'self'"
+    assert "unsafe" not in headers["content-security-policy"] and headers["x-content-type-options"] == "nosniff"
+    assert not {"set-cookie", "server", "access-control-allow-origin"} & set(headers)
+
+
+def test_a_page_has_nothing_inline_and_nothing_from_elsewhere(client):
+    for page in (client.get("/"), client.get("/run/first"), client.get("/compare?run=first&run=second"), send(client, png())):
+        assert "://" not in page.text.replace("http://www.w3.org/2000/svg", "") and " style=" not in page.text and "<style" not in page.text and " onclick" not in page.text
+        assert page.text.count("<h1") == page.text.count("<main") == 1 and 'lang="en"' in page.text
+    css, js = client.get("/ui.css").text, client.get("/ui.js").text
+    assert "url(" not in css and "@import" not in css and "://" not in js and "innerHTML" not in js
+
+
+def test_a_report_is_served_in_a_sandbox(client, runs):
+    (runs/"first"/"report.html").write_text("<!doctype html><script>1</script>")
+    answer = client.get("/run/first/report")
+    csp = answer.headers["content-security-policy"]
+    assert answer.status_code == 200 and csp.startswith("sandbox ") and "allow-same-origin" not in csp and "default-src 'none'" in csp
+    assert "/run/first/report" in client.get("/run/first").text
+
+
+def test_nothing_is_written_where_it_is_started(client, tmp_path, monkeypatch):
+    (tmp_path/"cwd").mkdir()
+    monkeypatch.chdir(tmp_path/"cwd")
+    send(client, png())
+    assert not list(Path().iterdir())
+
+
+# What is sent
+
+def bad_png(width, height):
+    "A PNG that claims a size and holds almost nothing."
+    import struct
+    import zlib
+
+    def part(kind, data): return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + part(b"IDAT", zlib.compress(b"\0"*1000)) + part(b"IEND", b"")
+
+
+BAD = dict(empty=b"", text=b"no image", html=b"<html><script>alert(1)</script>", svg=b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", pdf=b"%PDF-1.4", eps=b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+           cut=png()[:300], huge=bad_png(60_000, 60_000), large=bad_png(8_000, 7_000), zip=b"PK\x03\x04" + b"\0"*40, damaged=png().replace(b"IDAT", b"IDAU", 1))
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_no_picture_is_refused_with_a_reason(client, kind):
+    page = send(client, BAD[kind], f"{kind}.png")
+    assert page.status_code == 400 and f"{kind}.png:" in page.text and "/tmp" not in page.text and "Traceback" not in page.text
+
+
+@pytest.mark.parametrize("format, mode", [("PNG", "RGB"), ("PNG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("BMP", "RGB"), ("TIFF", "RGB"), ("WEBP", "RGB"), ("GIF", "P"), ("PPM", "RGB")])
+def test_pictures_of_each_format_are_taken(format, mode):
+    assert picture_in(png((30, 20), mode, format=format), "a").size == (30, 20)
+
+
+def test_a_turned_photograph_is_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert picture_in(png((30, 20), format="JPEG", exif=exif), "a").size == (20, 30)
+
+
+def test_no_file_is_said(client):
+    assert client.post("/run/first/mask", data=dict(other="x"), files=dict(none=("a", b"b"))).status_code == 400
+    assert client.post("/run/first/mask", data=dict(image="text")).status_code == 400
+    assert client.post("/run/first/mask", content=b"not a form").status_code == 400
+
+
+def test_two_files_are_refused(client):
+    assert client.post("/run/first/mask", files=[("image", ("a.png", png())), ("image", ("b.png", png()))]).status_code == 400
+
+
+def test_a_file_that_says_it_is_too_large_is_refused_unread(runs):
+    "Before anything is received: there is nothing to receive here."
+    length = str(MOST_BYTES + (1 << 20)).encode()
+    status, _ = raw_request(runs, "/run/first/mask", "POST", [(b"origin", HOST.encode()), (b"content-length", length)])
+    assert status == 413
+
+
+@pytest.mark.parametrize("length", [b"-1", b"1e9", b"9"*30, b"0x10", "٣".encode()])
+def test_a_strange_length_is_refused(runs, length):
+    assert raw_request(runs, "/run/first/mask", "POST", [(b"origin", HOST.encode()), (b"content-length", length)])[0] == 400
+
+
+def test_a_file_that_does_not_say_its_length_is_counted(client):
+    taken = 0
+
+    def chunks():
+        nonlocal taken
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+        for _ in range(200):
+            taken += 1 << 20
+            yield bytes(1 << 20)
+    answer = client.post("/run/first/mask", content=chunks(), headers={"content-type": "multipart/form-data; boundary=x"})
+    assert answer.status_code == 413
+
+
+# On this machine only
+
+def test_a_port_that_is_taken_and_a_folder_that_is_not_there(runs):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="in use.*Take another"):
+        serve_ui(runs, taken.getsockname()[1])
+    with pytest.raises(DataError, match="no such folder"):
+        serve_ui(runs/"nowhere")
+
+
+CODE = "import sys, segfast.ui; segfast.ui.serve_ui(sys.argv[1], 0, device='cpu', say=lambda t: print(t, flush=True))"
+
+
+@pytest.fixture
+def served(runs):
+    "The page in a process of its own, and its address."
+    with subprocess.Popen([sys.executable, "-c", CODE, str(runs)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stdout.readline()
+        yield process, next(o for o in line.split() if o.startswith("http://127.0.0.1:"))
+        process.kill()
+
+
+def test_it_listens_on_loopback_alone_and_ends_calmly(served):
+    import psutil
+    process, address = served
+    with urllib.request.urlopen(address, timeout=20) as answer:
+        assert answer.status == 200 and answer.headers["Server"] is None
+    listening = [o.laddr.ip for o in psutil.Process(process.pid).net_connections() if o.status == "LISTEN"]
+    assert listening == ["127.0.0.1"]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0 and out.endswith("Ended.\n") and err == ""
+
+
+def test_it_opens_nothing_by_itself(runs, monkeypatch):
+    opened, ran = [], threading.Event()
+    monkeypatch.setattr("segfast.ui.webbrowser.open", lambda o: (opened.append(o), ran.set()))
+    monkeypatch.setattr("segfast.ui.uvicorn.Server.run", lambda self, sockets: None)
+    serve_ui(runs, 0, say=lambda _: None)
+    assert not opened
+    serve_ui(runs, 0, open_page=True, say=lambda _: None)
+    assert ran.wait(5) and opened[0].startswith("http://127.0.0.1:")
+
+
+def test_forwarded_headers_change_nothing(served):
+    _, address = served
+    request = urllib.request.Request(address, headers={"X-Forwarded-Host": "evil.example", "Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(request, timeout=20)
+
+
+# In a browser
+
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--window-size=1280,900")
+
+
+@pytest.fixture
+def browser(tmp_path):
+    "A fresh Chromium without a window."
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no chromium and chromedriver here: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path/'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield found
+    found.quit()
+
+
+def wait(what, seconds=30):
+    end = time.time() + seconds
+    while not what():
+        assert time.time() < end, "waited in vain"
+        time.sleep(.1)
+
+
+def test_a_walk_through_the_page(browser, served, runs, tmp_path):
+    def find(css): return browser.find_element("css selector", css)
+    _, address = served
+    (tmp_path/"photo.png").write_bytes(png((96, 64)))
+    browser.get(address)
+    button = find("form.choose button")
+    assert not button.is_enabled()
+    for box in browser.find_elements("css selector", "input[type=checkbox]"):
+        box.click()
+    assert button.is_enabled()
+    button.click()
+    assert find("h1").text == "Comparison"
+    browser.get(address)
+    browser.find_element("link text", "first").click()
+    find("#image").send_keys(str(tmp_path/"photo.png"))
+    find("form.drop button").click()
+    wait(lambda: "/mask/" in browser.current_url)
+    assert find("h1").text == "Mask of photo.png"
+    wait(lambda: all(browser.execute_script("return [...document.images].map(o => o.complete && o.naturalWidth === 96)")))
+    before = browser.execute_script("return getComputedStyle(document.querySelector('.mask')).opacity")
+    find("#strength").send_keys("\ue012"*20)  # the left arrow: it works without a mouse
+    after = browser.execute_script("return getComputedStyle(document.querySelector('.mask')).opacity")
+    assert float(after) < float(before)
+    for width in (1280, 390):
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", dict(width=width, height=900, deviceScaleFactor=1, mobile=width < 500))
+        for path in ("", "run/first", "compare?run=first&run=second", browser.current_url.removeprefix(address)):
+            browser.get(address + path)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width, path
+    assert browser.get_log("browser") == []
+
+
+def test_a_dropped_file_is_sent(browser, served):
+    _, address = served
+    browser.get(address + "run/first")
+    browser.execute_async_script("""const done = arguments[0], canvas = Object.assign(document.createElement("canvas"), {width: 40, height: 30});
+        canvas.toBlob(blob => { const data = new DataTransfer(); data.items.add(new File([blob], "drawn.png", {type: "image/png"}));
+            document.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true})); done(); });""")
+    wait(lambda: "/mask/" in browser.current_url)
+    assert browser.find_element("css selector", "h1").text == "Mask of drawn.png"
+
+
+def test_a_hostile_report_can_do_nothing_to_the_page(browser, served, runs):
+    "Its script runs, as that of a real report must, but it belongs to no site and reaches nothing."
+    _, address = served
+    (runs/"first"/"report.html").write_text("""<!doctype html><title>report</title><script>
+        const seen = {origin: self.origin}; document.title = "ran";
+        fetch("/").then(() => seen.fetch = "answered", () => seen.fetch = "refused").then(() => { document.title = JSON.stringify(seen); });</script>""")
+    browser.get(address + "run/first/report")
+    wait(lambda: browser.title.startswith("{"))
+    assert json.loads(browser.title) == dict(origin="null", fetch="refused")

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ: # workers beside each other; more threads than cores wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 root = Path(__file__).resolve().parents[1]
 
 

@@ -100,10 +100,11 @@ def test_without_json_the_scores_are_the_result(demo_dir, tmp_path, monkeypatch,
     monkeypatch.setattr(train, "train", lambda *args, **kwargs: Run(trained[3]/"first"))
     res = cli("train", demo_dir, *tiny, "--out", tmp_path)
     assert res.exit_code == 0 and res.stderr == ""
-    assert res.stdout.splitlines()[-1] == f"Run: {trained[3]/'first'}"
-    assert "Building" in res.stdout and max(map(len, res.stdout.splitlines()[:-1])) <= 100
+    run = trained[3]/"first"
+    assert res.stdout.splitlines()[-2:] == [f"Run: {run}", f"Report: {run}/report.html"]
+    assert "Building" in res.stdout and max(map(len, res.stdout.splitlines()[:-2])) <= 100
     narrow = cli("train", demo_dir, *tiny, "--out", tmp_path, COLUMNS="50").stdout.splitlines()
-    assert max(map(len, narrow[:-1])) <= 50
+    assert max(map(len, narrow[:-2])) <= 50
 
 
 def test_options_reach_the_recipe(demo_dir, tmp_path, monkeypatch):

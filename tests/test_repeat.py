@@ -126,6 +126,6 @@ def test_only_whole_weights_predict(street, tmp_path, tiny):
 
 @pytest.mark.parametrize("bad", [np.zeros((8, 8, 4)), np.zeros((8,)), np.zeros((0, 8, 3)), np.full((8, 8, 3), 2.), np.full((8, 8), -1), np.full((8, 8), np.nan), np.full((8, 8), 1j), np.array(None)])
 def test_what_is_no_picture(bad):
-    from segfast.finished import as_picture
+    from segfast.prediction import as_picture
     with pytest.raises(ValueError, match="expected"):
         as_picture(bad)

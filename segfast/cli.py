@@ -120,7 +120,7 @@ def _if(parse, text, *args): return None if text is None else parse(text, *args)
 
 def _json(o):
     from segfast.runs import plain
-    typer.echo(json.dumps(plain(o), ensure_ascii=False, allow_nan=False))
+    typer.echo(json.dumps(plain(o), ensure_ascii=False, allow_nan=False).encode(errors='backslashreplace')) # names that are no text become \udcff, which JSON reads back
 
 # %% ../nbs/14_cli.ipynb #19983d88
 @app.command()
@@ -341,9 +341,9 @@ def _bar(what):
 # %% ../nbs/14_cli.ipynb #558bb2a3
 Model_ = Annotated[Path|None, typer.Argument(metavar='RUN', help='The folder of a run, of a family that --folds began, or an .onnx file.', show_default=False)]
 Tile = Annotated[str|None, typer.Option('--tile', metavar='HxW', help='Show the model tiles of this size at full resolution, not the whole image made small.')]
-Overlap = Annotated[int, typer.Option('--overlap', min=0, metavar='N', help='Pixels that neighbouring tiles share.')]
+Overlap = Annotated[int|None, typer.Option('--overlap', min=0, metavar='N', help='Pixels that neighbouring tiles share.  [default: 64, of small tiles half]')]
 TTA = Annotated[bool, typer.Option('--tta', help='Test-time augmentation: also mirrored, and at three scales.')]
-Batch = Annotated[int, typer.Option('--batch-size', min=1, metavar='N', help='Images or tiles at a time.')]
+Batch = Annotated[int|None, typer.Option('--batch-size', min=1, metavar='N', help='Images or tiles at a time.  [default: at most 8, fewer where they are large]')]
 Shown = Annotated[str|None, typer.Option('--size', metavar='HxW', help="Show whole images at this size.  [default: the run's last]")]
 
 @app.command()
@@ -355,13 +355,13 @@ def evaluate(
     ensemble: Annotated[list[Path]|None, typer.Option('--ensemble', metavar='RUN', help='A further model that answers together with RUN. May be repeated.')] = None,
     tta: TTA = False,
     tile: Tile = None,
-    overlap: Overlap = 64,
+    overlap: Overlap = None,
     size: Shown = None,
     boundary: Annotated[bool, typer.Option('--boundary', help='Boundary IoU too, which takes its time.')] = False,
     layout: LayoutName = None,
     border: Border = None,
     classes: Classes = None,
-    batch_size: Batch = 8,
+    batch_size: Batch = None,
     precision: Annotated[str, typer.Option(help='auto, fp32, fp16 (CUDA) or bf16; auto is what the run was trained in.')] = 'auto',
     device: Device = 'auto',
     out: Annotated[Path|None, typer.Option(metavar='DIR', help='Folder for scores, tables and pictures.  [default: in the run: evaluation/DATA-SPLIT]')] = None,
@@ -403,9 +403,9 @@ def predict(
     ensemble: Annotated[list[Path]|None, typer.Option('--ensemble', metavar='RUN', help='A further model that answers together with RUN. May be repeated, or followed by several.')] = None,
     tta: TTA = False,
     tile: Tile = None,
-    overlap: Overlap = 64,
+    overlap: Overlap = None,
     size: Shown = None,
-    batch_size: Batch = 8,
+    batch_size: Batch = None,
     precision: Annotated[str, typer.Option(help='auto, fp32, fp16 (CUDA) or bf16; auto is what the run was trained in.')] = 'auto',
     device: Device = 'auto',
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace masks that are there.')] = False,

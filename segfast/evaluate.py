@@ -20,14 +20,14 @@ from .boundary import BoundaryIoU
 from .calibration import Calibration, plot_reliability
 from .errors import DataError, UsageError, safe, sheet
 from .facts import look_at
-from .masks import ClassTable, Encoding, decode
+from .masks import INDEX, ClassTable, Encoding, decode
 from .metrics import ConfusionMatrix, per_class
-from .pairs import SegData
+from .pairs import SegData, a_few
 from .predict import score_dict, split_rows
 from .prediction import picture_of
 from .report import overlay
 from .resume import open_again
-from .runs import is_family, opened_as, plain, write_json
+from .runs import is_family, opened_as, plain, read_json, write_json
 from .screen import make_screen
 from .segment import open_predictors, runs_at
 from .stitch import Segmenter
@@ -162,12 +162,24 @@ def open_scored(
     if data is None: return open_again(models[0], screen).data, split or 'valid'
     report = checked(data, screen, **options)
     drawn = any(p.code in ('no-valid-list', 'no-valid-split') for p in report.problems)
-    if any(p.code == 'guessed-classes' for p in report.problems) and learned is not None: report.data = _named(report.data, learned)
+    if any(p.code == 'guessed-classes' for p in report.problems) and learned is not None: report.data = _named(report.data, learned, _learned_from(models))
     return report.data, split or ('all' if drawn or 'valid' not in report.data.splits else 'valid')
 
-def _named(data, classes):
-    "Ids without names are taken for the model's own, where there are no more of them."
-    return replace(data, classes=replace(classes, void=data.classes.void if classes.void is None else classes.void)) if len(data.classes) <= len(classes) else data
+def _named(data, classes, encoding):
+    "Masks whose classes were guessed mean what those did that the model learned from; where they are of another kind, its ids or its colours."
+    colored = data.encoding.kind == 'colors'
+    if (encoding.kind == 'colors') != colored: encoding = Encoding.of_colors(classes) if colored else INDEX
+    here = {raw for raw,i in data.encoding.table if i != data.classes.void} if data.encoding.table else set(data.classes.labels)
+    known = {raw for raw,_ in encoding.table} if encoding.table else classes.valid_values
+    if odd := sorted(here - known): raise DataError(f'{safe(data.name)}: has no table of classes, and its masks hold {a_few(list(map(str, odd)))}, which in the masks that the model learned from stood for nothing. Write codes.txt (one name a line, in order of id) or label_colors.txt (r g b name).')
+    if data.classes.void == 255 and encoding.kind == 'values': encoding = replace(encoding, table=(*encoding.table, (255, 255)))
+    return replace(data, encoding=encoding, classes=replace(classes, void=data.classes.void if classes.void is None else classes.void))
+
+def _learned_from(models):
+    "How the masks were encoded that a model learned from."
+    known = read_json(models[0].path/'data.json').get('encoding') if models else None
+    if not known: return INDEX
+    return Encoding(known['kind'], tuple((tuple(raw) if isinstance(raw, list) else raw, i) for raw,i in known['table']), known.get('rest'))
 
 def answers_of(
     segmenter:Segmenter,
@@ -189,10 +201,10 @@ def evaluate_run(
     split:str|None=None, # train, valid, test or all; None: what the data sets aside, else all
     tta:bool=False, # test-time augmentation
     tile:tuple|None=None, # (height, width) of tiles at full resolution
-    overlap:int=64, # of tiles, in pixels
+    overlap:int|None=None, # of tiles, in pixels; None: 64, of small tiles half
     boundary:bool=False, # boundary IoU too, which takes its time
     size:tuple|None=None, # (height, width) that whole images are shown at; None is the model's own
-    batch_size:int=8, # images or tiles at a time
+    batch_size:int|None=None, # images or tiles at a time; None: at most 8, fewer where they are large
     device:str='auto', # auto, cpu, cuda, cuda:N, mps
     precision:str='auto', # auto, fp32, fp16 (CUDA) or bf16
     pictures:int=12, # of the worst images
@@ -209,7 +221,7 @@ def evaluate_run(
     table, ids = matching(data, segmenter.classes)
     rows = split_rows(data, split)
     found = score_answers(answers_of(segmenter, data, rows, ids), data, table, boundary, partial(screen.work, 'evaluating at native size'), len(rows))
-    how = dict(models=[str(o) for o in paths], size=list(segmenter.predictors[0].size), precision=getattr(segmenter.predictors[0], 'precision', 'onnx'), tile=list(tile) if tile else None, overlap=overlap if tile else None, tta=tta)
+    how = dict(models=[str(o) for o in paths], size=list(segmenter.predictors[0].size), precision=getattr(segmenter.predictors[0], 'precision', 'onnx'), tile=list(tile) if tile else None, overlap=segmenter.overlap, tta=tta)
     worst = found.images.row[:pictures].tolist()
     return _completed(found, data, split, how, answers_of(segmenter, data, worst, ids))
 

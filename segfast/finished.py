@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['answer_precision', 'predictor_of']
 
-# %% ../nbs/12_finished.ipynb #d98ae317
+# %% ../nbs/12_finished.ipynb #4025ef3a
+import ctypes, platform
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from fastcore.basics import patch
 
 from .data import seg_dls
 from .devices import pick_device, pick_precision
+from .errors import unknown
 from .models import load_state, read_weights, seg_learner, seg_model
 from .optimizers import seg_optimizer
 from .pairs import SegData
@@ -42,6 +44,7 @@ def answer_precision(
     wanted:str='auto' # auto, fp32, fp16 (CUDA) or bf16
 )->str: # fp32, fp16 or bf16
     "The precision that a run answers in: the one its last stage was trained in, in 16 bits where the device can do that."
+    if wanted not in ('auto', 'fp32', 'fp16', 'bf16'): raise unknown('precision', wanted, ('auto', 'fp32', 'fp16', 'bf16'))
     if wanted != 'auto': return pick_precision(wanted, device)
     return 'fp32' if run.recipe.stages[-1].precision == 'fp32' else pick_precision('auto', device)
 
@@ -52,7 +55,9 @@ def predictor_of(
     size:tuple|None=None # (height, width) that images are shown at; None takes that of the last stage
 )->TorchPredictor:
     "The run's model as something that answers about images."
-    return TorchPredictor(run.model(device), run.classes, size or run.recipe.stages[-1].size, answer_precision(run, pick_device(device), precision))
+    found = TorchPredictor(run.model(device), run.classes, size or run.recipe.stages[-1].size, answer_precision(run, pick_device(device), precision))
+    if platform.libc_ver()[0] == 'glibc': ctypes.CDLL(None).malloc_trim(0) # the weights were there several times over; 220 MB of the default model in bf16
+    return found
 
 @patch
 def predict(self:Run,
@@ -67,7 +72,7 @@ def predict(self:Run,
 
 @patch
 def _kept_predictor(self:Run, device, precision):
-    key = (device, precision, self.recipe.keep, self.weights_file.stat().st_mtime_ns)
+    key = (device, precision, *sorted((str(o), o.stat().st_mtime_ns) for o in (self.path/'checkpoints').glob('*/model.safetensors'))) # to look at the weights themselves would take as long as an image does
     if getattr(self, '_kept', (None,))[0] != key: self._kept = key, predictor_of(self, device, precision)
     return self._kept[1]
 

@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['find_images', 'Output', 'Segmented', 'segment', 'open_predictors', 'runs_at', 'scale_note', 'predict_files']
 
-# %% ../nbs/12_segment.ipynb #7f6ed507
-import glob, time
+# %% ../nbs/12_segment.ipynb #709211dc
+import glob, os, time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from .errors import DataError, UsageError, safe
+from .errors import DataError, Problem, UsageError, safe
 from .masks import colorize
 from .pairs import walk_images
 from .prediction import SegPrediction, collect, picture_of
@@ -25,25 +25,40 @@ from .stitch import Segmenter
 
 # %% ../nbs/12_segment.ipynb #cd89d863
 def find_images(
-    inputs # paths of images and folders, and patterns
+    inputs, # paths of images and folders, and patterns
+    out=None, # a folder that holds masks: where it lies in one of these, what is in it is no image
+    failed:dict|None=None # gets what is not there -> why, as long as something else is; None raises
 )->dict: # relative path without ending, posix -> the image; where two share it, the ending stays
     "The images that are meant, and what each mask will be called."
-    found = list({path.resolve(): (path, rel) for o in inputs for path,rel in _images_at(str(o))}.values())
-    shared = {k for k,n in Counter(rel.with_suffix('') for _,rel in found).items() if n > 1}
-    named = [((rel if rel.with_suffix('') in shared else rel.with_suffix('')).as_posix(), path) for path,rel in found]
+    found, lost = {}, []
+    for o in map(str, inputs): found |= {path.parent.resolve()/path.name: (path, rel) for path,rel in _images_at(o, out, lost)}
+    if lost and (failed is None or not found): raise DataError(lost[0])
+    if failed is not None: failed.update({o.file: o.message for o in lost})
+    shared = {k for k,n in Counter(rel.with_suffix('') for _,rel in found.values()).items() if n > 1}
+    named = [((rel if rel.with_suffix('') in shared else rel.with_suffix('')).as_posix(), path) for path,rel in found.values()]
     _no_two_alike(named)
     return dict(named)
 
-def _images_at(text):
-    path = Path(text)
-    if path.is_dir():
-        if names := walk_images(path): return [(path/o, Path(o)) for o in names]
-        raise DataError(f'{safe(path)}: holds no image.')
-    if path.is_file(): return [(path, Path(path.name))]
-    fixed = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts)) if glob.has_magic(text) else path
-    files = [Path(o) for o in sorted(glob.glob(text, recursive=True)) if Path(o).is_file()] if glob.has_magic(text) else []
-    if not files: raise DataError(f'{safe(text)}: there is no such {"image" if glob.has_magic(text) else "file or folder"}.')
-    return [(o, o.relative_to(fixed)) for o in files]
+def _images_at(text, out, lost):
+    "(path, path of the mask) of each image, and in `lost` what is wrong with the others."
+    path, here = Path(text), len(lost)
+    if path.is_dir(): root, files = path, _below(path, lost)
+    elif path.is_file() or not glob.has_magic(text): root, files = path.parent, [path] if path.is_file() else []
+    else: root, files = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts)), [Path(o) for o in sorted(glob.glob(text, recursive=True)) if Path(o).is_file()]
+    if not files and len(lost) == here: lost.append(Problem('error', 'missing', text, 'holds no image.' if path.is_dir() else f'there is no such {"image" if glob.has_magic(text) else "file or folder"}.'))
+    return [(o, rel) for o in files if not _is_mask(rel := o.relative_to(root), root, out) or o == path]
+
+def _below(folder, lost):
+    problems = []
+    files = [folder/o for o in walk_images(folder, problems=problems)]
+    lost += [replace(o, file=str(folder/o.file)) for o in problems if o.kind == 'error']
+    return files
+
+def _is_mask(rel, root, out):
+    "Whether an image lies where masks go, in a folder below the one that was named."
+    try: inner = Path(out).resolve().relative_to(root.resolve()).parts if out else ()
+    except ValueError: return False
+    return bool(inner) and rel.parts[:len(inner)] == inner
 
 def _no_two_alike(named):
     seen = {}
@@ -72,7 +87,10 @@ class Output:
     def refuse(self,
         images:dict # from `find_images`
     ):
-        "An error before anything is computed, where files would be lost."
+        "An error before anything is computed, where files would be lost or cannot be written."
+        folder = Path(self.folder).absolute()
+        above = next(o for o in (folder, *folder.parents) if o.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK): raise DataError(f'{safe(self.folder)}: no mask can be written here ({safe(above)} is {"read-only" if above.is_dir() else "not a folder"}). Take another --out.')
         targets = [o for name in images for o in self.files(name).values()]
         ours = {o.resolve() for o in images.values()}
         if own := [o for o in targets if o.resolve() in ours]: raise UsageError(f'{safe(own[0])}: is one of the images, and would be overwritten. Choose another --out.')
@@ -117,15 +135,16 @@ def segment(
 )->Segmented:
     "Write a mask for each image; an image that cannot be read is reported, and the others go on."
     out, started = out if isinstance(out, Output) else Output(Path(out)), time.perf_counter()
-    images, failed = find_images(inputs), {}
+    images = find_images(inputs, out.folder, failed := {})
     out.refuse(images)
+    total = len(images) + len(failed)
     with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
         writing, done = [], 0
         for batch in _decoded(readers, segmenter, images, failed):
             _wait(writing) # one batch may be written while the next is computed, and no more
             writing = [writers.submit(out.write, name, found) for name,found in _answered(segmenter, batch, out.probabilities)]
             done += len(batch)
-            if progress: progress(done + len(failed), len(images))
+            if progress: progress(done + len(failed), total)
         _wait(writing)
     return Segmented(done, {str(k): v for k,v in failed.items()}, time.perf_counter() - started)
 
@@ -192,14 +211,14 @@ def predict_files(
     progress=None, # called with (done, total) images
     say=None, # called with a line that a person should read
     tile:tuple|None=None, # (height, width) of tiles at full resolution
-    overlap:int=64, # pixels that tiles share
+    overlap:int|None=None, # pixels that tiles share; None: 64, of small tiles half
     tta:bool=False, # test-time augmentation
-    batch_size:int=8, # images or tiles at a time
+    batch_size:int|None=None, # images or tiles at a time; None: at most 8, fewer where they are large
     size:tuple|None=None, # (height, width) that whole images are shown at
     device:str='auto', # auto, cpu, cuda, cuda:N, mps
     precision:str='auto' # auto, fp32, fp16 (CUDA) or bf16
 )->Segmented:
     "Write a mask for each image, by one model or several together."
-    out.refuse(find_images(inputs)) # before a model is loaded
+    out.refuse(find_images(inputs, out.folder, {})) # before a model is loaded
     if tile and say and (note := next((n for o in models if (Path(o)/'status.json').is_file() and (n := scale_note(Run(o), tile))), None)): say(note)
     return segment(Segmenter(open_predictors(models, device, precision, size), tile, overlap, tta, batch_size), inputs, out, progress)

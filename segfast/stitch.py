@@ -131,23 +131,30 @@ def bell(
     h, w = (np.exp(-0.5*((np.arange(n) - (n - 1)/2)/(n/8))**2) for n in tile)
     return np.outer(h, w).astype(np.float32).clip(1e-4)
 
-# %% ../nbs/09_stitch.ipynb #186f9167
-_NUMBERS = 2**24 # of a band: 64 MB in float32
+# %% ../nbs/09_stitch.ipynb #e9ba64f9
+_NUMBERS = 2**24 # of a band: 64 MB in float32; what has more than 32 MB, glibc gives back to the system at once (bands of 16 MB left holes: 1.4 GB more for 64 million pixels)
+_PIXELS = dict(cpu=2**18) # that a model is given at a time: one tile of 512x512, eight images of 181x181
 
 class Segmenter:
     "Masks of images at their own size, from one model or several."
     def __init__(self,
         predictors, # one, or a list of them for an ensemble
         tile:tuple|None=None, # (height, width) of tiles, at the image's own resolution; None shows whole images
-        overlap:int=64, # pixels that neighbouring tiles share, at least
+        overlap:int|None=None, # pixels that neighbouring tiles share, at least; None: 64, of small tiles half
         tta:bool=False, # also mirrored, and at the `SCALES`
-        batch_size:int=8 # images or tiles at a time
+        batch_size:int|None=None # images or tiles at a time; None: at most 8, fewer where they are large
     ):
         self.predictors = list(predictors) if isinstance(predictors, (list, tuple)) else [predictors]
-        self.tile, self.overlap, self.tta, self.batch_size = tile, overlap, tta, batch_size
+        self.tile, self.tta = tile, tta
+        self.overlap = min(64, min(tile)//2) if tile and overlap is None else overlap
         self._fit_together()
         self.classes, self.arrays = self.predictors[0].classes, self.predictors[0].arrays
         self.views = [Look(p, scaled(tile or p.size, s), m) for p in self.predictors for s in (SCALES if tta else (1.,)) for m in ((False, True) if tta else (False,))]
+        self.batch_size = batch_size or self._batch()
+
+    def _batch(self):
+        h, w = self.tile or self.size
+        return max(1, min(8, _PIXELS.get(getattr(getattr(self.arrays, 'device', None), 'type', 'cpu'), 2**22)//(h*w)))
 
     @property
     def soft(self)->bool:
@@ -169,12 +176,12 @@ class Segmenter:
 
     def prepare(self,
         picture:Image.Image # RGB, upright
-    )->np.ndarray: # (h, w, 3) uint8
-        "What of a picture is needed: all its pixels for tiles, else no more than the models are shown."
-        return np.asarray(picture) if self.tile else shrunk(picture, self.size)
+    ): # the picture for tiles, which are cut out one by one; else (h, w, 3) uint8, no larger than need be
+        "What of a picture is needed."
+        return picture if self.tile else shrunk(picture, self.size)
 
     def bands(self,
-        images, # list of (h, w, 3) uint8, from `prepare`
+        images, # list of what `prepare` gave
         sizes # list of (height, width), the pictures' own
     ): # yields an iterator for each image; that yields (first row, numbers (classes, rows, width))
         "Each image's rows from top to bottom; the iterator of one image is used up before the next is asked for."
@@ -193,18 +200,22 @@ class Segmenter:
     @cached_property
     def _bell(self): return self.arrays.array(bell(self.tile))
 
-    def _tiled(self, image):
-        h, w = image.shape[:2]
-        (th, tw), padded = self.tile, _filled_up(image, self.tile)
-        tops, lefts = (tile_starts(n, t, self.overlap) for n,t in zip(padded.shape, self.tile))
-        numbers, weights = self.arrays.zeros(len(self.classes), th, padded.shape[1]), self.arrays.zeros(th, padded.shape[1])
-        for top,below in zip(tops, [*tops[1:], padded.shape[0]]):
-            for left,found in self._row_of_tiles(padded[top:top+th], lefts):
+    def _tiled(self, picture):
+        (th, tw), (w, h) = self.tile, picture.size
+        height, width = max(th, h), max(tw, w)
+        tops, lefts = tile_starts(height, th, self.overlap), tile_starts(width, tw, self.overlap)
+        numbers, weights = self.arrays.zeros(len(self.classes), th, width), self.arrays.zeros(th, width)
+        step = max(1, _NUMBERS//(len(self.classes)*width))
+        for top,below in zip(tops, [*tops[1:], height]):
+            strip = _filled_up(np.asarray(picture.crop((0, top, w, min(top + th, h)))), self.tile)
+            for left,found in self._row_of_tiles(strip, lefts):
                 numbers[..., left:left+tw] += found*self._bell
                 weights[..., left:left+tw] += self._bell
             done = below - top # no tile below reaches these rows
-            if top < h: yield top, (numbers[:, :done]/weights[:done])[:, :h-top, :w]
-            numbers, weights = self._moved_up(numbers, done), self._moved_up(weights, done)
+            for lo in range(0, min(done, h - top), step):
+                hi = min(lo + step, done, h - top)
+                yield top + lo, numbers[:, lo:hi, :w]/weights[lo:hi, :w]
+            for o in (numbers, weights): _move_up(o, done)
 
     def _row_of_tiles(self, strip, lefts):
         for k in range(0, len(lefts), self.batch_size):
@@ -212,10 +223,11 @@ class Segmenter:
             logits = [v.logits([strip[:, x:x+self.tile[1]] for x in some]) for v in self.views]
             for i,x in enumerate(some): yield x, sum(self.arrays.softmax(resize_rows(o[i], self.tile, self.arrays)) for o in logits)/len(logits)
 
-    def _moved_up(self, x, rows):
-        moved = self.arrays.zeros(*x.shape)
-        moved[..., :x.shape[-2]-rows, :] = x[..., rows:, :]
-        return moved
+def _move_up(x, rows):
+    "Drop the upper rows and make room below, in place: a second array of that size would be a large one."
+    rest = x[..., rows:, :]*1
+    x[..., rest.shape[-2]:, :] = 0
+    x[..., :rest.shape[-2], :] = rest
 
 def _filled_up(image, tile):
     "An image at least as large as a tile, mirrored at its lower and right edge."

@@ -59,20 +59,39 @@ def small(demo_dir):
     return camvid(demo_dir, name="small")
 
 
-@pytest.fixture
-def tiny(monkeypatch):
-    "A network of a few hundred weights, registered as the model `tiny`; its parts are where a U-Net has them."
+def make_tiny(n_out, weights="none"):
+    "A network of a few hundred weights; its parts are where a U-Net has them."
     from torch import nn
 
+    def conv(a, b): return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+    body = nn.Sequential(conv(3, 8), *(nn.Identity() for _ in range(5)), conv(8, 8), nn.Identity())
+    return nn.Sequential(body, nn.Conv2d(8, n_out, 1))
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    "`make_tiny`, registered as the model `tiny`."
     from segfast.models import models
-
-    def make(n_out, weights="none"):
-        def conv(a, b): return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
-        body = nn.Sequential(conv(3, 8), *(nn.Identity() for _ in range(5)), conv(8, 8), nn.Identity())
-        return nn.Sequential(body, nn.Conv2d(8, n_out, 1))
-
-    monkeypatch.setitem(models, "tiny", make)
+    monkeypatch.setitem(models, "tiny", make_tiny)
     return "tiny"
+
+
+@pytest.fixture(scope="session")
+def tiny_run_once(demo_dir, tmp_path_factory):
+    "One finished training of `tiny` at 32×48 on the ten street scenes, which lie in a folder."
+    from segfast.models import models
+    from segfast.recipes import Recipe, Stage
+    from segfast.train import train
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models, "tiny", make_tiny)
+        recipe = Recipe([Stage("full", (32, 48), 3, lr=3e-2, batch_size=4, precision="fp32")], model="tiny", weights="none")
+        return train(str(demo_dir), recipe, out=tmp_path_factory.mktemp("tiny")/"runs", name="tiny", device="cpu", screen="quiet")
+
+
+@pytest.fixture
+def tiny_run(tiny, tiny_run_once):
+    "That run, with its model at hand."
+    return tiny_run_once
 
 
 class Seen:

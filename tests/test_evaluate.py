@@ -1,0 +1,399 @@
+"Scores of a run against scikit-learn and torchmetrics on the PNGs that `segfast predict` writes, read by Pillow alone."
+import json
+import math
+import shutil
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, precision_score, recall_score
+from typer.testing import CliRunner
+
+from segfast.cli import app
+from segfast.masks import ClassTable
+from segfast.runs import Run
+
+
+def cli(*args, code=0):
+    res = CliRunner().invoke(app, [str(o) for o in args], env={"COLUMNS": "100"})
+    assert res.exit_code == code, (res.output, res.exception)
+    return res
+
+
+def no_number(name): raise AssertionError(f"{name} in JSON")
+
+
+def evaluated(*args):
+    "What `evaluate --json` says: the last line of stdout, without NaN."
+    return json.loads(cli("evaluate", *args, "--json").stdout.splitlines()[-1], parse_constant=no_number)
+
+
+def text_of(res): return " ".join(res.output.split())
+
+
+def ids_of(path):
+    with Image.open(path) as im:
+        assert im.mode in ("P", "L")
+        return np.asarray(im)
+
+
+def names_of(folder): return (folder/"codes.txt").read_text().split()
+
+
+def counted(truths, preds, n, void):
+    "The counts of all labelled pixels, by scikit-learn."
+    truth, pred = np.concatenate([o.ravel() for o in truths]), np.concatenate([o.ravel() for o in preds])
+    kept = truth != void
+    return confusion_matrix(truth[kept], pred[kept], labels=list(range(n)))
+
+
+def held_out(folder):
+    names = (folder/"valid.txt").read_text().split()
+    return [folder/"images"/o for o in names], [folder/"labels"/f"{Path(o).stem}_P.png" for o in names]
+
+
+# A run on its own images
+
+WAYS = [[], ["--tta"], ["--tile", "32x48", "--overlap", "8"], ["--size", "64x80"], ["--precision", "bf16"], ["--batch-size", "1"]]
+
+
+@pytest.mark.parametrize("options", WAYS)
+def test_counts_are_those_of_the_pngs(tiny_run, demo_dir, tmp_path, options):
+    images, masks = held_out(demo_dir)
+    cli("predict", tiny_run.path, *images, "--out", tmp_path/"masks", *options)
+    classes = tiny_run.classes
+    truths, preds = [ids_of(o) for o in masks], [ids_of(tmp_path/"masks"/f"{o.stem}.png") for o in images]
+    found = evaluated(tiny_run.path, "--out", tmp_path/"scores", *options)
+    assert found["confusion"] == counted(truths, preds, len(classes), classes.void).tolist()
+    assert found["images"] == len(images) and found["split"] == "valid"
+
+
+def test_scores_are_those_of_scikit_learn_and_torchmetrics(tiny_run, demo_dir, tmp_path):
+    from torchmetrics.classification import MulticlassCalibrationError
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
+    images, masks = held_out(demo_dir)
+    cli("predict", tiny_run.path, *images, "--out", tmp_path/"masks")
+    classes, found = tiny_run.classes, evaluated(tiny_run.path, "--out", tmp_path/"scores")
+    truth = np.concatenate([ids_of(o).ravel() for o in masks])
+    pred = np.concatenate([ids_of(tmp_path/"masks"/f"{o.stem}.png").ravel() for o in images])
+    kept = truth != classes.void
+    t, p = truth[kept], pred[kept]
+    there = sorted(set(t.tolist()))
+    for name, score, nothing in ("iou", jaccard_score, 0), ("dice", f1_score, 0), ("precision", precision_score, np.nan), ("recall", recall_score, 0):
+        for i, want in zip(there, score(t, p, labels=there, average=None, zero_division=nothing)):
+            have = found["classes"][classes.names[i]][name]
+            assert have is None if math.isnan(want) else abs(have - want) < 1e-12, (name, i)
+    assert found["accuracy"] == pytest.approx((t == p).mean(), abs=1e-12)
+    for key, score in ("mean_iou", jaccard_score), ("mean_dice", f1_score), ("mean_accuracy", recall_score):
+        assert found[key] == pytest.approx(score(t, p, labels=there, average="macro", zero_division=0), abs=1e-12)
+    assert found["fw_iou"] == pytest.approx(np.average(jaccard_score(t, p, labels=there, average=None), weights=np.bincount(t)[there]), abs=1e-12)
+    pt, tt = torch.tensor(p).long(), torch.tensor(t).long()
+    each = multiclass_jaccard_index(pt, tt, len(classes), average=None)
+    assert found["mean_iou"] == pytest.approx(float(each[there].mean()), abs=1e-6)
+    assert found["accuracy"] == pytest.approx(float(multiclass_accuracy(pt, tt, len(classes), average="micro")), abs=1e-6)
+    probabilities = np.concatenate([tiny_run.predict(o, probabilities=True).probabilities.reshape(len(classes), -1) for o in images], 1)
+    ece = MulticlassCalibrationError(len(classes), n_bins=15)
+    ece.update(torch.tensor(probabilities.T[kept]), tt)
+    assert found["ece"] == pytest.approx(float(ece.compute()), abs=1e-4)
+
+
+def test_a_run_scores_as_its_training_did(tiny_run):
+    found, known = evaluated(tiny_run.path), tiny_run.scores
+    assert found["confusion"] == known["confusion"]
+    for k in "accuracy", "mean_iou", "mean_dice", "mean_accuracy", "fw_iou", "images":
+        assert found[k] == known[k], k
+    for name, row in known["classes"].items():
+        assert {k: found["classes"][name][k] for k in row} == row
+    assert Path(found["out"]) == tiny_run.path/"evaluation"/"demo-valid"
+
+
+def test_what_is_written(tiny_run, demo_dir, tmp_path):
+    res = cli("evaluate", tiny_run.path, "--split", "all", "--boundary", "--out", tmp_path/"out", "--json")
+    found, classes = json.loads(res.stdout.splitlines()[-1]), tiny_run.classes
+    saved = json.loads((tmp_path/"out/scores.json").read_text(), parse_constant=no_number)
+    assert {**saved, "out": found["out"]} == found and found["images"] == 10 and 0 <= found["boundary_iou"] <= 1
+    confusion = pd.read_csv(tmp_path/"out/confusion.csv", index_col=0)
+    assert confusion.to_numpy().tolist() == found["confusion"] and confusion.index.tolist() == list(classes.names) == confusion.columns.tolist()
+    cli("predict", tiny_run.path, demo_dir/"images", "--out", tmp_path/"masks")
+    rows = pd.read_csv(tmp_path/"out/scores.csv")
+    assert rows.mean_iou.is_monotonic_increasing and len(rows) == 10
+    for row in rows.itertuples():
+        truth, pred = ids_of(demo_dir/"labels"/f"{Path(row.image).stem}_P.png"), ids_of(tmp_path/"masks"/f"{Path(row.image).stem}.png")
+        t, p = truth[truth != classes.void], pred[truth != classes.void]
+        assert row.accuracy == pytest.approx((t == p).mean()) and (row.pixels, row.wrong) == (len(t), (t != p).sum())
+        assert row.mean_iou == pytest.approx(jaccard_score(t, p, labels=np.unique(t), average="macro"))
+    worst = sorted((tmp_path/"out/worst").iterdir())
+    assert len(worst) == 10 and [o.stem[3:] for o in worst] == [Path(o).stem for o in rows.image]
+    with Image.open(worst[0]) as im:
+        assert im.size == (4*64, 48)
+    assert (tmp_path/"out/reliability.png").stat().st_size > 1000
+
+
+def test_classes_that_never_occur_are_null(tiny_run, demo_dir, tmp_path):
+    names = names_of(demo_dir)
+    found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"plain", {o: "Void" for o in names if o not in ("Sky", "Road", "Void")}))
+    for name, row in found["classes"].items():
+        lost = name not in ("Sky", "Road")
+        assert (row["iou"] is None, row["pixels"] == 0, row.get("note") == "never occurs in this split") == (lost,)*3, name
+    assert found["mean_iou"] == pytest.approx(np.mean([found["classes"][o]["iou"] for o in ("Sky", "Road")]))
+
+
+# Other data
+
+def recoded(demo, folder, change=None, order=None, void_name="Void", valid=True):
+    "A copy of a folder in CamVid's layout: classes renamed, in another order."
+    shutil.copytree(demo, folder)
+    names = names_of(demo)
+    new = order or names
+    lut = np.uint8([new.index((change or {}).get(o, o)) for o in names])
+    for o in (folder/"labels").iterdir():
+        Image.fromarray(lut[ids_of(o)]).save(o)
+    (folder/"codes.txt").write_text("\n".join(new))
+    if not valid:
+        (folder/"valid.txt").unlink()
+    return folder
+
+
+@pytest.fixture
+def base(tiny_run, demo_dir, tmp_path): return evaluated(tiny_run.path, "--data", demo_dir, "--out", tmp_path/"base")
+
+
+def test_classes_in_another_order(tiny_run, demo_dir, tmp_path, base):
+    found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"turned", order=names_of(demo_dir)[::-1]), "--out", tmp_path/"out")
+    assert found["confusion"] == base["confusion"] and found["classes"] == base["classes"]
+
+
+def test_fewer_classes(tiny_run, demo_dir, tmp_path, base):
+    names, sky = names_of(demo_dir), tiny_run.classes.names.index("Sky")
+    found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"few", {"Sky": "Void"}, [o for o in names if o != "Sky"]), "--out", tmp_path/"out")
+    want = np.array(base["confusion"])
+    want[sky] = 0
+    assert found["confusion"] == want.tolist() and want.sum() < np.array(base["confusion"]).sum()
+
+
+def test_unknown_classes(tiny_run, demo_dir, tmp_path):
+    res = cli("evaluate", tiny_run.path, "--data", recoded(demo_dir, tmp_path/"new", {"Sky": "Dragon"}, [*names_of(demo_dir), "Dragon"]), code=1)
+    assert "has the class Dragon, which the model does not know. It knows: Sky, Building" in text_of(res)
+
+
+def test_no_valid_list_means_all(tiny_run, demo_dir, tmp_path):
+    found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"all", valid=False), "--out", tmp_path/"out")
+    asked = evaluated(tiny_run.path, "--data", demo_dir, "--split", "all", "--out", tmp_path/"out2")
+    assert (found["split"], found["images"]) == ("all", 10) and found["confusion"] == asked["confusion"]
+
+
+def as_index_folders(demo, folder, void):
+    "images/ and masks/ of one stem, ids as pixels, void moved elsewhere; a class table beside them."
+    (folder/"images").mkdir(parents=True)
+    (folder/"masks").mkdir()
+    names = names_of(demo)
+    for o in (demo/"images").iterdir():
+        shutil.copy(o, folder/"images")
+        ids = ids_of(demo/"labels"/f"{o.stem}_P.png")
+        Image.fromarray(np.where(ids == names.index("Void"), void, ids).astype(np.uint8)).save(folder/"masks"/f"{o.stem}.png")
+    return folder
+
+
+def test_masks_without_names_and_another_void(tiny_run, demo_dir, tmp_path):
+    asked = evaluated(tiny_run.path, "--data", demo_dir, "--split", "all", "--out", tmp_path/"a")
+    found = evaluated(tiny_run.path, "--data", as_index_folders(demo_dir, tmp_path/"void255", 255), "--out", tmp_path/"b")
+    assert found["confusion"] == asked["confusion"] and found["split"] == "all"
+
+
+def test_masks_without_names_in_which_ids_are_missing(tiny_run, demo_dir, tmp_path):
+    "The ids that are there must not be closed up: 0, 1, 3 are not the classes 0, 1, 2."
+    names = names_of(demo_dir)
+    few = recoded(demo_dir, tmp_path/"few", {o: "Void" for o in ("Sky", "Tree", "LaneMark", "Void")})
+    asked = evaluated(tiny_run.path, "--data", few, "--split", "all", "--out", tmp_path/"a")
+    found = evaluated(tiny_run.path, "--data", as_index_folders(few, tmp_path/"plain", 255), "--out", tmp_path/"b")
+    assert found["confusion"] == asked["confusion"] and np.array(found["confusion"])[names.index("Road")].any()
+
+
+def test_values_that_stand_for_nothing(tiny_run, demo_dir, tmp_path):
+    folder = as_index_folders(demo_dir, tmp_path/"odd", 200)
+    res = cli("evaluate", tiny_run.path, "--data", folder, code=1)
+    assert "odd: has no table of classes, and its masks hold 200" in text_of(res)
+
+
+def test_a_run_that_learned_from_values(tiny_run, demo_dir, tmp_path):
+    "Trained on masks of 0, 40, 80, ... without names; scored on masks in which some of these are missing."
+    from segfast.recipes import Recipe, Stage
+    from segfast.train import train
+    everything = as_index_folders(demo_dir, tmp_path/"everything", 255)
+    for o in (everything/"masks").iterdir():
+        ids = ids_of(o)
+        Image.fromarray(np.where(ids == 255, 255, ids//3*40).astype(np.uint8)).save(o)
+    recipe = Recipe([Stage("full", (32, 48), 1, lr=3e-2, batch_size=4, precision="fp32")], model="tiny", weights="none")
+    run = train(str(everything), recipe, out=tmp_path/"runs", name="values", device="cpu", screen="quiet")
+    few = shutil.copytree(everything, tmp_path/"few")
+    for o in (few/"masks").iterdir():
+        Image.fromarray(np.where(ids_of(o) == 40, 255, ids_of(o)).astype(np.uint8)).save(o)
+    images = sorted((few/"images").iterdir())
+    truths = [np.where(ids_of(few/"masks"/f"{o.stem}.png") == 255, 255, ids_of(few/"masks"/f"{o.stem}.png")//40) for o in images]
+    mine = counted(truths, [run.predict(o).ids for o in images], len(run.classes), 255)
+    assert len(run.classes) == 4 and evaluated(run.path, "--data", few, "--out", tmp_path/"out")["confusion"] == mine.tolist()
+
+
+def test_masks_in_colours(tiny_run, demo_dir, tmp_path):
+    "The layout in which CamVid is published: other colours and another order than those the run has learned with."
+    folder, names = tmp_path/"published", names_of(demo_dir)
+    (folder/"701_StillsRaw_full").mkdir(parents=True)
+    (folder/"LabeledApproved_full").mkdir()
+    colors = np.random.default_rng(5).permutation(256**3)[:len(names)]
+    colors = np.stack([colors & 255, colors >> 8 & 255, colors >> 16], 1).astype(np.uint8)
+    for o in (demo_dir/"images").iterdir():
+        shutil.copy(o, folder/"701_StillsRaw_full")
+        Image.fromarray(colors[ids_of(demo_dir/"labels"/f"{o.stem}_P.png")]).save(folder/"LabeledApproved_full"/f"{o.stem}_L.png")
+    rows = [f"{r} {g} {b}\t{n}" for (r, g, b), n in zip(colors.tolist(), names)]
+    (folder/"label_colors.txt").write_text("\n".join(rows[::-1]) + "\n")
+    asked = evaluated(tiny_run.path, "--data", demo_dir, "--split", "all", "--out", tmp_path/"a")
+    found = evaluated(tiny_run.path, "--data", folder, "--split", "all", "--out", tmp_path/"b")
+    assert found["confusion"] == asked["confusion"]
+
+
+# Masks made elsewhere
+
+@pytest.fixture
+def masks(tiny_run, demo_dir, tmp_path):
+    cli("predict", tiny_run.path, demo_dir/"images", "--out", tmp_path/"masks")
+    return tmp_path/"masks"
+
+
+def test_predictions_score_as_the_run_did(masks, demo_dir, tmp_path, base):
+    found = evaluated("--predictions", masks, "--data", demo_dir, "--out", tmp_path/"out")
+    assert found["confusion"] == base["confusion"] and found["classes"] == base["classes"] and found["ece"] is None
+    assert sorted(o.name for o in (tmp_path/"out").iterdir()) == ["confusion.csv", "per_class.csv", "scores.csv", "scores.json", "worst"]
+
+
+@pytest.mark.parametrize("how", ["grey", "colours", "named as the masks"])
+def test_predictions_of_other_kinds(masks, tiny_run, demo_dir, tmp_path, base, how):
+    for o in list(masks.iterdir()):
+        ids = ids_of(o)
+        if how == "named as the masks":
+            o.rename(masks/f"{o.stem}_P.png")
+        else:
+            from segfast.layouts import open_data
+            colors = np.uint8(open_data(demo_dir).classes.colors)
+            Image.fromarray(ids if how == "grey" else colors[ids]).save(o)
+    assert evaluated("--predictions", masks, "--data", demo_dir, "--out", tmp_path/"out")["confusion"] == base["confusion"]
+
+
+def test_a_perfect_prediction(demo_dir, tmp_path):
+    found = evaluated("--predictions", demo_dir/"labels", "--data", demo_dir, "--boundary", "--out", tmp_path/"out")
+    assert found["accuracy"] == found["mean_iou"] == found["mean_dice"] == found["boundary_iou"] == 1
+
+
+def spoilt(masks, name, how):
+    ids = ids_of(masks/name).copy()
+    if how == "gone":
+        return (masks/name).unlink()
+    if how == "size":
+        ids = ids[:-1]
+    if how == "id":
+        ids[0, 0] = 200
+    if how == "colour":
+        ids = np.full((*ids.shape, 3), 77, np.uint8)
+    Image.fromarray(ids).save(masks/name)
+    if how == "broken":
+        (masks/name).write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize("how,text", [("gone", "has no mask for 1 of"), ("size", "is 47x64, the true mask 48x64"), ("id", "holds 200, which is no class"), ("colour", "which is no class"), ("broken", "is no image")])
+def test_predictions_that_cannot_be_scored(masks, demo_dir, tmp_path, how, text):
+    name = f"{held_out(demo_dir)[0][0].stem}.png"
+    spoilt(masks, name, how)
+    res = cli("evaluate", "--predictions", masks, "--data", demo_dir, "--out", tmp_path/"out", code=1)
+    assert text in text_of(res) and Path(name).stem in text_of(res) and "fault of segfast" not in res.output and not (tmp_path/"out").exists()
+
+
+# The command line
+
+BAD = [(["RUN", "--split", "bogus"], "expected valid, test, train or all", 2), ([], "Which RUN?", 2), (["RUN", "--predictions", "X", "--data", "X"], "no RUN", 2), (["--predictions", "X"], "needs --data", 2), (["RUN", "--layout", "camvid"], "the data of a run is opened as it was", 2),
+       (["RUN", "--precision", "int4"], "Accepted: auto, fp32, fp16, bf16", 2), (["RUN", "--tile", "64x64", "--overlap", "64"], "smaller than the tile", 2), (["RUN", "--split", "test"], "has no test images", 1), (["X"], "no run here", 1), (["RUN", "--data", "X"], "no such folder", 1)]
+
+
+@pytest.mark.parametrize("args,text,code", BAD)
+def test_mistakes(tiny_run, tmp_path, args, text, code):
+    places = {"RUN": tiny_run.path, "X": tmp_path/"nowhere"}
+    res = cli("evaluate", *(places.get(o, o) for o in args), code=code)
+    assert text in text_of(res) and "fault of segfast" not in res.output and len(res.output.strip().splitlines()) <= 6
+
+
+def test_a_place_that_cannot_be_written(tiny_run, tmp_path):
+    (tmp_path/"file").write_text("x")
+    assert "cannot be written" in text_of(cli("evaluate", tiny_run.path, "--out", tmp_path/"file", code=1))
+
+
+def test_text_for_people(tiny_run, tmp_path):
+    res = cli("evaluate", tiny_run.path, "--boundary", "--out", tmp_path/"out")
+    assert "valid images of demo, at native size; boundary IoU" in text_of(res) and "Worst image: images/" in text_of(res) and f"Written: {tmp_path/'out'}" in text_of(res)
+    assert max(map(len, res.stdout.splitlines()[:-3])) <= 100
+
+
+# Ensembles and families
+
+@pytest.fixture(scope="session")
+def family_once(tiny_run_once, demo_dir, tmp_path_factory):
+    "Two folds of one epoch."
+    from segfast.folds import train_folds
+    from segfast.models import models
+    from segfast.recipes import Recipe, Stage
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models, "tiny", __import__("conftest").make_tiny)
+        recipe = Recipe([Stage("full", (32, 48), 1, lr=3e-2, batch_size=4, precision="fp32")], model="tiny", weights="none")
+        return train_folds(str(demo_dir), recipe, 2, tmp_path_factory.mktemp("family"), "family", "cpu", screen="quiet").path
+
+
+def test_a_family(tiny, family_once, demo_dir, tmp_path):
+    res = cli("evaluate", family_once, "--json", "--out", tmp_path/"out")
+    found, folds = json.loads(res.stdout.splitlines()[-1], parse_constant=no_number), [Run(family_once/f"fold-{i}") for i in (1, 2)]
+    for k in "accuracy", "mean_iou", "mean_dice":
+        each = [o.scores[k] for o in folds]
+        assert [o[k] for o in found["folds"]["each"]] == each
+        assert found["folds"]["mean"][k] == pytest.approx(statistics.mean(each)) and found["folds"]["sd"][k] == pytest.approx(statistics.stdev(each))
+    assert found["confusion"] == (np.array(folds[0].scores["confusion"]) + np.array(folds[1].scores["confusion"])).tolist()
+    assert found["images"] == 10 and found["ensemble"] is False
+    assert "±" in cli("evaluate", family_once, "--out", tmp_path/"out").stdout
+
+
+def test_the_ensemble_of_a_family(tiny, family_once, demo_dir, tmp_path):
+    other = recoded(demo_dir, tmp_path/"other", valid=False)
+    found, folds = evaluated(family_once, "--data", other, "--out", tmp_path/"out"), [Run(family_once/f"fold-{i}") for i in (1, 2)]
+    images = sorted((other/"images").iterdir())
+    preds = [np.mean([r.predict(o, probabilities=True).probabilities for r in folds], 0).argmax(0) for o in images]
+    mine = counted([ids_of(other/"labels"/f"{o.stem}_P.png") for o in images], preds, len(folds[0].classes), folds[0].classes.void)
+    assert np.abs(mine - np.array(found["confusion"])).sum() <= 4  # pixels where two classes are as likely
+    assert found["ensemble"] is True and len(found["folds"]["each"]) == 2
+    same = evaluated(folds[0].path, "--ensemble", folds[1].path, "--data", other, "--out", tmp_path/"out2")
+    assert same["confusion"] == found["confusion"]
+
+
+def test_void_outside_the_names(tmp_path, demo_dir, tiny_run):
+    "A model of ten classes where the eleventh value, 255, is void: scored as the same run with that table is."
+    shutil.copytree(tiny_run.path, tmp_path/"run")
+    names = [o.replace("Void", "Other") for o in tiny_run.classes.names]
+    ClassTable(names, void=255).save(tmp_path/"run/classes.csv")
+    folder = recoded(demo_dir, tmp_path/"data", {"Void": "Other"}, names)
+    for o in (folder/"labels").iterdir():
+        ids = ids_of(o).copy()
+        ids[:4] = 255
+        Image.fromarray(ids).save(o)
+    (folder/"void.txt").write_text("255")
+    found = evaluated(tmp_path/"run", "--data", as_plain(folder, tmp_path/"plain"), "--out", tmp_path/"out")
+    images = sorted((folder/"images").iterdir())
+    preds = [Run(tmp_path/"run").predict(o).ids for o in images]
+    assert found["confusion"] == counted([ids_of(folder/"labels"/f"{o.stem}_P.png") for o in images], preds, 10, 255).tolist()
+
+
+def as_plain(camvid, folder):
+    (folder/"images").mkdir(parents=True)
+    (folder/"masks").mkdir()
+    for o in (camvid/"images").iterdir():
+        shutil.copy(o, folder/"images")
+        shutil.copy(camvid/"labels"/f"{o.stem}_P.png", folder/"masks"/f"{o.stem}.png")
+    shutil.copy(camvid/"codes.txt", folder)
+    return folder

@@ -1,0 +1,386 @@
+"Masks of images: every kind of file in, ids that a plain PNG reader finds, tiles and views and ensembles against ten lines of PyTorch."
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+import segfast.finished  # noqa: F401, gives `Run` its `predict`
+from segfast.cli import app
+from segfast.masks import ClassTable
+from segfast.predict import TorchPredictor
+from segfast.prediction import answer
+from segfast.runs import Run
+from segfast.segment import Output, segment
+from segfast.stitch import NumpyArrays, Segmenter, resize_rows
+
+RNG = np.random.default_rng(0)
+STATS = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # of ImageNet
+
+
+def cli(*args, code=0):
+    res = CliRunner().invoke(app, [str(o) for o in args], env={"COLUMNS": "100"})
+    assert res.exit_code == code, (res.output, res.exception)
+    return res
+
+
+def text_of(res): return " ".join(res.output.split())
+
+
+def read(path):
+    "A palette image's indices, read by Pillow alone."
+    with Image.open(path) as im:
+        assert im.mode == "P", im.mode
+        return np.asarray(im)
+
+
+def soft(h, w, seed=0):
+    "A picture of large spots."
+    spots = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
+    return Image.fromarray(spots).resize((w, h), Image.BICUBIC)
+
+
+def written(folder): return sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file())
+
+
+class Channel:
+    "Which channel of a pixel is the strongest: what a mask must be can be told without a model."
+    classes, size, fixed, arrays = ClassTable(["red", "green", "blue"]), (64, 64), False, NumpyArrays()
+    def __call__(self, images, size): return np.stack([resize_rows(np.moveaxis(np.asarray(o, np.float32), 2, 0), size, self.arrays) for o in images])
+
+
+class Digits:
+    "The class that a pixel's red says."
+    fixed, arrays, size = False, NumpyArrays(), (16, 16)
+    def __init__(self, n): self.classes = ClassTable([f"class {i}" for i in range(n)])
+    def __call__(self, images, size): return np.stack([(np.arange(len(self.classes))[:, None, None] == o[..., 0]).astype(np.float32) for o in images])
+
+
+@pytest.fixture
+def photos(tmp_path):
+    "Five pictures of different sizes, one in a sub-folder."
+    folder = tmp_path/"photos"
+    (folder/"deep").mkdir(parents=True)
+    for i, name in enumerate(["a.png", "b.png", "c.png", "d.jpg", "deep/a.png"]):
+        soft(40 + 7*i, 50 + 3*i, i).save(folder/name)
+    return folder
+
+
+# Files
+
+@pytest.mark.parametrize("n", [2, 12, 255, 256])
+def test_every_id_survives_the_png(tmp_path, n):
+    ids = (np.arange(256).reshape(16, 16) % n).astype(np.uint8)
+    Image.fromarray(np.dstack([ids, ids, ids])).save(tmp_path/"all.png")
+    segment(Segmenter(Digits(n)), [tmp_path/"all.png"], tmp_path/"out")
+    assert (read(tmp_path/"out/all.png") == ids).all()
+    with Image.open(tmp_path/"out/all.png") as im:
+        palette = np.uint8(im.getpalette("RGB")).reshape(-1, 3)
+    assert [tuple(c) for c in palette[:n].tolist()] == list(Digits(n).classes.colors)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_masks_lie_as_the_picture_is_seen(tmp_path, turn, kind):
+    blocks = np.eye(3, dtype=np.uint8)[[[0, 1, 2, 0], [1, 1, 0, 2], [2, 0, 0, 1]]]*255
+    im = Image.fromarray(blocks.repeat(16, 0).repeat(16, 1))
+    exif = im.getexif()
+    exif[0x0112] = turn
+    im.save(tmp_path/f"turned.{kind}", exif=exif, **dict(quality=100, subsampling=0) if kind == "jpg" else {})
+    segment(Segmenter(Channel()), [tmp_path/f"turned.{kind}"], tmp_path/"out")
+    with Image.open(tmp_path/f"turned.{kind}") as im:
+        seen = np.asarray(ImageOps.exif_transpose(im))
+    mask = read(tmp_path/"out/turned.png")
+    assert mask.shape == ((64, 48) if turn > 4 else (48, 64))
+    assert (mask == seen.argmax(2)).mean() > (0.95 if seen.shape[:2] != (64, 64) else 0.99)  # a side of 48 is shown at 64
+    assert (answer(Segmenter(Channel(), tile=(32, 32)), tmp_path/f"turned.{kind}").ids == seen.argmax(2)).all()
+
+
+MODES = {"grey.png": lambda im: im.convert("L"), "bilevel.png": lambda im: im.convert("1"), "palette.png": lambda im: im.quantize(16), "alpha.png": lambda im: im.convert("RGBA"), "grey alpha.png": lambda im: im.convert("LA"),
+         "cmyk.jpg": lambda im: im.convert("CMYK"), "deep.png": lambda im: Image.fromarray(np.asarray(im.convert("L")).astype(np.uint16)*257), "x.gif": lambda im: im.quantize(16), "x.webp": lambda im: im, "x.tif": lambda im: im,
+         "x.bmp": lambda im: im, "UPPER.JPG": lambda im: im}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_pictures_of_every_mode(tmp_path, name):
+    MODES[name](soft(40, 60)).save(tmp_path/name)
+    done = segment(Segmenter(Channel()), [tmp_path/name], tmp_path/"out")
+    assert (done.masks, done.failed) == (1, {}) and read(tmp_path/"out"/Path(name).with_suffix(".png")).shape == (40, 60)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (10, 3000), (33, 31)])
+@pytest.mark.parametrize("tile", [None, (32, 48)])
+def test_pictures_of_every_shape(tmp_path, tiny_run, size, tile):
+    found = tiny_run.predict(soft(*size), tile=tile, probabilities=True)
+    assert found.shape == found.ids.shape == size and found.probabilities.shape == (len(tiny_run.classes), *size)
+    assert np.allclose(found.probabilities.sum(0), 1, atol=1e-4) and (found.probabilities.argmax(0) == found.ids).mean() > 0.999
+
+
+NAMES = ["with blank.png", "日本 é.png", "-dash.png", "two.dots.v2.png", "[a].png", "q?*.png", "'quoted\".png", "#1.png"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_kept(tmp_path, tiny_run, name, monkeypatch):
+    (tmp_path/"in").mkdir()
+    soft(40, 60).save(tmp_path/"in"/name)
+    cli("predict", tiny_run.path, tmp_path/"in", "--out", tmp_path/"all")
+    assert written(tmp_path/"all") == [name]
+    monkeypatch.chdir(tmp_path/"in")
+    cli("predict", tiny_run.path, "--out", "../one", "--", name)
+    assert written(tmp_path/"one") == [name]
+
+
+def test_subfolders_and_endings_are_kept(tmp_path, photos, tiny_run):
+    soft(30, 30).save(photos/"a.jpg")
+    cli("predict", tiny_run.path, photos, "--out", tmp_path/"out")
+    assert written(tmp_path/"out") == ["a.jpg.png", "a.png.png", "b.png", "c.png", "d.png", "deep/a.png"]
+    cli("predict", tiny_run.path, f"{photos}/**/a.png", "--out", tmp_path/"some")
+    assert written(tmp_path/"some") == ["a.png", "deep/a.png"]
+
+
+def test_links_are_images_of_their_own(tmp_path, photos):
+    (photos/"linked.png").symlink_to(photos/"a.png")
+    (photos/"folder").symlink_to(photos/"deep")
+    (photos/"gone.png").symlink_to(tmp_path/"nowhere.png")
+    done = segment(Segmenter(Channel()), [photos], tmp_path/"out")
+    assert written(tmp_path/"out") == ["a.png", "b.png", "c.png", "d.png", "deep/a.png", "linked.png"]
+    assert list(done.failed) == [str(photos/"gone.png")]
+
+
+# The command line
+
+def test_a_bad_image_among_good_ones(tmp_path, photos, tiny_run):
+    (photos/"broken.png").write_bytes(b"no picture")
+    (photos/"empty.jpg").write_bytes(b"")
+    (photos/"cut.png").write_bytes((photos/"a.png").read_bytes()[:300])
+    res = cli("predict", tiny_run.path, photos, photos/"nowhere.png", "--out", tmp_path/"out", "--json", code=1)
+    assert written(tmp_path/"out") == ["a.png", "b.png", "c.png", "d.png", "deep/a.png"]
+    found = json.loads(res.stdout.splitlines()[-1])
+    assert found["masks"] == 5 and {Path(o["file"]).name for o in found["failed"]} == {"broken.png", "empty.jpg", "cut.png", "nowhere.png"}
+    for name in "broken.png", "empty.jpg", "cut.png", "nowhere.png":
+        assert f"{photos/name}: " in res.stderr
+    assert "Traceback" not in res.output and "4 without one" in res.stderr
+
+
+def test_names_that_are_no_text(tmp_path, photos, tiny_run):
+    bad, good = photos/os.fsdecode(b"\xff.png"), photos/os.fsdecode(b"\xfa.png")
+    bad.write_bytes(b"no picture")
+    soft(40, 60).save(good)
+    res = cli("predict", tiny_run.path, photos, "--out", tmp_path/"out", "--json", code=1)
+    found = json.loads(res.stdout.splitlines()[-1])
+    assert (found["masks"], found["failed"][0]["file"]) == (6, str(bad)) and (tmp_path/"out"/good.name).is_file()
+
+
+def test_nothing_is_overwritten(tmp_path, photos, tiny_run):
+    out = tmp_path/"out"
+    out.mkdir()
+    (out/"b.png").write_text("mine")
+    res = cli("predict", tiny_run.path, photos, "--out", out, code=2)
+    assert f"{out/'b.png'}: exists already." in text_of(res) and written(out) == ["b.png"]
+    cli("predict", tiny_run.path, photos, "--out", out, "--overwrite")
+    assert len(written(out)) == 5 and read(out/"b.png").shape == (47, 53)
+    (out/"overlays").mkdir()
+    (out/"overlays/c.jpg").write_text("mine")
+    shutil.rmtree(out/"deep")
+    cli("predict", tiny_run.path, photos/"deep", "--out", out/"other")
+    res = cli("predict", tiny_run.path, photos/"c.png", "--out", out, "--overlay", code=2)
+    assert "exists already" in res.output and (out/"overlays/c.jpg").read_text() == "mine"
+
+
+def test_out_is_in_or_one_with_the_input(tmp_path, photos, tiny_run):
+    before = {p: p.read_bytes() for p in photos.rglob("*") if p.is_file()}
+    for more in [], ["--overwrite"]:
+        assert "is one of the images" in text_of(cli("predict", tiny_run.path, photos, "--out", photos, *more, code=2))
+    for _ in range(2):  # the masks of the first time are no images of the second
+        cli("predict", tiny_run.path, photos, "--out", photos/"masks", "--overwrite", "--overlay")
+    assert len(written(photos/"masks")) == 10
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_places_that_cannot_be_written(tmp_path, photos, tiny_run, monkeypatch):
+    (tmp_path/"file").write_text("x")
+    for out in tmp_path/"file", tmp_path/"file/below":
+        assert "no mask can be written here" in text_of(cli("predict", tiny_run.path, photos, "--out", out, code=1))
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
+    assert "is read-only" in text_of(cli("predict", tiny_run.path, photos, "--out", tmp_path/"new", code=1))
+    assert (tmp_path/"file").read_text() == "x" and not (tmp_path/"new").exists()
+
+
+BAD = [(["--tile", "64"], "expected HEIGHTxWIDTH", 2), (["--tile", "10x10"], "at least 32", 2), (["--tile", "64x64", "--overlap", "64"], "smaller than the tile", 2), (["--overlap", "-1"], "--overlap", 2),
+       (["--batch-size", "0"], "--batch-size", 2), (["--size", "x"], "expected HEIGHTxWIDTH", 2), (["--precision", "int4"], "Accepted: auto, fp32, fp16, bf16", 2), (["--device", "abacus"], "no such device", 2)]
+
+
+@pytest.mark.parametrize("options,text,code", BAD)
+def test_options_that_are_none(tmp_path, photos, tiny_run, options, text, code):
+    res = cli("predict", tiny_run.path, photos, "--out", tmp_path/"out", *options, code=code)
+    assert text in text_of(res) and "fault of segfast" not in res.output and not (tmp_path/"out").exists()
+
+
+def test_folders_that_are_no_run(tmp_path, photos, tiny_run):
+    (tmp_path/"empty").mkdir()
+    for path in tmp_path/"empty", tmp_path/"nowhere", photos/"a.png":
+        assert "no run here" in text_of(cli("predict", path, photos, "--out", tmp_path/"out", code=1))
+    shutil.copytree(tiny_run.path, tmp_path/"bare")
+    shutil.rmtree(tmp_path/"bare/checkpoints")
+    assert "has no checkpoint" in text_of(cli("predict", tmp_path/"bare", photos, "--out", tmp_path/"out", code=1))
+    for given, text in [(tmp_path/"empty", "holds no image"), (tmp_path/"nowhere", "no such file or folder"), (f"{tmp_path}/*.xyz", "no such image")]:
+        assert text in text_of(cli("predict", tiny_run.path, given, "--out", tmp_path/"out", code=1))
+    assert not (tmp_path/"out").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--tta"], ["--tile", "32x48", "--overlap", "7"], ["--tile", "100x75"], ["--tile", "48x40", "--tta"], ["--size", "50x70"]])
+def test_batches_change_nothing(tmp_path, photos, tiny_run, options):
+    for n in 1, 8:
+        cli("predict", tiny_run.path, photos, "--out", tmp_path/str(n), "--batch-size", n, "--precision", "fp32", *options)
+    for name in written(tmp_path/"1"):
+        assert (read(tmp_path/"1"/name) == read(tmp_path/"8"/name)).all(), name
+
+
+def test_what_else_is_written(tmp_path, photos, tiny_run):
+    cli("predict", tiny_run.path, photos/"a.png", "--out", tmp_path/"out", "--overlay", "--probabilities")
+    assert written(tmp_path/"out") == ["a.png", "overlays/a.jpg", "probabilities/a.npy"]
+    p = np.load(tmp_path/"out/probabilities/a.npy", allow_pickle=False)
+    assert p.dtype == np.float16 and p.shape == (10, 40, 50) and np.allclose(p.astype(float).sum(0), 1, atol=0.01)
+    with Image.open(tmp_path/"out/overlays/a.jpg") as im:
+        assert im.size == (50, 40)
+    cli("predict", tiny_run.path, photos/"a.png", "--out", tmp_path/"rgb", "--rgb")
+    colors = np.uint8(tiny_run.classes.colors)
+    with Image.open(tmp_path/"rgb/a.png") as im:
+        assert im.mode == "RGB" and (np.asarray(im) == colors[read(tmp_path/"out/a.png")]).all()
+
+
+# Numbers
+
+def look(model, picture, size, mirrored=False):
+    "A model's logits at the picture's own size, as anybody would write it."
+    x = torch.tensor(np.array(picture)).permute(2, 0, 1)[None].float()/255
+    x = F.interpolate(x, size, mode="bilinear", align_corners=False)
+    x = (x - STATS[0].view(1, 3, 1, 1))/STATS[1].view(1, 3, 1, 1)
+    with torch.no_grad():
+        out = model(x.flip(3)).flip(3) if mirrored else model(x)
+    return F.interpolate(out, picture.size[::-1], mode="bilinear", align_corners=False)[0]
+
+
+@pytest.fixture
+def street(demo_dir): return Image.open(sorted((demo_dir/"images").iterdir())[0]).convert("RGB")
+
+
+def test_one_view_is_that_of_plain_pytorch(tiny_run, street):
+    mine = look(tiny_run.model("cpu"), street, (32, 48)).softmax(0).numpy()
+    found = tiny_run.predict(street, probabilities=True)
+    assert np.abs(found.probabilities - mine).max() < 1e-5
+    assert len(np.unique(found.ids)) > 2  # it has learned to say more than one thing
+
+
+def test_tta_is_the_mean_of_six(tiny_run, street):
+    model, sizes = tiny_run.model("cpu"), [(32, 32), (32, 48), (32, 64)]  # 0.75, 1 and 1.25, in multiples of 32
+    mine = torch.stack([look(model, street, s, m).softmax(0) for s in sizes for m in (False, True)]).mean(0).numpy()
+    found = tiny_run.predict(street, tta=True, probabilities=True)
+    assert np.abs(found.probabilities - mine).max() < 1e-5
+    assert np.abs(tiny_run.predict(street, probabilities=True).probabilities - mine).max() > 1e-3  # the test can fail
+
+
+@pytest.fixture
+def other_run(tiny_run, tmp_path):
+    "The run again, with other weights."
+    shutil.copytree(tiny_run.path, tmp_path/"other run")
+    run, state = Run(tmp_path/"other run"), load_file(tiny_run.weights_file)
+    noise = torch.Generator().manual_seed(1)
+    with run.checkpoint("last") as part:
+        save_file({k: v + 0.3*torch.randn(v.shape, generator=noise) if v.ndim == 4 else v for k, v in state.items()}, part/"model.safetensors")
+    return run
+
+
+def test_an_ensemble_is_the_mean_of_its_members(tmp_path, tiny_run, other_run, street):
+    street.save(tmp_path/"street.png")
+    mine = torch.stack([look(r.model("cpu"), street, (32, 48)).softmax(0) for r in (tiny_run, other_run)]).mean(0).numpy()
+    cli("predict", tiny_run.path, "--ensemble", other_run.path, tmp_path/"street.png", "--out", tmp_path/"both", "--probabilities")
+    found = np.load(tmp_path/"both/probabilities/street.npy").astype(np.float32)
+    assert np.abs(found - mine).max() < 1e-3  # half precision
+    clear = np.sort(mine, 0)[-1] - np.sort(mine, 0)[-2] > 1e-4
+    assert (read(tmp_path/"both/street.png") == mine.argmax(0))[clear].all() and clear.mean() > 0.99
+    alone = [read(tmp_path/o/"street.png") for o in ("a", "b") if cli("predict", {"a": tiny_run, "b": other_run}[o].path, tmp_path/"street.png", "--out", tmp_path/o)]
+    assert all((o != read(tmp_path/"both/street.png")).any() for o in alone)
+
+
+def test_an_ensemble_needs_one_table_of_classes(tmp_path, tiny_run, other_run, street):
+    street.save(tmp_path/"street.png")
+    names = list(other_run.classes.names)
+    ClassTable([*names[1:], names[0]], void=names.index("Void") - 1).save(other_run.path/"classes.csv")
+    res = cli("predict", tiny_run.path, "--ensemble", other_run.path, tmp_path/"street.png", "--out", tmp_path/"out", code=2)
+    assert "same classes in the same order" in text_of(res) and not (tmp_path/"out").exists()
+
+
+@pytest.mark.parametrize("tile,overlap", [((32, 32), 0), ((32, 32), 31), ((40, 64), None), ((64, 40), 13), ((100, 75), 64), ((33, 57), 5), ((512, 512), 64)])
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_no_seams_on_an_equivariant_model(tile, overlap, batch_size):
+    torch.manual_seed(3)
+    net, picture = torch.nn.Conv2d(3, 6, 1), soft(110, 140)
+    predictor = TorchPredictor(net, ClassTable(list("abcdef")), (110, 140))
+    whole = answer(Segmenter(predictor), picture, probabilities=True)
+    tiled = answer(Segmenter(predictor, tile, overlap, batch_size=batch_size), picture, probabilities=True)
+    assert np.abs(whole.probabilities - tiled.probabilities).max() < 1e-5
+    top = np.sort(whole.probabilities, 0)
+    clear = top[-1] - top[-2] > 1e-4
+    assert (whole.ids == tiled.ids)[clear].all() and clear.mean() > 0.99 and len(np.unique(whole.ids)) > 1
+
+
+def test_tiles_show_every_pixel_to_the_model():
+    "A predictor that answers only in the middle of a tile would leave seams: weights must be positive wherever no other tile is."
+    seen = np.zeros((110, 140), bool)
+
+    class Eyes(Channel):
+        def __call__(self, images, size):
+            for o in images:
+                assert o.shape[:2] == size == (32, 48)
+                seen[o[..., 0], o[..., 1]] = True
+            return super().__call__(images, size)
+    at = np.dstack([*np.mgrid[:110, :140], np.zeros((110, 140))]).astype(np.uint8)
+    answer(Segmenter(Eyes(), (32, 48), 8), at)
+    assert seen.all()
+
+
+# Python
+
+def test_the_same_image_in_every_form(tmp_path, tiny_run, street):
+    street.save(tmp_path/"street.png")
+    a = np.asarray(street)
+    forms = [tmp_path/"street.png", str(tmp_path/"street.png"), street, a, torch.tensor(a).permute(2, 0, 1), torch.tensor(a).permute(2, 0, 1)/255, a/255, (a/255).astype(np.float32), a.astype(np.int64)]
+    answers = [tiny_run.predict(o) for o in forms]
+    assert all((o.ids == answers[0].ids).all() and o.ids.dtype == np.uint8 for o in answers)
+    assert np.asarray(answers[0]).shape == a.shape[:2] and answers[0]._repr_png_().startswith(b"\x89PNG")
+    grey = [tiny_run.predict(o).ids for o in (street.convert("L"), np.asarray(street.convert("L")), np.asarray(street.convert("L"))[..., None], torch.tensor(np.asarray(street.convert("L")).copy())[None])]
+    assert all((o == grey[0]).all() for o in grey)
+
+
+@pytest.mark.parametrize("bad", [np.zeros((2, 8, 8, 3), np.uint8), np.zeros((8, 8, 4), np.uint8), np.full((8, 8, 3), 300), np.full((8, 8, 3), -1.0), np.full((8, 8, 3), np.nan), np.zeros((0, 8, 3), np.uint8), torch.zeros(4, 8, 8)])
+def test_what_is_no_image(tiny_run, bad):
+    with pytest.raises(ValueError, match="an image of"):
+        tiny_run.predict(bad)
+
+
+def test_the_model_is_loaded_once(tiny_run, street, monkeypatch):
+    run = Run(tiny_run.path)
+    run.predict(street)
+    monkeypatch.setattr(Run, "model", None)
+    monkeypatch.setattr(Run, "newest", None)  # which reads all of a checkpoint
+    run.predict(street)
+
+
+def test_a_folder_in_bf16(tmp_path, photos, tiny_run):
+    for p in "fp32", "bf16":
+        cli("predict", tiny_run.path, photos, "--out", tmp_path/p, "--precision", p)
+    same = [(read(tmp_path/"fp32"/o) == read(tmp_path/"bf16"/o)).mean() for o in written(tmp_path/"fp32")]
+    assert len(same) == 5 and np.mean(same) > 0.9
+
+
+def test_output_names_every_file(tmp_path):
+    out = Output(tmp_path, overlay=True, probabilities=True)
+    assert {k: v.relative_to(tmp_path).as_posix() for k, v in out.files("a/b.c").items()} == {"mask": "a/b.c.png", "overlay": "overlays/a/b.c.jpg", "probabilities": "probabilities/a/b.c.npy"}

@@ -160,7 +160,7 @@ def open_scored(
     screen = screen or make_screen('quiet')
     if data is None and not opened_as(models[0].path): raise UsageError(f'{safe(models[0].path)}: does not say where its data is, since it was trained from Python. Name it: --data DATA')
     if data is None: return open_again(models[0], screen).data, split or 'valid'
-    report = checked(data, screen, **options)
+    report = checked(data, screen, allow=('no-train', 'no-valid'), **options)
     drawn = any(p.code in ('no-valid-list', 'no-valid-split') for p in report.problems)
     if any(p.code == 'guessed-classes' for p in report.problems) and learned is not None: report.data = _named(report.data, learned, _learned_from(models))
     return report.data, split or ('all' if drawn or 'valid' not in report.data.splits else 'valid')

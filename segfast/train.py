@@ -240,14 +240,16 @@ def checked(
     data:SegData|str|Path, # dataset, known name, or folder
     screen, # from `make_screen`
     full:bool=True, # False reads headers only
+    allow=(), # codes of errors that do not matter here, such as no-valid
     **options # further arguments of `open_data`: layout, border, split, classes
 )->Report:
     "The report of a dataset without errors; with errors, a `DataError`."
     options = {k: o for k,o in options.items() if o is not None}
     if isinstance(data, SegData) and options: raise TypeError(f'{", ".join(options)}: for `open_data`, but the dataset is open already.')
     if not isinstance(data, SegData): data = open_data(data, progress=lambda done, total: screen.work('drawing the demo', done, total), **options)
-    report = (check(data, progress=lambda done, total: screen.work('checking images and masks', done, total)) if full else unchecked(data)).raise_errors()
-    for p in report.problems: screen.say(f'{p.kind}: {p}')
+    report = check(data, progress=lambda done, total: screen.work('checking images and masks', done, total)) if full else unchecked(data)
+    report.problems = [p for p in report.problems if p.code not in allow]
+    for p in report.raise_errors().problems: screen.say(f'{p.kind}: {p}')
     return report
 
 def _hardware(device):

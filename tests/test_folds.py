@@ -23,7 +23,7 @@ from segfast.layouts import open_data
 from segfast.recipes import Choices, Recipe, Stage
 from segfast.runs import Run, family_runs, is_family, run_rows
 
-SETTINGS = "--model tiny --weights none --size 32x48 --epochs 1,1,1 --device cpu".split()
+SETTINGS = "--model tiny --weights none --size 32x48 --epochs 1,1,1 --batch-size 4 --device cpu".split()  # the batch, else it follows free memory
 
 
 def cli(*args, code=0):

@@ -824,7 +824,7 @@ def test_checks_of_hostile_files_are_bounded(tmp_path, demo_dir):
 
 def test_safetensors_of_this_library_hold_no_pickle(half_done):
     for p in half_done.path.rglob("*"):
-        if p.is_file(): assert p.suffix in (".safetensors", ".json", ".toml", ".csv", ".txt", ".png", ".lock") or p.name == ".lock", p
+        if p.is_file(): assert p.suffix in (".safetensors", ".json", ".toml", ".csv", ".txt", ".png", ".jpg", ".html", ".lock") or p.name == ".lock", p
     for p in half_done.path.rglob("*.safetensors"):
         n, = struct.unpack("<Q", p.read_bytes()[:8])
         assert isinstance(json.loads(p.read_bytes()[8:8+n]), dict) and load_file(p)

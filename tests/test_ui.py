@@ -81,7 +81,8 @@ def test_an_empty_folder_says_how_to_begin(tmp_path):
     assert "segfast train demo" in ask(tmp_path).get("/").text
 
 
-def test_a_run_shows_its_scores_and_how_to_make_a_report(client, one):
+def test_a_run_shows_its_scores_and_how_to_make_a_report(client, one, runs):
+    (runs/"first"/"report.html").unlink()
     page = client.get("/run/first").text
     assert f'{one.scores["mean_iou"]:.3f}' in page and "segfast report" in page
     assert client.get("/run/first/report").status_code == 404
@@ -462,7 +463,7 @@ def test_a_walk_through_the_page(browser, served, runs, tmp_path):
         box.click()
     assert button.is_enabled()
     button.click()
-    assert find("h1").text == "Comparison"
+    wait(lambda: browser.execute_script("return document.querySelector('h1')?.textContent") == "Comparison")
     browser.get(address)
     browser.find_element("link text", "first").click()
     find("#image").send_keys(str(tmp_path/"photo.png"))

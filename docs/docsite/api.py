@@ -23,12 +23,12 @@ def defined(file):
     "Line of every function, class, method and constant that a module defines, by name (`Run.history` for a method)"
     lines = {}
     for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names = patch_name(node)
             for name in names if isinstance(names, list) else [names]:
                 lines[name] = node.lineno
         if isinstance(node, ast.ClassDef):
-            lines |= {f"{node.name}.{o.name}": o.lineno for o in node.body if isinstance(o, ast.FunctionDef)}
+            lines |= {f"{node.name}.{o.name}": o.lineno for o in node.body if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef))}
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 lines |= {o.id: node.lineno for o in ast.walk(target) if isinstance(o, ast.Name) and isinstance(o.ctx, ast.Store)}
@@ -90,7 +90,7 @@ class Room:
 
 @cache
 def patches(file):
-    names = [patch_name(o) for o in ast.parse(Path(file).read_text(encoding="utf-8")).body if isinstance(o, ast.FunctionDef)]
+    names = [patch_name(o) for o in ast.parse(Path(file).read_text(encoding="utf-8")).body if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef))]
     return {n for o in names for n in (o if isinstance(o, list) else [o]) if "." in n}
 
 

@@ -402,6 +402,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'segfast.evaluate._image_row': ('evaluate.html#_image_row', 'segfast/evaluate.py'),
                                   'segfast.evaluate._learned_from': ('evaluate.html#_learned_from', 'segfast/evaluate.py'),
                                   'segfast.evaluate._named': ('evaluate.html#_named', 'segfast/evaluate.py'),
+                                  'segfast.evaluate._own_data': ('evaluate.html#_own_data', 'segfast/evaluate.py'),
                                   'segfast.evaluate._picture': ('evaluate.html#_picture', 'segfast/evaluate.py'),
                                   'segfast.evaluate._pooled': ('evaluate.html#_pooled', 'segfast/evaluate.py'),
                                   'segfast.evaluate._spread': ('evaluate.html#_spread', 'segfast/evaluate.py'),

@@ -20,6 +20,7 @@ from .boundary import BoundaryIoU
 from .calibration import Calibration, plot_reliability
 from .errors import DataError, UsageError, safe, sheet
 from .facts import look_at
+from .folds import Family
 from .masks import INDEX, ClassTable, Encoding, decode
 from .metrics import ConfusionMatrix, per_class
 from .pairs import SegData, a_few
@@ -58,14 +59,15 @@ class Evaluation:
 def matching(
     data:SegData,
     classes:ClassTable, # of the model
-    who:str='the model' # for the message
+    there=None # ids that occur in the masks; None is all
 )->tuple: # the table to score with; uint8 (256,): the data's ids -> its ids
     "How the ids of a dataset's masks become those of a model."
-    lost = [data.classes.names[i] for i in data.classes.labels if data.classes.names[i] not in classes.names]
-    if lost: raise DataError(f'{safe(data.name)}: has the class{"es" if len(lost) > 1 else ""} {", ".join(map(safe, lost[:6]))}{", ..." if len(lost) > 6 else ""}, which {who} does not know. It knows: {", ".join(map(safe, classes.names))}.')
+    known = [i for i in data.classes.labels if data.classes.names[i] in classes.names]
+    lost = [data.classes.names[i] for i in data.classes.labels if i not in known and (there is None or i in there)]
+    if lost: raise DataError(f'{safe(data.name)}: has the class{"es" if len(lost) > 1 else ""} {", ".join(map(safe, lost[:6]))}{", ..." if len(lost) > 6 else ""}, which the model does not know. It knows: {", ".join(map(safe, classes.names))}. Rename them, or give another table: --classes FILE')
     void = 255 if classes.void is None else classes.void
     ids = np.full(256, void, np.uint8)
-    for i in data.classes.labels: ids[i] = classes.names.index(data.classes.names[i])
+    for i in known: ids[i] = classes.names.index(data.classes.names[i])
     needed = classes.void is not None or data.classes.void is not None
     return (replace(classes, void=void) if needed else classes), ids
 
@@ -114,7 +116,7 @@ def find_prediction(
 )->Path|None:
     "The mask of an image in a folder of predictions."
     asked = [Path(image).with_suffix('.png'), Path(image + '.png'), Path(mask), Path(Path(image).stem + '.png'), Path(Path(image).name + '.png'), Path(Path(mask).name)]
-    return next((folder/o for o in asked if (folder/o).is_file()), None)
+    return next((folder/o for o in asked if not o.is_absolute() and '..' not in o.parts and (folder/o).is_file()), None) # never a file outside, such as the photograph itself
 
 def read_prediction(
     path:Path,
@@ -142,6 +144,7 @@ def answers_in(
     "The masks of some images, from a folder."
     found = {i: find_prediction(Path(folder), *(data.pairs[c].iloc[i] for c in ('image', 'mask'))) for i in rows}
     if lacking := [i for i,o in found.items() if o is None]: raise DataError(f'{safe(folder)}: has no mask for {len(lacking)} of {len(rows)} images, the first of them {safe(data.pairs["image"].iloc[lacking[0]])}. Expected: its path, or its name, with the ending .png.')
+    if len(set(found.values())) < len(found): raise DataError(f'{safe(folder)}: one mask would be scored for several images of the same name. Put the masks into the sub-folders that the images lie in.')
     for i,path in found.items():
         ids, truth = read_prediction(path, table), data.ids(data.pairs['mask'].iloc[i])
         if ids.shape != truth.shape: raise DataError(f'{safe(path)}: is {ids.shape[0]}x{ids.shape[1]}, the true mask {truth.shape[0]}x{truth.shape[1]}. Masks are scored at their own size.')
@@ -155,15 +158,23 @@ def open_scored(
     learned:ClassTable|None=None, # the classes of the model
     screen=None, # from `make_screen`
     **options # further arguments of `open_data`: layout, border, classes
-)->tuple: # SegData, and the split
+)->tuple: # SegData; the split; the ids that occur in its masks, or None for a run's own
     "The data to score on, checked, and which of its images."
     screen = screen or make_screen('quiet')
     if data is None and not opened_as(models[0].path): raise UsageError(f'{safe(models[0].path)}: does not say where its data is, since it was trained from Python. Name it: --data DATA')
-    if data is None: return open_again(models[0], screen).data, split or 'valid'
-    report = checked(data, screen, allow=('no-train', 'no-valid'), **options)
+    if data is None: return _own_data(models[0], screen), split or 'valid', None
+    report = checked(data, screen, allow=('no-train', 'no-valid', 'all-void'), **options)
     drawn = any(p.code in ('no-valid-list', 'no-valid-split') for p in report.problems)
-    if any(p.code == 'guessed-classes' for p in report.problems) and learned is not None: report.data = _named(report.data, learned, _learned_from(models))
-    return report.data, split or ('all' if drawn or 'valid' not in report.data.splits else 'valid')
+    if any(p.code == 'guessed-classes' for p in report.problems) and learned is not None:
+        report.data = _named(report.data, learned, _learned_from(models))
+        screen.say('note: the data has no table of classes; its masks are read as those that the model learned from: ' + a_few([f'{i} {safe(learned.names[i])}' for i in learned.labels], 5) + '.')
+    there = {int(i) for i in report.pixels.index[report.pixels.sum(axis=1) > 0]}
+    return report.data, split or ('all' if drawn or 'valid' not in report.data.splits else 'valid'), there
+
+def _own_data(run, screen):
+    "The data of a run, as it was when it was trained."
+    try: return open_again(run, screen).data
+    except DataError as e: raise DataError(str(e).replace('To go on with the new ones: --data-changed', 'To score on it as it is now: --data DATA')) from None
 
 def _named(data, classes, encoding):
     "Masks whose classes were guessed mean what those did that the model learned from; where they are of another kind, its ids or its colours."
@@ -217,8 +228,8 @@ def evaluate_run(
     runs = [run for o in paths if o.suffix.lower() != '.onnx' for run in runs_at(o)]
     if not runs and data is None: raise UsageError(f'{safe(paths[0])}: an ONNX file does not say where its images are. Name them: --data DATA')
     segmenter = Segmenter(open_predictors(paths, device, precision, size), tile, overlap, tta, batch_size)
-    data, split = open_scored(runs, data, split, segmenter.classes, screen, **options)
-    table, ids = matching(data, segmenter.classes)
+    data, split, there = open_scored(runs, data, split, segmenter.classes, screen, **options)
+    table, ids = matching(data, segmenter.classes, there)
     rows = split_rows(data, split)
     found = score_answers(answers_of(segmenter, data, rows, ids), data, table, boundary, partial(screen.work, 'evaluating at native size'), len(rows))
     how = dict(models=[str(o) for o in paths], size=list(segmenter.predictors[0].size), precision=getattr(segmenter.predictors[0], 'precision', 'onnx'), tile=list(tile) if tile else None, overlap=segmenter.overlap, tta=tta)
@@ -236,7 +247,7 @@ def evaluate_masks(
 )->Evaluation:
     "Score masks that lie in a folder."
     if not Path(folder).is_dir(): raise DataError(f'{safe(folder)}: there is no such folder.')
-    data, split = open_scored([], data, split, None, screen, **options)
+    data, split, _ = open_scored([], data, split, None, screen, **options)
     rows = split_rows(data, split)
     found = score_answers(answers_in(folder, data, rows, data.classes), data, data.classes, boundary, partial((screen or make_screen('quiet')).work, 'comparing masks'), len(rows))
     return _completed(found, data, split, dict(predictions=str(folder)), answers_in(folder, data, found.images.row[:pictures].tolist(), data.classes))
@@ -265,7 +276,7 @@ def save_evaluation(
     folder, classes = Path(folder), found.cm.classes
     try: (folder/'worst').mkdir(parents=True, exist_ok=True)
     except OSError as e: raise DataError(f'{folder}: cannot be written ({e.strerror}). Another place: --out DIR') from None
-    for o in (folder/'worst').glob('[0-9][0-9]-*.jpg'): o.unlink() # of an evaluation before this one
+    for o in (*(folder/'worst').glob('[0-9][0-9]-*.jpg'), *folder.glob('reliability.*')): o.unlink() # of an evaluation before this one
     write_json(folder/'scores.json', plain(found.scores))
     found.images.assign(image=found.images.image.map(sheet)).to_csv(folder/'scores.csv', index=False)
     per_class(found.cm).rename(index=sheet).to_csv(folder/'per_class.csv')
@@ -286,12 +297,14 @@ def evaluate_family(
     **kwargs # of `evaluate_run`
 )->Evaluation: # of the ensemble, or of all folds together; `scores['folds']` has mean, sd and each
     "Score a cross-validation."
+    states, unseen = Family(path).states, data is not None or split == 'test'
+    if set(states) != {'done'}: raise DataError(f'{safe(path)}: {states.count("done")} of {len(states)} folds are done. Go on with it first: segfast resume {safe(path)}')
+    if not unseen and split not in (None, 'valid'): raise UsageError(f'--split {split}: of a family, only valid (what each fold held out) or test can be scored, or other data: --data DATA.')
     runs = runs_at(path)
     each = [evaluate_run(run.path, data, split, screen=screen, **kwargs) for run in runs]
-    unseen = data is not None or split == 'test'
     found = evaluate_run(path, data, split, screen=screen, **kwargs) if unseen else _pooled(each)
     found.scores |= dict(folds=_spread(runs, each), ensemble=unseen, models=[str(path)])
-    if not unseen: found.scores['note'] = 'Every image was trained on by some of the folds: score their ensemble on a test split (--split test) or on other data (--data).'
+    if not unseen: found.scores['note'] = 'Every image was trained on by some of the folds: score their ensemble on a test split (--split test) or on other data (--data). Boundary IoU and calibration error are given for each fold.'
     return found
 
 def _pooled(each):
@@ -300,9 +313,11 @@ def _pooled(each):
     images = pd.concat([o.images for o in each]).sort_values(['mean_iou', 'accuracy', 'image'], ignore_index=True)
     scores = score_dict(cm, len(images), sum(o.scores['seconds'] for o in each)) | dict(boundary_iou=None, ece=None)
     about = {k: each[0].scores[k] for k in ('data', 'root', 'split', 'size', 'precision', 'tile', 'overlap', 'tta')}
-    return Evaluation(_explained(scores, cm.classes, None) | about, images, cm, None, [p for o in each for p in o.worst][:12])
+    pictures = {name: p for o in each for name,p in o.worst}
+    return Evaluation(_explained(scores, cm.classes, None) | about, images, cm, None, [(name, pictures[name]) for name in images.image if name in pictures][:12])
 
 def _spread(runs, each, keys=('accuracy', 'mean_iou', 'mean_dice', 'mean_accuracy', 'fw_iou')):
+    keys = (*keys, *(k for k in ('boundary_iou', 'ece') if all(o.scores[k] is not None for o in each)))
     df = pd.DataFrame([{k: o.scores[k] for k in keys} for o in each])
     return dict(each=[dict(run=r.name, **row) for r,row in zip(runs, df.to_dict('records'))], mean=df.mean().to_dict(), sd=df.std(ddof=1).to_dict())
 

@@ -154,4 +154,4 @@ def read_examples(
     "What a run kept to be looked at; nothing where it kept nothing."
     path = Path(run_path)/'report/examples.json'
     if not path.exists(): return dict(examples=[], probabilities=None)
-    return dict(probabilities=None) | read_json(path)
+    return dict(examples=[], probabilities=None) | read_json(path)

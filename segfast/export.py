@@ -389,17 +389,17 @@ def card_text(
     made # an `Exported`
 )->str: # Markdown
     "The page beside an exported file."
-    size, kind = 'x'.join(map(str, made.size)), dict(onnx='ONNX', safetensors='safetensors (weights)').get(made.to, 'torch.export (.pt2)')
+    size, trained, kind = 'x'.join(map(str, made.size)), 'x'.join(map(str, run.recipe.stages[-1].size)), dict(onnx='ONNX', safetensors='safetensors (weights)').get(made.to, 'torch.export (.pt2)')
     try: total = ', '.join(f'{k} {_score(run.scores.get(v))}' for k,v in (('accuracy', 'accuracy'), ('mean IoU', 'mean_iou'), ('mean Dice', 'mean_dice')))
     except DataError: total = 'none: the run was not scored'
     quantized = [] if made.after is None else [_table(['', 'mean IoU', 'accuracy'], [[k, f'{o["mean_iou"]:.4f}', f'{o["accuracy"]:.4f}'] for k,o in (('before', made.before), (made.quantize, made.after))]) + f'\n\non {made.after["images"]} validation images.']
     lines = [_CARD, f'# {markdown(run.name)}', f'A model for semantic segmentation: it gives every pixel of a picture one of {len(run.classes)} classes. File: {markdown(made.path.name)}, {kind}{", " + made.quantize if made.quantize else ""}; written by segfast {__version__} with PyTorch {torch.__version__}.',
              '## How to run it', f'Input: {made.about["input"]}. Output: {made.about["output"]}. Whole pictures are shown to it at {size} (height x width).', _fenced(use_code(made.path.name, made.to, made.size, made.argmax), 'python'),
-             '## Classes and scores', f'On the validation images at their own size: {total}. The run: {markdown(run.state)}.', _table(['id', 'class', 'red green blue', 'IoU', 'Dice', 'precision', 'recall', 'pixels'], _class_rows(run)),
-             '## The same as the model', f'{made.parity}.' + ('' if made.quantize else f' The limits are {LOGITS_LIMIT:g} and {PIXELS_LIMIT:.1%}.'), *quantized, *(markdown(o) for o in made.notes),
+             '## Classes and scores', f'On the validation images at their own size, shown at {trained}: {total}. The run: {markdown(run.state)}.', _table(['id', 'class', 'red green blue', 'IoU', 'Dice', 'precision', 'recall', 'pixels'], _class_rows(run)),
+             '## The same as the model', f'{made.parity}.' + ('' if made.quantize else f' The limits are {LOGITS_LIMIT:g} and {PIXELS_LIMIT:.1%}.'), *quantized, *(markdown(re.sub(r' \(.*?\)\. To compare on validation images: --data DATA', '.', o)) for o in made.notes),
              '## Data', _about_data(run), '## Limits',
              f'- It knows pictures like those of {markdown(made.about["data"])}. On other places, cameras, seasons or weather expect less, and measure how much less before relying on it.\n'
-             f'- {_void_text(run.classes)}\n- It was trained at {size}; of things that are a few pixels large at that size it sees little.\n- A class with few pixels in the table has a score that may be luck.',
+             f'- {_void_text(run.classes)}\n- It was trained at {trained}; of things that are a few pixels large at that size it sees little.\n- A class with few pixels in the table has a score that may be luck.',
              '## Recipe', _fenced(_shown_recipe(run), 'toml')]
     return '\n\n'.join(lines) + '\n'
 
@@ -479,7 +479,8 @@ def _compared(job, dynamic):
     sizes = [job.size, second_size(job.size)] if dynamic else [job.size]
     found = parity(job.run.model('cpu'), opened(job.part, job.to), parity_batches(job.data, sizes), job.data is None)
     if found.logits == float('inf'): raise DataError(f'{job.run.path}: the file gives numbers that are not finite{" in " + job.quantize if job.quantize else ""}, and was removed.')
-    if not (job.quantize or found.ok): raise DataError(f'{job.run.path}: the file does not compute what the model does, and was removed: {found}.\nAllowed are {LOGITS_LIMIT:g} and {PIXELS_LIMIT:.1%}.')
+    ok = found.ok if not job.quantize else job.quantize == 'int8' or found.pixels <= PIXELS_LIMIT
+    if not ok: raise DataError(f'{job.run.path}: the file does not compute what the model does, and was removed: {found}.\nAllowed are {f"{LOGITS_LIMIT:g} and " if not job.quantize else ""}{PIXELS_LIMIT:.1%} of the pixels.')
     return found
 
 def _proved(job):

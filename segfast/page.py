@@ -230,7 +230,7 @@ def data_facts(o):
              ('Sizes', ', '.join(f'{s.replace("x", "×")} ({n:,})' for s,n in list(f.get('sizes', {}).items())[:6]) or '–'), ('Channels', f'mean {both(f["mean"])}; standard deviation {both(f["std"])} (red, green, blue, 0 to 1)' if 'mean' in f else '–'),
              ('Void', percent(f.get('void_share')) + ' of all pixels'), ('Duplicates', str(f.get('duplicates', '–'))), ('Digest', f.get('digest', '–'))]
     classes = [(n, o['classes'].colors[i], percent(f.get('class_share', {}).get(n), 2), f'{f.get("class_images", {}).get(n, 0):,}') for i,n in enumerate(o['classes'].names) if i != o['classes'].void]
-    problems = [(p.get('kind', ''), ' '.join(str(p[k]) for k in ('file', 'message', 'fix') if p.get(k))) for p in d.get('problems', [])]
+    problems = [(p.get('kind', ''), ' '.join(str(p[k]) for k in ('file', 'message', 'fix') if p.get(k))) for p in d.get('problems') or []]
     return dict(facts=facts, classes=classes, problems=problems, more=max(0, d.get('problem_count', 0) - len(problems)), known='problems' in d)
 
 def recipe_facts(o):

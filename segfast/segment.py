@@ -190,7 +190,9 @@ def runs_at(
     path # folder of a run, or of a family of folds
 )->list: # of `Run`
     "The run at a path, or the runs of a family."
-    return family_runs(path) if is_family(path) else [Run(path)]
+    found = family_runs(path) if is_family(path) else [Run(path)]
+    if not found: raise DataError(f'{safe(path)}: none of its folds has begun. Go on with it first: segfast resume {safe(path)}')
+    return found
 
 def scale_note(
     run:Run,

@@ -141,6 +141,8 @@ def build(root, out=None, generator="material"):
     out = Path(out).resolve() if out else root/"_docs"
     sys.path.insert(0, str(root))
     links, config = settings(root), yaml.safe_load((root/"docs"/"site.yml").read_text(encoding="utf-8"))
+    if root.is_relative_to(out) or (out.exists() and any(out.iterdir()) and not (out/"pages").is_dir()):
+        raise Faults([f"{out}: is no folder of a site; nothing was deleted. Take another --out"])
     shutil.rmtree(out, ignore_errors=True)
     (out/"pages").mkdir(parents=True)
     nav = filled(config["nav"], [COMMANDS, *notebooks(root)])

@@ -21,3 +21,8 @@ def codes_of(error):
 def files_of(error):
     "Their files, in order."
     return [p.file for p in problems_of(error)]
+
+
+def is_crash(text):
+    "Whether a command met an error that it does not explain: it offers `--debug`, or shows a traceback."
+    return "--debug" in str(text) or "Traceback" in str(text)

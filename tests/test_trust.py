@@ -47,7 +47,7 @@ _CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.
           "yaml.load", "yaml.full_load", "yaml.unsafe_load", "torch.hub.load", "pd.read_pickle", "load_learner", "load_pickle", "untar_data", "shutil.unpack_archive"}
 _NEEDS = {"torch.load": dict(weights_only=True), "load_state_dict_from_url": dict(weights_only=True, check_hash=True), "np.load": dict(allow_pickle=False)}
 _FASTAI = re.compile(r"(.*\.)?learn(er)?\.(save|load|export)")
-_UNPACKS = {"layouts.py": {"z.extract", "t.extractall"}}  # where every member was looked at before
+_UNPACKS = {"layouts.py": {"z.extract", "t.extractall"}}  # by path in the package: where every member was looked at before
 
 
 def dotted(o):
@@ -85,12 +85,40 @@ def forbidden(source, file=""):
     return out
 
 
-SOURCES = sorted(Path(segfast.__file__).parent.glob("*.py"))
+PACKAGE = Path(segfast.__file__).parent
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=[o.stem for o in SOURCES])
-def test_the_sources_run_nothing_that_they_read(path):
-    assert forbidden(path.read_text(encoding="utf-8"), path.name) == []
+def sources(package):
+    "The path of every source file below a folder, from there."
+    return sorted(p.relative_to(package).as_posix() for p in package.rglob("*.py"))
+
+
+def offenders(package):
+    "What each source file of a folder could run, by its path; files without a fault are left out."
+    found = {name: forbidden((package/name).read_text(encoding="utf-8"), name) for name in sources(package)}
+    return {name: faults for name, faults in found.items() if faults}
+
+
+@pytest.mark.parametrize("name", sources(PACKAGE))
+def test_the_sources_run_nothing_that_they_read(name):
+    assert forbidden((PACKAGE/name).read_text(encoding="utf-8"), name) == []
+
+
+def test_the_search_of_the_sources_reads_subpackages(tmp_path):
+    unpacks = next(iter(_UNPACKS))
+    planted = {"sound.py": "import ast", "sub/__init__.py": "import pickle", "sub/deeper/loads.py": "def f(p):\n    import torch\n    return torch.load(p)",
+               unpacks: "t.extractall(p)", f"elsewhere/{unpacks}": "t.extractall(p)"}
+    for name, source in planted.items():
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/name).write_text(source)
+    assert sources(tmp_path) == sorted(planted)
+    assert offenders(tmp_path) == {"sub/__init__.py": ["pickle"], "sub/deeper/loads.py": ["torch.load without weights_only=True"], f"elsewhere/{unpacks}": ["t.extractall"]}
+
+
+def test_every_file_that_may_unpack_does():
+    for name, allowed in _UNPACKS.items():
+        unpacks = {dotted(node.func) for node in ast.walk(ast.parse((PACKAGE/name).read_text(encoding="utf-8"))) if isinstance(node, ast.Call)}
+        assert allowed <= unpacks, name
 
 
 @pytest.mark.parametrize("line", [

@@ -1,5 +1,6 @@
 """What the package says of itself once built, without a network."""
 import configparser
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,14 +19,42 @@ def settings(tree):
     return parser["DEFAULT"]
 
 
+PLANTED = ("py.typed", "planted/__init__.py", "planted/deeper/__init__.py", "planted/deeper/module.py", "planted/templates/page.html.j2",
+           "planted/templates/style.css", "planted/templates/script.js", "planted/deeper/templates/parts/row.html.j2")
+
+
 @pytest.fixture(scope="module")
-def dist(tree, tmp_path_factory):
+def source(tree, tmp_path_factory):
+    "The working tree with one more package in the library, which has a subpackage and data files."
+    copy = tmp_path_factory.mktemp("source")/"segfast"
+    shutil.copytree(tree, copy)
+    for name in PLANTED:
+        path = copy/"segfast"/name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('"""Planted."""\n' if path.suffix == ".py" else "planted\n")
+    return copy
+
+
+def library_files(root):
+    "Every file of the library in a source tree, from its root."
+    return {p.relative_to(root).as_posix() for p in (root/"segfast").rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def dist(source, tmp_path_factory):
     "The folder with the sdist and the wheel made from it."
     out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, tree]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, source]
     made = subprocess.run(command, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr
     return out
+
+
+@pytest.fixture(scope="module")
+def sdist(dist):
+    "The names of the sdist's files, from its root."
+    with tarfile.open(next(dist.glob("*.tar.gz"))) as t:
+        return {member.name.partition("/")[2] for member in t.getmembers() if member.isfile()}
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +107,15 @@ def test_entry_points(wheel):
     assert dict(points["nbdev"]) == {"segfast": "segfast._modidx:d"}
 
 
-def test_wheel_holds_the_library_and_nothing_else(wheel, tree):
-    modules = {p.relative_to(tree).as_posix() for p in (tree/"segfast").rglob("*.py")}
-    assert {name for name in wheel if ".dist-info/" not in name} == modules
+def test_wheel_holds_the_library_and_nothing_else(wheel, source):
+    assert {name for name in wheel if ".dist-info/" not in name} == library_files(source)
 
 
-def test_sdist_can_be_built_from(dist):
-    with tarfile.open(next(dist.glob("*.tar.gz"))) as t:
-        names = {name.partition("/")[2] for name in t.getnames()}
-    assert {"settings.ini", "setup.py", "pyproject.toml", "LICENSE", "README.md", "segfast/__init__.py"} <= names
+def test_sdist_holds_the_library_and_what_builds_it(sdist, source):
+    assert {name for name in sdist if name.startswith("segfast/")} == library_files(source)
+    assert {"settings.ini", "setup.py", "pyproject.toml", "LICENSE", "README.md"} <= sdist
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_subpackages_and_data_files_are_shipped(wheel, sdist, name):
+    assert wheel[f"segfast/{name}"].strip() and f"segfast/{name}" in sdist

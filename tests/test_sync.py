@@ -39,7 +39,7 @@ def repo(committed):
     start = git(committed, "rev-parse", "HEAD").strip()
     yield committed
     git(committed, "reset", "-q", "--hard", start)
-    git(committed, "clean", "-qfd")
+    git(committed, "clean", "-qfdx")
 
 
 def rewrite(path, edit):
@@ -86,7 +86,33 @@ def leave_stale_module(repo):
     return "segfast/left_over.py"
 
 
-edits = [edit_module, edit_readme, edit_notebook, edit_index, leave_uncleaned, leave_stale_module]
+def add_package(repo):
+    "A package with one module, in step with its notebook; returns what to commit."
+    def rename(cells):
+        for c in cells:
+            c["source"] = [line.replace("default_exp errors", "default_exp planted.extra") for line in c["source"]]
+    (repo/"nbs"/"planted").mkdir()
+    shutil.copy(repo/"nbs"/"00_errors.ipynb", repo/"nbs"/"planted"/"00_extra.ipynb")
+    rewrite(repo/"nbs"/"planted"/"00_extra.ipynb", rename)
+    return ["nbs/planted/00_extra.ipynb", "segfast/planted/__init__.py", "segfast/planted/extra.py"]
+
+
+def edit_module_in_package(repo):
+    add_package(repo)
+    assert sync(repo)[0] != 0
+    (repo/"segfast"/"planted"/"extra.py").write_text('"""Edited."""\n', encoding="utf-8")
+    return "segfast/planted/extra.py"
+
+
+def leave_stale_module_in_package(repo):
+    package = repo/"segfast"/"planted"
+    package.mkdir()
+    (package/"__init__.py").write_text('"""Planted."""\n', encoding="utf-8")
+    (package/"errors.py").write_text('"""No notebook exports this: errors.py is another file."""\n', encoding="utf-8")
+    return "segfast/planted/errors.py"
+
+
+edits = [edit_module, edit_readme, edit_notebook, edit_index, leave_uncleaned, leave_stale_module, edit_module_in_package, leave_stale_module_in_package]
 
 
 def test_this_tree_is_in_step(repo):
@@ -121,3 +147,27 @@ def test_added_module_fails_until_it_is_in_git(repo):
     git(repo, "add", "-A")
     code, said = sync(repo)
     assert code == 0, said
+
+
+def test_added_package_fails_until_it_is_in_git(repo):
+    added = add_package(repo)
+    code, said = sync(repo)
+    assert code != 0 and all(name in said for name in added), said
+    (repo/"segfast"/"planted"/"__init__.py").write_text('"""Planted."""\n', encoding="utf-8")
+    git(repo, "add", "-A")
+    code, said = sync(repo)
+    assert code == 0, said
+    assert (repo/"segfast"/"planted"/"__init__.py").read_text(encoding="utf-8") == '"""Planted."""\n'
+
+
+@pytest.mark.parametrize("folder", ["segfast/runs", "nbs/runs", "tests/runs", "segfast/core/templates"])
+def test_git_takes_the_packages(repo, folder):
+    (repo/folder).mkdir(parents=True, exist_ok=True)
+    (repo/folder/"file.txt").write_text("x")
+    assert f"?? {folder}/file.txt\n" in git(repo, "status", "--porcelain", "-uall")
+
+
+def test_git_leaves_out_the_runs_of_the_root(repo):
+    (repo/"runs"/"first").mkdir(parents=True)
+    (repo/"runs"/"first"/"status.json").write_text("{}")
+    assert git(repo, "status", "--porcelain", "-uall") == ""

@@ -2,6 +2,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,10 @@ from PIL import Image
 
 pytest.importorskip("starlette", reason="the extra `ui` is not installed")
 
+from helpers.problems import missing  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
+from segfast.compare import compare  # noqa: E402
 from segfast.errors import DataError, UsageError  # noqa: E402
 from segfast.runs import Run, write_json  # noqa: E402
 from segfast.ui import MOST_BYTES, Pages, picture_in, serve_ui, ui_app  # noqa: E402
@@ -98,9 +102,10 @@ def test_a_damaged_run_is_shown_as_far_as_it_goes(client, runs, file, text):
     assert client.get("/compare?run=first&run=second").status_code in (200, 400)
 
 
-def test_two_runs_are_compared(client):
+def test_two_runs_are_compared(client, runs):
     page = client.get("/compare?run=second&run=first")
-    assert page.status_code == 200 and "More than noise?" in page.text and "data:image/png;base64," in page.text
+    verdict = compare([Run(runs/"second"), Run(runs/"first")]).versus[0]["sentence"]
+    assert page.status_code == 200 and verdict in unescape(page.text) and "data:image/png;base64," in page.text
     for wrong in ("", "?run=first", "?run=first&run=first", "?" + "&".join(f"run={i}" for i in range(9))):
         assert client.get(f"/compare{wrong}").status_code == 400
     assert client.get("/compare?run=first&run=nobody").status_code == 404
@@ -109,7 +114,7 @@ def test_two_runs_are_compared(client):
 def test_a_picture_comes_back_as_the_mask_that_predict_gives(client, one):
     raw = png()
     page = send(client, raw, "street 1.png")
-    assert page.status_code == 200 and "Mask of street 1.png" in page.text and "40×60" in page.text
+    assert page.status_code == 200 and "street 1.png</h1>" in page.text and "40×60" in page.text
     token = str(page.url).rpartition("/")[2]
     answer = client.get(f"/mask/{token}/mask.png?download=1")
     assert answer.headers["content-disposition"] == 'attachment; filename="street-1-mask.png"'
@@ -128,8 +133,9 @@ def test_only_the_last_masks_are_kept(runs):
 
 
 def test_a_run_without_weights_shows_no_mask(client, runs):
+    assert 'type="file"' in client.get("/run/second").text
     shutil.rmtree(runs/"second"/"checkpoints")
-    assert "once it has finished" in client.get("/run/second").text
+    assert 'type="file"' not in client.get("/run/second").text
     assert send(client, png(), run="second").status_code == 409
 
 
@@ -376,13 +382,16 @@ def test_a_file_that_does_not_say_its_length_is_counted(client):
 # On this machine only
 
 def test_a_port_that_is_taken_and_a_folder_that_is_not_there(runs):
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError, match="in use.*Take another"):
-        serve_ui(runs, taken.getsockname()[1])
-    with pytest.raises(DataError, match="no such folder"):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UsageError) as e:
+        port = taken.getsockname()[1]
+        serve_ui(runs, port)
+    assert not missing(e, "--port", port, 0)
+    with pytest.raises(DataError) as e:
         serve_ui(runs/"nowhere")
+    assert not missing(e, runs/"nowhere", "segfast ui")
 
 
-CODE = "import sys, segfast.ui; segfast.ui.serve_ui(sys.argv[1], 0, device='cpu', say=lambda t: print(t, flush=True))"
+CODE = "import sys, segfast.ui; segfast.ui.serve_ui(sys.argv[1], 0, device='cpu', say=lambda t: print(repr(t), flush=True))"  # a line each time
 
 
 @pytest.fixture
@@ -390,7 +399,7 @@ def served(runs):
     "The page in a process of its own, and its address."
     with subprocess.Popen([sys.executable, "-c", CODE, str(runs)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         line = process.stdout.readline()
-        yield process, next(o for o in line.split() if o.startswith("http://127.0.0.1:"))
+        yield process, re.search(r"http://127\.0\.0\.1:\d+/", line)[0]
         process.kill()
 
 
@@ -403,7 +412,7 @@ def test_it_listens_on_loopback_alone_and_ends_calmly(served):
     assert listening == ["127.0.0.1"]
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
-    assert process.returncode == 0 and out.endswith("Ended.\n") and err == ""
+    assert process.returncode == 0 and len(out.splitlines()) == 1 and err == "", "it says that it ended"
 
 
 def test_it_opens_nothing_by_itself(runs, monkeypatch):
@@ -463,13 +472,13 @@ def test_a_walk_through_the_page(browser, served, runs, tmp_path):
         box.click()
     assert button.is_enabled()
     button.click()
-    wait(lambda: browser.execute_script("return document.querySelector('h1')?.textContent") == "Comparison")
+    wait(lambda: "/compare?" in browser.current_url and browser.execute_script("return document.querySelector('h1')?.textContent"))
     browser.get(address)
     browser.find_element("link text", "first").click()
     find("#image").send_keys(str(tmp_path/"photo.png"))
     find("form.drop button").click()
     wait(lambda: "/mask/" in browser.current_url)
-    assert find("h1").text == "Mask of photo.png"
+    assert find("h1").text.endswith("photo.png")
     wait(lambda: all(browser.execute_script("return [...document.images].map(o => o.complete && o.naturalWidth === 96)")))
     before = browser.execute_script("return getComputedStyle(document.querySelector('.mask')).opacity")
     find("#strength").send_keys("\ue012"*20)  # the left arrow: it works without a mouse
@@ -490,7 +499,7 @@ def test_a_dropped_file_is_sent(browser, served):
         canvas.toBlob(blob => { const data = new DataTransfer(); data.items.add(new File([blob], "drawn.png", {type: "image/png"}));
             document.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true})); done(); });""")
     wait(lambda: "/mask/" in browser.current_url)
-    assert browser.find_element("css selector", "h1").text == "Mask of drawn.png"
+    assert browser.find_element("css selector", "h1").text.endswith("drawn.png")
 
 
 def test_a_hostile_report_can_do_nothing_to_the_page(browser, served, runs):

@@ -417,12 +417,12 @@ def test_unknown_colours_are_counted():
 
 
 @pytest.mark.parametrize("text, code, found, named", [
-    ("1 2 3 a\n1 2 3 b\n", "colors-duplicate", [(1, 2, 3)], ["a", "b"]),
+    ("1 2 3 Sky\n1 2 3 Road\n", "colors-duplicate", [(1, 2, 3)], ["Sky", "Road"]),
     ("1 2 a\n", "colors", ["1 2 a"], [1]),
     ("9 8 7 a\n1 2 3\n", "colors", ["1 2 3"], [2]),
     ("300 2 3 a\n", "colors", ["300 2 3 a"], [1]),
     ("", "colors", None, []),
-    ("1 2 3 a\n4 5 6 a\n", "codes-duplicate", ["a"], ["a"])])
+    ("1 2 3 Sky\n4 5 6 Sky\n", "codes-duplicate", ["Sky"], [])])
 def test_broken_colour_tables(tmp_path, text, code, found, named):
     (tmp_path/"label_colors.txt").write_text(text)
     with refuses(DataError, *(found or []), *named, code=code, file="label_colors.txt", found=found):

@@ -2,17 +2,20 @@
 import functools
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT/"docs"))
 for package in ("mkdocs", "material", "latex2mathml", "nbdev"):
     pytest.importorskip(package)
 
+import segfast  # noqa: E402
 from docsite import build, commands, faults  # noqa: E402
 from docsite.pages import Writer  # noqa: E402
 
@@ -40,8 +43,8 @@ def toy(root, lesson="See [toys](../toys.ipynb#twice) and `twice`.", nav=NAV):
     "A project of one module, one lesson and a log; the module is the real `segfast.errors`, so that nothing need be installed."
     (root/"docs"/"theme").mkdir(parents=True)
     (root/"docs"/"site.yml").write_text(SITE.format(nav="".join(f"  - {o}\n" for o in nav)))
-    for name in ("settings.ini", "segfast"):
-        (root/name).symlink_to(ROOT/name)
+    (root/"settings.ini").symlink_to(ROOT/"settings.ini")
+    shutil.copytree(ROOT/"segfast", root/"segfast", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (root/"LOG.md").write_text("# Log\n\nNothing.\n")
     notebook(root/"nbs"/"index.ipynb", "# Home")
     notebook(root/"nbs"/"toys.ipynb", "# toys\n\n> Toys\n\n## Twice", ("code", "#| hide\nsecret = 1", []))
@@ -54,6 +57,26 @@ def light(monkeypatch):
     "A build without the library's own pages: only links and navigation are looked at."
     monkeypatch.setattr(build, "library_modules", lambda root: set())
     monkeypatch.setattr("docsite.pages.others", dict)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    "A function that adds to the toy a module of a subpackage, which can be imported, and its notebook where `nb` names one."
+    before = set(sys.modules)
+    monkeypatch.setattr(segfast, "__path__", [*segfast.__path__, str(tmp_path/"segfast")])
+
+    def add(name, source, nb=None, prose="", export=None):
+        file = tmp_path/"segfast"/(name.replace(".", "/") + ".py")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        (file.parent/"__init__.py").write_text('"""Planted."""\n')
+        file.write_text(f"{source}\n")
+        if nb:
+            notebook(tmp_path/"nbs"/nb, ("code", f"#| default_exp {name}", []), f"# {name}\n\n{prose}", ("code", f"#| export\n{export or source}", []))
+    yield add
+    for name in set(sys.modules) - before:
+        if name.startswith("segfast.planted"):
+            del sys.modules[name]
+    vars(segfast).pop("planted", None)
 
 
 def found(root):
@@ -175,6 +198,63 @@ def test_an_export_without_an_entry_stops_the_build(tmp_path, light, monkeypatch
     notebook(root/"nbs"/"toys.ipynb", ("code", "#| default_exp errors", []), "# errors\n\n## Twice", ("code", "#| export\ndef safe(text): pass", []))
     said = found(root)
     assert "toys.html: no entry for DataError" in said and "no entry for safe" not in said
+
+
+# ---- modules and notebooks in packages
+
+TWICE = '__all__ = ["twice"]\ndef twice(x):\n    "Twice"\n    return 2*x'
+
+
+def test_a_module_of_a_package_without_a_page_stops_the_build(tmp_path, monkeypatch, package):
+    monkeypatch.setattr("docsite.pages.others", dict)
+    package("planted.deeper.toys", TWICE)
+    package("planted.toys", TWICE, "planted/01_toys.ipynb")
+    said = found(toy(tmp_path, "Nothing.", (*NAV, "planted/*.ipynb")))
+    assert "segfast/planted/deeper/toys.py: no page" in said and "segfast/planted/toys.py: no page" not in said and "__init__" not in said
+
+
+def test_an_export_of_a_package_without_an_entry_stops_the_build(tmp_path, light, package):
+    package("planted.toys", '__all__ = ["twice", "Thrice"]\ndef twice(x): return 2*x\nclass Thrice: pass', "planted/01_toys.ipynb", export="def twice(x): return 2*x")
+    said = found(toy(tmp_path, "Nothing.", (*NAV, "planted/*.ipynb")))
+    assert "planted/toys.html: no entry for Thrice" in said and "no entry for twice" not in said
+
+
+def test_a_notebook_of_a_package_outside_the_navigation_stops_the_build(tmp_path, light):
+    root = toy(tmp_path, nav=(*NAV, "planted/*.ipynb"))
+    notebook(root/"nbs"/"planted"/"deeper"/"01_lost.ipynb", "# Lost")
+    assert found(root) == "nbs/planted/deeper/01_lost.ipynb: outside the navigation (docs/site.yml)"
+
+
+def test_two_notebooks_of_one_page_stop_the_build(tmp_path, light):
+    root = toy(tmp_path, nav=(*NAV, "planted/*.ipynb"))
+    for name in ("01_toys", "02_toys"):
+        notebook(root/"nbs"/"planted"/f"{name}.ipynb", f"# {name}")
+    assert found(root) == "nbs/planted/01_toys.ipynb, nbs/planted/02_toys.ipynb: all make the page planted/toys.md"
+
+
+def test_modules_of_one_name_have_each_its_page_and_its_links(tmp_path, light, package):
+    prose = "See `twice`, `a.toys.twice`, `planted.b.toys.twice` and `segfast.planted.a.toys`; [first](../../toys.ipynb#twice)."
+    for name in "a", "b":
+        package(f"planted.{name}.toys", TWICE, f"planted/{name}/01_toys.ipynb", prose)
+    site, pages, _ = build.build(toy(tmp_path, "See `twice` and `planted.b.toys.twice`.", (*NAV, "planted/a/*.ipynb", "planted/b/*.ipynb")))
+    assert pages == 6
+    links = {name: faults.read_pages(site)[name].links for name in ("planted/a/toys.html", "planted/b/toys.html", "lesson/first.html")}
+    source = {name: [o for o in found if "/blob/" in o] for name, found in links.items()}
+    assert source["planted/a/toys.html"][0].endswith("/segfast/planted/a/toys.py#L2") and source["planted/b/toys.html"][0].endswith("/segfast/planted/b/toys.py#L2")
+    assert {"#twice", "../b/toys.html#twice"} <= set(links["planted/a/toys.html"])
+    assert {"#twice", "../a/toys.html", "../a/toys.html#twice", "../../toys.html#twice"} <= set(links["planted/b/toys.html"])
+    assert {"../planted/a/toys.html#twice", "../planted/b/toys.html#twice"} <= set(links["lesson/first.html"])
+
+
+PACKAGES = ("core", "data", "data/formats", "metrics", "models", "runs", "report", "inference", "training", "tools")
+
+
+def test_the_navigation_takes_the_notebooks_of_every_package_once():
+    planted = [f"nbs/{name}/{number}_planted.ipynb" for name in PACKAGES for number in ("00", "47")]
+    nav = yaml.safe_load((ROOT/"docs"/"site.yml").read_text(encoding="utf-8"))["nav"]
+    taken = list(build.leaves(build.filled(nav, [build.COMMANDS, *build.notebooks(ROOT), *planted])))
+    assert [name for name in taken if "planted" in name] == planted
+    assert sorted(set(taken)) == sorted(taken)
 
 
 # ---- notebooks

@@ -66,6 +66,17 @@ def filled(nav, sources, named=None):
     return result
 
 
+def pages_of(sources):
+    "The page of every source; two notebooks of one folder can differ in their numbers alone, and would have the same"
+    pages = {o: page_of(Path(o).relative_to("nbs") if o.startswith("nbs/") else Path(f"{o}.md" if o == COMMANDS else o)) for o in sources}
+    by_page = {}
+    for source, page in pages.items():
+        by_page.setdefault(page, []).append(source)
+    if clashes := {page: named for page, named in by_page.items() if len(named) > 1}:
+        raise Faults(f"{', '.join(named)}: all make the page {page}" for page, named in clashes.items())
+    return pages
+
+
 def as_pages(nav, pages):
     return [({k: as_pages(v, pages) if isinstance(v, list) else pages[v] for k, v in o.items()} if isinstance(o, dict) else pages[o]) for o in nav]
 
@@ -77,7 +88,7 @@ def write_pages(root, folder, nav, links, app=None):
         raise Faults(f"{o}: named in the navigation, but not there" for o in absent)
     if outside := sorted(set(notebooks(root)) - set(sources)):
         raise Faults(f"{o}: outside the navigation (docs/site.yml)" for o in outside)
-    pages = {o: page_of(Path(o).relative_to("nbs") if o.startswith("nbs/") else Path(f"{o}.md" if o == COMMANDS else o)) for o in sources}
+    pages = pages_of(sources)
     rooms = {o: Room(name, root, links["source_url"]) for o in sources if o.endswith(".ipynb") and (name := _default_exp(read_nb(root/o)))}
     writer = Writer(root, folder, links["source_url"], pages, symbol_table(rooms, pages))
     for o in sources:
@@ -132,7 +143,9 @@ def wanted(rooms, pages):
 
 
 def library_modules(root, lib="segfast"):
-    return {p.stem for p in Path(root, lib).glob("*.py")} - {"__init__", "_modidx"}
+    "The modules that notebooks export, by their names in the library: `cli`, `data.splits`"
+    files = (p.relative_to(Path(root, lib)) for p in Path(root, lib).rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
+    return {".".join(p.with_suffix("").parts) for p in files}
 
 
 def build(root, out=None, generator="material"):
@@ -157,7 +170,7 @@ def build(root, out=None, generator="material"):
     built = faults.read_pages(out/"site")
     found = [*faults.link_faults(out/"site", built), *faults.symbol_faults(built, wanted(rooms, pages)),
              *faults.page_faults(built, [Path(o).with_suffix(".html").as_posix() for o in pages.values()]),
-             *(f"segfast/{o}.py: no page" for o in sorted(library_modules(root) - {r.name for r in rooms.values()}))]
+             *(f"segfast/{o.replace('.', '/')}.py: no page" for o in sorted(library_modules(root) - {r.name for r in rooms.values()}))]
     if found:
         raise Faults(found)
     return out/"site", len(built), said

@@ -184,16 +184,17 @@ class Writer:
 
 
 def symbol_table(rooms, pages):
-    "Name to page#anchor: `train.train` and, where it is not taken, `train`; also the names of fastai and fastcore"
-    table = others()
-    own = {}
+    "Name to page#anchor: `data.splits.k_folds` and, where they are not taken, `splits.k_folds` and `k_folds`; also the names of fastai and fastcore"
+    table, own, short = others(), {}, {}
     for source, room in rooms.items():
         for symbol in room.exports():
             at = f"{pages[source]}#{symbol.lower()}"
             own[f"{room.name}.{symbol}"] = at
-            own.setdefault(symbol, at)
-        own.setdefault(f"segfast.{room.name}", pages[source])
-    return table | own
+            parts = [*room.name.split("."), symbol]
+            for i in range(1, len(parts)):
+                short.setdefault(".".join(parts[i:]), at)
+        own[f"segfast.{room.name}"] = pages[source]
+    return table | short | own
 
 
 def others():

@@ -10,9 +10,9 @@ from helpers.problems import missing
 
 
 @contextmanager
-def refuses(kind, *values, code=None, file=None, **fields):
+def refuses(error, *values, code=None, file=None, **fields):
     "Expect an error whose text names all the values; a code, a file and other fields are those of its first problem."
-    with pytest.raises(kind) as caught:
+    with pytest.raises(error) as caught:
         yield caught
     if lost := missing(caught, *values):
         raise AssertionError(f"{lost} not named in: {caught.value}")

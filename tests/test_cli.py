@@ -1,4 +1,5 @@
 "The command line: results on stdout, all else on stderr, exit codes, plain lines in a pipe, and quick where nothing is trained."
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.problems import is_crash, missing
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -65,14 +67,16 @@ def test_json_is_the_last_line_of_stdout(trained):
     assert Path(result["run"]) == runs/"first"
     assert 0 <= result["mean_iou"] <= result["accuracy"] <= 1 and result["seconds"] > 0
     assert Run(runs/"first").status["accuracy"] == result["accuracy"]
-    assert f"Run: {runs/'first'}" in err
+    assert [o.split()[-1] for o in err.splitlines()[-2:]] == [str(runs/"first"), str(runs/"first/report.html")]
 
 
-def test_plan_comes_first(trained):
-    err = trained[2].splitlines()
-    plan = "\n".join(err[:next(i for i, o in enumerate(err) if o.startswith("stage 1/3"))])
-    for o in ("8 train, 2 valid", "10 classes", "layout: camvid", "source: folder", "16x24, 1 epoch", "32x48, 1 epoch", "rate 1e-03",
-              "batch 8", "precision", "memory", "device: cpu", "recipe: progressive, seed 42", "0 Sky, 1 Building"): assert o in plan
+def test_plan_comes_first(trained, demo_dir):
+    err, stages = trained[2].splitlines(), Run(trained[3]/"first").recipe.stages
+    plan = err[:next(i for i, o in enumerate(err) if o.startswith("stage 1/3"))]
+    settings = [(f"{i}/3", s.name, f"{s.size[0]}x{s.size[1]}", s.epochs, f"{s.lr:.0e}", s.batch_size, s.precision, "MB") for i, s in enumerate(stages, 1)]
+    assert settings[0][2:6] == ("16x24", 1, "1e-03", 8) and settings[2][2:4] == ("32x48", 1)
+    for values in (8, "train", 2, "valid", 10), ("camvid",), (demo_dir.name,), ("cpu",), ("progressive", 42), ("0 Sky", "1 Building"), *settings:
+        assert any(not missing(o, *values) for o in plan), values
 
 
 def test_each_stage_at_its_size(trained):
@@ -88,7 +92,8 @@ def test_scores_per_class(trained):
     err = trained[2]
     assert all(re.search(rf"^ +{o} +", err, re.M) for o in ("Sky", "Building", "Road", "Pole"))
     assert not re.search(r"^ +Void ", err, re.M), "void is not scored"
-    assert "accuracy" in err and "mean IoU" in err
+    status = Run(trained[3]/"first").status
+    assert any(not missing(o, f"{status['accuracy']:.3f}", f"{status['mean_iou']:.3f}") for o in err.splitlines())
 
 
 def test_plain_lines_in_a_pipe(trained):
@@ -101,7 +106,7 @@ def test_without_json_the_scores_are_the_result(demo_dir, tmp_path, monkeypatch,
     res = cli("train", demo_dir, *tiny, "--out", tmp_path)
     assert res.exit_code == 0 and res.stderr == ""
     run = trained[3]/"first"
-    assert res.stdout.splitlines()[-2:] == [f"Run: {run}", f"Report: {run}/report.html"]
+    assert [o.split()[-1] for o in res.stdout.splitlines()[-2:]] == [str(run), f"{run}/report.html"]
     assert "Building" in res.stdout and max(map(len, res.stdout.splitlines()[:-2])) <= 100
     narrow = cli("train", demo_dir, *tiny, "--out", tmp_path, COLUMNS="50").stdout.splitlines()
     assert max(map(len, narrow[:-2])) <= 50
@@ -129,7 +134,8 @@ def test_options_reach_the_recipe(demo_dir, tmp_path, monkeypatch):
 def test_a_loss_that_is_no_number(demo_dir, tmp_path):
     res = cli("train", demo_dir, *tiny, "--lr", "1e30", "--out", tmp_path, "--name", "first")
     assert res.exit_code == 1
-    assert "that are no numbers" in res.stderr and "--lr" in res.stderr and "Traceback" not in res.stderr
+    assert not missing(res.stderr, Run(tmp_path/"first").recipe.stages[0].name, "--lr", "1.0e+30") and re.search(r"\b(nan|inf)\b", res.stderr)
+    assert not is_crash(res.stderr)
     assert Run(tmp_path/"first").state == "failed" and res.stdout == ""
     assert cli("runs", tmp_path).stdout.count("failed") == 1
 
@@ -190,10 +196,10 @@ def test_no_check_says_so_and_trains(copy, tmp_path, monkeypatch, tiny_model):
     monkeypatch.chdir(tmp_path)
     assert cli("train", copy, *tiny).exit_code == 1 and not (tmp_path/"runs").exists()
     res = cli("train", copy, *tiny, "--no-check")
-    assert res.exit_code == 1 and "segfast check" in res.stderr and "Unexpected" not in res.stderr
-    assert "not checked" in res.stderr and "Traceback" not in res.output
+    assert res.exit_code == 1 and "segfast check" in res.stderr and not is_crash(res.output)
+    assert any(o.startswith("warning: ") and "--no-check" in o for o in res.stderr.splitlines())
     sound = cli("train", shutil.copytree(copy, tmp_path/"b", ignore=lambda *_: []), *tiny, "--no-check", "--split", "random:0.3")
-    assert "not checked" in sound.stderr
+    assert any(o.startswith("warning: ") and "--no-check" in o for o in sound.stderr.splitlines())
 
 
 @pytest.fixture
@@ -212,7 +218,7 @@ def test_another_split(copy, how, splits):
 def test_options_of_the_data_that_make_no_sense(copy, args):
     for command in "check", "train":
         res = cli(command, copy, *args)
-        assert res.exit_code in (1, 2) and "Traceback" not in res.output and "Unexpected" not in res.output and (args[1] in res.output or args[0][2:] in res.output)
+        assert res.exit_code in (1, 2) and not is_crash(res.output) and (args[1] in res.output or args[0][2:] in res.output)
 
 
 def test_datasets_shows_a_tree_of_every_layout():
@@ -229,18 +235,26 @@ def test_debug_shows_the_traceback():
     assert code == 1 and len(err.splitlines()) == 1
 
 
+def test_what_nobody_foresaw_is_told_apart_from_a_refusal(tmp_path, monkeypatch):
+    def fail(*args): raise ZeroDivisionError("on purpose")
+    monkeypatch.setattr("segfast.runs.run_rows", fail)
+    res = cli("runs", tmp_path)
+    assert res.exit_code == 1 and is_crash(res.stderr) and not missing(res.stderr, "ZeroDivisionError", "on purpose")
+    assert not is_crash(cli("check", tmp_path/"nowhere").stderr)
+
+
 def test_interrupted(demo_dir, tmp_path):
     with process("train", demo_dir, "--size", "32x48", "--epochs", "99,1,1", "--weights", "none", "--device", "cpu", "--out", tmp_path, "--name", "first") as p:
         for line in p.stderr:
-            if "epoch 1/99" in line: break
+            if "1/99" in line: break
         p.send_signal(signal.SIGINT)
         out, err = p.communicate(timeout=30)
-    said = [o for o in err.splitlines() if not o.startswith(("stage ", "Stopping after this batch"))]
+    said = [o for o in err.splitlines() if not re.match(r"stage \d/3 ", o)]
     assert p.returncode == 130 and out == ""
-    assert 1 <= len(said) <= 2 and str(tmp_path/"first") in said[0] and "Traceback" not in err
+    assert len(said) <= 3 and str(tmp_path/"first") in said[-2] and not is_crash(err), "a line at once, and two at the end"
     run = Run(tmp_path/"first")
     assert run.status["status"] == "interrupted" and len(run.history) >= 1
-    assert f"segfast resume {tmp_path/'first'}" in said[1]
+    assert f"segfast resume {tmp_path/'first'}" in said[-1]
     assert run.newest() == tmp_path/"first/checkpoints/last"
 
 
@@ -251,11 +265,11 @@ def test_interrupted_while_checking(demo_dir, tmp_path):
         os.link(first, data/f"images/more{i}.png")
         os.link(mask, data/f"labels/more{i}_P.png")
     with process("train", data, *tiny, "--out", tmp_path/"runs") as p:
-        assert p.stderr.readline().startswith("checking")
+        assert p.stderr.readline()
         p.send_signal(signal.SIGINT)
         out, err = p.communicate(timeout=30)
-    assert p.returncode == 130 and "Traceback" not in err
-    assert err.splitlines()[-1].startswith("Interrupted before training")
+    assert p.returncode == 130 and not is_crash(err)
+    assert err.splitlines()[-1] and "segfast resume" not in err
     assert not (tmp_path/"runs").exists()
 
 
@@ -264,7 +278,7 @@ def test_interrupted_while_checking(demo_dir, tmp_path):
 def test_check(demo_dir):
     res = cli("check", demo_dir)
     assert res.exit_code == 0 and res.stderr == ""
-    assert "8 train, 2 valid" in res.stdout and "10 at 48x64" in res.stdout and res.stdout.endswith("No error.\n")
+    assert not missing(res.stdout, 8, "train", 2, "valid", 10, "48x64") and not re.search(r"^(error|warning)|\d+ error", res.stdout, re.M)
     report = json.loads(cli("check", demo_dir, "--json").stdout)
     assert report["ok"] and report["images"] == 10 and report["void"] == ["Void"]
 
@@ -275,7 +289,7 @@ def test_runs(trained, tmp_path):
     row, = json.loads(cli("runs", trained[3], "--json").stdout)
     assert row["name"] == "first" and row["status"] == "done"
     none = cli("runs", tmp_path)
-    assert none.exit_code == 0 and "No runs" in none.stdout
+    assert none.exit_code == 0 and len(none.stdout.splitlines()) == 1 and f"segfast train demo --progressive --out {tmp_path}" in none.stdout
     assert json.loads(cli("runs", tmp_path, "--json").stdout) == []
 
 
@@ -347,7 +361,7 @@ def test_disk_full():
         err = p.stderr.read()
         p.wait(timeout=60)
     assert p.returncode == 1
-    assert "No space left" in err and "fault of segfast" not in err and len(err.splitlines()) <= 3
+    assert os.strerror(errno.ENOSPC) in err and not is_crash(err) and len(err.splitlines()) <= 3
 
 
 def test_output_in_ascii(trained, demo_dir, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from helpers.problems import is_crash, missing
 
 from segfast.errors import DataError, UsageError
 from segfast.masks import ClassTable
@@ -67,10 +68,12 @@ def test_plain():
 @pytest.mark.parametrize("text", ["", "{", "nonsense", "\x00"])
 def test_broken_json_is_named(tmp_path, text):
     (tmp_path/"a.json").write_text(text)
-    with pytest.raises(DataError, match="a.json: cannot be read"):
+    with pytest.raises(DataError) as broken:
         read_json(tmp_path/"a.json")
-    with pytest.raises(DataError, match="b.json: not there"):
+    with pytest.raises(DataError) as gone:
         read_json(tmp_path/"b.json")
+    assert not missing(broken, tmp_path/"a.json") and isinstance(broken.value.__context__, ValueError)
+    assert not missing(gone, tmp_path/"b.json") and isinstance(gone.value.__context__, FileNotFoundError)
 
 
 # Checkpoints
@@ -166,10 +169,11 @@ def test_a_changed_file_is_not_used(run, change):
 
 def test_a_file_that_the_checkpoint_never_had(run):
     put(run, "best", "weights")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="best.nothing.safetensors"):
         run.checkpoint_file("best", "nothing.safetensors")
-    with pytest.raises(DataError, match="no checkpoint 'last'"):
+    with pytest.raises(DataError) as e:
         run.checkpoint_file("last")
+    assert not missing(e, run.path, "'last'")
 
 
 # Folders of runs
@@ -178,14 +182,16 @@ def test_create_writes_all_and_takes_nothing(tmp_path):
     run = make(tmp_path/"deep"/"runs", "a b ü")
     assert run.recipe == progressive((64, 96)) and run.classes == classes and run.state == "running" and run.name == "a b ü"
     assert sorted(os.listdir(run.path)) == ["classes.csv", "data.json", "environment.json", "plots", "recipe.toml", "status.json"]
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError) as e:
         make(tmp_path/"deep"/"runs", "a b ü")
+    assert not missing(e, run.path, "--name", f"segfast resume '{run.path}'")
     for name in "", ".", "..", "a/b", "/abs", "a\nb", "a\0b":
         with pytest.raises(UsageError, match="--name"):
             make(tmp_path, name)
     (tmp_path/"file").touch()
-    with pytest.raises(DataError, match="no run can be written"):
+    with pytest.raises(DataError) as e:
         make(tmp_path/"file", "x")
+    assert not missing(e, tmp_path/"file")
 
 
 def test_names_are_folder_names():
@@ -261,8 +267,9 @@ def test_other_folders_are_no_runs(tmp_path):
     (tmp_path/"status.json").write_text("{}")
     assert [r["name"] for r in run_rows(tmp_path)] == ["good"]
     for path in tmp_path/"notes", tmp_path/"nothing":
-        with pytest.raises(DataError, match="no run here"):
+        with pytest.raises(DataError) as e:
             Run(path)
+        assert not missing(e, path, "status.json")
 
 
 def test_the_card_escapes(tmp_path):
@@ -298,8 +305,9 @@ def test_sorting(four, column, names):
 
 
 def test_sorting_by_what_is_no_column(four):
-    with pytest.raises(UsageError, match="Unknown column 'miou'.*Accepted: name, data, model, status"):
+    with pytest.raises(UsageError) as e:
         run_rows(four, "miou")
+    assert not missing(e, "miou", "mean_iou", "name", "data", "model", "status")
 
 
 def test_the_model_is_known_even_of_a_recipe_from_elsewhere(run):
@@ -321,9 +329,9 @@ def test_the_command_runs(four):
     rows = json.loads(cli("runs", four, "--sort", "mean_iou", "--json").stdout)
     assert [r["name"] for r in rows] == list("abdce") and rows[0]["model"] == "unet_resnet34" and rows[-1]["status"] == "damaged"
     text = cli("runs", four, "--sort", "mean_iou").stdout
-    assert "model" in text and [o.split()[0] for o in text.splitlines()[2:] if o.strip()] == list("abdce")
+    assert [o.split()[0] for o in text.splitlines()[2:] if o.strip()] == list("abdce")
     res = cli("runs", four, "--sort", "x")
-    assert res.exit_code == 2 and "mean_iou" in res.output and "Traceback" not in res.output
+    assert res.exit_code == 2 and "mean_iou" in res.output and not is_crash(res.output)
     make(four, "gone").update(pid=dead_pid())
     assert {r["name"]: r["status"] for r in json.loads(cli("runs", four, "--json").stdout)}["gone"] == "interrupted"
 
@@ -358,7 +366,8 @@ def test_prune_shows_and_then_deletes(tmp_path):
     after = tree(tmp_path)
     assert before.keys() - after.keys() == {f"one/checkpoints/{o}" for o in ("last/memory.safetensors", "last/training.safetensors", *(f"previous/{p}" for p in ("model.safetensors", "memory.safetensors", "training.safetensors", "state.json")))}
     assert run.weights_file.read_text() == "model2"*100 and run.checkpoint_file("best").read_text() == "model1"*100 and run.pruned
-    assert "nothing to delete" in cli(*args, "--yes").stdout
+    again = json.loads(cli(*args, "--yes", "--json").stdout)
+    assert again["deleted"] == again["kept"] == [] and "--yes" not in cli(*args).stdout and tree(tmp_path) == after
 
 
 def test_what_prune_says_it_frees_is_freed(tmp_path):
@@ -405,7 +414,7 @@ def test_failed_and_interrupted_runs_go_only_when_asked(tmp_path):
     cli("prune", tmp_path, "--yes")
     assert {p.name for p in tmp_path.iterdir()} == {"bad", "stopped", "gone", "good"} and (tmp_path/"bad/checkpoints/previous").exists()
     res = cli("prune", tmp_path, "--failed", "--yes")
-    assert res.exit_code == 0 and "the whole run" in res.stdout and [p.name for p in tmp_path.iterdir()] == ["good"]
+    assert res.exit_code == 0 and not missing(res.stdout, "bad", "stopped", "gone") and missing(res.stdout, "good") and [p.name for p in tmp_path.iterdir()] == ["good"]
 
 
 def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
@@ -416,7 +425,7 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
         p.stdout.readline()
         before = tree(tmp_path)
         res = cli("prune", tmp_path, "--failed", "--yes")
-        assert res.exit_code == 0 and "Left alone" in res.stderr and "busy" in res.stderr and tree(tmp_path) == before
+        assert res.exit_code == 0 and "busy" in res.stderr and tree(tmp_path) == before
         p.stdin.close()
     cli("prune", tmp_path, "--failed", "--yes")
     assert not run.path.exists()
@@ -470,6 +479,7 @@ def test_a_pruned_run_says_that_it_cannot_be_gone_on_with(tmp_path):
     run = finished(tmp_path)
     cli("prune", run.path, "--yes")
     for extend in 0, 3:
-        with pytest.raises(DataError, match="was pruned.*--from"):
+        with pytest.raises(DataError) as e:
             resume(run, extend=extend, screen="quiet")
+        assert not missing(e, f"--from {run.path}")
     assert run.state == "done"

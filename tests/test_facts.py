@@ -249,4 +249,6 @@ def test_palettes_are_kept(tmp_path):
     im.save(tmp_path/"m.gif")
     assert set(mask_facts(tmp_path/"m.gif")["palette"]) == set(mask_facts(tmp_path/"m.gif")["counts"])
     (tmp_path/"self.png").symlink_to("self.png")
-    assert mask_facts(tmp_path/"self.png")["bad"]["message"] == "is a link that leads to itself."
+    (tmp_path/"gone.png").symlink_to("nowhere.png")
+    itself, gone = (mask_facts(tmp_path/name)["bad"] for name in ("self.png", "gone.png"))
+    assert itself["code"] == gone["code"] == "broken-link" and itself["message"] != gone["message"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.schedule import LRFinder
+from helpers.problems import missing
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, jaccard_score
@@ -198,8 +199,9 @@ def test_evaluate_does_not_depend_on_the_batch_size(mixed, tiny):
 
 
 def test_evaluate_names_a_split_that_is_not_there(small, tiny):
-    with pytest.raises(DataError, match="no test images.*train, valid"):
+    with pytest.raises(DataError) as e:
         evaluate(seg_model(tiny, small.classes, "none"), small, FULL, "test")
+    assert not missing(e, "test", "train", "valid")
 
 
 def test_normalise_is_fastais(small):
@@ -276,11 +278,23 @@ def test_the_finder_agrees_with_fastais(small, tiny):
     np.testing.assert_allclose(losses, torch.tensor(theirs.recorder.losses[3:-5]), rtol=1e-4)
 
 
-def test_a_found_rate_is_used_and_plotted(small, tiny, tmp_path, spy):
+@pytest.fixture
+def found(monkeypatch):
+    "The rates that the finder takes."
+    rates, real = [], lib.find_rates
+
+    def remember(*args, **kwargs):
+        out = real(*args, **kwargs)
+        rates.append(out.valley)
+        return out
+    monkeypatch.setattr(lib, "find_rates", remember)
+    return rates
+
+
+def test_a_found_rate_is_used_and_plotted(small, tiny, tmp_path, spy, found):
     run = fit(small, recipe_of(dict(lr="find"), dict(lr="find", spread=10.)), tmp_path)
     assert sorted(p.name for p in (run.path/"plots").glob("lr-*.png")) == ["lr-1.png", "lr-2.png"]
-    found = [float(line.split("the rate ")[1]) for line in (run.path/"log.txt").read_text().splitlines() if "took the rate" in line]
-    assert len(found) == 2
+    assert len(found) == 2 and not missing((run.path/"log.txt").read_text(), *(f"{o:.2e}" for o in found))
     for i, rate in enumerate(found, 1):
         used = [lrs for j, lrs in spy.hypers if j == i][-2:]
         assert max(lrs[-1] for lrs in used) <= rate*1.01
@@ -288,24 +302,14 @@ def test_a_found_rate_is_used_and_plotted(small, tiny, tmp_path, spy):
     assert spy.hypers[-1][1][-1]/spy.hypers[-1][1][0] == pytest.approx(10)
 
 
-def test_finding_the_rate_does_not_move_the_start(small, tiny, tmp_path):
+def test_finding_the_rate_does_not_move_the_start(small, tiny, tmp_path, found):
     "A stage whose rate was found trains as the same stage given that rate: same weights in the end."
-    found = fit(small, recipe_of(dict(lr="find")), tmp_path/"found")
-    rate = [s for s in (found.path/"log.txt").read_text().splitlines() if "took the rate" in s]
-    assert rate
-    kept = {}
-    real = lib.find_rates
-
-    def remember(learn, steps=100):
-        found = real(learn, steps)
-        kept["rate"] = found.valley
-        return found
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lib, "find_rates", remember)
-        again = fit(small, recipe_of(dict(lr="find")), tmp_path/"again")
-    given = fit(small, recipe_of(dict(lr=float(kept["rate"]))), tmp_path/"given")
-    assert same(weights_of(found), weights_of(again))
-    assert same(weights_of(found), weights_of(given))
+    once, again = (fit(small, recipe_of(dict(lr="find")), tmp_path/name) for name in ("once", "again"))
+    assert len(found) == 2 and found[0] == found[1]
+    given = fit(small, recipe_of(dict(lr=float(found[0]))), tmp_path/"given")
+    assert len(found) == 2
+    assert same(weights_of(once), weights_of(again))
+    assert same(weights_of(once), weights_of(given))
 
 
 # Repeating
@@ -344,8 +348,9 @@ def test_precision_by_name(monkeypatch):
         monkeypatch.setattr("segfast.devices.cpu_has_bf16", lambda bf16=bf16: bf16)
         assert pick_precision("auto", cpu) == expected
     assert pick_precision("auto", cuda) == "fp16" and pick_precision("fp16", cuda) == "fp16"
-    with pytest.raises(UsageError, match="fp16 needs CUDA"):
+    with pytest.raises(UsageError) as e:
         pick_precision("fp16", cpu)
+    assert not missing(e, "--precision", "fp16", "cpu", "fp32", "bf16", "auto")
 
 
 def test_the_scaler_is_for_fp16_alone():
@@ -407,8 +412,9 @@ def only_run(out):
 
 def test_a_loss_that_is_not_finite_ends_the_run(small, tiny, tmp_path, monkeypatch):
     with_bad(monkeypatch, 1, spoil)
-    with pytest.raises(DataError, match=r"Stage s1, epoch 2.*nan"):
+    with pytest.raises(DataError) as e:
         fit(small, recipe_of(dict(epochs=3)), tmp_path)
+    assert not missing(e, "s1", 2, "nan", "--lr")
     run = only_run(tmp_path)
     assert run.state == "failed" and "nan" in run.status["error"] and "accuracy" not in run.status
     assert list(run.history.epoch) == [1]
@@ -433,8 +439,9 @@ def test_an_interrupt_before_the_first_epoch_ends(small, tiny, tmp_path, monkeyp
         fit(small, recipe_of({}), tmp_path)
     run = only_run(tmp_path)
     assert run.state == "interrupted" and not len(run.history)
-    with pytest.raises(DataError, match="no checkpoint"):
+    with pytest.raises(DataError) as e:
         run.checkpoint_file()
+    assert not missing(e, run.path, "'last'")
 
 
 def test_an_unexpected_error_is_written_down(small, tiny, tmp_path, monkeypatch):
@@ -487,11 +494,13 @@ def test_nothing_is_written_for_bad_input(small, tmp_path, tiny):
     bad = SegData(small.pairs.assign(image=["images/none.png", *small.pairs["image"][1:]]), small.classes, small.root, "bad", "camvid")
     with pytest.raises(DataError, match="none.png"):
         fit(bad, recipe_of({}), tmp_path/"runs")
-    for change, text in (dict(model="nope"), "model 'nope'"), (dict(loss="nope"), "loss 'nope'"), (dict(augment="nope"), "augmentation 'nope'"):
-        with pytest.raises(UsageError, match=text):
+    for change, accepted in (dict(model="nope"), "unet_resnet34"), (dict(loss="nope"), "cross_entropy"), (dict(augment="nope"), "light"):
+        with pytest.raises(UsageError) as e:
             fit(small, recipe_of({}, **change), tmp_path/"runs")
-    with pytest.raises(UsageError, match="no such file"):
+        assert not missing(e, "'nope'", accepted)
+    with pytest.raises(UsageError) as e:
         fit(small, recipe_of({}, model="unet_resnet34", weights="nope.pth"), tmp_path/"runs")
+    assert not missing(e, "--weights", "nope.pth")
     assert not (tmp_path/"runs").exists() or not any((tmp_path/"runs").iterdir())
 
 

@@ -28,7 +28,7 @@ setup(
     url=cfg["git_url"],
     project_urls={"Documentation": cfg["doc_host"] + cfg["doc_baseurl"], "Source": cfg["git_url"]},
     packages=find_packages(include=["segfast", "segfast.*"]),
-    package_data={"": ["py.typed", "templates/**/*"]},  # of every package; tests/test_packaging.py finds a file that no pattern takes
+    package_data={"": ["py.typed", "templates/**/*"]},  # a file that neither takes fails test_packaging.py
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split() + before_py311,
     extras_require=dict({k: cfg[f"{k}_requirements"].split() for k in extras}, dev=[r for k in ("dev", *extras) for r in cfg[f"{k}_requirements"].split()]),

@@ -1,15 +1,16 @@
-"""Print the notebooks in groups for nbdev-test, one regular expression for --path-re per line: a group is one folder's neighbours."""
+"""Print the notebooks in groups for nbdev-test, folder by folder: one regular expression for --path-re per line."""
 import math
 import re
 import subprocess
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
-LARGEST = 8  # notebooks per group: a process that trained keeps its memory, and all notebooks in one are too much for a small machine
+# Notebooks per group: a process that trained keeps its memory, and all in one are too much for a small machine.
+LARGEST = 8
 
 
 def find_notebooks(root):
-    "The notebooks that git has or would add, from the root, without those that nbdev leaves out (names with _ or . in front)."
+    "The notebooks that git has or would add, from the root, without those that nbdev leaves out: names with _ or . first."
     command = ["git", "ls-files", "-coz", "--exclude-standard", "--", "nbs/*.ipynb"]
     listed = subprocess.run(command, cwd=root, check=True, capture_output=True).stdout.decode().split("\0")
     paths = {PurePosixPath(name) for name in listed if name and (root/name).is_file()}

@@ -38,7 +38,8 @@ def plant(tmp_path):
 
 def patterns(root):
     "What the script prints, line by line."
-    return subprocess.run([sys.executable, root/".ci"/"notebooks.py"], check=True, capture_output=True, text=True).stdout.splitlines()
+    command = [sys.executable, root/".ci"/"notebooks.py"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
 def groups(root, names):
@@ -47,7 +48,8 @@ def groups(root, names):
 
 
 def test_each_notebook_is_in_one_group_whatever_its_folder_and_number(plant):
-    names = ["nbs/00_a.ipynb", "nbs/99_all.ipynb", "nbs/index.ipynb", "nbs/data/00_a.ipynb", "nbs/data/formats/00_a.ipynb", "nbs/data/formats/120_b.ipynb",
+    names = ["nbs/00_a.ipynb", "nbs/99_all.ipynb", "nbs/index.ipynb", "nbs/data/00_a.ipynb",
+             "nbs/data/formats/00_a.ipynb", "nbs/data/formats/120_b.ipynb",
              "nbs/planted folder/01_a.ipynb", "nbs/planted folder/b+c (d).ipynb", "nbs/tutorials/01_a.ipynb"]
     assert groups(plant(*names), names) == [names[:3], names[3:4], names[4:6], names[6:8], names[8:]]
 
@@ -59,7 +61,8 @@ def test_groups_are_small_and_even(plant):
 
 
 def test_what_git_ignores_or_nbdev_leaves_out_is_in_no_group(plant):
-    names = ["nbs/data/00_a.ipynb", "nbs/data/_draft.ipynb", "nbs/_old/00_a.ipynb", "nbs/data/.ipynb_checkpoints/00_a.ipynb", "nbs/data/ignored.ipynb"]
+    names = ["nbs/data/00_a.ipynb", "nbs/data/_draft.ipynb", "nbs/_old/00_a.ipynb",
+             "nbs/data/.ipynb_checkpoints/00_a.ipynb", "nbs/data/ignored.ipynb"]
     root = plant(*names)
     (root/".gitignore").write_text("ignored.ipynb\n")
     assert groups(root, names) == [names[:1]]
@@ -74,15 +77,16 @@ def test_a_deleted_notebook_that_git_still_has_is_in_no_group(plant):
 
 def test_nbdev_finds_all_notebooks_of_this_tree_by_the_groups(script):
     nbglob = pytest.importorskip("nbdev.doclinks").nbglob
-    paths = script.find_notebooks(ROOT)
-    made = script.group_notebooks(paths)
-    found = [sorted(Path(p).relative_to(ROOT).as_posix() for p in nbglob(ROOT/"nbs", path_re=script.pattern(group))) for group in made]
+    def names(paths): return sorted(Path(p).relative_to(ROOT).as_posix() for p in paths)
+    made = script.group_notebooks(script.find_notebooks(ROOT))
+    found = [names(nbglob(ROOT/"nbs", path_re=script.pattern(group))) for group in made]
     assert found == [[p.as_posix() for p in group] for group in made]
-    assert sorted(sum(found, [])) == sorted(Path(p).relative_to(ROOT).as_posix() for p in nbglob(ROOT/"nbs"))
+    assert sorted(sum(found, [])) == names(nbglob(ROOT/"nbs"))
     assert max(map(len, made)) <= script.LARGEST
 
 
 def test_ci_tests_the_notebooks_by_these_groups_alone():
     lines = [line.strip() for line in (ROOT/".ci"/"run").read_text().splitlines()]
     assert "groups=$(python .ci/notebooks.py)" in lines
-    assert [line for line in lines if "nbdev-test" in line] == ['step env OMP_NUM_THREADS=1 nbdev-test --n-workers 2 --path-re "$group"']
+    run = 'step env OMP_NUM_THREADS=1 nbdev-test --n-workers 2 --path-re "$group"'
+    assert [line for line in lines if "nbdev-test" in line] == [run]

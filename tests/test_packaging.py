@@ -19,8 +19,8 @@ def settings(tree):
     return parser["DEFAULT"]
 
 
-PLANTED = ("py.typed", "planted/__init__.py", "planted/deeper/__init__.py", "planted/deeper/module.py", "planted/templates/page.html.j2",
-           "planted/templates/style.css", "planted/templates/script.js", "planted/deeper/templates/parts/row.html.j2")
+PLANTED = ("py.typed", "planted/__init__.py", "planted/deeper/__init__.py", "planted/deeper/module.py",
+           "planted/templates/page.html.j2", "planted/templates/style.css", "planted/templates/script.js", "planted/deeper/templates/parts/row.html.j2")
 
 
 @pytest.fixture(scope="module")

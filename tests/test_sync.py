@@ -112,7 +112,8 @@ def leave_stale_module_in_package(repo):
     return "segfast/planted/errors.py"
 
 
-edits = [edit_module, edit_readme, edit_notebook, edit_index, leave_uncleaned, leave_stale_module, edit_module_in_package, leave_stale_module_in_package]
+edits = [edit_module, edit_readme, edit_notebook, edit_index, leave_uncleaned, leave_stale_module,
+         edit_module_in_package, leave_stale_module_in_package]
 
 
 def test_this_tree_is_in_step(repo):

@@ -68,10 +68,10 @@ def filled(nav, sources, named=None):
 
 def pages_of(sources):
     "The page of every source; two notebooks of one folder can differ in their numbers alone, and would have the same"
-    pages = {o: page_of(Path(o).relative_to("nbs") if o.startswith("nbs/") else Path(f"{o}.md" if o == COMMANDS else o)) for o in sources}
-    by_page = {}
-    for source, page in pages.items():
-        by_page.setdefault(page, []).append(source)
+    def page(source): return page_of(Path(f"{source}.md" if source == COMMANDS else source.removeprefix("nbs/")))
+    pages, by_page = {source: page(source) for source in sources}, {}
+    for source in sources:
+        by_page.setdefault(pages[source], []).append(source)
     if clashes := {page: named for page, named in by_page.items() if len(named) > 1}:
         raise Faults(f"{', '.join(named)}: all make the page {page}" for page, named in clashes.items())
     return pages
@@ -144,8 +144,14 @@ def wanted(rooms, pages):
 
 def library_modules(root, lib="segfast"):
     "The modules that notebooks export, by their names in the library: `cli`, `data.splits`"
-    files = (p.relative_to(Path(root, lib)) for p in Path(root, lib).rglob("*.py") if p.name not in ("__init__.py", "_modidx.py"))
-    return {".".join(p.with_suffix("").parts) for p in files}
+    files = [p for p in Path(root, lib).rglob("*.py") if p.name not in ("__init__.py", "_modidx.py")]
+    return {".".join(p.relative_to(Path(root, lib)).with_suffix("").parts) for p in files}
+
+
+def module_faults(modules, rooms):
+    "Modules of the library that have no page"
+    for name in sorted(modules - {room.name for room in rooms.values()}):
+        yield f"segfast/{name.replace('.', '/')}.py: no page"
 
 
 def build(root, out=None, generator="material"):
@@ -170,7 +176,7 @@ def build(root, out=None, generator="material"):
     built = faults.read_pages(out/"site")
     found = [*faults.link_faults(out/"site", built), *faults.symbol_faults(built, wanted(rooms, pages)),
              *faults.page_faults(built, [Path(o).with_suffix(".html").as_posix() for o in pages.values()]),
-             *(f"segfast/{o.replace('.', '/')}.py: no page" for o in sorted(library_modules(root) - {r.name for r in rooms.values()}))]
+             *module_faults(library_modules(root), rooms)]
     if found:
         raise Faults(found)
     return out/"site", len(built), said

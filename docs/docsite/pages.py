@@ -184,7 +184,8 @@ class Writer:
 
 
 def symbol_table(rooms, pages):
-    "Name to page#anchor: `data.splits.k_folds` and, where they are not taken, `splits.k_folds` and `k_folds`; also the names of fastai and fastcore"
+    """Name to page#anchor: `data.splits.k_folds` and, where they are not taken, `splits.k_folds` and `k_folds`;
+    also the names of fastai and fastcore"""
     table, own, short = others(), {}, {}
     for source, room in rooms.items():
         for symbol in room.exports():

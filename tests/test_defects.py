@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from defects import CASES, MANY, ids, mask, pixels, put, street, unblock, write
-from typer.testing import CliRunner
+from helpers.problems import missing
+from helpers.refusals import PLANNED, invoke
 
 from segfast.cli import app
 from segfast.errors import DataError
@@ -53,9 +54,10 @@ class Built:
     def run(self, *args):
         if args not in self.said:
             command, *options = args
-            with limit(self.folder): self.said[args] = CliRunner().invoke(app, [command, *options, "--", self.source])
+            with limit(self.folder): self.said[args] = invoke(app, [command, *options, "--", self.source])
         res = self.said[args]
-        assert "Traceback" not in res.output and "Unexpected" not in res.output, res.output
+        assert res.error is None or isinstance(res.error, PLANNED), repr(res.error)
+        assert "Traceback" not in res.output, res.output
         assert res.exception is None or isinstance(res.exception, SystemExit), repr(res.exception)
         return res
 
@@ -131,6 +133,7 @@ def test_train(built, monkeypatch):
         reached.append(True)
         raise DataError("the model was reached")
     monkeypatch.setattr("segfast.train.seg_model", seg_model)
+    monkeypatch.setattr("segfast.screen.Lines.work", lambda *args: None) # progress is no part of what is said
     res = built.run("train", *settings)
     assert res.exit_code == 1
     assert res.stdout == ""
@@ -139,8 +142,8 @@ def test_train(built, monkeypatch):
     runs = built.folder/"runs"
     assert not runs.exists() or list(runs.iterdir()) == []
     if not reached:
-        said = [o for o in res.stderr.splitlines() if not re.match(r"(note|warning): |[\w ]+( \.\.\.|:)\s*[\d ]*", o) or built.case.file and built.case.file in o]
-        assert len(said) <= 3 and res.stderr.strip(), res.stderr
+        said = [o for o in res.stderr.splitlines() if not re.match("(note|warning): ", o)]
+        assert 1 <= len(said) <= 3, res.stderr
     assert not (built.folder/"it-ran").exists()
 
 
@@ -203,7 +206,7 @@ def own(tmp_path, monkeypatch):
 
 
 def checked(d, *options, code=None):
-    with limit(d): res = CliRunner().invoke(app, ["check", str(d), "--json", *options])
+    with limit(d): res = invoke(app, ["check", str(d), "--json", *options])
     assert code is None or res.exit_code == code, res.output
     return json.loads(res.stdout.splitlines()[-1])
 
@@ -243,11 +246,10 @@ def test_a_path_that_leads_out_is_not_looked_around(built):
 def test_text_of_the_issue(own):
     "What is said is short and exact."
     write(mask(own), put(ids(2), 37))
-    said = CliRunner().invoke(app, ["check", str(own)]).output
-    assert "labels/f2_P.png: id 37 on 12 pixels" in said and "5 classes (ids 0 to 4" in said
+    def line(file): return next(o for o in invoke(app, ["check", str(own)]).output.splitlines() if f" {file}:" in o)
+    assert missing(line("labels/f2_P.png"), 37, 12, 5, 0, 4) == []
     (own/"valid.txt").write_text("f1_P.png\nf4_P.png\n")
-    said = CliRunner().invoke(app, ["check", str(own)]).output
-    assert "none of its 2 lines is an image" in said and "f1_P.png" in said and re.search(r"'f\d\.png'", said)
+    assert missing(line("valid.txt"), 2, "f1_P.png") == [] and re.search(r"'f\d\.png'", line("valid.txt"))
 
 
 def test_found_expected_and_pixels(own):
@@ -261,7 +263,7 @@ def test_ids_from_one_is_said_once_and_not_six_times(own):
     for i in range(6): write(mask(own, i), ids(i) + 1)
     found = checked(own, code=1)["problems"]
     said, = (p for p in found if p["code"] == "ids-from-one")
-    assert "5 names" in said["message"] or "5" in said["message"]
+    assert missing(said["message"], 5) == []
 
 
 def test_head_of_the_report(own):
@@ -334,8 +336,9 @@ def test_the_runs_folder_is_tried_before_training(own, monkeypatch, tiny, out):
     "Or the weights are lost after the last epoch."
     def run_stage(*args, **kwargs): raise DataError("a stage was reached")
     monkeypatch.setattr("segfast.train.run_stage", run_stage)
-    with limit(own): res = CliRunner().invoke(app, ["train", str(own), *settings, "--model", tiny, "--out", out])
-    assert res.exit_code == 1 and "reached" not in res.output and out in res.output and "Unexpected" not in res.output, res.output
+    with limit(own): res = invoke(app, ["train", str(own), *settings, "--model", tiny, "--out", out])
+    assert res.exit_code == 1 and "reached" not in res.output and out in res.output, res.output
+    assert isinstance(res.error, DataError)
 
 
 def test_no_check_says_so(own, monkeypatch):
@@ -343,5 +346,6 @@ def test_no_check_says_so(own, monkeypatch):
     def seg_model(*args, **kwargs): raise DataError("the model was reached")
     monkeypatch.setattr("segfast.train.seg_model", seg_model)
     write(mask(own), put(ids(2), 37))
-    with limit(own): res = CliRunner().invoke(app, ["train", str(own), *settings, "--no-check"])
-    assert "the model was reached" in res.output and "check" in res.output.replace("the model was reached", "")
+    with limit(own): res = invoke(app, ["train", str(own), *settings, "--no-check"])
+    assert "the model was reached" in res.output
+    assert [o for o in res.stderr.splitlines() if o.startswith("warning: ") and missing(o, "--no-check") == []]

@@ -8,6 +8,10 @@ from typer.testing import CliRunner
 
 from helpers.problems import missing
 
+from segfast.errors import DataError, UsageError
+
+PLANNED = DataError, UsageError, typer.BadParameter.__base__  # whatever else a command raises is a bug
+
 
 @contextmanager
 def refuses(error, *values, code=None, file=None, **fields):

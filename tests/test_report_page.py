@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.problems import missing
 from PIL import Image
 
 from segfast.examples import Confused, image_scores, keep_examples, pick_examples
@@ -172,7 +173,7 @@ def test_pointing_at_a_chart_shows_the_values_of_all(browser, evil):
         values = [float(o.text) for o in css(page, ".keys b")]
         want = [row[c] for c in ("train_loss", "valid_loss", "void_accuracy", "mean_iou", "lr", "images_per_second")]
         assert values == pytest.approx(want, rel=1e-3)
-        assert f"Epoch {epoch} of 6: stage {row.stage} ({row['name']})" in one(page, "#epoch-text").text
+        assert not missing(one(page, "#epoch-text").text, epoch, 6, row.stage, row["name"], row["size"].replace("x", "×"))
         box = page.execute_script("const r = document.querySelector('.rule').getBoundingClientRect(), s = document.querySelector('.curve svg').getBoundingClientRect(); return (r.left + r.width/2 - s.left)/s.width")
         assert box == pytest.approx(xs[epoch - 1]/360, abs=.01)
     assert one(page, ".rule").value_of_css_property("visibility") == "visible"
@@ -192,11 +193,11 @@ def test_the_epoch_is_chosen_by_keyboard(browser, evil):
     from selenium.webdriver.common.keys import Keys
     page = opened(browser, evil[1])
     slider = one(page, "#epoch")
-    assert slider.accessible_name == "Epoch"
+    assert "epoch" in slider.accessible_name.lower()
     slider.send_keys(Keys.HOME)
-    assert one(page, "#epoch-text").text.startswith("Epoch 1 of 6")
+    assert not missing(one(page, "#epoch-text").text, 1, 6)
     slider.send_keys(Keys.ARROW_RIGHT)
-    assert slider.get_attribute("aria-valuetext").startswith("Epoch 2 of 6") and "validation 1.75" in slider.get_attribute("aria-valuetext")
+    assert not missing(slider.get_attribute("aria-valuetext"), 2, 6, "1.75")
 
 
 def test_truth_and_prediction_under_a_slider(browser, evil):
@@ -205,7 +206,7 @@ def test_truth_and_prediction_under_a_slider(browser, evil):
     page = opened(browser, evil[1])
     box = one(page, ".compare")
     slider = one(box, "input")
-    assert "how much of the width shows the truth" in slider.accessible_name
+    assert re.search(r"images/\d\.png", slider.accessible_name)
 
     def cut(): return float(re.search(r"([\d.]+)%\)?$", page.execute_script("return getComputedStyle(arguments[0]).clipPath", one(box, ".over")))[1])
     assert cut() == 50
@@ -238,12 +239,13 @@ def test_the_recipe_can_be_copied(browser, evil):
     page.execute_script("document.addEventListener('copy', e => { window.copied = getSelection().toString() }); navigator.clipboard.writeText = t => { window.copied = t; return Promise.resolve() }")
     button = one(page, "button[data-copy=toml]")
     page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", button)
+    before = button.text
     button.click()
     for _ in range(50):
-        if button.text.startswith("Copied"):
+        if button.text != before:
             break
         time.sleep(.05)
-    assert button.text.startswith("Copied") and from_toml(page.execute_script("return window.copied")) == evil[0].recipe
+    assert button.text != before and from_toml(page.execute_script("return window.copied")) == evil[0].recipe
 
 
 def test_it_can_be_read_without_seeing(browser, evil):
@@ -256,7 +258,7 @@ def test_it_can_be_read_without_seeing(browser, evil):
     assert levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
     from selenium.webdriver.common.keys import Keys
     one(page, "body").send_keys(Keys.TAB)
-    assert page.switch_to.active_element.text == "Skip to the report"
+    assert page.switch_to.active_element.get_attribute("href").endswith("#main") and page.switch_to.active_element.text
     page.switch_to.active_element.send_keys(Keys.ENTER)
     assert page.switch_to.active_element.get_attribute("id") == "main"
 
@@ -282,8 +284,9 @@ def test_without_a_script(browser, evil):
         page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", dict(value=False))
 
 
-def test_the_file_stays_small(tmp_path):
+def test_the_file_stays_small(tmp_path, evil):
     "Noise is what compresses worst, and 32 classes of it."
+    def left_out(text): return re.search(r"<footer>[^<]*?(\d+) [^<\d]+ 5 MB", text)
     rng = np.random.default_rng(0)
     run = made(tmp_path, 32)
     folder = run.path/"report"
@@ -294,8 +297,11 @@ def test_the_file_stays_small(tmp_path):
             Image.fromarray(rng.integers(0, 31, (512, 512), np.uint8)).save(path)
     path = report(run)
     text = path.read_text(encoding="utf-8")
-    assert path.stat().st_size < 5_000_000 and re.search(r"\d+ pictures were left out to keep it under 5 MB", text)
+    assert path.stat().st_size < 5_000_000 and int(left_out(text)[1]) > 0 and not left_out(evil[1].read_text(encoding="utf-8"))
     assert path.stat().st_size > 3_000_000
+
+
+def banner(path): return re.search(r'class="banner"[^>]*><p>(.*?)</p>', Path(path).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
@@ -307,9 +313,19 @@ def test_a_run_that_is_not_finished(tmp_path, state):
     shutil.rmtree(run.path/"report")
     run.update(status=state, error="RuntimeError: <b>no</b>" if state == "failed" else None)
     text = report(run).read_text(encoding="utf-8")
-    assert dict(running="still going", interrupted="was interrupted", failed="This run failed")[state] in text
+    assert banner(run.path/"report.html") and (state == "running" or state in banner(run.path/"report.html")[1])
     assert "<b>no</b>" not in text and ("&lt;b&gt;no&lt;/b&gt;" in text) == (state == "failed")
     assert f"segfast resume &#39;{tmp_path}/a folder/made&#39;" in text and 'id="course"' in text and 'id="classes"' not in text
+
+
+def test_each_state_has_a_banner_of_its_own(tmp_path):
+    run, said = made(tmp_path), []
+    for state in "running", "interrupted", "failed":
+        run.update(status=state)
+        said.append(banner(report(run))[1])
+    assert len(set(said)) == 3 and all(said)
+    run.update(status="done")
+    assert banner(report(run)) is None
 
 
 def test_the_matrix_is_that_of_scikit_learn(tmp_path):
@@ -347,7 +363,7 @@ def test_a_training_ends_with_a_report(small, tiny, tmp_path):
     from segfast.train import train
     run = train(small, Recipe([Stage("only", (32, 48), 1, lr="find", batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
     text = (run.path/"report.html").read_text(encoding="utf-8")
-    assert f"{100*run.scores['mean_iou']:.1f} %" in text and "The learning-rate finder" in text and "report could not" not in (run.path/"log.txt").read_text()
+    assert f"{100*run.scores['mean_iou']:.1f} %" in text and 'id="lr-1-title"' in text and "segfast report" not in (run.path/"log.txt").read_text()
     ids = np.unique(np.asarray(Image.open(run.path/"report/00-prediction.png")))
     assert set(ids.tolist()) <= set(range(len(small.classes)))
     before = (run.path/"report.html").stat().st_mtime_ns
@@ -363,7 +379,7 @@ def test_a_report_that_fails_does_not_fail_the_training(small, tiny, tmp_path, m
     run = train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="lines")
     said = capsys.readouterr()
     for text in (run.path/"log.txt").read_text(), said.out + said.err:
-        assert "The report could not be written (ZeroDivisionError" in text and "\x1b" not in text and "segfast report" in text
+        assert "\x1b" not in text and not missing(text, "ZeroDivisionError", f"segfast report {run.path}")
     assert run.state == "done" and not (run.path/"report.html").exists()
 
 
@@ -373,7 +389,7 @@ def test_an_interrupted_training_has_a_report(small, tiny, tmp_path, monkeypatch
     monkeypatch.setattr(room, "_evaluated", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         room.train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
-    assert Run(tmp_path/"r").status["status"] == "interrupted" and "This run was interrupted" in (tmp_path/"r/report.html").read_text(encoding="utf-8")
+    assert Run(tmp_path/"r").status["status"] == "interrupted" and "interrupted" in banner(tmp_path/"r/report.html")[1]
 
 
 def test_it_is_light():
@@ -388,6 +404,7 @@ def test_no_part_of_a_file_is_ever_seen(evil, tmp_path, monkeypatch):
     old = path.read_bytes()
     monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     from segfast.errors import DataError
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError) as e:
         report(run)
+    assert not missing(e, path, "No space left on device")
     assert path.read_bytes() == old and not list(run.path.glob(".report*"))

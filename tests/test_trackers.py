@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.problems import missing
 from test_train import fit, recipe_of
 
 import segfast.train as lib
@@ -197,8 +198,9 @@ def test_one_that_does_not_start_closes_those_that_did(a_run, monkeypatch):
 
 def test_names_are_checked():
     assert check_trackers([]) == []
-    with pytest.raises(UsageError, match="Unknown tracker 'wandbb'. Did you mean 'wandb'"):
+    with pytest.raises(UsageError) as e:
         check_trackers(["wandbb"])
+    assert not missing(e, "'wandbb'", "'wandb'", *TRACKERS), "the nearest in quotes, and all"
 
 
 @pytest.mark.parametrize("name", TRACKERS)
@@ -223,8 +225,9 @@ def test_the_mode_of_wandb(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
     assert trackers.wandb_mode() == "online", "asked for"
     monkeypatch.setenv("WANDB_MODE", "ofline")
-    with pytest.raises(UsageError, match="Did you mean 'offline'"):
+    with pytest.raises(UsageError) as e:
         trackers.wandb_mode()
+    assert not missing(e, "WANDB_MODE", "'ofline'", "'offline'", "online")
 
 
 # W&B

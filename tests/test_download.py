@@ -1,4 +1,5 @@
 "Downloads from a server of our own: right, wrong, broken off, not there; nothing of a failed one is ever trusted."
+import errno
 import hashlib
 import io
 import os
@@ -14,6 +15,7 @@ from threading import Event, Thread
 
 import pytest
 import torch
+from helpers.problems import missing
 from typer.testing import CliRunner
 
 from segfast.cli import app
@@ -140,9 +142,8 @@ def test_weights_put_there_by_hand_are_not_trusted_blindly(server, hub, cut):
     hub.mkdir(parents=True)
     (hub/name).write_bytes(content[:cut])
     with pytest.raises(DataError) as e: download_weights(server.url(name))
-    assert str(hub/name) in str(e.value)
-    assert "Could not download" not in str(e.value), "nothing was downloaded"
-    assert "elete" in str(e.value)
+    assert not missing(e, hub/name, hashlib.sha256(content[:cut]).hexdigest()[:8], "--weights none")
+    assert server.asked == [] and server.url(name) not in str(e.value), "nothing was downloaded"
 
 
 def test_other_weights_put_there_by_hand(server, hub):
@@ -225,7 +226,7 @@ def test_archive_not_there(server, home, tiny, archive, closed, monkeypatch):
     three_lines([server.url(tiny), "404"])
     with monkeypatch.context() as m:
         m.setattr(URLs, "CAMVID_TINY", f"{closed}/{tiny}")
-        three_lines([f"{closed}/{tiny}", "refused"])
+        three_lines([f"{closed}/{tiny}", os.strerror(errno.ECONNREFUSED)])
     assert left(home) == []
     server.files[tiny] = archive, "whole"
     assert len(open_data("camvid_tiny").pairs) == 10
@@ -271,7 +272,7 @@ def tar_of(*names, kind=tarfile.REGTYPE, target=""):
 def test_an_archive_of_somebody_else(server, home, tiny, archive, tmp_path, evil):
     "fastai unpacks with Python's defaults, which before 3.14 let a member lead anywhere."
     server.files[tiny] = evil, "whole"
-    three_lines([server.url(tiny), "member", "Nothing of the archive was kept"])
+    with tarfile.open(fileobj=io.BytesIO(evil)) as t: three_lines([server.url(tiny), repr(t.getnames()[-1])])
     assert left(home) == [] and list((home/"data").iterdir()) == [] and not list(tmp_path.rglob("out.txt"))
     server.files[tiny] = archive, "whole"
     assert len(open_data("camvid_tiny").pairs) == 10
@@ -348,8 +349,8 @@ def test_known_name_wins_over_a_folder(server, home, tiny, archive, demo_dir, tm
     monkeypatch.chdir(tmp_path)
     shutil.copytree(demo_dir, "camvid_tiny")
     named, folder = open_data("camvid_tiny"), open_data("./camvid_tiny")
-    assert home in named.root.parents and "not the folder ./camvid_tiny" in named.origin
-    assert folder.root.resolve() == tmp_path/"camvid_tiny" and folder.origin.startswith("folder")
+    assert home in named.root.parents and server.url(tiny) in named.origin and "./camvid_tiny" in named.origin
+    assert folder.root.resolve() == tmp_path/"camvid_tiny" and "camvid_tiny" in folder.origin and server.url(tiny) not in folder.origin
     assert open_data(Path("camvid_tiny")).root.resolve() == tmp_path/"camvid_tiny"
 
 
@@ -362,6 +363,6 @@ def test_the_plan_says_which_was_taken(server, home, tiny, archive, demo_dir, tm
     monkeypatch.setattr("segfast.train._run_stages", began)
     args = ["--size", "32x48", "--weights", "none", "--epochs", "1,1,1", "--device", "cpu"]
     plan = CliRunner().invoke(app, ["train", "camvid_tiny", *args]).stderr
-    assert server.url(tiny) in plan and "not the folder ./camvid_tiny" in plan
+    assert any(not missing(o, server.url(tiny), "./camvid_tiny") for o in plan.splitlines())
     plan = CliRunner().invoke(app, ["train", "./camvid_tiny", *args]).stderr
-    assert "source: folder camvid_tiny" in plan and server.url(tiny) not in plan
+    assert not missing(plan, "camvid_tiny") and server.url(tiny) not in plan and "./camvid_tiny" not in plan

@@ -4,6 +4,7 @@ import random
 from dataclasses import fields, replace
 
 import pytest
+from helpers.refusals import refuses
 
 from segfast.errors import UsageError
 from segfast.recipes import (MONITORS, SCHEDULES, PRECISIONS, PRESETS, Choices, Recipe, Stage, from_toml, half, load_recipe, parse_counts,
@@ -51,10 +52,12 @@ def test_a_slice_survives_as_rate_and_spread():
 
 def test_unknown_and_missing_keys():
     text = to_toml(preset("single", SIZE))
-    for bad, message in ((text.replace("seed =", "sed ="), "'sed'.*'seed'"), (text.replace("epochs =", "epoch ="), "'epoch'.*'epochs'"),
-                         (text + "\nextra = 1\n", "'extra'"), ("wd = 0.1", "stages is missing"), ('[[stages]]\nname = "a"\nepochs = 1', "size is missing"),
-                         ("stages = [", "no TOML"), ("stages = []", "at least one stage")):
-        with pytest.raises(UsageError, match=message):
+    for bad, named in ((text.replace("seed =", "sed ="), ["'sed'", "'seed'"]),
+                       (text.replace("epochs =", "epoch ="), ["'epoch'", "'epochs'"]),
+                       (text + "\nextra = 1\n", ["'extra'"]), ("wd = 0.1", ["stages"]),
+                       ('[[stages]]\nname = "a"\nepochs = 1', ["size"]), ("stages = [", ["TOML"]),
+                       ("stages = []", ["stages", "[]"])):
+        with refuses(UsageError, *named):
             from_toml(bad)
 
 
@@ -70,9 +73,9 @@ def test_stages_of_another_type(text):
     spread=[0, .5, -1, True, "x", float("nan"), float("inf")], batch_size=[0, -4, 2.5, True, "many", None], precision=["fp64", None, 16],
     pct_start=[0, 1, -.1, 2, True, "x"], frozen=[1, 0, "yes", None], train_bn=[1, "no"]).items())
 def test_bad_stage_values(key, values):
-    good = dict(name="s", size=SIZE, epochs=1)
+    good = dict(name="full", size=SIZE, epochs=1)
     for value in values:
-        with pytest.raises(UsageError, match=f"{key} is"):
+        with refuses(UsageError, "full", key, *([] if key == "lr" else [repr(value)])):  # rates become floats
             Stage(**good | {key: value})
 
 
@@ -80,7 +83,7 @@ def test_bad_stage_values(key, values):
                                              weights=[None, 1], loss=[1], augment=[None], name=[4]).items())
 def test_bad_recipe_values(key, values):
     for value in values:
-        with pytest.raises(UsageError, match=f"{key} is"):
+        with refuses(UsageError, key, repr(value)):
             Recipe([Stage("s", SIZE, 1)], **{key: value})
 
 
@@ -108,7 +111,7 @@ def test_epochs_per_stage():
     assert [s.epochs for s in progressive(SIZE, 7).stages] == [7, 7, 7]
     assert [s.epochs for s in progressive(SIZE, (1, 2, 3, 4)).stages] == [1, 2, 3, 4]
     for bad in (1, 2), (1,)*5:
-        with pytest.raises(UsageError, match="epochs"):
+        with refuses(UsageError, "epochs", len(bad)):
             progressive(SIZE, bad)
     assert [len(single(SIZE, e).stages) for e in (3, (3,), (3, 4))] == [1, 1, 2]
 
@@ -151,7 +154,7 @@ def test_with_stages():
     r = progressive(SIZE)
     assert [s.batch_size for s in with_stages(r, "batch_size", 3).stages] == [3, 3, 3]
     assert [s.batch_size for s in with_stages(r, "batch_size", (1, 2, 3)).stages] == [1, 2, 3]
-    with pytest.raises(UsageError, match="2 values for 3"):
+    with refuses(UsageError, "batch_size", 2, 3):
         with_stages(r, "batch_size", (1, 2))
 
 
@@ -188,7 +191,7 @@ def test_every_choice_is_in_the_recipe(given):
 def test_one_size():
     r = Choices(progressive=False).to_recipe("demo", SIZE)
     assert {s.size for s in r.stages} == {SIZE} and r.name == "single"
-    with pytest.raises(UsageError, match="single"):
+    with refuses(UsageError, "--recipe", "single", "--progressive"):
         Choices(recipe="single", progressive=True)
 
 
@@ -200,7 +203,7 @@ def test_the_demo_at_one_size_stays_small_and_from_scratch():
 
 def test_a_preset_and_no_progressive_contradict():
     "`--recipe camvid --no-progressive` would silently train progressively."
-    with pytest.raises(UsageError):
+    with refuses(UsageError, "--recipe", "camvid", "--no-progressive"):
         Choices(recipe="camvid", progressive=False).to_recipe("camvid", SIZE)
 
 
@@ -212,27 +215,27 @@ def test_a_file(tmp_path):
     assert (r.seed, r.wd, {s.epochs for s in r.stages}) == (9, .25, {2})
     assert {f.name for f in fields(Recipe) if getattr(r, f.name) != getattr(own, f.name)} == {"seed", "wd", "stages"}
     for name in "nope", "nope.toml":
-        with pytest.raises(UsageError, match=name):
+        with refuses(UsageError, name):
             Choices(recipe=name)
-    with pytest.raises(UsageError, match="says the stages"):
+    with refuses(UsageError, "--recipe", tmp_path/"own.toml", "--no-progressive"):
         Choices(recipe=str(tmp_path/"own.toml"), progressive=False)
 
 
 @pytest.mark.parametrize("text", ["0x0", "96", "96x", "x96", "axb", "96x128x3", "-96x128", "31x64", "96.5x128", "", "²x³"])
 def test_bad_sizes(text):
-    with pytest.raises(UsageError, match="--size"):
+    with refuses(UsageError, "--size", text):
         parse_size(text)
 
 
 @pytest.mark.parametrize("text", ["a,b", "0", "5,0", "5,,5", "", "1.5", "-1", "5,5,", "²"])
 def test_bad_counts(text):
-    with pytest.raises(UsageError, match="--epochs"):
+    with refuses(UsageError, "--epochs", text):
         parse_counts(text)
 
 
 @pytest.mark.parametrize("text", ["", "x", "0", "-1", "nan", "inf", "1e400", "AUTO"])
 def test_bad_rates(text):
-    with pytest.raises(UsageError, match="--lr"):
+    with refuses(UsageError, "--lr", text, "auto", "find"):
         parse_rate(text)
 
 

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.problems import is_crash, missing
 from PIL import Image
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
@@ -70,14 +71,15 @@ def test_what_cannot_be_repeated(street, tmp_path, tiny):
     shutil.copy(a.path/"recipe.toml", alone)
     data = json.loads((a.path/"data.json").read_text())
     (a.path/"data.json").write_text(json.dumps(data | dict(opened=None)))
-    for args, says in ((["--recipe", alone], "DATA"), (["--recipe", a.path], "DATA"), ([], "DATA"), (["--recipe", tmp_path], "without a recipe.toml"), ([street, "--recipe", tmp_path/"no"], "Unknown recipe")):
+    for args, named in ((["--recipe", alone], ["DATA", alone]), (["--recipe", a.path], ["DATA", a.path]), ([], ["segfast train DATA"]), (["--recipe", tmp_path], ["--recipe", tmp_path, "recipe.toml", "progressive"]),
+                        ([street, "--recipe", tmp_path], ["--recipe", tmp_path, "recipe.toml", "progressive"]), ([street, "--recipe", tmp_path/"no"], [tmp_path/"no", "progressive"])):
         res = cli("train", *args, "--out", tmp_path/"none")
-        assert res.exit_code == 2 and says in res.output and "Traceback" not in res.output and len(res.output.strip().splitlines()) <= 3, res.output
+        assert res.exit_code == 2 and not missing(res.output, *named) and not is_crash(res.output) and len(res.output.strip().splitlines()) <= 3, res.output
     assert not (tmp_path/"none").exists()
     (a.path/"data.json").write_text(json.dumps(data))
     shutil.rmtree(street)
     res = cli("train", "--recipe", a.path, "--out", tmp_path/"none")
-    assert res.exit_code == 1 and "street" in res.output and "Traceback" not in res.output
+    assert res.exit_code == 1 and "street" in res.output and not is_crash(res.output)
 
 
 def test_the_environment(street, tmp_path, tiny, monkeypatch):
@@ -120,12 +122,14 @@ def test_only_whole_weights_predict(street, tmp_path, tiny):
     with open(run.path/"checkpoints/last/model.safetensors", "r+b") as f:
         f.seek(-1, 2)
         f.write(b"\xff")
-    with pytest.raises(DataError, match="no checkpoint is whole"):
+    with pytest.raises(DataError) as e:
         run.predict(np.zeros((8, 8, 3), np.uint8))
+    assert not missing(e, run.path/"checkpoints/last/model.safetensors")
 
 
 @pytest.mark.parametrize("bad", [np.zeros((8, 8, 4)), np.zeros((8,)), np.zeros((0, 8, 3)), np.full((8, 8, 3), 2.), np.full((8, 8), -1), np.full((8, 8), np.nan), np.full((8, 8), 1j), np.array(None)])
 def test_what_is_no_picture(bad):
     from segfast.prediction import as_picture
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError) as e:
         as_picture(bad)
+    assert any(o in str(e.value) for o in (str(bad.shape), str(bad.dtype)))

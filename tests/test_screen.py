@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.problems import missing
 from rich.console import Console
 
 from segfast.errors import UsageError
@@ -88,9 +89,10 @@ def test_time_text(seconds, text):
     assert time_text(seconds) == text
 
 
-@pytest.mark.parametrize("lr, text", [(1e-3, "1e-03"), (slice(7.5e-6, 7.5e-4), "7.5e-06 to 7.5e-04"), ("find", "find")])
-def test_rate_text(lr, text):
-    assert rate_text(Stage("a", (32, 32), 1, lr=lr)) == text
+@pytest.mark.parametrize("lr, parts", [(1e-3, ["1e-03"]), (slice(7.5e-6, 7.5e-4), ["7.5e-06", "7.5e-04"]), ("find", ["find"])])
+def test_rate_text(lr, parts):
+    text = rate_text(Stage("a", (32, 32), 1, lr=lr))
+    assert not missing(text, *parts) and text.startswith(parts[0]) and text.endswith(parts[-1])
 
 
 def test_safe_leaves_no_control_character():
@@ -112,11 +114,12 @@ def test_no_line_is_wider_than_the_terminal(make, width):
 
 def test_the_plan_says_what_each_stage_does():
     text = printed(plan(memory=[1e8, None, 3.21e9]))
-    lines = [" ".join(o.split()) for o in text.splitlines()]
-    assert "1 half-frozen 48x64 2 decoder 1e-03 auto auto 100 MB" in lines
-    assert "2 half 48x64 2 all layers 2.5e-06 to 2.5e-04 auto auto –" in lines
-    assert "3 full 96x128 1 all layers 1e-06 to 1e-04 auto auto 3.2 GB" in lines
-    assert "data 4 train, 2 valid" in lines and "memory" not in printed(plan())
+    def rows(text): return [" ".join(o.split()) for o in text.splitlines() if re.match(r" +\d ", o)]
+    wanted = (r"1 half-frozen 48x64 2 (\D+) 1e-03 auto auto 100 MB", r"2 half 48x64 2 (\D+) 2\.5e-06 \S+ 2\.5e-04 auto auto –", r"3 full 96x128 1 (\D+) 1e-06 \S+ 1e-04 auto auto 3\.2 GB")
+    trained = [re.fullmatch(want, row)[1] for want, row in zip(wanted, rows(text), strict=True)]
+    assert trained[0] != trained[1] == trained[2], "a frozen stage trains less"
+    assert "data 4 train, 2 valid" in [" ".join(o.split()) for o in text.splitlines()]
+    assert all(o.endswith("auto auto") for o in rows(printed(plan()))), "without a column of memory"
 
 
 def test_names_are_text_and_never_markup_or_controls():
@@ -154,20 +157,20 @@ def test_score_table_keeps_the_order_and_shows_absent_classes_as_a_dash():
     assert [o.split()[0] for o in lines[2:5]] == ["sky", "road", "pole"]
     assert lines[2] == "sky 0.500 ━━━━━━ 0.600 0.700 0.800 50.0%"
     assert lines[4] == "pole – – – – 0.0%"
-    assert lines[-1] == "accuracy 0.900 mean IoU 0.500 mean Dice 0.600 2 images in 0:03"
+    assert re.findall(r"\d+(?:[.:]\d+)?", lines[-1]) == ["0.900", "0.500", "0.600", "2", "0:03"]
 
 
 def test_score_table_without_any_pixel():
     absent = dict.fromkeys(("iou", "dice", "precision", "recall")) | dict(pixels=0)
     text = printed(score_table(scores([], accuracy=NAN, mean_iou=None, classes={"sky": absent}), ClassTable(["sky"])))
-    assert "accuracy –   mean IoU –" in text and "nan" not in text
+    assert text.splitlines()[-1].count("–") == 2 and "nan" not in text
 
 
 def test_run_table_is_never_without_the_whole_name():
     name = "2026-11-20-a-data-set-with-a-long-name-brave-otter"
     r = dict(name=name, data="d", status="failed", stages="1/3", accuracy=None, mean_iou=None, seconds=None, started="2026-11-20T09:12:04+00:00")
     assert name in printed(run_table([r]), 80) and name in printed(run_table([r]), 200)
-    assert "no runs yet" in printed(run_table([]))
+    assert len(printed(run_table([])).strip().splitlines()) == 1, "no table where there is no run"
 
 
 # Time left
@@ -219,7 +222,8 @@ def test_a_training_on_a_terminal(width, height, color):
     assert "careful: [red]sky" in out and "\x1b[31m\r" not in out and "\x07" not in out
     assert "▀" not in out if color is None or height == 10 else "▀" in out or height < 60
     final = drawn(screen).splitlines()
-    assert max(map(len, final)) <= width and not any("…" in o for o in final) and sum("accuracy 0." in o for o in final) == 3
+    assert max(map(len, final)) <= width and not any("…" in o for o in final)
+    assert [re.search(r"\b0\.\d{3}\b", o)[0] for o in final if "✓" in o] == ["0.510", "0.610", "0.700"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -232,7 +236,8 @@ def test_a_display_goes_away_when_the_training_fails(error):
         raise error
     assert console.file.getvalue().endswith("\n\x1b[?25h") or console.file.getvalue().rstrip().endswith("\x1b[?25h")
     assert not screen.live.is_started and (sys.stdout, sys.stderr) == (stdout, stderr)
-    assert "stopped" in drawn(screen)
+    title = next(o for o in drawn(screen).splitlines() if "Training on toy" in o)
+    assert re.fullmatch(r" +Training on toy +\d:\d\d +\S.*", title), "after the time it says how it ended"
 
 
 def test_what_goes_to_a_pipe_stays_on_stdout(capsys):
@@ -252,9 +257,9 @@ def test_the_screen_while_it_trains():
         screen.stage(1, screen.recipe.stages[1])
         screen.batch(3, 8, loss=0.25)
         text = drawn(screen)
-    assert re.search(r"✓ half-frozen .* 2 epochs .* accuracy 0.700   0:20", text)
-    assert re.search(r"▸ half .* epoch 1 of 2", text) and re.search(r"· full .* 1 epochs?", text)
-    assert "3/8 batches   loss 0.250" in text and re.search(r"29%   0:5\d left", text)
+    assert re.search(r"✓ half-frozen .*\b2\b.*\b0\.700\b.*\b0:20$", text, re.M)
+    assert re.search(r"▸ half .*\b1\b.*\b2\b", text) and re.search(r"· full .*\b1\b", text)
+    assert re.search(r"\b3/8\b.*\b0\.250\b", text) and re.search(r"\b29%.*\b0:5\d\b", text)
     assert [o.split()[2:4] for o in text.splitlines() if "●" in o] == [["1", "48x64"]]
 
 
@@ -307,7 +312,7 @@ def test_after_the_last_epoch_only_the_evaluation_is_shown():
         screen.plan(plan())
         screen.stage(2, screen.recipe.stages[2])
         screen.epoch(row(3, 1))
-        assert "training  " not in drawn(screen) and "100%   0:00 left" in drawn(screen)
+        assert not re.search(r"\d/\d", drawn(screen)) and re.search(r"\b100%.*\b0:00\b", drawn(screen))
         screen.work("evaluating", 1, 4)
         assert "1/4" in drawn(screen)
 
@@ -321,20 +326,21 @@ def test_lines_are_plain_and_few():
     text = out.getvalue()
     assert not CONTROL.search(text)
     lines = text.splitlines()
-    assert sum(" epoch " in o for o in lines) == 5
+    assert sum("train_loss" in o for o in lines) == 5
     assert sum(o.startswith("decoding") for o in lines) == 2 and sum(o.startswith("finding the rate") for o in lines) == 6
-    assert lines[0] == "decoding ..." and re.fullmatch(r"decoding: 2 done, \d+\.\d s", lines[1])
-    assert "stage 1/3 half-frozen: 48x64, 2 epochs, decoder, rate 1e-03" in lines
-    assert ("stage 1/3  epoch 1/2  48x64  lr 1.0e-03  train_loss 1.5000  valid_loss 1.2500  void_accuracy 0.5000  mean_iou 0.5000  "
-            "mean_dice 0.6000  seconds 10.0  images/s 6.4  left 1:10") in lines
-    assert lines[-2] == r"careful: [red]sky[/red]\x1b[31m\r\x9b2J\x07" and lines[-1] == "done in 0:50"
+    assert lines[0] == "decoding ..." and re.fullmatch(r"decoding: 2\b.* \d+\.\d s", lines[1])
+    assert any(not missing(o, "1/3", "half-frozen", "48x64", 2, "1e-03") for o in lines)
+    epoch = next(o for o in lines if "train_loss" in o)
+    assert re.findall(r"\d\S*", epoch) == ["1/3", "1/2", "48x64", "1.0e-03", "1.5000", "1.2500", "0.5000", "0.5000", "0.6000", "10.0", "6.4", "1:10"]
+    assert not missing(epoch, "train_loss 1.5000", "valid_loss 1.2500", "mean_iou 0.5000", "mean_dice 0.6000")
+    assert lines[-2] == r"careful: [red]sky[/red]\x1b[31m\r\x9b2J\x07" and lines[-1].endswith(" 0:50")
 
 
 def test_lines_show_nan_as_a_dash_and_survive_an_ascii_file():
     raw = io.BytesIO()
     screen = Lines(io.TextIOWrapper(raw, encoding="ascii"))
     screen.epoch(row(void_accuracy=NAN, mean_iou=NAN))
-    assert rb"void_accuracy \u2013  mean_iou \u2013" in raw.getvalue()
+    assert rb"mean_iou \u2013  " in raw.getvalue() and raw.getvalue().count(rb"\u2013") == 2
 
 
 def test_lines_are_flushed_one_by_one():
@@ -367,8 +373,9 @@ def test_make_screen(monkeypatch):
     assert type(make_screen()) is Screen
     monkeypatch.setenv("TERM", "dumb")
     assert type(make_screen()) is Lines
-    with pytest.raises(UsageError, match="Unknown screen 'lively'. Did you mean 'live'"):
+    with pytest.raises(UsageError) as e:
         make_screen("lively")
+    assert not missing(e, "'lively'", "'live'", "lines", "quiet")
 
 
 def test_the_import_is_light():

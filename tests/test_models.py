@@ -9,6 +9,8 @@ import pytest
 import torch
 from fastai.vision.learner import create_body
 from fastai.vision.models.unet import DynamicUnet
+from helpers.problems import missing
+from helpers.refusals import first_named, refuses
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model, resnet34
@@ -76,10 +78,11 @@ def test_void_at_any_index_learns(small, void, tiny):
 
 
 def test_unknown_names():
-    with pytest.raises(UsageError, match="model 'unett'.*Did you mean 'unet'.*unet_resnet34.*smp:ARCHITECTURE/ENCODER"):
+    with refuses(UsageError, "model", "'unett'", *models, "smp:ARCHITECTURE/ENCODER") as e:
         seg_model("unett", table(2), "none")
+    assert first_named(e, models) == "unet"
     for bad in "imagenett", "nope.pth", "nope.safetensors":
-        with pytest.raises(UsageError, match=f"--weights {bad}"):
+        with refuses(UsageError, "--weights", bad, "imagenet", "none", ".safetensors", ".pth"):
             seg_model("unet_resnet34", table(2), bad)
 
 
@@ -112,8 +115,11 @@ def test_files_that_do_not_fit(net, tmp_path):
         save_file(state, path)
         model = seg_model("unet_resnet34", table(12, 11), "none")
         before = kept(model)
-        with pytest.raises(DataError, match=rf"{name}\.safetensors: does not fit.*(\n|.)*same number of classes"):
+        odd = sorted(set(state) ^ set(before)) or [head]
+        with refuses(DataError, path, len(odd), odd[0]) as e:
             load_weights(model, path)
+        shapes = [tuple(o[odd[0]].shape) for o in (state, before) if odd[0] in o]
+        assert missing(e, *shapes) == [], "the shapes in the file and in the model"
         assert same(kept(model), before), "nothing of a file that does not fit is loaded"
 
 
@@ -132,11 +138,14 @@ def test_a_pickle_is_refused(tmp_path, capsys):
     (tmp_path/"folder.pth").mkdir()
     (tmp_path/"w.h5").write_bytes(b"x")
     for p in tmp_path.iterdir():
-        with pytest.raises((DataError, UsageError), match=p.name):
+        with refuses((DataError, UsageError), p):
             read_weights(p)
-    assert "ran" not in capsys.readouterr().out
-    with pytest.raises(DataError, match="refused, because it is a pickle"):
+    assert capsys.readouterr().out == ""
+    with refuses(DataError, tmp_path/"harm.pth", ".safetensors") as e:
         read_weights(tmp_path/"harm.pth")
+    assert isinstance(e.value.__cause__, pickle.UnpicklingError)
+    save_file({"w": torch.ones(2)}, tmp_path/"good.safetensors")
+    assert read_weights(tmp_path/"good.safetensors")["w"].tolist() == [1, 1]
 
 
 # Every model
@@ -234,18 +243,33 @@ def test_options_change_the_network():
         assert ACTIVATIONS[act] is cls and any(isinstance(m, cls) for m in seg_model("unet_resnet18", table(2), "none", act=act).modules())
 
 
+NO_OPTIONS = [
+    ("unet_resnet34", dict(self_atention=True), ["self_atention", "self_attention", "last_cross"]),
+    ("unet_resnet34", dict(blur="yes"), ["blur", "'yes'", "true", "false"]),
+    ("unet_resnet34", dict(blur=1), ["blur", 1, "true", "false"]),
+    ("unet_resnet34", dict(act="rleu"), ["rleu", "relu"]),
+    ("unet_resnet34", dict(act=1), ["act", 1]),
+    ("unet_resnet34", dict(bottle=True, last_cross=False), ["bottle", "last_cross"]),
+    ("fast", dict(body="resnet35"), ["resnet35", "resnet34"]),
+    ("fast", dict(channels=[1]*6), ["channels", [1]*6]),
+    ("fast", dict(channels=[]), ["channels", []]),
+    ("fast", dict(channels=[8, 0]), ["channels", [8, 0], 1]),
+    ("fast", dict(channels=[8.5]), ["channels", [8.5]]),
+    ("fast", dict(channels=8), ["channels", 8]),
+    ("fast", dict(upsampling="bicubic"), ["upsampling", "bicubic", "nearest", "bilinear"]),
+    ("unet", dict(dropout=1), ["dropout", 0, 1]),
+    ("unet", dict(dropout=True), ["dropout", True]),
+    ("unet", dict(middle=1.5), ["middle", 1.5])]
+
+
 def test_options_that_are_none():
-    for name, options, words in [("unet_resnet34", dict(self_atention=True), ["self_atention", "Did you mean 'self_attention'", "last_cross"]),
-                                 ("unet_resnet34", dict(blur="yes"), ["blur", "'yes'", "true or false"]), ("unet_resnet34", dict(blur=1), ["true or false"]),
-                                 ("unet_resnet34", dict(act="rleu"), ["rleu", "relu"]), ("unet_resnet34", dict(act=1), ["a name"]),
-                                 ("unet_resnet34", dict(bottle=True, last_cross=False), ["bottle", "last_cross"]),
-                                 ("fast", dict(body="resnet35"), ["resnet34"]), ("fast", dict(channels=[1]*6), ["one to five"]), ("fast", dict(channels=[]), ["one to five"]),
-                                 ("fast", dict(channels=[8, 0]), ["at least 1"]), ("fast", dict(channels=[8.5]), ["whole numbers"]), ("fast", dict(channels=8), ["a list"]),
-                                 ("fast", dict(upsampling="bicubic"), ["nearest, bilinear"]), ("unet", dict(dropout=1), ["below 1"]), ("unet", dict(dropout=True), ["a number"]),
-                                 ("unet", dict(middle=1.5), ["a whole number"])]:
-        with pytest.raises(UsageError) as e:
+    for name, options, named in NO_OPTIONS:
+        with refuses(UsageError, *named) as e:
             seg_model(name, table(2), "none", **options)
-        assert all(o in str(e.value) for o in words) and len(str(e.value).splitlines()) <= 3, str(e.value)
+        assert len(str(e.value).splitlines()) <= 3, str(e.value)
+    with pytest.raises(UsageError) as e:
+        seg_model("unet_resnet34", table(2), "none", self_atention=True)
+    assert first_named(e, model_options("unet_resnet34")) == "self_attention"
 
 
 def test_a_model_of_ones_own(monkeypatch):
@@ -268,12 +292,12 @@ def test_models_from_nothing_have_no_published_weights():
     for name in "unet", "unet_dropout":
         assert published_weights(name) == ()
         for weights in "imagenet", "coco":
-            with pytest.raises(UsageError, match=rf"(?s){weights}.*{name}.*none"):
+            with refuses(UsageError, weights, name, "none"):
                 check_model(name, weights)
-            with pytest.raises(UsageError, match=rf"(?s){name}.*--weights none"):
+            with refuses(UsageError, name, "--weights", "none"):
                 models[name](2, weights)
         check_model(name), check_model(name, "none")
-    with pytest.raises(UsageError, match="coco"):
+    with refuses(UsageError, "fast", "coco", "imagenet", "none"):
         check_model("fast", "coco")
     check_model("deeplabv3_resnet50", "coco")
 
@@ -330,7 +354,7 @@ def test_a_new_head_for_other_classes(name, tmp_path):
     options = SMALL.get(name, {})
     save_file(kept(other := made(name, 5, options)), tmp_path/"five.safetensors")
     model = made(name, 3, options)
-    with pytest.raises(DataError, match="does not fit"):
+    with refuses(DataError, tmp_path/"five.safetensors", 4 if "deeplab" in name else 2):
         load_weights(model, tmp_path/"five.safetensors")
     fresh = kept(model)
     left = load_weights(model, tmp_path/"five.safetensors", new_head=True)
@@ -339,7 +363,7 @@ def test_a_new_head_for_other_classes(name, tmp_path):
     assert all(torch.equal(now[k], old[k]) for k in now if k not in left)
     assert load_weights(made(name, 5, options), tmp_path/"five.safetensors", new_head=True) == []
     if name == "unet":
-        with pytest.raises(DataError, match="does not fit"):
+        with refuses(DataError, tmp_path/"five.safetensors"):
             load_weights(seg_model("unet", table(3), "none", channels=[8, 16, 24], middle=64), tmp_path/"five.safetensors", new_head=True)
         assert same(kept(model), now)
 
@@ -414,8 +438,9 @@ def test_the_table_of_costs():
         assert t.multiply_adds[name] == multiply_adds(model, (64, 64)) and t.training_bytes[name] == training_bytes(model, (64, 64), 8)
     assert t.weights["deeplabv3_resnet50"] == "imagenet, coco, none" and t.weights["unet"] == "none" and (t.about.str.len() > 10).all()
     assert t.multiply_adds["fast"]*3 < t.multiply_adds["unet_resnet34"]
-    with pytest.raises(UsageError, match="Did you mean 'fast'"):
+    with refuses(UsageError, "'fsat'", *models) as e:
         model_table(names=["fsat"])
+    assert first_named(e, models) == "fast"
 
 
 def test_every_body_is_there():
@@ -431,7 +456,7 @@ def test_without_the_extra(monkeypatch):
     monkeypatch.setattr("segfast.models.models", dict(fast=models["fast"]))
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     for ask in (lambda: seg_model("smp:unet/resnet18", table(2)), lambda: check_model("smp:unet/resnet18"), lambda: model_table(names=["smp:unet/resnet18"])):
-        with pytest.raises(UsageError, match=r'pip install "segfast\[models\]"'):
+        with refuses(UsageError, "pip install", "segfast[models]", "smp:unet/resnet18"):
             ask()
     t = model_table((32, 32)).set_index("model")
     assert t.parameters[list(SMP_EXAMPLES)].isna().all() and (t.needs[list(SMP_EXAMPLES)] == "models").all()
@@ -462,16 +487,29 @@ def test_smp_any_size(smp, name):
     assert training_bytes(model, (64, 64), 2) > 16*sum(p.numel() for p in model.parameters()) and multiply_adds(model, (64, 64)) > 1e6
 
 
+NO_SMP = [
+    ("smp:unett/resnet18", {}, ["unett", "unet"]),
+    ("smp:unet/resnet19", {}, ["resnet19", "resnet18"]),
+    ("smp:unet", {}, ["''", "resnet34"]),
+    ("smp:unet/tu-resnet19", {}, ["tu-resnet19", "tu-resnet18"]),
+    ("smp:unet/resnet18", dict(decoder_chanels=[1]), ["decoder_chanels", "decoder_channels"]),
+    ("smp:unet/resnet18", dict(decoder_channels=[8]), ["smp:unet/resnet18"]),
+    ("smp:dpt/resnet18", {}, ["DPT"])]
+
+
 def test_smp_options_and_mistakes(smp):
     narrow = seg_model("smp:unet/resnet18", table(2), "none", decoder_channels=[64, 32, 16, 8, 8])
     assert sum(p.numel() for p in narrow.parameters()) < sum(p.numel() for p in made("smp:unet/resnet18", 2, {}).parameters())
     assert "decoder_channels" in model_options("smp:unet/resnet18")
-    for name, options, words in [("smp:unett/resnet18", {}, ["unett", "Did you mean 'unet'"]), ("smp:unet/resnet19", {}, ["resnet19", "resnet18"]), ("smp:unet", {}, ["encoder ''"]), ("smp:unet/tu-resnet19", {}, ["tu-resnet18"]),
-                                 ("smp:unet/resnet18", dict(decoder_chanels=[1]), ["Did you mean 'decoder_channels'"]), ("smp:unet/resnet18", dict(decoder_channels=[8]), ["smp:unet/resnet18"]),
-                                 ("smp:dpt/resnet18", {}, ["DPT"])]:
-        with pytest.raises(UsageError) as e:
+    for name, options, named in NO_SMP:
+        with refuses(UsageError, *named):
             seg_model(name, table(2), "none", **options)
-        assert all(o in str(e.value) for o in words), str(e.value)
+    with pytest.raises(UsageError) as e:
+        seg_model("smp:unett/resnet18", table(2), "none")
+    assert first_named(e, smp.MODEL_ARCHITECTURES_MAPPING) == "unet"
+    with pytest.raises(UsageError) as e:
+        seg_model("smp:unet/resnet18", table(2), "none", decoder_chanels=[1])
+    assert first_named(e, model_options("smp:unet/resnet18")) == "decoder_channels"
 
 
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-resnet18"])
@@ -481,7 +519,7 @@ def test_smp_weights_without_a_network(smp, encoder, monkeypatch, tmp_path):
     def down(*args, **kwargs): raise OSError("Network is unreachable")
     monkeypatch.setattr("segfast.models.urlopen", down)
     assert "imagenet" in published_weights(f"smp:unet/{encoder}")
-    with pytest.raises(DataError, match=rf"(?s)imagenet weights of {encoder}.*--weights none"):
+    with refuses(DataError, "imagenet", encoder, "--weights", "none"):
         seg_model(f"smp:unet/{encoder}", table(2))
 
 

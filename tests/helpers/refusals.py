@@ -1,4 +1,5 @@
 "Refusals apart from their wording: what was raised, the problems it holds, and the values that its text names."
+import re
 from contextlib import contextmanager
 
 import pytest
@@ -41,3 +42,10 @@ def invoke(app, args):
         result = CliRunner().invoke(app, args)
     result.error = next((e for e in raised if not isinstance(e, (typer.Exit, typer.Abort))), None)
     return result
+
+
+def first_named(error, names):
+    "Which of some names the text of an error names first: the one that it suggests."
+    text = str(getattr(error, "value", error))
+    found = {name: re.search(rf"(?<![\w.]){re.escape(str(name))}(?!\w)", text) for name in names}
+    return min((name for name, at in found.items() if at), key=lambda name: found[name].start(), default=None)

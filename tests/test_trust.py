@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.problems import codes_of, files_of, is_crash, missing
 from rich.console import Console
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from test_train import fit, recipe_of
 from typer.testing import CliRunner
@@ -253,13 +255,14 @@ def test_a_pickle_in_a_checkpoint(half_done, small, file, name):
     last = half_done.path/"checkpoints/last"
     HOSTILE[name](last/file)
     with_new_sums(last)
-    with pytest.raises(DataError, match=re.escape(f"last/{file}: is no safetensors file")): go_on(half_done, small)
+    with pytest.raises(DataError) as e: go_on(half_done, small)
+    assert not missing(e, last/file) and isinstance(e.value.__cause__, SafetensorError)
 
 
 def test_without_the_checksums_the_checkpoint_before_it_is_taken(half_done, small):
     HOSTILE["torch.safetensors"](half_done.path/"checkpoints/last/model.safetensors")
     assert go_on(half_done, small).state == "done"
-    assert "epoch 2 of 3" in (half_done.path/"log.txt").read_text(), "one epoch was kept"
+    assert any(not missing(o, 2, 3) for o in (half_done.path/"log.txt").read_text().splitlines()), "one epoch was kept: it went on with the second of three"
 
 
 def test_pickles_beside_a_checkpoint_are_not_looked_at(half_done, small):
@@ -275,7 +278,7 @@ def test_an_edited_state_is_noticed(half_done, small, key, value):
     state = json.loads(path.read_text())
     assert state[key] != value
     path.write_text(json.dumps({**state, key: value}))
-    with pytest.warns(UserWarning, match="state.json is missing, or was changed"): assert half_done.newest() == half_done.path/"checkpoints/previous"
+    with pytest.warns(UserWarning, match=re.escape(str(path))): assert half_done.newest() == half_done.path/"checkpoints/previous"
 
 
 def test_a_run_with_a_pickle_is_no_beginning(half_done, demo_dir):
@@ -351,7 +354,7 @@ def test_hostile_pipelines(name, text):
 @pytest.mark.parametrize("key", ["loss", "model", "optimizer", "weights", "augment", "model_options.act", "precision", "stages.1.schedule"])
 def test_values_are_names_and_never_expressions(demo_dir, key, text):
     res = CliRunner().invoke(app, ["train", str(demo_dir), "--size", "32x48", "--device", "cpu", "--weights", "none", "--epochs", "1,1,1", "--set", f"{key}={text}", "--out", "runs"])
-    assert res.exit_code in (1, 2) and "Traceback" not in res.stderr and "Unexpected" not in res.stderr
+    assert res.exit_code in (1, 2) and not is_crash(res.stderr)
 
 
 # --- archives ---
@@ -393,8 +396,8 @@ OUT = ["../out.txt", "a/../../out.txt", "/out.txt", "//out.txt", "./../out.txt",
 def test_names_that_lead_out(tmp_path, cache, name, ending):
     path = f"evil.{ending}"
     zip_of(path, ("good.txt", "x"), (name, "out")) if ending == "zip" else tar_of(path, member("good.txt"), member(name))
-    with pytest.raises(DataError, match=f"evil.{ending}.*Nothing of") as e: unpacked(path)
-    assert repr(name)[1:-1] in str(e.value) or name.strip("/") in str(e.value)
+    with pytest.raises(DataError) as e: unpacked(path)
+    assert not missing(e, path) and (repr(name) in str(e.value) or repr(name.rstrip("/")) in str(e.value))
     assert tree(tmp_path) == ["cache", "cache/unpacked", path]
     assert not Path("/out.txt").exists() and not (tmp_path.parent/"out.txt").exists()
 
@@ -423,7 +426,8 @@ def test_links_and_devices_in_a_zip(tmp_path, cache, mode):
     o.external_attr = (mode | 0o777) << 16
     zip_of("evil.zip", ("good.txt", "x"), (o, "/etc/passwd"))
     if mode == stat.S_IFLNK:
-        with pytest.raises(DataError, match="'odd' is a link"): unpacked("evil.zip")
+        with pytest.raises(DataError) as e: unpacked("evil.zip")
+        assert not missing(e, "evil.zip", "'odd'")
     else: assert stat.S_ISREG((unpacked("evil.zip")/"odd").lstat().st_mode)
     assert not [o for o in tmp_path.rglob("*") if o.is_symlink()]
 
@@ -432,7 +436,8 @@ def test_links_and_devices_in_a_zip(tmp_path, cache, mode):
     [member("a", tarfile.SYMTYPE, "b"), member("a/x.txt")], [member("b/c", tarfile.DIRTYPE), member("a", tarfile.SYMTYPE, "b/c"), member("d", tarfile.SYMTYPE, "a/../..")],
     [member("d", tarfile.SYMTYPE, "."), member("d/d/x", tarfile.SYMTYPE, "d/.."), member("d/d/x/y.txt")], [member("x", tarfile.SYMTYPE, "y"), member("z", tarfile.LNKTYPE, "x/w")]], ids=range(4))
 def test_links_through_links(tmp_path, cache, chain):
-    with pytest.raises(DataError, match="leads|link"): unpacked(tar_of("chain.tar", *chain))
+    with pytest.raises(DataError) as e: unpacked(tar_of("chain.tar", *chain))
+    assert not missing(e, "chain.tar") and any(repr(o.name) in str(e.value) for o, _ in chain)
     assert tree(tmp_path) == ["cache", "cache/unpacked", "chain.tar"]
 
 
@@ -459,7 +464,9 @@ def test_null_bytes_in_names(tmp_path, cache, ending):
 
 @pytest.mark.parametrize("one, other", [("a/b.txt", "a\\b.txt"), ("a.txt", "./a.txt"), ("a/b.txt", "a//b.txt")])
 def test_two_names_of_one_file_in_a_zip(cache, one, other):
-    with pytest.raises(DataError, match="stands in it twice"): unpacked(zip_of("twice.zip", (one, "1"), (other, "2")))
+    for i, name in enumerate((one, other)): assert len([o for o in unpacked(zip_of(f"{i}.zip", (name, "1"))).rglob("*") if o.is_file()]) == 1
+    with pytest.raises(DataError) as e: unpacked(zip_of("twice.zip", (one, "1"), (other, "2")))
+    assert not missing(e, "twice.zip", repr(other))
 
 
 @pytest.mark.parametrize("one, other", [("A.png", "a.png"), ("Images/a.png", "images/a.png"), ("straße", "STRASSE"), ("\u00e9.txt", "e\u0301.txt")])
@@ -471,7 +478,8 @@ def test_names_that_differ_in_case(cache, monkeypatch, one, other, ending):
     if not layouts._alike(cache.parent if cache.parent.mkdir() is None else None): assert len([o for o in unpacked(path).rglob("*") if o.is_file()]) == 2
     os.utime(path, (1, 1))
     monkeypatch.setattr(layouts, "_alike", lambda folder: True)
-    with pytest.raises(DataError, match="twice.*capital"): unpacked(path)
+    with pytest.raises(DataError) as e: unpacked(path)
+    assert not missing(e, path, repr(other))
 
 
 def test_a_zip_that_lies_about_its_size(tmp_path, cache):
@@ -480,16 +488,18 @@ def test_a_zip_that_lies_about_its_size(tmp_path, cache):
     raw = Path("lie.zip").read_bytes()
     assert raw.count(struct.pack("<I", 3_000_000)) == 2
     Path("lie.zip").write_bytes(raw.replace(struct.pack("<I", 3_000_000), struct.pack("<I", 10)))
-    with pytest.raises(DataError, match="lie.zip: is truncated or no archive"): unpacked("lie.zip")
+    with pytest.raises(DataError) as e: unpacked("lie.zip")
+    assert (codes_of(e), files_of(e)) == (["undecodable"], [str(tmp_path/"lie.zip")])
     assert tree(tmp_path) == ["cache", "cache/unpacked", "lie.zip"]
 
 
 def test_a_tar_whose_description_would_fill_the_memory(tmp_path, cache):
     tar_of("header.tgz", member("good.txt"), member("a.txt", comment="x"*(1 << 21)))
-    with pytest.raises(DataError, match="a description of 2097"): unpacked("header.tgz")
+    with pytest.raises(DataError) as first: unpacked("header.tgz")
     with tarfile.open("long.tgz", "w:gz", format=tarfile.GNU_FORMAT) as t:
         for name in "good.txt", "x"*(1 << 21): t.addfile(member(name)[0], io.BytesIO(b"out"))
-    with pytest.raises(DataError, match="a description of 2097"): unpacked("long.tgz")
+    with pytest.raises(DataError) as second: unpacked("long.tgz")
+    for e in first, second: assert codes_of(e) == ["undecodable"] and re.search(r"\b2097\d{3}\b", str(e.value)), "how long it is"
     assert not [o for o in cache.iterdir()]
 
 
@@ -601,7 +611,9 @@ def test_a_report_as_text(nasty_report, tmp_path):
     nasty_report.save(tmp_path/"r.txt")
     text = (tmp_path/"r.txt").read_text(encoding="utf-8")
     assert not CONTROL.search(text) and text == nasty_report.text()
-    assert all(re.match(r"(error|warning|note): |\.\.\. and |data: |images: |\d+ error", o) for o in text.split("\n")), "a name forged a line"
+    lines = text.split("\n")
+    assert [o.partition(": ")[0] for o in lines[2:-1]] == [p.kind for p in nasty_report.problems], "a name forged a line"
+    assert lines[0].startswith("data: ") and not missing(lines[1], 30, "32x48") and not missing(lines[-1], len(nasty_report.errors))
 
 
 def test_a_report_as_a_table(nasty_report, tmp_path):
@@ -618,10 +630,10 @@ def test_a_report_for_programs_is_exact(nasty_report, tmp_path):
     assert [p["file"] for p in d["problems"]] == [p.file for p in nasty_report.problems] and list(d["fingerprint"]["class_share"]) == list(nasty_report.data.classes.names)
 
 
-def test_what_check_says_at_the_command_line(nasty_dir):
+def test_what_check_says_at_the_command_line(nasty_dir, nasty_report):
     res = CliRunner().invoke(app, ["check", str(nasty_dir), "--no-cache"])
     assert res.exit_code == 1 and not CONTROL.search(res.stdout + res.stderr)
-    assert all(re.match(r"(error|warning|note): |\.\.\. and |data: |images: |\d+ error", o) for o in res.stdout.strip("\n").split("\n"))
+    assert res.stdout == nasty_report.text() + "\n"
 
 
 @pytest.mark.parametrize("char", ["\n", "\r", "\x1b[2J", "\x85", "\u2028", "\x0b", "\x1c"])
@@ -777,7 +789,8 @@ def test_names_of_runs(name, small, tmp_path):
         harmless(run._repr_html_(), name)
         assert len(run_rows(tmp_path/"runs")) == 2
     else:
-        with pytest.raises(UsageError, match="plain folder name"): Run.create(tmp_path/"runs", **make, name=name)
+        with pytest.raises(UsageError) as e: Run.create(tmp_path/"runs", **make, name=name)
+        assert not missing(e, "--name") and repr(name) in str(e.value) and not CONTROL.search(str(e.value))
     for o in "..", ".", "", "a/b", "/abs", "../x", "a\0b":
         with pytest.raises(UsageError): Run.create(tmp_path/"runs", **make, name=o)
 
@@ -841,7 +854,7 @@ def test_other_lines_to_copy(name, tmp_path, monkeypatch):
 def test_a_path_that_no_line_can_hold_is_written_out(name, monkeypatch, small, tmp_path):
     res = CliRunner().invoke(app, ["demo-data", "-n", "2", "--size", "32x48", name])
     assert res.exit_code == 0 and not CONTROL.search(res.stdout) and res.stdout.count("\n") == 1
-    assert len(shlex.split(res.stdout.split("Train on them: ")[1])) == 8
+    assert len(shlex.split(res.stdout[res.stdout.rindex("segfast train "):])) == 8
 
 
 def test_checks_of_hostile_files_are_bounded(tmp_path, demo_dir):

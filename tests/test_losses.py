@@ -11,6 +11,7 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.torch_core import TensorImage, TensorMask
+from helpers.refusals import first_named, refuses
 
 from segfast.errors import UsageError
 from segfast.losses import (
@@ -153,9 +154,10 @@ def test_learner_predicts_and_gives_losses():
 def test_registry():
     t = ClassTable(["a", "b"])
     assert seg_loss("cross_entropy", t).ignore_index == -100
-    with pytest.raises(UsageError, match=r"Unknown loss 'cros_entropy'. Did you mean 'cross_entropy'\? Accepted: cross_entropy"):
-        seg_loss("cros_entropy", t)
-    with pytest.raises(UsageError, match="Accepted: cross_entropy"):
+    with refuses(UsageError, "loss", "'focl'", *LOSSES) as e:
+        seg_loss("focl", t)
+    assert first_named(e, LOSSES) == "focal" != list(LOSSES)[0]
+    with refuses(UsageError, "None", *LOSSES):
         seg_loss(None, t)
 
     @register_loss
@@ -398,7 +400,7 @@ def test_ohem_keeps_the_hard(thresh, share):
     kept = max(math.ceil(share*len(t)), (p[range(len(t)), t] < thresh).sum())
     assert (g.abs().sum(1) > 0).sum() == kept
     for bad in dict(thresh=0), dict(thresh=1.1), dict(min_kept=0):
-        with pytest.raises(UsageError, match="expected numbers above 0"):
+        with refuses(UsageError, *(o for item in bad.items() for o in item), 0, 1):
             seg_loss("ohem", table(2), **bad)
 
 
@@ -471,42 +473,54 @@ def test_weights_of_void_and_of_nothing():
         named = weights_from_counts(dict(zip(NAMES, [5, 10**9, 10, 20, 40])), scheme, classes=table(1))
         assert list(named) == NAMES and list(named.values()) == pytest.approx(got.tolist(), rel=1e-5)
         torch.testing.assert_close(weights_from_counts([5, 10, 20], scheme, classes=ClassTable("abc", void=255)), weights_from_counts([5, 10, 20], scheme))
-        with pytest.raises(UsageError, match="No class has a pixel"):
+        with pytest.raises(UsageError):
             weights_from_counts([0, 7], scheme, classes=ClassTable("ab", void=1))
+        assert weights_from_counts([1, 7], scheme, classes=ClassTable("ab", void=1)).isfinite().all()
     for bad in [-1, 2], [float("nan"), 1], [[1, 2], [3, 4]]:
-        with pytest.raises(UsageError, match="at least 0"):
+        with refuses(UsageError, bad, 0):
             weights_from_counts(bad)
-    with pytest.raises(UsageError, match="Did you mean 'inverse'"):
+    with refuses(UsageError, "'inverted'", *WEIGHT_SCHEMES) as e:
         weights_from_counts([1, 2], "inverted")
-    with pytest.raises(UsageError, match="beta is 1"):
+    assert first_named(e, WEIGHT_SCHEMES) == "inverse"
+    with refuses(UsageError, "beta", 0, 1):
         weights_from_counts([1, 2], "effective_number", beta=1)
 
 
 def test_weights_that_do_not_fit():
     t = table(2)
-    for bad, why in (([1, 2], "2.*numbers for 5"), ([1, 2, 3, 4, -1], "at least 0"), ([0, 0, 9, 0, 0], "one above"), ([1, 1, 1, 1, float("nan")], "at least 0"),
-                     (dict(class0=1), "none for class1, class3, class4"), (dict.fromkeys([*NAMES, "tree"], 1), "Unknown class in the weights: 'tree'")):
-        with pytest.raises(UsageError, match=why):
+    for bad, named in (([1, 2], ["(2,)", 5, *t.names]), ([1, 2, 3, 4, -1], ["-1.0"]),
+                       ([0, 0, 9, 0, 0], ["[0.0, 0.0, 0.0, 0.0, 0.0]"]), ([1, 1, 1, 1, float("nan")], ["nan"]),
+                       (dict(class0=1), ["class1", "class3", "class4"]),
+                       (dict.fromkeys([*NAMES, "tree"], 1), ["'tree'", *t.names])):
+        with refuses(UsageError, *named):
             seg_loss("weighted", t, weights=bad)
     by_name = seg_loss("weighted", t, weights={"class4": 3, "class0": .5, "class3": 1., "class1": 2})
     torch.testing.assert_close(by_name.weight, torch.tensor([.5, 2., 0., 1., 3.]))
-    with pytest.raises(UsageError, match="needs class weights.*median_frequency"):
+    with refuses(UsageError, "'ce+weighted'", *WEIGHT_SCHEMES):
         seg_loss("ce+weighted", t)
-    with pytest.raises(UsageError, match="takes no class weights. Those that do: weighted, focal"):
+    with refuses(UsageError, "'ce+dice'", *(o for o in LOSSES if takes_weights(o))):
         seg_loss("ce+dice", t, weights=W)
 
 
 # ---- names
 
+NO_SUMS = [
+    ("", ["''"]), ("+ce", ["'+ce'"]), ("ce++dice", ["'ce++dice'", "'+dice'"]), ("ce dice", ["'ce dice'"]),
+    ("ce+0.5 dice", ["'0.5 dice'"]), ("ce*0.5", ["'ce*0.5'"]), ("-1*ce+dice", ["'-1*ce+dice'"]), ("ce+dicee", ["'dicee'"]),
+    ("0*ce+dice", ["cross_entropy", 0]), ("dice+2*dice", ["dice", 2]), ("1e999*ce", ["cross_entropy", "inf"])]
+
+
 def test_sums_as_they_are_written():
     for text, want in (("ce", [(1, "cross_entropy")]), (" 2 * dice ", [(2, "dice")]), ("1e-1*ce+.5·dice+2.×lovasz", [(.1, "cross_entropy"), (.5, "dice"), (2, "lovasz")]),
                        ("1e+1*ce+dice", [(10, "cross_entropy"), (1, "dice")])):
         assert loss_terms(text) == want
-    for text, why in (("", "Unknown loss ''"), ("+ce", r"cannot read '\+ce'"), ("ce++dice", "cannot read"), ("ce dice", "Unknown loss 'ce dice'"), ("ce+0.5 dice", "cannot read '0.5 dice'"),
-                      ("ce*0.5", "cannot read"), ("-1*ce+dice", "cannot read '-1"), ("ce+dicee", "Did you mean 'dice'"), ("0*ce+dice", "factor of cross_entropy is 0"), ("dice+2*dice", "2 times"), ("1e999*ce", "factor")):
-        with pytest.raises(UsageError, match=why):
+    for text, named in NO_SUMS:
+        with refuses(UsageError, *named):
             loss_terms(text)
-    with pytest.raises(UsageError, match="no owner"):
+    with pytest.raises(UsageError) as e:
+        loss_terms("ce+dicee")
+    assert first_named(e, LOSSES) == "dice"
+    with refuses(UsageError, "'focal+dice'", "gamma"):
         seg_loss("focal+dice", table(2), gamma=1)
     assert [takes_weights(o) for o in ("ce", "focal+ce", "weighted")] == [False, True, True]
     assert [takes_weights(o, need=True) for o in ("ce", "focal+ce", "0.5*weighted+dice")] == [False, False, True]

@@ -10,6 +10,7 @@ from fastai.callback.schedule import ParamScheduler, combine_scheds
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
+from helpers.refusals import first_named, refuses
 from torch import nn
 
 from segfast.averages import EMA, ema_decay
@@ -191,8 +192,9 @@ def test_state_goes_on_exactly(name):
 
 
 def test_names():
-    with pytest.raises(UsageError, match="Unknown optimizer 'adm'. Did you mean 'adam'"):
-        seg_optimizer("adm")
+    with refuses(UsageError, "optimizer", "'rangr'", *OPTIMIZERS) as e:
+        seg_optimizer("rangr")
+    assert first_named(e, OPTIMIZERS) == "ranger" != list(OPTIMIZERS)[0]
     assert seg_optimizer("adam") is OPTIMIZERS["adam"]
 
 
@@ -287,11 +289,18 @@ def test_flat_cos_by_hand():
         assert f(x) == pytest.approx(2e-5 + (2 - 2e-5)*(1 + math.cos(math.pi*(x - .75)/.25))/2, rel=1e-9)
 
 
-def test_schedule_errors():
-    for name, kw, why in (("cosine", {}, "Unknown schedule 'cosine'"), ("step", dict(pct_start=.2), "has no 'pct_start'. Accepted: every, gamma"), ("constant", dict(power=1), "Accepted: nothing"),
-                          ("one_cycle", dict(pct_start=0), "pct_start is 0"), ("flat_cos", dict(pct_start=1), "pct_start is 1"), ("step", dict(every=0), "every is 0"), ("step", dict(gamma=1.5), "gamma is 1.5"), ("poly", dict(power=-1), "power is -1")):
-        with pytest.raises(UsageError, match=why):
-            seg_schedule(name, 1e-3, 5, **kw)
+@pytest.mark.parametrize("name, kw, named", [
+    ("cosine", {}, ["'cosine'", *schedules]),
+    ("step", dict(pct_start=.2), ["'step'", "'pct_start'", "every", "gamma"]),
+    ("constant", dict(power=1), ["'constant'", "'power'"]),
+    ("one_cycle", dict(pct_start=0), ["one_cycle", "pct_start", 0]),
+    ("flat_cos", dict(pct_start=1), ["flat_cos", "pct_start", 1]),
+    ("step", dict(every=0), ["step", "every", 0]),
+    ("step", dict(gamma=1.5), ["step", "gamma", 1.5]),
+    ("poly", dict(power=-1), ["poly", "power", -1])])
+def test_schedule_errors(name, kw, named):
+    with refuses(UsageError, *named):
+        seg_schedule(name, 1e-3, 5, **kw)
 
 
 def test_schedules_need_no_torch():
@@ -359,7 +368,7 @@ def test_ema_swaps_in_and_out():
         net.eval()
         net[1].running_mean.add_(1)  # whatever happens inside is forgotten
         for f in ema.update, ema.averaged().__enter__:
-            with pytest.raises(RuntimeError, match="holds the average"):
+            with refuses(RuntimeError, "EMA"):
                 f()
         assert all(torch.equal(v, average[k]) for k, v in ema.state_dict().items())
         raise KeyboardInterrupt
@@ -405,9 +414,9 @@ def test_ema_through_safetensors_goes_on_exactly(tmp_path):
     snapshot = twin.state_dict()
     twin.update()
     assert all(torch.equal(snapshot[k], b[k]) for k in b)  # a state does not change afterwards
-    with pytest.raises(DataError, match="1 tensors, such as 3.bias"):
+    with refuses(DataError, 1, "3.bias"):
         twin.load_state_dict({k: v for k, v in b.items() if k != "3.bias"}, 1)
-    with pytest.raises(DataError, match="such as 3.bias"):
+    with refuses(DataError, 1, "3.bias"):
         twin.load_state_dict({**b, "3.bias": torch.zeros(7)}, 1)
 
 
@@ -430,5 +439,5 @@ def test_ema_of_low_precision_does_not_stand_still():
 def test_ema_warm_up_and_errors():
     assert [ema_decay(t) for t in (0, 1, 8, 90)] == [.1, 2/11, .5, .91] and ema_decay(10**5) == .999 and ema_decay(5, .3) == .3
     for bad in 1, -.1, 1.5, float("nan"):
-        with pytest.raises(UsageError, match="EMA decay is"):
+        with refuses(UsageError, "EMA", bad, 0, 1):
             EMA(make_net(), bad)

@@ -1,7 +1,10 @@
 "Calibration against torchmetrics on random probabilities, sure and unsure, with void in every place."
+import re
+
 import numpy as np
 import pytest
 import torch
+from helpers.refusals import refuses
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from segfast.calibration import Calibration, plot_reliability
@@ -68,7 +71,8 @@ def test_perfect_and_worst():
 def test_nothing_labelled():
     c = Calibration(table(255)).update(np.ones((4, 5)), np.zeros((4, 5), int), np.full((4, 5), 255))
     assert np.isnan(c.ece) and c.table.pixels.sum() == 0
-    assert plot_reliability(c.table).axes[0].get_title() == "no pixels"
+    title = plot_reliability(c.table).axes[0].get_title()
+    assert title and not re.search(r"\d|nan", title), "no calibration error of nothing"
 
 
 def test_plot_shows_the_table(tmp_path):
@@ -86,10 +90,11 @@ def test_plot_shows_the_table(tmp_path):
 def test_mistakes_are_named():
     ids, c = np.zeros((2, 3), int), Calibration(table())
     for conf in (np.full((2, 3), 1.5), np.full((2, 3), -0.1), np.full((2, 3), np.nan)):
-        with pytest.raises(ValueError, match="from 0 to 1"):
+        with refuses(ValueError, 0, 1):
             c.update(conf, ids, ids)
-    with pytest.raises(ValueError, match="shape"):
+    with refuses(ValueError, "(3, 2)", "(2, 3)"):
         c.update(np.ones((3, 2)), ids, ids)
-    with pytest.raises(ValueError, match="at least one"):
+    with refuses(ValueError, 0):
         Calibration(table(), 0)
+    assert len(Calibration(table(), 1).table) == 1
     assert c.table.pixels.sum() == 0

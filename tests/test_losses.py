@@ -506,7 +506,8 @@ def test_weights_that_do_not_fit():
 
 NO_SUMS = [
     ("", ["''"]), ("+ce", ["'+ce'"]), ("ce++dice", ["'ce++dice'", "'+dice'"]), ("ce dice", ["'ce dice'"]),
-    ("ce+0.5 dice", ["'0.5 dice'"]), ("ce*0.5", ["'ce*0.5'"]), ("-1*ce+dice", ["'-1*ce+dice'"]), ("ce+dicee", ["'dicee'"]),
+    ("ce+0.5 dice", ["'0.5 dice'"]), ("ce*0.5", ["'ce*0.5'"]), ("-1*ce+dice", ["'-1*ce+dice'"]),
+    ("ce+dicee", ["'dicee'"]),
     ("0*ce+dice", ["cross_entropy", 0]), ("dice+2*dice", ["dice", 2]), ("1e999*ce", ["cross_entropy", "inf"])]
 
 

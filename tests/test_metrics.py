@@ -9,6 +9,8 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import AvgMetric, Learner
 from fastai.torch_core import TensorImage, TensorMask
+from helpers.problems import missing
+from helpers.refusals import refuses
 from sklearn.metrics import (
     accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, jaccard_score, precision_score, recall_score,
 )
@@ -94,8 +96,9 @@ def test_void_outside_the_classes_left_in_is_an_error():
     logits, targ = batch(255)
     cm = ConfusionMatrix(table(None)).update(logits, targ)
     assert cm.invalid == (targ == 255).sum()
-    with pytest.raises(DataError, match=rf"^{cm.invalid} pixels of the masks are not a class \(0..5\), so"):
+    with refuses(DataError, cm.invalid, "0..5", code="mask-values", pixels=cm.invalid) as e:
         cm.mean_iou  # noqa: B018
+    assert missing(e.value.problems[0].expected, "0..5", 255) == ["255"]
 
 
 @voids
@@ -180,8 +183,10 @@ def test_merge_and_reset():
     np.testing.assert_array_equal((a + b).matrix, both.matrix)
     np.testing.assert_array_equal(a.matrix, before)
     assert both.reset().matrix.sum() == 0
-    with pytest.raises(ValueError, match="different class tables"):
-        a + ConfusionMatrix(table(2))
+    for other in table(2), ClassTable([f"class {i}" for i in range(6)], 3):
+        with pytest.raises(ValueError):
+            a + ConfusionMatrix(other)
+    assert (a + ConfusionMatrix(table(3))).matrix.sum() == a.matrix.sum()
 
 
 def test_matrix_cannot_be_spoilt_by_its_reader():
@@ -193,20 +198,19 @@ def test_matrix_cannot_be_spoilt_by_its_reader():
 @pytest.mark.parametrize("value", [6, 77, 255, -1])
 def test_target_of_no_class_is_counted_and_reported(value):
     logits, targ = batch(3)
-    targ[0, :2, :3] = value
+    targ[0, 0, :7] = value
     cm = ConfusionMatrix(table(3)).update(logits, targ)
-    assert cm.invalid == 6 and "6 pixels" in repr(cm) and "6 pixels" in cm._repr_html_()
+    assert cm.invalid == 7 and missing(repr(cm), 7) == missing(cm._repr_html_(), 7) == []
     for score in "matrix", "accuracy", "iou", "mean_dice", "fw_iou":
-        with pytest.raises(DataError, match=r"^6 pixels .* void \(3\)"):
+        with refuses(DataError, 7, "0..5", 3, code="mask-values", pixels=7):
             getattr(cm, score)
-    with pytest.raises(DataError) as e:
+    with refuses(DataError, code="mask-values", pixels=7):
         per_class(cm)
-    assert e.value.problems[0].pixels == 6 and e.value.problems[0].code == "mask-values"
     assert cm.reset().invalid == 0
 
 
 def test_prediction_of_no_class_is_an_error():
-    with pytest.raises(ValueError, match="^4 predicted pixels are no class: expected 0..5"):
+    with refuses(ValueError, 4, "0..5"):
         ConfusionMatrix(table(None)).update(torch.full((2, 2), 6), torch.zeros(2, 2).long()).matrix  # noqa: B018
     # on a void pixel it makes no difference
     assert ConfusionMatrix(table(0)).update(torch.full((2, 2), 6), torch.zeros(2, 2).long()).matrix.sum() == 0
@@ -214,11 +218,11 @@ def test_prediction_of_no_class_is_an_error():
 
 def test_input_that_does_not_fit():
     cm, (logits, targ) = ConfusionMatrix(table(3)), batch(3)
-    with pytest.raises(ValueError, match="5 channels of logits for 6 classes"):
+    with refuses(ValueError, 5, 6):
         cm.update(logits[:, :5], targ)
-    with pytest.raises(ValueError, match=r"\(4, 9, 11\) and mask \(4, 9, 10\) differ in shape"):
+    with refuses(ValueError, "(4, 9, 11)", "(4, 9, 10)"):
         cm.update(logits, targ[..., :10])
-    with pytest.raises(ValueError, match="must be integers"):
+    with refuses(ValueError, "torch.float32", "torch.int64"):
         cm.update(logits.argmax(1).float(), targ)
 
 
@@ -293,10 +297,10 @@ def test_per_class():
 
 
 def test_reprs():
-    t = ClassTable(["a<b", "c|d", "void"], void=2)
+    t = ClassTable(["a<b", "c|d", "Unlabelled"], void=2)
     cm = ConfusionMatrix(t).update(torch.tensor([[0, 0, 1]]), torch.tensor([[0, 1, 2]]))
-    assert repr(cm) == "ConfusionMatrix(3 classes, accuracy 0.500, mean IoU 0.250)"
-    assert "a&lt;b" in cm._repr_html_() and "void" not in cm._repr_html_()
+    assert missing(repr(cm), "ConfusionMatrix", 3, "0.500", "0.250") == []
+    assert "a&lt;b" in cm._repr_html_() and "Unlabelled" not in cm._repr_html_()
     rows = cm._repr_markdown_().splitlines()
     assert rows[-1].split(" | ")[1:3] == ["0.250", "0.333"] and r"c\|d" in rows[-2]
 
@@ -362,5 +366,5 @@ def test_learner_stops_at_a_mask_of_no_class():
     learn, items = learner(3, seg_metrics(table(3)))
     items[0][1][0, 0] = 77
     learn.loss_func = lambda p, y: p.sum()
-    with pytest.raises(DataError, match="^1 pixels"):
+    with refuses(DataError, 1, "0..5", 3, code="mask-values", pixels=1):
         learn.validate()

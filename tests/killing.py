@@ -284,7 +284,7 @@ class Killed:
     @property
     def done(self):
         "Whether the last attempt came to the end, or found that it had been reached: a kill may come after it."
-        return self.code == 0 or self.code == 1 and "is finished" in self.err
+        return self.code == 0 or self.code == 1 and self.err.startswith("UsageError") and "--extend" in self.err
 
     def finish(self):
         "Go on to the end."

@@ -1,5 +1,6 @@
 """Class tables and masks in all the shapes they come in."""
 import io
+import re
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def test_void_anywhere(void):
     assert t.valid_values == set(range(N)) | (set() if void is None else {void})
     if void is not None and void < N:
         assert t.colors[void] == (0, 0, 0)
-    assert t._repr_html_().count("(void)") == (void is not None and void < N)
+    assert len(re.findall(r"\bvoid\b", t._repr_html_())) == (void is not None and void < N)
 
 
 @voids

@@ -1,6 +1,5 @@
 """Class tables and masks in all the shapes they come in."""
 import io
-import re
 
 import numpy as np
 import pytest
@@ -24,7 +23,8 @@ def test_void_anywhere(void):
     assert t.valid_values == set(range(N)) | (set() if void is None else {void})
     if void is not None and void < N:
         assert t.colors[void] == (0, 0, 0)
-    assert len(re.findall(r"\bvoid\b", t._repr_html_())) == (void is not None and void < N)
+    rows = t._repr_html_().split("<tr>")[2:]
+    assert [i for i, row in enumerate(rows) if "void" in row] == ([] if void is None else [min(void, N)])
 
 
 @voids

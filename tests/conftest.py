@@ -26,7 +26,7 @@ def own_caches(tmp_path_factory):
 @pytest.fixture(scope="session")
 def demo_dir(tmp_path_factory):
     "Ten of the demo's street scenes at 48×64, in CamVid's layout; shared, so tests that change files copy it first."
-    from segfast.scenes import write_demo
+    from segfast.data.demo import write_demo
     return write_demo(tmp_path_factory.mktemp("demo")/"demo", n=10, size=(48, 64))
 
 
@@ -55,7 +55,7 @@ def tree(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small(demo_dir):
     "The ten street scenes as a `SegData`: 8 to train on, 2 held out."
-    from segfast.layouts import camvid
+    from segfast.data.readers import camvid
     return camvid(demo_dir, name="small")
 
 
@@ -71,7 +71,7 @@ def make_tiny(n_out, weights="none"):
 @pytest.fixture
 def tiny(monkeypatch):
     "`make_tiny`, registered as the model `tiny`."
-    from segfast.models import models
+    from segfast.models.zoo import models
     monkeypatch.setitem(models, "tiny", make_tiny)
     return "tiny"
 
@@ -79,9 +79,9 @@ def tiny(monkeypatch):
 @pytest.fixture(scope="session")
 def tiny_run_once(demo_dir, tmp_path_factory):
     "One finished training of `tiny` at 32×48 on the ten street scenes, which lie in a folder."
-    from segfast.models import models
-    from segfast.recipes import Recipe, Stage
-    from segfast.train import train
+    from segfast.models.zoo import models
+    from segfast.runs.recipe import Recipe, Stage
+    from segfast.training.train import train
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models, "tiny", make_tiny)
         recipe = Recipe([Stage("full", (32, 48), 3, lr=3e-2, batch_size=4, precision="fp32")], model="tiny", weights="none")
@@ -108,7 +108,7 @@ def _spy(monkeypatch):
     import torch
     from fastai.callback.core import Callback
 
-    import segfast.train as lib
+    import segfast.training.train as lib
     seen, make_model, make_learner, stage_of_lib = Seen(), lib.seg_model, lib.seg_learner, lib.run_stage
 
     def weights(model): return {k: v.detach().clone() for k, v in model.state_dict().items()}
@@ -151,8 +151,8 @@ def _spy(monkeypatch):
 @pytest.fixture(scope="session")
 def trained(small, tmp_path_factory):
     "One finished training of the default model at 32×48 in three stages, and what was seen while it ran."
-    from segfast.recipes import Recipe, Stage
-    from segfast.train import train
+    from segfast.runs.recipe import Recipe, Stage
+    from segfast.training.train import train
     recipe = Recipe([Stage("half-frozen", (16, 24), 1, frozen=True, batch_size=4, precision="fp32"),
                      Stage("half", (16, 24), 1, lr=slice(1e-5, 1e-3), batch_size=4, precision="bf16"),
                      Stage("full", (32, 48), 2, lr=5e-4, batch_size=4, precision="fp32")], weights="none")

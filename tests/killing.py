@@ -27,7 +27,7 @@ HALF, FULL, TIMES = (16, 24), (32, 48), ("seconds", "images_per_second")
 
 def variant(name, seed=42):
     "A recipe by name."
-    from segfast.recipes import Recipe, Stage
+    from segfast.runs.recipe import Recipe, Stage
 
     def stages(*some, **common):
         return [Stage(**dict(name=f"s{i}", batch_size=2, precision="fp32", lr=1e-2) | common | s) for i, s in enumerate(some, 1)]
@@ -51,7 +51,7 @@ def register():
     "Two networks of a few hundred weights, as models of the library."
     from torch import nn
 
-    from segfast.models import models
+    from segfast.models.zoo import models
 
     def make(n_out, weights="none", drop=0.):
         def conv(a, b): return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
@@ -113,12 +113,12 @@ def watch(moments):
     import torch
     from fastai.learner import Learner
 
-    import segfast.callbacks as callbacks
-    import segfast.checkpoints as checkpoints
-    import segfast.data as data
-    import segfast.resume as resume
-    import segfast.runs as runs
-    import segfast.train as train
+    import segfast.training.callbacks as callbacks
+    import segfast.training.checkpoints as checkpoints
+    import segfast.data.loaders as data
+    import segfast.training.resume as resume
+    import segfast.runs.run as runs
+    import segfast.training.train as train
     moments.around(data.Decoded, "image", "load")
     moments.around(torch.Tensor, "backward", "backward")
     moments.around(callbacks.Keep, "_between_batches", "batch")
@@ -157,15 +157,15 @@ def attempt(job):
     moments = Moments(job)
     watch(moments)
     if "argv" in job: return command_line(job["argv"])
-    from segfast.errors import DataError, UsageError
+    from segfast.core.errors import DataError, UsageError
     path = Path(job["out"])/job["name"]
     options = dict(device="cpu", screen="quiet", workers=LOADERS.get(job["variant"], 0)) | (job.get("options") or {})
     try:
         if not path.exists():
-            from segfast.train import train
+            from segfast.training.train import train
             train(job["data"], variant(job["variant"], job.get("seed", 42)), out=job["out"], name=job["name"], **options)
         else:
-            from segfast.resume import resume
+            from segfast.training.resume import resume
             resume(path, **options)
     except KeyboardInterrupt: return 130
     except (DataError, UsageError, OSError) as e:
@@ -203,8 +203,8 @@ def _serve():
     import torch
 
     import segfast.cli
-    import segfast.resume
-    import segfast.train  # noqa: F401
+    import segfast.training.resume
+    import segfast.training.train  # noqa: F401
     torch.set_num_threads(1)
     register()
     print("ready", flush=True)

@@ -47,10 +47,10 @@ def measured(folder, args):
     warnings.filterwarnings("ignore")
     from fastai.callback.core import Callback
 
-    import segfast.train as lib
+    import segfast.training.train as lib
     from killing import register
-    from segfast.recipes import Recipe, Stage
-    from segfast.scenes import write_demo
+    from segfast.runs.recipe import Recipe, Stage
+    from segfast.data.demo import write_demo
     process, rows, began = psutil.Process(), [], time.perf_counter()
 
     class Look(Callback):

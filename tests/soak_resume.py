@@ -34,7 +34,7 @@ def main():
 
 
 def soak(server, folder, args):
-    from segfast.scenes import write_demo
+    from segfast.data.demo import write_demo
     write_demo(folder/"data", n=10, size=(48, 64))
     rng, began, kills, bad, runs = random.Random(args.seed), time.perf_counter(), [], [], 0
     names = args.variant or VARIANTS

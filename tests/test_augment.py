@@ -13,10 +13,11 @@ from helpers.problems import missing
 from helpers.refusals import first_named, refuses
 from PIL import Image
 
-from segfast.augment import AUGMENTATIONS, Piped, RandomWindow, Shrink, batch_tfms, fill_notes, fills, is_pipeline, read_augmentation
-from segfast.data import Decoded, seed_epoch, seg_block, seg_dls
-from segfast.errors import UsageError
-from segfast.masks import ClassTable
+from segfast.data.augment import AUGMENTATIONS, Piped, RandomWindow, Shrink, batch_tfms, fill_notes, fills
+from segfast.data.augment import is_pipeline, read_augmentation
+from segfast.data.loaders import Decoded, seed_epoch, seg_block, seg_dls
+from segfast.core.errors import UsageError
+from segfast.data.masks import ClassTable
 
 SIZE = 32, 48
 CLASSES = ClassTable(("road", "car", "sky"), 255)
@@ -425,6 +426,6 @@ def test_a_pipeline_and_the_blocks(small, text):
 
 def test_a_recipe_keeps_the_pipeline(text):
     "Quotes and all, through TOML and back."
-    from segfast.recipes import from_toml, preset, to_toml
+    from segfast.runs.recipe import from_toml, preset, to_toml
     recipe = preset("demo", SIZE, augment=text)
     assert from_toml(to_toml(recipe)).augment == text

@@ -14,7 +14,7 @@ from helpers.refusals import PLANNED, invoke
 from PIL import Image
 
 from segfast.cli import app
-from segfast.errors import DataError
+from segfast.core.errors import DataError
 
 small = "--size", "32x48", "--weights", "none", "--device", "cpu"
 
@@ -35,7 +35,7 @@ def room(tmp_path, monkeypatch):
 def worked(monkeypatch):
     "The preparations that a training reports on, kept instead of shown: progress is no part of what is said."
     kept = []
-    monkeypatch.setattr("segfast.screen.Lines.work", lambda screen, label, done, total: kept.append(label))
+    monkeypatch.setattr("segfast.report.console.Lines.work", lambda screen, label, done, total: kept.append(label))
     return kept
 
 
@@ -43,7 +43,7 @@ def worked(monkeypatch):
 def untrained(monkeypatch):
     "Training, should it begin, fails at once."
     def began(*args): raise RuntimeError("training began")
-    monkeypatch.setattr("segfast.train._run_stages", began)
+    monkeypatch.setattr("segfast.training.train._run_stages", began)
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def test_weights(data, untrained):
 
 def test_weights_of_other_classes(data, untrained):
     from safetensors.torch import save_file
-    from segfast.models import unet_resnet34
+    from segfast.models.zoo import unet_resnet34
     save_file(unet_resnet34(3, "none").state_dict(), "three.safetensors")
     refuse_train(1, ["three.safetensors", "(3,", "(10,"], data, "--size", "32x48", "--device", "cpu", "--weights", "three.safetensors")
 
@@ -332,8 +332,8 @@ def test_a_folder_of_a_preset_s_name_is_a_folder_like_any_other(data, untrained,
     data.rename(name)
     options = "--weights", "none", "--device", "cpu", "--out", "runs", "--name", "first"
     assert "training began" in invoke(app, ["train", f"./{name}", *options]).output
-    from segfast.recipes import progressive
-    from segfast.runs import Run
+    from segfast.runs.recipe import progressive
+    from segfast.runs.run import Run
     expected = progressive((48, 64), weights="none")
     assert [(s.size, s.epochs) for s in Run("runs/first").recipe.stages] == [(s.size, s.epochs) for s in expected.stages]
 
@@ -354,9 +354,9 @@ def test_demo_data(args, words):
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "", "null"])
 def test_a_damaged_run_hides_no_other(text):
-    from segfast.masks import ClassTable
-    from segfast.recipes import Recipe, Stage
-    from segfast.runs import Run
+    from segfast.data.masks import ClassTable
+    from segfast.runs.recipe import Recipe, Stage
+    from segfast.runs.run import Run
     for name in "damaged", "sound":
         Run.create("runs", Recipe([Stage("full", (32, 48), 1)]), ClassTable(["a", "b"]), {"name": "toy"}, name=name)
     Path("runs/damaged/status.json").write_text(text)

@@ -5,9 +5,9 @@ import torch
 from helpers.refusals import refuses
 from scipy.ndimage import distance_transform_cdt
 
-from segfast.boundary import BoundaryIoU, boundary, boundary_width
-from segfast.errors import DataError
-from segfast.masks import ClassTable
+from segfast.metrics.boundary import BoundaryIoU, boundary, boundary_width
+from segfast.core.errors import DataError
+from segfast.data.masks import ClassTable
 
 
 def table(n, void=None): return ClassTable([f"class{i}" for i in range(n)], void=void)

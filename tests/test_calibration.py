@@ -7,8 +7,8 @@ import torch
 from helpers.refusals import refuses
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from segfast.calibration import Calibration, plot_reliability
-from segfast.masks import ClassTable
+from segfast.metrics.calibration import Calibration, plot_reliability
+from segfast.data.masks import ClassTable
 
 N = 6
 

@@ -10,10 +10,10 @@ from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image
 
-from segfast.check import check, fingerprint
-from segfast.errors import DataError
-from segfast.layouts import camvid
-from segfast.masks import decode_mask
+from segfast.data.check import check, fingerprint
+from segfast.core.errors import DataError
+from segfast.data.readers import camvid
+from segfast.data.masks import decode_mask
 
 
 @pytest.fixture

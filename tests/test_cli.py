@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import segfast
 from segfast.cli import app
-from segfast.runs import Run
+from segfast.runs.run import Run
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 tiny = "--size", "32x48", "--epochs", "1,1,1", "--weights", "none", "--device", "cpu"
@@ -101,7 +101,7 @@ def test_plain_lines_in_a_pipe(trained):
 
 
 def test_without_json_the_scores_are_the_result(demo_dir, tmp_path, monkeypatch, trained):
-    from segfast import train
+    import segfast.training.train as train
     monkeypatch.setattr(train, "train", lambda *args, **kwargs: Run(trained[3]/"first"))
     res = cli("train", demo_dir, *tiny, "--out", tmp_path)
     assert res.exit_code == 0 and res.stderr == ""
@@ -113,9 +113,9 @@ def test_without_json_the_scores_are_the_result(demo_dir, tmp_path, monkeypatch,
 
 
 def test_options_reach_the_recipe(demo_dir, tmp_path, monkeypatch):
-    from segfast.errors import DataError
+    from segfast.core.errors import DataError
     def began(recipe, *args): raise DataError(f"far enough: {recipe}")
-    monkeypatch.setattr("segfast.train._run_stages", began)
+    monkeypatch.setattr("segfast.training.train._run_stages", began)
     args = ["--size", "64x96", "--epochs", "2,3,4", "--batch-size", "4,4,2", "--lr", "2e-3", "--precision", "fp32", "--seed", "7", "--weights", "none",
             "--device", "cpu", "--set", "wd=0.1", "--set", "stages.2.lr=1e-4"]
     res = cli("train", demo_dir, *args, "--out", tmp_path, "--name", "first")
@@ -204,7 +204,7 @@ def test_no_check_says_so_and_trains(copy, tmp_path, monkeypatch, tiny_model):
 
 @pytest.fixture
 def tiny_model(request, monkeypatch):
-    from segfast.models import models
+    from segfast.models.zoo import models
     monkeypatch.setitem(models, "unet_resnet34", models[request.getfixturevalue("tiny")])
 
 
@@ -222,7 +222,7 @@ def test_options_of_the_data_that_make_no_sense(copy, args):
 
 
 def test_datasets_shows_a_tree_of_every_layout():
-    from segfast.layouts import LAYOUTS
+    from segfast.data.open import LAYOUTS
     res = cli("datasets")
     assert res.exit_code == 0 and all(f"  {k}: {o.about}" in res.stdout for k, o in LAYOUTS.items()) and "labels/a_P.png" in res.stdout
     assert set(json.loads(cli("datasets", "--json").stdout)["layouts"]) == set(LAYOUTS)

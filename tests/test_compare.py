@@ -11,11 +11,12 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from segfast.cli import app
-from segfast.compare import bootstrap, by_class, compare, differences, mean_ious, paired_counts, plot_runs, totals, versus
-from segfast.errors import DataError, UsageError
-from segfast.masks import ClassTable
-from segfast.recipes import progressive
-from segfast.runs import HISTORY, Run, write_json
+from segfast.report.compare import bootstrap, by_class, compare, differences, mean_ious, paired_counts, plot_runs
+from segfast.report.compare import totals, versus
+from segfast.core.errors import DataError, UsageError
+from segfast.data.masks import ClassTable
+from segfast.runs.recipe import progressive
+from segfast.runs.run import HISTORY, Run, write_json
 
 classes = ClassTable(["sky", "<script>alert(1)</script>", "void"], 2)
 
@@ -57,7 +58,7 @@ def slow_mean_iou(counts, chosen):
 def test_mean_iou_of_draws_is_that_of_plain_python_and_of_the_confusion_matrix():
     import torch
 
-    from segfast.metrics import ConfusionMatrix
+    from segfast.metrics.confusion import ConfusionMatrix
     rng = np.random.default_rng(0)
     counts, matrices = random_counts(rng)
     chosen = [rng.integers(0, len(counts), len(counts)) for _ in range(40)]
@@ -307,5 +308,5 @@ def test_five_runs(tmp_path):
 def test_no_torch():
     import subprocess
     import sys
-    code = "import sys, segfast.compare, segfast.prune; sys.exit(bool({'torch', 'fastai', 'matplotlib.pyplot'} & set(sys.modules)))"
+    code = "import sys, segfast.report.compare, segfast.runs.clean; sys.exit(bool({'torch', 'fastai', 'matplotlib.pyplot'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -13,11 +13,12 @@ from fastai.torch_core import TensorImage
 from helpers.refusals import refuses
 from PIL import Image, UnidentifiedImageError
 
-import segfast.data as lib
-from segfast.data import DecodeEachTime, SequenceSplitter, decoded, open_pair, seed_epoch, seg_dls
-from segfast.errors import DataError, UsageError
-from segfast.layouts import SegData, camvid
-from segfast.masks import ClassTable, decode_mask
+import segfast.data.loaders as lib
+from segfast.data.loaders import DecodeEachTime, SequenceSplitter, decoded, open_pair, seed_epoch, seg_dls
+from segfast.core.errors import DataError, UsageError
+from segfast.data.dataset import SegData
+from segfast.data.readers import camvid
+from segfast.data.masks import ClassTable, decode_mask
 
 SIZE = 32, 48
 
@@ -137,7 +138,7 @@ def test_a_bound_that_is_no_number(copy, cache, monkeypatch):
 
 
 def test_two_processes_make_one_good_cache(copy, cache):
-    code = ("import sys; from segfast.layouts import camvid; from segfast.data import decoded\n"
+    code = ("import sys; from segfast.data.open import camvid; from segfast.data.loaders import decoded\n"
             f"d = decoded(camvid({str(copy.root)!r}), {SIZE})\n"
             "print(d.masks.sum(), d.images.sum())")
     ps = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -15,7 +15,7 @@ from helpers.problems import missing
 from helpers.refusals import PLANNED, invoke
 
 from segfast.cli import app
-from segfast.errors import DataError
+from segfast.core.errors import DataError
 
 SECONDS = 20 # for any one folder
 settings = "--size", "64x96", "--weights", "none", "--device", "cpu", "--out", "runs"
@@ -132,8 +132,8 @@ def test_train(built, monkeypatch):
     def seg_model(*args, **kwargs):
         reached.append(True)
         raise DataError("the model was reached")
-    monkeypatch.setattr("segfast.train.seg_model", seg_model)
-    monkeypatch.setattr("segfast.screen.Lines.work", lambda *args: None) # progress is no part of what is said
+    monkeypatch.setattr("segfast.training.train.seg_model", seg_model)
+    monkeypatch.setattr("segfast.report.console.Lines.work", lambda *args: None) # progress is no part of what is said
     res = built.run("train", *settings)
     assert res.exit_code == 1
     assert res.stdout == ""
@@ -157,7 +157,7 @@ def test_outside_stays_untouched(built):
 @pytest.mark.parametrize("built", [o for o in CASES if o.ids], ids=[o.name for o in CASES if o.ids], indirect=True)
 def test_ids(built):
     "The odd but sound masks mean what was drawn: brightness is not an id."
-    from segfast.layouts import open_data
+    from segfast.data.open import open_data
     data = open_data(built.source)
     numbers = [int(re.findall(r"\d+", Path(o).stem)[-1]) for o in data.pairs["image"]]
     for rel, i in zip(data.pairs["mask"], numbers):
@@ -171,8 +171,8 @@ LOADED = [o for o in CASES if o.kind in ("sound", "warn", "note") and not o.patc
 @pytest.mark.parametrize("built", LOADED, ids=[o.name for o in LOADED], indirect=True)
 def test_batches(built):
     "Every pair gets into a batch, with an image that is one and ids that the classes have."
-    from segfast.data import open_pair
-    from segfast.layouts import open_data
+    from segfast.data.loaders import open_pair
+    from segfast.data.open import open_data
     data = open_data(built.source)
     for i in range(len(data.pairs)):
         x, y = open_pair(data, i)
@@ -186,8 +186,8 @@ CONVERTED = [o for o in CASES if "refuse" not in o.kind and o.name.startswith(("
 
 @pytest.mark.parametrize("built", CONVERTED, ids=[o.name for o in CONVERTED], indirect=True)
 def test_images_are_converted_rightly(built):
-    from segfast.data import open_pair
-    from segfast.layouts import open_data
+    from segfast.data.loaders import open_pair
+    from segfast.data.open import open_data
     data = open_data(built.source)
     for i, rel in enumerate(data.pairs["image"]):
         x, number = open_pair(data, i)[0].astype(int), int(re.findall(r"\d+", rel)[-1])
@@ -314,8 +314,8 @@ def test_no_memory_is_no_reason_to_fail(own, monkeypatch):
 def test_one_void_batch_is_no_nan():
     import torch
 
-    from segfast.losses import LOSSES, seg_loss, takes_weights
-    from segfast.masks import ClassTable
+    from segfast.training.losses import LOSSES, seg_loss, takes_weights
+    from segfast.data.masks import ClassTable
     for name in LOSSES:
         x = torch.randn(1, 5, 8, 8, requires_grad=True)
         weights = [1, 1, 0, 1, 1] if takes_weights(name) else None
@@ -335,7 +335,7 @@ def test_strict(own):
 def test_the_runs_folder_is_tried_before_training(own, monkeypatch, tiny, out):
     "Or the weights are lost after the last epoch."
     def run_stage(*args, **kwargs): raise DataError("a stage was reached")
-    monkeypatch.setattr("segfast.train.run_stage", run_stage)
+    monkeypatch.setattr("segfast.training.train.run_stage", run_stage)
     with limit(own): res = invoke(app, ["train", str(own), *settings, "--model", tiny, "--out", out])
     assert res.exit_code == 1 and "reached" not in res.output and out in res.output, res.output
     assert isinstance(res.error, DataError)
@@ -344,7 +344,7 @@ def test_the_runs_folder_is_tried_before_training(own, monkeypatch, tiny, out):
 def test_no_check_says_so(own, monkeypatch):
     "`train --no-check` goes on with what would be refused, and says so."
     def seg_model(*args, **kwargs): raise DataError("the model was reached")
-    monkeypatch.setattr("segfast.train.seg_model", seg_model)
+    monkeypatch.setattr("segfast.training.train.seg_model", seg_model)
     write(mask(own), put(ids(2), 37))
     with limit(own): res = invoke(app, ["train", str(own), *settings, "--no-check"])
     assert "the model was reached" in res.output

@@ -19,9 +19,9 @@ from helpers.problems import missing
 from typer.testing import CliRunner
 
 from segfast.cli import app
-from segfast.errors import DataError
-from segfast.layouts import open_data
-from segfast.models import download_weights
+from segfast.core.errors import DataError
+from segfast.data.open import open_data
+from segfast.models.zoo import download_weights
 
 # urllib leaves the socket to the garbage collector when nobody listens
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*socket:pytest.PytestUnraisableExceptionWarning")
@@ -323,7 +323,7 @@ def test_half_an_archive_under_the_whole_ones_name(server, home, tiny, archive, 
 CHILD = """
 import sys
 from fastai.data.external import URLs
-from segfast.layouts import open_data
+from segfast.data.open import open_data
 URLs.CAMVID_TINY = sys.argv[1]
 print(len(open_data("camvid_tiny").pairs))
 """
@@ -360,7 +360,7 @@ def test_the_plan_says_which_was_taken(server, home, tiny, archive, demo_dir, tm
     shutil.copytree(demo_dir, "camvid_tiny")
 
     def began(*args): raise DataError("far enough")
-    monkeypatch.setattr("segfast.train._run_stages", began)
+    monkeypatch.setattr("segfast.training.train._run_stages", began)
     args = ["--size", "32x48", "--weights", "none", "--epochs", "1,1,1", "--device", "cpu"]
     plan = CliRunner().invoke(app, ["train", "camvid_tiny", *args]).stderr
     assert any(not missing(o, server.url(tiny), "./camvid_tiny") for o in plan.splitlines())

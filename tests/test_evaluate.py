@@ -15,8 +15,8 @@ from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, precision
 from typer.testing import CliRunner
 
 from segfast.cli import app
-from segfast.masks import ClassTable
-from segfast.runs import Run
+from segfast.data.masks import ClassTable
+from segfast.runs.run import Run
 
 
 def cli(*args, code=0):
@@ -219,8 +219,8 @@ def test_values_that_stand_for_nothing(tiny_run, demo_dir, tmp_path):
 
 def test_a_run_that_learned_from_values(tiny_run, demo_dir, tmp_path):
     "Trained on masks of 0, 40, 80, ... without names; scored on masks in which some of these are missing."
-    from segfast.recipes import Recipe, Stage
-    from segfast.train import train
+    from segfast.runs.recipe import Recipe, Stage
+    from segfast.training.train import train
     everything = as_index_folders(demo_dir, tmp_path/"everything", 255)
     for o in (everything/"masks").iterdir():
         ids = ids_of(o)
@@ -274,7 +274,7 @@ def test_predictions_of_other_kinds(masks, tiny_run, demo_dir, tmp_path, base, h
         if how == "named as the masks":
             o.rename(masks/f"{o.stem}_P.png")
         else:
-            from segfast.layouts import open_data
+            from segfast.data.open import open_data
             colors = np.uint8(open_data(demo_dir).classes.colors)
             Image.fromarray(ids if how == "grey" else colors[ids]).save(o)
     assert evaluated("--predictions", masks, "--data", demo_dir, "--out", tmp_path/"out")["confusion"] == base["confusion"]
@@ -345,9 +345,9 @@ def test_text_for_people(tiny_run, tmp_path):
 @pytest.fixture(scope="session")
 def family_once(tiny_run_once, demo_dir, tmp_path_factory):
     "Two folds of one epoch."
-    from segfast.folds import train_folds
-    from segfast.models import models
-    from segfast.recipes import Recipe, Stage
+    from segfast.training.crossval import train_folds
+    from segfast.models.zoo import models
+    from segfast.runs.recipe import Recipe, Stage
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models, "tiny", __import__("conftest").make_tiny)
         recipe = Recipe([Stage("full", (32, 48), 1, lr=3e-2, batch_size=4, precision="fp32")], model="tiny", weights="none")

@@ -19,15 +19,15 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import nn
 
-import segfast.export as lib
-from segfast.errors import DataError, UsageError
-from segfast.export import Portable, export, load_exported, onnx_proto, parity, trace, traceable
-from segfast.models import find_model, models
-from segfast.onnx_model import OnnxModel
-from segfast.predict import TorchPredictor
-from segfast.prediction import answer
-from segfast.recipes import Recipe, Stage
-from segfast.stitch import Segmenter
+import segfast.tools.export as lib
+from segfast.core.errors import DataError, UsageError
+from segfast.tools.export import Portable, export, load_exported, onnx_proto, parity, trace, traceable
+from segfast.models.zoo import find_model, models
+from segfast.inference.onnx import OnnxModel
+from segfast.inference.predictor import TorchPredictor
+from segfast.inference.result import answer
+from segfast.runs.recipe import Recipe, Stage
+from segfast.inference.sliding import Segmenter
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
@@ -68,7 +68,7 @@ class OneSize(nn.Module):
 
 
 def run_of(demo_dir, out, model):
-    from segfast.train import train
+    from segfast.training.train import train
     recipe = Recipe([Stage("all", (32, 48), 2, lr=1e-2, batch_size=4, precision="fp32")], model=model, weights="none")
     return train(str(demo_dir), recipe, out=out, name=model, device="cpu", screen="quiet")
 
@@ -133,7 +133,7 @@ class Block:
         if name.split('.')[0] in ('torch', 'fastai', 'torchvision', 'onnx', 'pandas'): raise ImportError(f'{name} is blocked')
 sys.meta_path.insert(0, Block())
 import numpy as np
-from segfast.onnx_model import OnnxModel
+from segfast.inference.onnx import OnnxModel
 assert 'onnxruntime' not in sys.modules
 model = OnnxModel(sys.argv[1], threads=1)
 np.save(sys.argv[3], model(list(np.load(sys.argv[2]))).argmax(1))
@@ -301,7 +301,7 @@ def test_the_cards_code_runs(run, to, tmp_path, monkeypatch, capsys):
 def test_names_in_the_card_are_text(run, tmp_path):
     import shutil
 
-    from segfast.runs import Run
+    from segfast.runs.run import Run
     shutil.copytree(run.path, copied := tmp_path/"<b>run")
     text = (copied/"classes.csv").read_text().replace(f",{run.classes.names[0]},", ",<script>alert(1)</script>,", 1).replace(f",{run.classes.names[1]},", ",| x,", 1)
     (copied/"classes.csv").write_text(text)
@@ -320,7 +320,7 @@ def test_names_in_the_card_are_text(run, tmp_path):
 def test_without_the_data(run, demo_dir, tmp_path):
     import shutil
 
-    from segfast.runs import Run
+    from segfast.runs.run import Run
     shutil.copytree(run.path, copied := tmp_path/"run")
     data = json.loads((copied/"data.json").read_text())
     (copied/"data.json").write_text(json.dumps(dict(data, opened=dict(data["opened"], source=str(tmp_path/"gone")))))

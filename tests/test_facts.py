@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segfast import facts as room
-from segfast.check import check, class_weights, fingerprint
-from segfast.data import open_image
-from segfast.facts import FactStore, image_facts, mask_facts, shown_size, stamp
-from segfast.guess import guess_classes
-from segfast.layouts import camvid
-from segfast.masks import Encoding
+import segfast.data.filestats as room
+from segfast.data.check import check, class_weights, fingerprint
+from segfast.data.loaders import open_image
+from segfast.data.filestats import FactStore, image_facts, mask_facts, shown_size, stamp
+from segfast.data.autodetect import guess_classes
+from segfast.data.readers import camvid
+from segfast.data.masks import Encoding
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (37, 53, 3), np.uint8)
@@ -216,7 +216,7 @@ def test_a_renamed_class_or_a_moved_image_is_another_dataset(folder):
 
 
 def test_values_are_counted_as_pixel_by_pixel(tmp_path):
-    from segfast.facts import values_facts
+    from segfast.data.filestats import values_facts
     g = np.random.default_rng(0)
     few = g.integers(0, 256, (9, 3), np.uint8)
     for name, a in {"few": few[g.integers(0, 9, (33, 20))], "runs": few[g.integers(0, 9, (3, 4))].repeat(11, 0).repeat(5, 1), "grey": g.integers(0, 7, (8, 9, 1), np.uint8).repeat(3, 2), "one": g.integers(0, 7, (8, 9), np.uint8), "deep": g.integers(0, 700, (5, 5)).astype(np.uint16)}.items():
@@ -241,7 +241,7 @@ def test_what_an_older_version_kept_of_colors_is_not_read(tmp_path, monkeypatch)
 
 
 def test_palettes_are_kept(tmp_path):
-    from segfast.facts import mask_facts
+    from segfast.data.filestats import mask_facts
     im = Image.fromarray(np.uint8([[0, 1], [1, 2]])).convert("P")
     im.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
     im.save(tmp_path/"m.png")

@@ -17,13 +17,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-import segfast.folds as lib
+import segfast.training.crossval as lib
 from segfast.cli import app
-from segfast.errors import DataError, UsageError
-from segfast.folds import Family, family_scores, pooled_confusion, resume_family, train_folds
-from segfast.layouts import open_data
-from segfast.recipes import Choices, Recipe, Stage
-from segfast.runs import Run, family_runs, is_family, run_rows
+from segfast.core.errors import DataError, UsageError
+from segfast.training.crossval import Family, family_scores, pooled_confusion, resume_family, train_folds
+from segfast.data.open import open_data
+from segfast.runs.recipe import Choices, Recipe, Stage
+from segfast.runs.run import Run, family_runs, is_family, run_rows
 
 SETTINGS = "--model tiny --weights none --size 32x48 --epochs 1,1,1 --device cpu".split()
 
@@ -190,7 +190,7 @@ def test_interrupted_family_goes_on(family, place, monkeypatch):
         saved.append(t.run.path)
         return real(t)
     with monkeypatch.context() as m:
-        m.setattr("segfast.train.run_stage", stage)
+        m.setattr("segfast.training.train.run_stage", stage)
         res = cli("train", "data", "--folds", 3, *SETTINGS, "--name", "cut", code=130)
     assert re.findall(r"segfast resume (\S+)", text_of(res)) == ["runs/cut"]
     cut = Family("runs/cut")
@@ -240,7 +240,7 @@ def test_stopped_before_its_first_step(family, place):
 def test_all_folds_have_the_first_ones_settings(place, monkeypatch):
     "A batch size that is fitted to free memory is fitted once."
     free = iter([16e9]*3)
-    monkeypatch.setattr("segfast.train.free_bytes", lambda device: next(free, 1e9))
+    monkeypatch.setattr("segfast.training.train.free_bytes", lambda device: next(free, 1e9))
     cli("train", "data", "--folds", 2, *SETTINGS, "--name", "fitted")
     a, b = (o.recipe for o in Family("runs/fitted").runs)
     assert a == b and a.stages[0].batch_size == 8

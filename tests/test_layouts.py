@@ -8,9 +8,11 @@ from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image
 
-from segfast import layouts as lib
-from segfast.errors import DataError, UsageError
-from segfast.layouts import camvid, demo, find_layout, image_files, open_data, random_split
+import segfast.data.open as lib
+from segfast.core.errors import DataError, UsageError
+from segfast.data.readers import camvid
+from segfast.data.open import demo, find_layout, open_data
+from segfast.data.dataset import image_files, random_split
 
 
 @pytest.fixture

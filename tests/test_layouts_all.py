@@ -15,14 +15,16 @@ from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image
 
-from segfast import guess
-from segfast import pairs as splits
-from segfast.check import check
-from segfast.datasets import CITYSCAPES_NAMES, camvid, from_csv, from_df, from_folders, idd, kitti_road, pets, voc_colors
-from segfast.errors import DataError, UsageError
-from segfast.guess import find_affixes, guess_classes
-from segfast.layouts import LAYOUTS, cache_dir, find_layout, open_data, unpacked
-from segfast.masks import ClassTable, Encoding, decode, decode_mask, read_label_colors
+import segfast.data.autodetect as guess
+import segfast.data.dataset as splits
+from segfast.data.check import check
+from segfast.data.readers import CITYSCAPES_NAMES, camvid, from_csv, from_df, from_folders, idd, kitti_road, pets
+from segfast.data.readers import voc_colors
+from segfast.core.errors import DataError, UsageError
+from segfast.data.autodetect import find_affixes, guess_classes
+from segfast.data.open import LAYOUTS, find_layout, open_data, unpacked
+from segfast.data.filestats import cache_dir
+from segfast.data.masks import ClassTable, Encoding, decode, decode_mask, read_label_colors
 
 SIZE = 40, 56
 TABLE = "64 128 64\tAnimal\n128 64 128 \tRoad\n0 0 0\t\tVoid\n192 128 64  Child, small\n"
@@ -228,7 +230,7 @@ def test_layouts_exclude_each_other(tree):
 
 
 def test_one_batch(tree):
-    from segfast.data import seg_dls
+    from segfast.data.loaders import seg_dls
     _, source, _, _ = tree
     data = open_data(source)
     x, y = seg_dls(data, (20, 28), bs=2, device="cpu").one_batch()
@@ -240,7 +242,7 @@ def test_train_folder(tree, tiny, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
     from segfast.cli import app
-    from segfast.models import models
+    from segfast.models.zoo import models
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(models, "unet_resnet34", models[tiny])
     layout, source, truth, split = tree
@@ -923,7 +925,7 @@ def test_layouts_say_what_they_are():
 # Archives, again
 
 def test_bombs(tmp_path, cache, monkeypatch):
-    import segfast.layouts as lib
+    import segfast.data.open as lib
     with zipfile.ZipFile(tmp_path/"bomb.zip", "w", zipfile.ZIP_DEFLATED) as z:
         z.writestr("a.png", bytes(3_000_000))
     with tarfile.open(tmp_path/"bomb.tgz", "w:gz") as t:
@@ -1015,7 +1017,7 @@ def test_two_processes_unpack_one_archive(tmp_path, cache):
 
 
 def test_an_archive_that_another_process_unpacked_meanwhile(tmp_path, cache, monkeypatch):
-    import segfast.layouts as lib
+    import segfast.data.open as lib
     draw_segnet(tmp_path/"inner")
     path, unzip = pack(tmp_path/"inner", tmp_path/"x.zip"), lib._unzip
 
@@ -1097,7 +1099,7 @@ def test_nothing_is_opened_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
     two_folders(tmp_path/"d", [(0, 1, 2)])
     first = open_data(tmp_path/"d")
-    monkeypatch.setattr("segfast.facts.open_picture", lambda path: pytest.fail(f"{path} was opened again"))
+    monkeypatch.setattr("segfast.data.filestats.open_picture", lambda path: pytest.fail(f"{path} was opened again"))
     again = open_data(tmp_path/"d")
     assert again.pairs.equals(first.pairs) and again.classes == first.classes and again.encoding == first.encoding
     paint(tmp_path/"d/masks/0.png", ids(0, 5))

@@ -13,11 +13,10 @@ from fastai.learner import Learner
 from fastai.torch_core import TensorImage, TensorMask
 from helpers.refusals import first_named, refuses
 
-from segfast.errors import UsageError
-from segfast.losses import (
-    LOSSES, WEIGHT_SCHEMES, VoidCrossEntropy, loss_terms, register_loss, seg_loss, takes_weights, weight_tensor, weights_from_counts, with_aux,
-)
-from segfast.masks import ClassTable
+from segfast.core.errors import UsageError
+from segfast.training.losses import LOSSES, WEIGHT_SCHEMES, VoidCrossEntropy, loss_terms, register_loss, seg_loss
+from segfast.training.losses import takes_weights, weight_tensor, weights_from_counts, with_aux
+from segfast.data.masks import ClassTable
 
 N = 5
 voids = pytest.mark.parametrize("void", [0, 2, N - 1, 255, None])
@@ -417,7 +416,7 @@ def test_lovasz_is_iou_for_certain_answers():
 
 def test_lovasz_steps_are_exact_at_a_million_pixels():
     "Differences of neighbouring IoUs, as they are usually taken, are noise in float32."
-    from segfast.losses import _jaccard_steps
+    from segfast.training.losses import _jaccard_steps
     truth = torch.rand(1_000_000, generator=torch.Generator().manual_seed(0)) < .3
     def by_differences(dtype):
         gts, t = truth.sum(), truth.to(dtype)
@@ -443,7 +442,7 @@ def test_inverse_is_scikit_learns_balanced():
 
 
 def test_median_frequency_is_what_check_suggests(small):
-    from segfast.check import check, class_weights
+    from segfast.data.check import check, class_weights
     report = check(small)
     pixels, images = report.pixels.sum(axis=1), report.sums["images"].sum(0)
     names = small.classes.names

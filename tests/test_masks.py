@@ -6,9 +6,10 @@ import pytest
 from helpers.refusals import refuses
 from PIL import Image
 
-from segfast.errors import DataError
-from segfast.masks import (CAMVID_COLORS, ClassTable, Encoding, codes_table, colorize, decode_mask, default_colors, encode_mask,
-                           find_void, pack_colors, raw_mask, read_codes, unpack_colors)
+from segfast.core.errors import DataError
+from segfast.data.masks import CAMVID_COLORS, ClassTable, Encoding, codes_table, colorize, decode_mask
+from segfast.data.masks import default_colors, encode_mask, find_void, pack_colors, raw_mask, read_codes
+from segfast.data.masks import unpack_colors
 
 N = 32
 names = tuple(f"class {i}" for i in range(N))

@@ -16,12 +16,11 @@ from sklearn.metrics import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segfast import metrics
-from segfast.errors import DataError
-from segfast.masks import ClassTable
-from segfast.metrics import (
-    BatchAccuracy, ConfusionMatrix, MeanDice, MeanIoU, VoidAccuracy, acc_camvid, per_class, seg_metrics, void_accuracy,
-)
+import segfast.metrics.confusion as metrics
+from segfast.core.errors import DataError
+from segfast.data.masks import ClassTable
+from segfast.metrics.confusion import BatchAccuracy, ConfusionMatrix, MeanDice, MeanIoU, VoidAccuracy, acc_camvid
+from segfast.metrics.confusion import per_class, seg_metrics, void_accuracy
 
 N = 6
 voids = pytest.mark.parametrize("void", [0, 3, N - 1, 255, None])

@@ -16,13 +16,13 @@ from torch import nn
 from torchvision.models import get_model, resnet34
 from torchvision.models.segmentation import deeplabv3_resnet50
 
-from segfast.data import seg_dls
-from segfast.errors import DataError, UsageError
-from segfast.masks import ClassTable
-from segfast.models import (ACTIVATIONS, BODIES, SMP_EXAMPLES, activation_bytes, check_model, groups, load_weights,
-                            model_options, model_table, models, multiply_adds, published_weights, read_weights,
-                            register_model, seg_learner, seg_model, training_bytes)
-from segfast.nets import OneValueBatchNorm
+from segfast.data.loaders import seg_dls
+from segfast.core.errors import DataError, UsageError
+from segfast.data.masks import ClassTable
+from segfast.models.zoo import ACTIVATIONS, BODIES, SMP_EXAMPLES, activation_bytes, check_model, groups
+from segfast.models.zoo import load_weights, model_options, model_table, models, multiply_adds, published_weights
+from segfast.models.zoo import read_weights, register_model, seg_learner, seg_model, training_bytes
+from segfast.models.nets import OneValueBatchNorm
 
 
 def table(n, void=None): return ClassTable([f"c{i}" for i in range(n)], void)
@@ -279,7 +279,7 @@ def test_a_model_of_ones_own(monkeypatch):
     @register_model()
     def dot(n_out, weights="none", bias=True): return nn.Conv2d(3, n_out, 1, bias=bias)
 
-    from segfast.models import models as now
+    from segfast.models.zoo import models as now
     now["dot"] = models.pop("dot") if "dot" in models else now["dot"]
     assert published_weights("dot") == () and model_options("dot") == dict(bias=True)
     assert seg_model("dot", table(4), bias=False).bias is None

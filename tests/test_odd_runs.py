@@ -7,14 +7,14 @@ from helpers.problems import is_crash, missing
 from typer.testing import CliRunner
 
 from segfast.cli import app
-from segfast.errors import DataError
-from segfast.recipes import Recipe, Stage
-from segfast.runs import Run, list_runs
+from segfast.core.errors import DataError
+from segfast.runs.recipe import Recipe, Stage
+from segfast.runs.run import Run, list_runs
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    from segfast.scenes import write_demo
+    from segfast.data.demo import write_demo
     folder = tmp_path_factory.mktemp("odd")/"street"
     write_demo(folder, n=8, size=(48, 64))
     return folder
@@ -23,7 +23,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     "A finished run of two stages, and the same as it stood when the first epoch was done."
-    from segfast.train import train
+    from segfast.training.train import train
     stages = [Stage(n, s, 1, batch_size=4, precision="fp32") for n, s in (("half", (16, 24)), ("full", (32, 48)))]
     recipe = Recipe(stages, model="unet", weights="none", model_options=dict(channels=[4], middle=4))
     run = train(data, recipe, out=tmp_path_factory.mktemp("odd-runs"), name="one", device="cpu", screen="quiet")

@@ -13,10 +13,10 @@ from fastai.learner import Learner
 from helpers.refusals import first_named, refuses
 from torch import nn
 
-from segfast.averages import EMA, ema_decay
-from segfast.errors import DataError, UsageError
-from segfast.optimizers import OPTIMIZERS, seg_optimizer
-from segfast.schedules import schedules, seg_schedule
+from segfast.training.ema import EMA, ema_decay
+from segfast.core.errors import DataError, UsageError
+from segfast.training.optimizers import OPTIMIZERS, seg_optimizer
+from segfast.training.schedules import schedules, seg_schedule
 
 
 def make_net():
@@ -306,7 +306,7 @@ def test_schedule_errors(name, kw, named):
 def test_schedules_need_no_torch():
     import subprocess
     import sys
-    code = "import sys, segfast.schedules; assert not {'torch', 'fastai'} & set(sys.modules)"
+    code = "import sys, segfast.training.schedules; assert not {'torch', 'fastai'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -344,7 +344,7 @@ def test_ema_in_closed_form(decay, layout):
 
 def test_ema_is_pytorchs_without_the_warm_up(monkeypatch):
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-    monkeypatch.setattr("segfast.averages.ema_decay", lambda updates, decay: decay)
+    monkeypatch.setattr("segfast.training.ema.ema_decay", lambda updates, decay: decay)
     net = make_net()
     ref = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(.9))
     ref.update_parameters(net)  # theirs begins with a copy

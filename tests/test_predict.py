@@ -14,14 +14,14 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-import segfast.finished  # noqa: F401, gives `Run` its `predict`
+import segfast.inference.run_model  # noqa: F401, gives `Run` its `predict`
 from segfast.cli import app
-from segfast.masks import ClassTable
-from segfast.predict import TorchPredictor
-from segfast.prediction import answer
-from segfast.runs import Run
-from segfast.segment import Output, segment
-from segfast.stitch import NumpyArrays, Segmenter, resize_rows
+from segfast.data.masks import ClassTable
+from segfast.inference.predictor import TorchPredictor
+from segfast.inference.result import answer
+from segfast.runs.run import Run
+from segfast.inference.predict import Output, segment
+from segfast.inference.sliding import NumpyArrays, Segmenter, resize_rows
 
 RNG = np.random.default_rng(0)
 STATS = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # of ImageNet

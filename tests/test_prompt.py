@@ -12,10 +12,10 @@ from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image
 
-from segfast import prompt as lib
-from segfast.check import check
-from segfast.errors import DataError, UsageError
-from segfast.layouts import open_data
+import segfast.tools.sam as lib
+from segfast.data.check import check
+from segfast.core.errors import DataError, UsageError
+from segfast.data.open import open_data
 
 REASON = 'the extra "sam" is not installed'
 
@@ -392,8 +392,8 @@ def test_offline_is_said_soon():
 def test_offline_in_a_fresh_process(tmp_path, photo):
     pytest.importorskip("transformers", reason=REASON)
     code = f"""
-from segfast.errors import DataError
-from segfast.prompt import prompt
+from segfast.core.errors import DataError
+from segfast.tools.sam import prompt
 try: prompt({str(photo)!r}, points="1,1")
 except DataError as e: print(e)
 import sys; print("torch loaded" if "transformers.models.sam.modeling_sam" in sys.modules else "no model code")
@@ -442,7 +442,7 @@ def test_without_the_extra(monkeypatch, photo):
 
 
 def test_the_room_is_light():
-    res = python("import sys, segfast.prompt; print([o for o in ('torch', 'fastai', 'transformers', 'huggingface_hub') if o in sys.modules])")
+    res = python("import sys, segfast.tools.sam; print([o for o in ('torch', 'fastai', 'transformers', 'huggingface_hub') if o in sys.modules])")
     assert res.stdout.strip() == "[]", res.stderr
 
 
@@ -644,8 +644,8 @@ def test_every_kind_of_image_can_be_labelled(name, sam, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["sam", "sam2"])
 def test_from_points_to_a_trained_model(kind, folders, demo_dir, tmp_path, tiny):
     "The whole way: the demo's images, a grid of points, masks of two classes, a check, a training, scores."
-    from segfast.recipes import Recipe, Stage
-    from segfast.train import train
+    from segfast.runs.recipe import Recipe, Stage
+    from segfast.training.train import train
     root, sam = tmp_path/"set", lib.load_sam(folders[kind], device="cpu")
     for image in sorted((demo_dir/"images").iterdir())[:6]:
         lib.prompt_to_folder(image, root, points="20,20;40,30", model=sam, as_masks="Car")

@@ -6,10 +6,10 @@ from dataclasses import fields, replace
 import pytest
 from helpers.refusals import refuses
 
-from segfast.errors import UsageError
-from segfast.recipes import (MONITORS, SCHEDULES, PRECISIONS, PRESETS, Choices, Recipe, Stage, from_toml, half, load_recipe, parse_counts,
-                             parse_rate, parse_size, preset, progressive, resized, save_recipe, set_value, single,
-                             to_toml, with_rate, with_stages)
+from segfast.core.errors import UsageError
+from segfast.runs.recipe import MONITORS, SCHEDULES, PRECISIONS, PRESETS, Choices, Recipe, Stage, from_toml, half
+from segfast.runs.recipe import load_recipe, parse_counts, parse_rate, parse_size, preset, progressive, resized
+from segfast.runs.recipe import save_recipe, set_value, single, to_toml, with_rate, with_stages
 
 SIZE = 96, 128
 

@@ -13,13 +13,13 @@ from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image
 
-import segfast.repair as lib
-from segfast.check import check
-from segfast.datasets import from_csv
-from segfast.errors import DataError
-from segfast.layouts import open_data
-from segfast.masks import CAMVID_COLORS, colorize, decode_mask, read_lines
-from segfast.repair import repair
+import segfast.data.fix as lib
+from segfast.data.check import check
+from segfast.data.readers import from_csv
+from segfast.core.errors import DataError
+from segfast.data.open import open_data
+from segfast.data.masks import CAMVID_COLORS, colorize, decode_mask, read_lines
+from segfast.data.fix import repair
 
 CAMVID = [k for k in CAMVID_COLORS if k not in ("Column_Pole", "Sidewalk")]
 
@@ -512,7 +512,7 @@ def test_two_are_enough(folder, tmp_path):
 
 
 def test_no_dataset_at_all(tmp_path):
-    from segfast.check import check_path
+    from segfast.data.check import check_path
     (tmp_path/"x").mkdir()
     (tmp_path/"x/readme.txt").touch()
     report = check_path(tmp_path/"x", cache=False)

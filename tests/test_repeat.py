@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import segfast
 from segfast.cli import app
-from segfast.runs import Run, opened_as
+from segfast.runs.run import Run, opened_as
 
 CLOCK = ["seconds", "images_per_second"]
 
@@ -115,8 +115,8 @@ def exif(orientation):
 
 
 def test_only_whole_weights_predict(street, tmp_path, tiny):
-    from segfast.errors import DataError
-    from segfast.finished import Run
+    from segfast.core.errors import DataError
+    from segfast.runs.run import Run
     run = Run(first(street, tmp_path, tiny).path)
     shutil.rmtree(run.path/"checkpoints/previous")
     with open(run.path/"checkpoints/last/model.safetensors", "r+b") as f:
@@ -129,7 +129,7 @@ def test_only_whole_weights_predict(street, tmp_path, tiny):
 
 @pytest.mark.parametrize("bad", [np.zeros((8, 8, 4)), np.zeros((8,)), np.zeros((0, 8, 3)), np.full((8, 8, 3), 2.), np.full((8, 8), -1), np.full((8, 8), np.nan), np.full((8, 8), 1j), np.array(None)])
 def test_what_is_no_picture(bad):
-    from segfast.prediction import as_picture
+    from segfast.inference.result import as_picture
     with pytest.raises(ValueError) as e:
         as_picture(bad)
     assert any(o in str(e.value) for o in (str(bad.shape), str(bad.dtype)))

@@ -14,11 +14,11 @@ import pytest
 from helpers.problems import missing
 from PIL import Image
 
-from segfast.examples import Confused, image_scores, keep_examples, pick_examples
-from segfast.masks import ClassTable
-from segfast.page import report
-from segfast.recipes import progressive
-from segfast.runs import Run, write_json
+from segfast.report.examples import Confused, image_scores, keep_examples, pick_examples
+from segfast.data.masks import ClassTable
+from segfast.report.html import report
+from segfast.runs.recipe import progressive
+from segfast.runs.run import Run, write_json
 
 EVIL = "<script>alert(1)</script>"
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -234,7 +234,7 @@ def test_the_switch_and_the_setting(browser, evil):
 
 
 def test_the_recipe_can_be_copied(browser, evil):
-    from segfast.recipes import from_toml
+    from segfast.runs.recipe import from_toml
     page = opened(browser, evil[1])
     page.execute_script("document.addEventListener('copy', e => { window.copied = getSelection().toString() }); navigator.clipboard.writeText = t => { window.copied = t; return Promise.resolve() }")
     button = one(page, "button[data-copy=toml]")
@@ -331,7 +331,7 @@ def test_each_state_has_a_banner_of_its_own(tmp_path):
 def test_the_matrix_is_that_of_scikit_learn(tmp_path):
     from sklearn.metrics import confusion_matrix
 
-    from segfast.page import matrix_rows
+    from segfast.report.html import matrix_rows
     rng = np.random.default_rng(1)
     truth, pred = rng.integers(0, 4, 5000), rng.integers(0, 4, 5000)
     truth[truth == 3] = 0
@@ -359,8 +359,8 @@ def test_images_are_ranked_as_torchmetrics_ranks_them():
 
 
 def test_a_training_ends_with_a_report(small, tiny, tmp_path):
-    from segfast.recipes import Recipe, Stage
-    from segfast.train import train
+    from segfast.runs.recipe import Recipe, Stage
+    from segfast.training.train import train
     run = train(small, Recipe([Stage("only", (32, 48), 1, lr="find", batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
     text = (run.path/"report.html").read_text(encoding="utf-8")
     assert f"{100*run.scores['mean_iou']:.1f} %" in text and 'id="lr-1-title"' in text and "segfast report" not in (run.path/"log.txt").read_text()
@@ -371,11 +371,11 @@ def test_a_training_ends_with_a_report(small, tiny, tmp_path):
 
 
 def test_a_report_that_fails_does_not_fail_the_training(small, tiny, tmp_path, monkeypatch, capsys):
-    from segfast.recipes import Recipe, Stage
-    from segfast.train import train
+    from segfast.runs.recipe import Recipe, Stage
+    from segfast.training.train import train
 
     def broken(run): raise ZeroDivisionError("no \x1b[31m report")
-    monkeypatch.setattr("segfast.train.write_report", broken)
+    monkeypatch.setattr("segfast.training.train.write_report", broken)
     run = train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="lines")
     said = capsys.readouterr()
     for text in (run.path/"log.txt").read_text(), said.out + said.err:
@@ -384,8 +384,8 @@ def test_a_report_that_fails_does_not_fail_the_training(small, tiny, tmp_path, m
 
 
 def test_an_interrupted_training_has_a_report(small, tiny, tmp_path, monkeypatch):
-    import segfast.train as room
-    from segfast.recipes import Recipe, Stage
+    import segfast.training.train as room
+    from segfast.runs.recipe import Recipe, Stage
     monkeypatch.setattr(room, "_evaluated", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         room.train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
@@ -393,7 +393,7 @@ def test_an_interrupted_training_has_a_report(small, tiny, tmp_path, monkeypatch
 
 
 def test_it_is_light():
-    code = "import sys, segfast.page; print([o for o in ('torch', 'fastai', 'matplotlib', 'jinja2') if o in sys.modules])"
+    code = "import sys, segfast.report.html; print([o for o in ('torch', 'fastai', 'matplotlib', 'jinja2') if o in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"
 
@@ -403,7 +403,7 @@ def test_no_part_of_a_file_is_ever_seen(evil, tmp_path, monkeypatch):
     run, path = evil
     old = path.read_bytes()
     monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    from segfast.errors import DataError
+    from segfast.core.errors import DataError
     with pytest.raises(DataError) as e:
         report(run)
     assert not missing(e, path, "No space left on device")

@@ -14,7 +14,7 @@ import pytest
 from helpers.problems import is_crash, missing
 from killing import Killed, Server, differences, kill_at_each, leftovers, plans, variant, whole
 
-from segfast.runs import HISTORY, Run
+from segfast.runs.run import HISTORY, Run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -207,7 +207,7 @@ def test_stopped_with_its_loaders(begin, peace, number):
 # The command line
 
 def toml(tmp_path, name):
-    from segfast.recipes import to_toml
+    from segfast.runs.recipe import to_toml
     path = tmp_path/f"{name}.toml"
     path.write_text(to_toml(variant(name)))
     return path
@@ -378,8 +378,8 @@ def test_a_row_that_was_cut_short(begin, peace, bytes):
 
 
 def test_scores_that_are_no_numbers_come_back_alike(tmp_path):
-    from segfast.masks import ClassTable
-    from segfast.recipes import progressive
+    from segfast.data.masks import ClassTable
+    from segfast.runs.recipe import progressive
     row = dict.fromkeys(HISTORY, .5) | dict(stage=1, epoch=1, mean_iou=float("nan"))
     texts = []
     for name in "appended", "mended":

@@ -14,9 +14,9 @@ from test_layouts_all import draw_camseq, draw_camvid, draw_idd, draw_kitti_road
 from typer.testing import CliRunner
 
 from segfast.cli import app
-from segfast.layouts import open_data
-from segfast.recipes import preset, to_toml
-from segfast.runs import Run
+from segfast.data.open import open_data
+from segfast.runs.recipe import preset, to_toml
+from segfast.runs.run import Run
 
 BODY = "body.pth"  # a resnet34 as torchvision saves it: with weights to start from, the recipes freeze and slice
 
@@ -80,7 +80,7 @@ def run_row(name, place):
     o = ROWS[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr("segfast.train.free_bytes", lambda device: 16e9)  # an automatic batch does not depend on the machine
+        patch.setattr("segfast.training.train.free_bytes", lambda device: 16e9)  # an automatic batch does not depend on the machine
         (place/o.folder).mkdir()
         o.draw(place/o.folder)
         res = cli("train", o.folder, *o.options.split(), "--device", "cpu", "--precision", "fp32", "--name", name)
@@ -114,8 +114,8 @@ def test_scores_are_said_and_kept(done):
 
 
 def test_scores_are_those_of_the_weights_that_were_kept(done):
-    from segfast.models import seg_model
-    from segfast.predict import evaluate
+    from segfast.models.zoo import seg_model
+    from segfast.inference.predictor import evaluate
     model = seg_model(done.model, done.run.classes, str(done.run.checkpoint_file(done.keep)))
     cm = evaluate(model, open_data(done.data), done.run.recipe.stages[-1].size)
     assert cm.accuracy == pytest.approx(done.run.scores["accuracy"], abs=5e-3)
@@ -156,9 +156,9 @@ def test_camseq_is_split_in_the_order_of_the_film(runs, place):
 
 
 def test_camseq_scores_its_test_split_too(runs, place):
-    from segfast.metrics import per_class
-    from segfast.models import seg_model
-    from segfast.predict import evaluate
+    from segfast.metrics.confusion import per_class
+    from segfast.models.zoo import seg_model
+    from segfast.inference.predictor import evaluate
     run = runs("camseq")
     cm = evaluate(seg_model(run.recipe.model, run.classes, str(run.checkpoint_file("best"))), open_data(place/"CAMSEQ"), run.recipe.size, "test")
     assert per_class(cm).index.tolist() == ["Animal", "Road", "Child, small"] and cm.matrix.sum() > 0
@@ -180,7 +180,7 @@ def test_pets_stop_early_and_the_best_weights_come_back(place, monkeypatch, runs
 def test_idd_has_seven_classes_dropout_and_transposed_convolutions(runs):
     from torch import nn
 
-    from segfast.models import seg_model
+    from segfast.models.zoo import seg_model
     run = runs("idd")
     model = seg_model("unet_dropout", run.classes, str(run.checkpoint_file("last")))
     ups = [m for m in model.modules() if isinstance(m, nn.ConvTranspose2d)]
@@ -234,7 +234,7 @@ def test_run_differs_from_the_preset_only_where_it_was_told_to(runs, name, size,
 def sam(tmp_path_factory):
     "A tiny model with random weights, on disk."
     pytest.importorskip("transformers", reason='the extra "sam" is not installed')
-    from segfast.prompt import tiny_sam
+    from segfast.tools.sam import tiny_sam
     return tiny_sam(tmp_path_factory.mktemp("sam")/"tiny")
 
 

@@ -12,11 +12,11 @@ import psutil
 import pytest
 from helpers.problems import is_crash, missing
 
-from segfast.errors import DataError, UsageError
-from segfast.masks import ClassTable
-from segfast.recipes import progressive
-from segfast.runs import (HISTORY, Run, environment, list_runs, new_name, plain, read_json, run_rows, write_atomic,
-                          write_json)
+from segfast.core.errors import DataError, UsageError
+from segfast.data.masks import ClassTable
+from segfast.runs.recipe import progressive
+from segfast.runs.run import HISTORY, Run, environment, list_runs, new_name, plain, read_json, run_rows
+from segfast.runs.run import write_atomic, write_json
 
 classes = ClassTable(["sky", "road, wet", "void"], 2)
 
@@ -135,7 +135,7 @@ def test_a_process_killed_while_it_writes(tmp_path):
     "Not an exception but the end of the process, at a random moment, several times."
     run = make(tmp_path, "killed")
     put(run, "last", "0"*1000)
-    code = ("import sys; from segfast.runs import Run\nrun = Run(sys.argv[1]); print('go', flush=True)\n"
+    code = ("import sys; from segfast.runs.run import Run\nrun = Run(sys.argv[1]); print('go', flush=True)\n"
             "for i in range(100000):\n  with run.checkpoint('last', epoch=i) as f: (f/'model.safetensors').write_text(str(i % 10)*1000)")
     for wait in .05, .11, .13:
         p = subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE, text=True)
@@ -371,7 +371,7 @@ def test_prune_shows_and_then_deletes(tmp_path):
 
 
 def test_what_prune_says_it_frees_is_freed(tmp_path):
-    from segfast.prune import find_waste, prune
+    from segfast.runs.clean import find_waste, prune
 
     def used(): return sum({p.stat().st_ino: p.stat().st_size for p in tmp_path.rglob("*") if p.is_file() and p.parent.name in ("last", "previous", "best") and p.suffix == ".safetensors"}.values())
     run = finished(tmp_path)
@@ -420,7 +420,7 @@ def test_failed_and_interrupted_runs_go_only_when_asked(tmp_path):
 def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
     "Its status still says failed, because the resume is looking at its data; the lock says more."
     run = finished(tmp_path, "busy", "failed")
-    code = "import sys; from segfast.runs import Run\nwith Run(sys.argv[1]).lock(): print('held', flush=True); sys.stdin.read()"
+    code = "import sys; from segfast.runs.run import Run\nwith Run(sys.argv[1]).lock(): print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as p:
         p.stdout.readline()
         before = tree(tmp_path)
@@ -432,7 +432,7 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
 
 
 def test_a_run_that_changed_since_the_list_was_made(tmp_path):
-    from segfast.prune import find_waste, prune
+    from segfast.runs.clean import find_waste, prune
     run = finished(tmp_path, "one", "failed")
     found = find_waste(tmp_path, failed=True)
     run.update(status="done")
@@ -444,7 +444,7 @@ def test_a_run_that_changed_since_the_list_was_made(tmp_path):
 
 @pytest.mark.parametrize("status", ["done", "failed"])
 def test_prune_that_is_cut_short_at_any_call_can_be_done_again(tmp_path, status):
-    from segfast.prune import find_waste, prune
+    from segfast.runs.clean import find_waste, prune
     template = finished(tmp_path/"template", "run", status)
 
     def copied(name): return Run(shutil.copytree(template.path, tmp_path/name/"run"))
@@ -475,7 +475,7 @@ def test_prune_that_is_cut_short_at_any_call_can_be_done_again(tmp_path, status)
 
 
 def test_a_pruned_run_says_that_it_cannot_be_gone_on_with(tmp_path):
-    from segfast.resume import resume
+    from segfast.training.resume import resume
     run = finished(tmp_path)
     cli("prune", run.path, "--yes")
     for extend in 0, 3:

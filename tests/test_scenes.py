@@ -8,8 +8,8 @@ import pytest
 from helpers.refusals import refuses
 from PIL import Image
 
-from segfast import scenes
-from segfast.scenes import CODES, COLORS, scene, write_demo
+import segfast.data.demo as scenes
+from segfast.data.demo import CODES, COLORS, scene, write_demo
 
 VOID = CODES.index("Void")
 

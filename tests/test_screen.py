@@ -9,11 +9,13 @@ import pytest
 from helpers.problems import missing
 from rich.console import Console
 
-from segfast.errors import UsageError
-from segfast.masks import ClassTable
-from segfast.recipes import Recipe, Stage, progressive
-from segfast.screen import (Lines, Plan, Quiet, Screen, TimeLeft, make_screen, rate_text, run_table, safe, score_table,
-                            time_text)
+from segfast.core.errors import UsageError
+from segfast.data.masks import ClassTable
+from segfast.runs.recipe import Recipe, Stage, progressive
+from segfast.report.console import Lines, Plan, Quiet, Screen, TimeLeft, make_screen, run_table, score_table
+from segfast.report.console import time_text
+from segfast.runs.recipe import rate_text
+from segfast.core.errors import safe
 
 NAN = float("nan")
 EVIL = "[red]sky[/red]\x1b[31m\r\x9b2J\x07"
@@ -53,7 +55,7 @@ def terminal(width=100, height=40, color="truecolor"):
 
 def drawn(screen):
     "The display as it stands, without colours."
-    from segfast.screen import View
+    from segfast.report.console import View
     size = screen.console.size
     console = Console(file=io.StringIO(), width=size.width, height=size.height, color_system=None)
     console.print(View(lambda width, _: screen._draw(width, True)))
@@ -381,5 +383,5 @@ def test_make_screen(monkeypatch):
 
 
 def test_the_import_is_light():
-    code = "import sys, segfast.screen; print([o for o in ('torch', 'fastai', 'pandas', 'matplotlib') if o in sys.modules])"
+    code = "import sys, segfast.report.console; print([o for o in ('torch', 'fastai', 'pandas', 'matplotlib') if o in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

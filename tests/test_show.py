@@ -14,16 +14,16 @@ from fastai.vision.data import ImageBlock, MaskBlock
 from helpers.problems import missing
 from PIL import Image
 
-import segfast.show  # noqa: F401 (registers how batches are shown)
-from segfast.data import seg_dls
-from segfast.errors import safe
-from segfast.masks import ClassTable
-from segfast.metrics import ConfusionMatrix, per_class, style_classes
-from segfast.models import seg_learner
-from segfast.recipes import PLAN, Recipe, Stage, plan_rows, progressive
-from segfast.report import painted, show_masks
-from segfast.runs import Run
-from segfast.show import as_arrays
+import segfast.report.notebook  # noqa: F401 (registers how batches are shown)
+from segfast.data.loaders import seg_dls
+from segfast.core.errors import safe
+from segfast.data.masks import ClassTable
+from segfast.metrics.confusion import ConfusionMatrix, per_class, style_classes
+from segfast.models.zoo import seg_learner
+from segfast.runs.recipe import PLAN, Recipe, Stage, plan_rows, progressive
+from segfast.report.plots import painted, show_masks
+from segfast.runs.run import Run
+from segfast.report.notebook import as_arrays
 
 EVIL = "<script>alert(1)</script>"
 
@@ -64,7 +64,7 @@ def test_a_batch_is_shown_in_the_colours_of_its_classes(dls, small):
 
 def test_images_are_those_of_the_files(dls, small):
     "Not normalised any more, and not stretched."
-    from segfast.data import open_image
+    from segfast.data.loaders import open_image
     dl = dls.valid
     dl.show_batch(max_n=1)
     shown = pictures()[0][0][1]
@@ -121,11 +121,11 @@ def test_more_is_asked_for_than_there_is(dls):
 def test_the_order_of_imports_does_not_matter():
     "fastai registers its own way for masks in a module that may be imported later."
     code = """
-import segfast.show, fastai.vision.all, torch, matplotlib.pyplot as plt
+import segfast.report.notebook, fastai.vision.all, torch, matplotlib.pyplot as plt
 from fastai.data.core import show_batch, show_results
 from fastai.torch_core import TensorImage, TensorMask
 from fastcore.foundation import L
-from segfast.masks import ClassTable
+from segfast.data.masks import ClassTable
 image, mask = TensorImage(torch.zeros(3, 8, 8)), TensorMask(torch.zeros(8, 8))
 mask.classes = ClassTable(['a', 'b'])
 show_batch(image[None], mask[None], L([(image, mask)]))
@@ -143,7 +143,7 @@ def test_axes_of_ones_own_are_filled_as_fastai_does(dls):
 
 
 def test_masks_of_other_blocks_are_shown_as_fastai_shows_them(tmp_path):
-    "Importing segfast.show must not change what others see."
+    "Importing segfast.report.notebook must not change what others see."
     for i in range(4):
         Image.fromarray(np.full((16, 16, 3), 50*i, np.uint8)).save(tmp_path/f"{i}.png")
     block = DataBlock((ImageBlock, MaskBlock(["a", "b"])), get_items=lambda p: sorted(p.glob("*.png")), get_y=lambda o: np.zeros((16, 16), np.uint8))

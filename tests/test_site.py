@@ -40,7 +40,7 @@ def result(**data):
 
 
 def toy(root, lesson="See [toys](../toys.ipynb#twice) and `twice`.", nav=NAV):
-    "A project of one module, one lesson and a log; the module is the real `segfast.errors`, so that nothing need be installed."
+    "A project of one module, one lesson and a log; the module is the real `segfast.core.errors`, so that nothing need be installed."
     (root/"docs"/"theme").mkdir(parents=True)
     (root/"docs"/"site.yml").write_text(SITE.format(nav="".join(f"  - {o}\n" for o in nav)))
     (root/"settings.ini").symlink_to(ROOT/"settings.ini")

@@ -15,13 +15,13 @@ import torch
 from helpers.problems import missing
 from test_train import fit, recipe_of
 
-import segfast.train as lib
-from segfast import trackers
-from segfast.checkpoints import Training
-from segfast.errors import UsageError
-from segfast.recipes import preset
-from segfast.runs import Run
-from segfast.trackers import TRACKERS, Tracker, check_trackers, make_trackers, tracking
+import segfast.training.train as lib
+import segfast.training.loggers as trackers
+from segfast.training.checkpoints import Training
+from segfast.core.errors import UsageError
+from segfast.runs.recipe import preset
+from segfast.runs.run import Run
+from segfast.training.loggers import TRACKERS, Tracker, check_trackers, make_trackers, tracking
 
 COLUMNS = ("stage", "epoch", "lr", "train_loss", "valid_loss", "void_accuracy", "mean_iou", "mean_dice", "batch_accuracy",
            "seconds", "images_per_second")
@@ -86,7 +86,7 @@ def test_every_epoch_has_a_picture(small, tiny, tmp_path, watched):
 
     from PIL import Image
 
-    from segfast.data import open_image
+    from segfast.data.loaders import open_image
     run = watched(small, recipe_of(dict(epochs=2), dict(epochs=1, size=(16, 24))), tmp_path, "tensorboard")
     pictures = events(run).Images("samples")
     opened = [np.asarray(Image.open(io.BytesIO(p.encoded_image_string))) for p in pictures]
@@ -305,8 +305,8 @@ def test_wandb_offline_says_what_the_history_says(small, tiny, tmp_path, watched
 
 SCRIPT = """
 import sys
-from segfast.runs import Run
-from segfast.trackers import tracking
+from segfast.runs.run import Run
+from segfast.training.loggers import tracking
 with tracking(["wandb"], Run(sys.argv[1])) as (board,):
     for i in range(3): board.scalars({"batch/loss": i/2}, i + 1)
 """

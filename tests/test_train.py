@@ -14,19 +14,20 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, jaccard_score
 
-import segfast.train as lib
-from segfast.data import open_pair
-from segfast.errors import DataError, UsageError
-from segfast.layouts import SegData, camvid
-from segfast.masks import ClassTable, decode_mask
-from segfast.models import seg_model
-from segfast.predict import evaluate, normalise
-from segfast.recipes import Recipe, Stage
-from segfast.runs import Run
-from segfast.checkpoints import Training
-from segfast.devices import Precision, pick_device, pick_precision
-from segfast.rates import find_rates
-from segfast.train import run_stage, settle, train
+import segfast.training.train as lib
+from segfast.data.loaders import open_pair
+from segfast.core.errors import DataError, UsageError
+from segfast.data.dataset import SegData
+from segfast.data.readers import camvid
+from segfast.data.masks import ClassTable, decode_mask
+from segfast.models.zoo import seg_model
+from segfast.inference.predictor import evaluate, normalise
+from segfast.runs.recipe import Recipe, Stage
+from segfast.runs.run import Run
+from segfast.training.checkpoints import Training
+from segfast.core.devices import Precision, pick_device, pick_precision
+from segfast.training.lr_finder import find_rates
+from segfast.training.train import run_stage, settle, train
 
 FULL, HALF = (32, 48), (16, 24)
 
@@ -205,7 +206,7 @@ def test_evaluate_names_a_split_that_is_not_there(small, tiny):
 
 
 def test_normalise_is_fastais(small):
-    from segfast.data import seg_dls
+    from segfast.data.loaders import seg_dls
     dls = seg_dls(small, FULL, bs=2, aug="none", device="cpu")
     x, _ = dls.valid.one_batch()
     rows = [i for i, s in enumerate(small.pairs.split) if s == "valid"]
@@ -233,8 +234,8 @@ def test_void_pixels_have_no_say_in_a_training(demo_dir, tiny, tmp_path):
 
 def test_no_gradient_in_the_body_of_a_frozen_stage(small, trained, tmp_path):
     "Without `train_bn`, and with it only in the batch norms."
-    from segfast.data import seg_dls
-    from segfast.models import seg_learner
+    from segfast.data.loaders import seg_dls
+    from segfast.models.zoo import seg_learner
     dls = seg_dls(small, HALF, bs=4, aug="none", device="cpu")
     for train_bn, touched in (False, set()), (True, {torch.nn.BatchNorm2d}):
         learn = seg_learner(dls, small.classes, weights="none", train_bn=train_bn)
@@ -345,7 +346,7 @@ def test_what_came_before_in_the_process_changes_nothing(small, tiny, tmp_path):
 def test_precision_by_name(monkeypatch):
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     for bf16, expected in (True, "bf16"), (False, "fp32"):
-        monkeypatch.setattr("segfast.devices.cpu_has_bf16", lambda bf16=bf16: bf16)
+        monkeypatch.setattr("segfast.core.devices.cpu_has_bf16", lambda bf16=bf16: bf16)
         assert pick_precision("auto", cpu) == expected
     assert pick_precision("auto", cuda) == "fp16" and pick_precision("fp16", cuda) == "fp16"
     with pytest.raises(UsageError) as e:
@@ -485,7 +486,7 @@ def test_the_smallest_size_and_batch(small, tmp_path):
 
 def test_a_module_of_another_shape(small, tmp_path, monkeypatch):
     "A new model costs one function that returns an `nn.Module`."
-    from segfast.models import models
+    from segfast.models.zoo import models
     monkeypatch.setitem(models, "flat", lambda n_out, weights="none": torch.nn.Conv2d(3, n_out, 1))
     assert fit(small, recipe_of(dict(epochs=2), model="flat"), tmp_path).state == "done"
 
@@ -517,8 +518,8 @@ def test_a_single_training_image(small, tiny, tmp_path):
 
 def test_run_stage_alone(small, tiny, tmp_path):
     "The layer under `train` works by itself."
-    from segfast.runs import Run
-    from segfast.screen import make_screen
+    from segfast.runs.run import Run
+    from segfast.report.console import make_screen
     recipe = recipe_of(dict(epochs=2))
     torch.manual_seed(0)
     model = seg_model(tiny, small.classes, "none")

@@ -27,20 +27,20 @@ from test_train import fit, recipe_of
 from typer.testing import CliRunner
 
 import segfast
-import segfast.layouts as layouts
-from segfast.check import check, check_path
+import segfast.data.open as layouts
+from segfast.data.check import check, check_path
 from segfast.cli import app
-from segfast.data import decoded
-from segfast.errors import DataError, UsageError, markdown, safe, sheet
-from segfast.layouts import open_data, unpacked
-from segfast.masks import ClassTable
-from segfast.metrics import ConfusionMatrix
-from segfast.models import read_weights
-from segfast.recipes import load_recipe, save_recipe
-from segfast.report import plot_history, show_masks
-from segfast.resume import resume
-from segfast.runs import Run, run_rows
-from segfast.screen import Lines, Plan, Screen, run_table, score_table
+from segfast.data.loaders import decoded
+from segfast.core.errors import DataError, UsageError, markdown, safe, sheet
+from segfast.data.open import open_data, unpacked
+from segfast.data.masks import ClassTable
+from segfast.metrics.confusion import ConfusionMatrix
+from segfast.models.zoo import read_weights
+from segfast.runs.recipe import load_recipe, save_recipe
+from segfast.report.plots import plot_history, show_masks
+from segfast.training.resume import resume
+from segfast.runs.run import Run, run_rows
+from segfast.report.console import Lines, Plan, Screen, run_table, score_table
 
 # --- what the sources may not say ---
 
@@ -225,7 +225,7 @@ def test_a_plain_state_dict_is_fine():
 @pytest.fixture
 def half_done(small, tiny, tmp_path, monkeypatch):
     "A run that stopped after two of its three epochs."
-    import segfast.callbacks as lib
+    import segfast.training.callbacks as lib
     seen, real = [], lib.save_training
 
     def save(*args):
@@ -243,7 +243,7 @@ def go_on(run, data): return resume(run, data, device="cpu", screen="quiet")
 
 def with_new_sums(folder):
     "Checksums as whoever changed the files would write them."
-    import segfast.runs as lib
+    import segfast.runs.run as lib
     state = json.loads((folder/"state.json").read_text())
     sums = {o.name: sha256(o.read_bytes()).hexdigest() for o in folder.iterdir() if o.name != "state.json"}
     (folder/"state.json").write_text(json.dumps(dict(state, sha256=sums | {"state.json": lib._state_sum(state)})))
@@ -345,7 +345,7 @@ def test_a_picture_that_is_a_pickle(demo_dir, tmp_path):
     ("aug.json", json.dumps(dict(transform=dict(__class_fullname__="Lambda", image="lambda x: open('it-ran', 'w')", lambda_transforms=dict(a="eval")))))])
 def test_hostile_pipelines(name, text):
     pytest.importorskip("albumentations")
-    from segfast.augment import read_augmentation
+    from segfast.data.augment import read_augmentation
     Path(name).write_text(text)
     with pytest.raises(UsageError, match=re.escape(name)): read_augmentation(name)
 
@@ -518,7 +518,7 @@ def test_no_member_may_set_special_bits(cache):
 
 def test_a_table_that_names_files_elsewhere_is_only_read(demo_dir, tmp_path):
     "A corrected copy has names of its own: whatever the table says, nothing is written beside it."
-    from segfast.repair import repair
+    from segfast.data.fix import repair
     (tmp_path/"data").mkdir()
     rows = [(f"{demo_dir}/images/scene_00{i}.png", f"{demo_dir}/labels/scene_00{i}_P.png", "train" if i < 3 else "valid") for i in range(5)]
     rows.append((os.path.relpath(demo_dir/"images/scene_005.png", tmp_path/"data"), os.path.relpath(demo_dir/"labels/scene_005_P.png", tmp_path/"data"), "valid"))
@@ -567,7 +567,7 @@ def harmless(page, *names):
 def nasty_dir(tmp_path_factory):
     "Street scenes whose images and classes have such names; one mask is broken, so that there is something to say."
     from PIL import Image
-    from segfast.scenes import write_demo
+    from segfast.data.demo import write_demo
     root = write_demo(tmp_path_factory.mktemp("nasty")/"data", n=30, size=(32, 48))
     (root/"codes.txt").write_text("\n".join(o for o in NASTY if o.strip() == o and not re.search("[\x85\u2028]", o)) + "\n", encoding="utf-8")
     (root/"valid.txt").unlink()
@@ -832,7 +832,7 @@ def test_the_resume_line_is_one_word(name, monkeypatch, small, tmp_path):
         e = KeyboardInterrupt()
         e.segfast_run = run
         raise e
-    monkeypatch.setattr("segfast.train.train", stopped)
+    monkeypatch.setattr("segfast.training.train.train", stopped)
     res = CliRunner().invoke(app, ["train", "demo"])
     assert res.exit_code == 130
     command, = commands(res.stderr)

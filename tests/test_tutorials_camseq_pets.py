@@ -8,13 +8,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from segfast.cli import app
-from segfast.layouts import open_data
-from segfast.masks import ClassTable, colorize, find_void
-from segfast.models import seg_model
-from segfast.predict import evaluate, predictions, probabilities
-from segfast.report import show_probabilities
-from segfast.runs import Run
-from segfast.scenes import CODES, COLORS, scene
+from segfast.data.open import open_data
+from segfast.data.masks import ClassTable, colorize, find_void
+from segfast.models.zoo import seg_model
+from segfast.inference.predictor import evaluate, predictions, probabilities
+from segfast.report.plots import show_probabilities
+from segfast.runs.run import Run
+from segfast.data.demo import CODES, COLORS, scene
 
 
 def command(*args):

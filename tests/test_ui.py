@@ -23,10 +23,10 @@ pytest.importorskip("starlette", reason="the extra `ui` is not installed")
 from helpers.problems import missing  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
-from segfast.compare import compare  # noqa: E402
-from segfast.errors import DataError, UsageError  # noqa: E402
-from segfast.runs import Run, write_json  # noqa: E402
-from segfast.ui import MOST_BYTES, Pages, picture_in, serve_ui, ui_app  # noqa: E402
+from segfast.report.compare import compare  # noqa: E402
+from segfast.core.errors import DataError, UsageError  # noqa: E402
+from segfast.runs.run import Run, write_json  # noqa: E402
+from segfast.tools.ui import MOST_BYTES, Pages, picture_in, serve_ui, ui_app  # noqa: E402
 
 HOST = "http://127.0.0.1:8110"
 EVIL = "<script>alert(1)</script>"
@@ -35,8 +35,8 @@ EVIL = "<script>alert(1)</script>"
 @pytest.fixture(scope="module")
 def one(small, tmp_path_factory):
     "A finished run of a minute's work, and its folder of runs."
-    from segfast.recipes import Recipe, Stage
-    from segfast.train import train
+    from segfast.runs.recipe import Recipe, Stage
+    from segfast.training.train import train
     recipe = Recipe([Stage("full", (32, 48), 1, batch_size=4, precision="fp32")], weights="none", model="unet",
                     model_options=dict(channels=[8, 8], middle=8))
     return train(small, recipe, out=tmp_path_factory.mktemp("ui")/"runs", name="first", device="cpu", screen="quiet")
@@ -391,7 +391,7 @@ def test_a_port_that_is_taken_and_a_folder_that_is_not_there(runs):
     assert not missing(e, runs/"nowhere", "segfast ui")
 
 
-CODE = "import sys, segfast.ui; segfast.ui.serve_ui(sys.argv[1], 0, device='cpu', say=lambda t: print(repr(t), flush=True))"  # a line each time
+CODE = "import sys, segfast.tools.ui; segfast.tools.ui.serve_ui(sys.argv[1], 0, device='cpu', say=lambda t: print(repr(t), flush=True))"  # a line each time
 
 
 @pytest.fixture
@@ -417,8 +417,8 @@ def test_it_listens_on_loopback_alone_and_ends_calmly(served):
 
 def test_it_opens_nothing_by_itself(runs, monkeypatch):
     opened, ran = [], threading.Event()
-    monkeypatch.setattr("segfast.ui.webbrowser.open", lambda o: (opened.append(o), ran.set()))
-    monkeypatch.setattr("segfast.ui.uvicorn.Server.run", lambda self, sockets: None)
+    monkeypatch.setattr("segfast.tools.ui.webbrowser.open", lambda o: (opened.append(o), ran.set()))
+    monkeypatch.setattr("segfast.tools.ui.uvicorn.Server.run", lambda self, sockets: None)
     serve_ui(runs, 0, say=lambda _: None)
     assert not opened
     serve_ui(runs, 0, open_page=True, say=lambda _: None)

@@ -8,15 +8,15 @@ from helpers.problems import missing
 from safetensors.torch import load_file
 from test_train import fit, only_run, recipe_of, same, weights_of, with_bad
 
-import segfast.train as lib
-from segfast.callbacks import Accumulate, batch_files
-from segfast.checkpoints import Best
-from segfast.errors import DataError, UsageError
-from segfast.masks import ClassTable
-from segfast.models import seg_model
-from segfast.predict import evaluate
-from segfast.recipes import Recipe, Stage, from_toml, load_recipe, to_toml
-from segfast.train import first_weights, head_tensors
+import segfast.training.train as lib
+from segfast.training.callbacks import Accumulate, batch_files
+from segfast.training.checkpoints import Best
+from segfast.core.errors import DataError, UsageError
+from segfast.data.masks import ClassTable
+from segfast.models.zoo import seg_model
+from segfast.inference.predictor import evaluate
+from segfast.runs.recipe import Recipe, Stage, from_toml, load_recipe, to_toml
+from segfast.training.train import first_weights, head_tensors
 
 
 class Said:
@@ -70,7 +70,7 @@ class Net(torch.nn.Module):
 
 @pytest.fixture
 def plain_net(monkeypatch):
-    from segfast.models import models
+    from segfast.models.zoo import models
     monkeypatch.setitem(models, "net", lambda n, weights="none", **kwargs: Net(n))
     return dict(model="net", optimizer="sgd", wd=0., loss="cross_entropy")
 
@@ -260,7 +260,7 @@ def test_other_classes_get_a_new_head(small, tiny, tmp_path, names):
 
 def test_a_run_starts_from_a_run(small, tiny, tmp_path):
     "By choices, as the command line has them: the other run's model is taken over."
-    from segfast.recipes import Choices
+    from segfast.runs.recipe import Choices
     other = fit(small, recipe_of(dict(epochs=2)), tmp_path)
     run = lib.train(small, Choices(weights=str(other.path), size=(32, 48), epochs=(1, 1), recipe="single", batch_size=(4,), precision="fp32", lr=1e-9), out=tmp_path, name="next", device="cpu", screen="quiet")
     assert run.recipe.model == other.recipe.model and run.recipe.stages[0].frozen

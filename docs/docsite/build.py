@@ -103,7 +103,7 @@ def streets(file, n=5):
     "The picture of the home page: scenes of the demo above their masks"
     import numpy as np
     from PIL import Image
-    from segfast.scenes import COLORS, scene
+    from segfast.data.demo import COLORS, scene
     drawn = [scene(size=(150, 200), seed=i) for i in range(n)]
     strip = np.concatenate([np.concatenate([np.asarray(image), np.array(COLORS, np.uint8)[mask]]) for image, mask in drawn], axis=1)
     Image.fromarray(strip).save(file, quality=82)

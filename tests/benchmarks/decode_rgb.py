@@ -9,7 +9,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from segfast.masks import CAMVID_COLORS, ClassTable, Encoding, decode_mask
+from segfast.data.masks import CAMVID_COLORS, ClassTable, Encoding, decode_mask
 
 
 def loop(rgb, colors):

@@ -38,9 +38,9 @@ def measured(args, label, epochs):
 
 
 def parameters(label, args):
-    from segfast.masks import ClassTable
-    from segfast.models import seg_model
-    from segfast.recipes import Stage, Recipe, set_value
+    from segfast.data.masks import ClassTable
+    from segfast.models.zoo import seg_model
+    from segfast.runs.recipe import Stage, Recipe, set_value
     model, *options = label.split(",")
     recipe = Recipe([Stage("full", (64, 64), 1)], model=model)
     for o in options:

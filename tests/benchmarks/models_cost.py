@@ -16,10 +16,10 @@ warnings.filterwarnings("ignore", message="`torch.jit.script`")
 import torch  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
-from segfast.errors import UsageError  # noqa: E402
-from segfast.masks import ClassTable  # noqa: E402
-from segfast.models import seg_model  # noqa: E402
-from segfast.recipes import parse_size  # noqa: E402
+from segfast.core.errors import UsageError  # noqa: E402
+from segfast.data.masks import ClassTable  # noqa: E402
+from segfast.models.zoo import seg_model  # noqa: E402
+from segfast.runs.recipe import parse_size  # noqa: E402
 
 CLASSES = ClassTable([str(i) for i in range(12)])
 VARIANTS = [

@@ -18,9 +18,10 @@ warnings.filterwarnings("ignore", message="`torch.jit.script`")
 import onnx  # noqa: E402
 import torch  # noqa: E402
 
-from segfast.export import INPUT, Portable, _int8, onnx_proto, open_session, trace, traceable  # noqa: E402
-from segfast.models import find_model  # noqa: E402
-from segfast.recipes import parse_size  # noqa: E402
+from segfast.inference.onnx import INPUT, open_session  # noqa: E402
+from segfast.tools.export import Portable, _int8, onnx_proto, trace, traceable  # noqa: E402
+from segfast.models.zoo import find_model  # noqa: E402
+from segfast.runs.recipe import parse_size  # noqa: E402
 
 
 def alternating(ways, seconds):

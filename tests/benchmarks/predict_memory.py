@@ -26,8 +26,8 @@ import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from segfast.masks import ClassTable  # noqa: E402
-from segfast.recipes import parse_size  # noqa: E402
+from segfast.data.masks import ClassTable  # noqa: E402
+from segfast.runs.recipe import parse_size  # noqa: E402
 from untrained import about, about_text, untrained  # noqa: E402
 
 
@@ -59,8 +59,8 @@ def large(folder, args):
 
 
 def many(folder, args):
-    from segfast.segment import open_predictors, segment
-    from segfast.stitch import Segmenter
+    from segfast.inference.predict import open_predictors, segment
+    from segfast.inference.sliding import Segmenter
     size = parse_size(args.size)
     run, images = untrained(folder, "run", args.model, size), folder/"images"
     images.mkdir()

@@ -25,10 +25,10 @@ from fastai.vision.all import CrossEntropyLossFlat, DataBlock, ImageBlock, Learn
 from PIL import Image  # noqa: E402
 
 from predict_memory import photo  # noqa: E402
-from segfast.models import seg_model  # noqa: E402
-from segfast.recipes import parse_size  # noqa: E402
-from segfast.segment import Output, open_predictors, segment  # noqa: E402
-from segfast.stitch import Segmenter  # noqa: E402
+from segfast.models.zoo import seg_model  # noqa: E402
+from segfast.runs.recipe import parse_size  # noqa: E402
+from segfast.inference.predict import Output, open_predictors, segment  # noqa: E402
+from segfast.inference.sliding import Segmenter  # noqa: E402
 from untrained import CLASSES, about, about_text, untrained  # noqa: E402
 
 

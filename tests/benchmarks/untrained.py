@@ -4,10 +4,10 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from segfast.masks import ClassTable
-from segfast.models import seg_model
-from segfast.recipes import Recipe, Stage
-from segfast.runs import Run, cpu_name
+from segfast.data.masks import ClassTable
+from segfast.models.zoo import seg_model
+from segfast.runs.recipe import Recipe, Stage
+from segfast.runs.run import Run, cpu_name
 
 CLASSES = ClassTable([f"class {i}" for i in range(12)])
 

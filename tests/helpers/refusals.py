@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from helpers.problems import missing
 
-from segfast.errors import DataError, UsageError
+from segfast.core.errors import DataError, UsageError
 
 PLANNED = DataError, UsageError, typer.BadParameter.__base__  # whatever else a command raises is a bug
 

@@ -1,0 +1,1 @@
+"""Errors, text, files, devices and HTML: what every other package uses"""

@@ -1,0 +1,1 @@
+"""From a folder of images and masks to checked pairs and batches"""

@@ -1,0 +1,1 @@
+"""Predict and score at the size of the image"""

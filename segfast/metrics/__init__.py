@@ -1,0 +1,1 @@
+"""Scores from one confusion matrix, boundary IoU and calibration"""

@@ -1,0 +1,1 @@
+"""Recipes and run folders: what is needed to repeat a training"""

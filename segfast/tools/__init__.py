@@ -1,0 +1,1 @@
+"""Export, Segment Anything and the local page"""

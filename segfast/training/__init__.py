@@ -1,0 +1,1 @@
+"""Losses, optimizers, callbacks and the stages of a training"""

@@ -17,7 +17,7 @@ from segfast.data.augment import AUGMENTATIONS, Piped, RandomWindow, Shrink, bat
 from segfast.data.augment import is_pipeline, read_augmentation
 from segfast.data.loaders import Decoded, seed_epoch, seg_block, seg_dls
 from segfast.core.errors import UsageError
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 
 SIZE = 32, 48
 CLASSES = ClassTable(("road", "car", "sky"), 255)

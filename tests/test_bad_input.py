@@ -354,7 +354,7 @@ def test_demo_data(args, words):
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "", "null"])
 def test_a_damaged_run_hides_no_other(text):
-    from segfast.data.masks import ClassTable
+    from segfast.data.classes import ClassTable
     from segfast.runs.recipe import Recipe, Stage
     from segfast.runs.run import Run
     for name in "damaged", "sound":

@@ -7,7 +7,7 @@ from scipy.ndimage import distance_transform_cdt
 
 from segfast.metrics.boundary import BoundaryIoU, boundary, boundary_width
 from segfast.core.errors import DataError
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 
 
 def table(n, void=None): return ClassTable([f"class{i}" for i in range(n)], void=void)

@@ -8,7 +8,7 @@ from helpers.refusals import refuses
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from segfast.metrics.calibration import Calibration, plot_reliability
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 
 N = 6
 

@@ -14,7 +14,7 @@ from segfast.cli import app
 from segfast.report.compare import bootstrap, by_class, compare, differences, mean_ious, paired_counts, plot_runs
 from segfast.report.compare import totals, versus
 from segfast.core.errors import DataError, UsageError
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.runs.recipe import progressive
 from segfast.runs.run import HISTORY, Run, write_json
 

@@ -18,7 +18,8 @@ from segfast.data.loaders import DecodeEachTime, SequenceSplitter, decoded, open
 from segfast.core.errors import DataError, UsageError
 from segfast.data.dataset import SegData
 from segfast.data.readers import camvid
-from segfast.data.masks import ClassTable, decode_mask
+from segfast.data.classes import ClassTable
+from segfast.data.masks import decode_mask
 
 SIZE = 32, 48
 

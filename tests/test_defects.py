@@ -315,7 +315,7 @@ def test_one_void_batch_is_no_nan():
     import torch
 
     from segfast.training.losses import LOSSES, seg_loss, takes_weights
-    from segfast.data.masks import ClassTable
+    from segfast.data.classes import ClassTable
     for name in LOSSES:
         x = torch.randn(1, 5, 8, 8, requires_grad=True)
         weights = [1, 1, 0, 1, 1] if takes_weights(name) else None

@@ -15,7 +15,7 @@ from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, precision
 from typer.testing import CliRunner
 
 from segfast.cli import app
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.runs.run import Run
 
 

@@ -24,7 +24,8 @@ from segfast.core.errors import DataError, UsageError
 from segfast.data.autodetect import find_affixes, guess_classes
 from segfast.data.open import LAYOUTS, find_layout, open_data, unpacked
 from segfast.data.filestats import cache_dir
-from segfast.data.masks import ClassTable, Encoding, decode, decode_mask, read_label_colors
+from segfast.data.classes import ClassTable, read_label_colors
+from segfast.data.masks import Encoding, decode, decode_mask
 
 SIZE = 40, 56
 TABLE = "64 128 64\tAnimal\n128 64 128 \tRoad\n0 0 0\t\tVoid\n192 128 64  Child, small\n"

@@ -16,7 +16,7 @@ from helpers.refusals import first_named, refuses
 from segfast.core.errors import UsageError
 from segfast.training.losses import LOSSES, WEIGHT_SCHEMES, VoidCrossEntropy, loss_terms, register_loss, seg_loss
 from segfast.training.losses import takes_weights, weight_tensor, weights_from_counts, with_aux
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 
 N = 5
 voids = pytest.mark.parametrize("void", [0, 2, N - 1, 255, None])

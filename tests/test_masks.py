@@ -7,8 +7,10 @@ from helpers.refusals import refuses
 from PIL import Image
 
 from segfast.core.errors import DataError
-from segfast.data.masks import CAMVID_COLORS, ClassTable, Encoding, codes_table, colorize, decode_mask
-from segfast.data.masks import default_colors, encode_mask, find_void, pack_colors, raw_mask, read_codes
+from segfast.data.classes import CAMVID_COLORS, ClassTable, codes_table
+from segfast.data.masks import Encoding, colorize, decode_mask
+from segfast.data.classes import default_colors, find_void, read_codes
+from segfast.data.masks import encode_mask, pack_colors, raw_mask
 from segfast.data.masks import unpack_colors
 
 N = 32

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import segfast.metrics.confusion as metrics
 from segfast.core.errors import DataError
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.metrics.confusion import BatchAccuracy, ConfusionMatrix, MeanDice, MeanIoU, VoidAccuracy, acc_camvid
 from segfast.metrics.confusion import per_class, seg_metrics, void_accuracy
 

@@ -18,7 +18,7 @@ from torchvision.models.segmentation import deeplabv3_resnet50
 
 from segfast.data.loaders import seg_dls
 from segfast.core.errors import DataError, UsageError
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.models.zoo import ACTIVATIONS, BODIES, SMP_EXAMPLES, activation_bytes, check_model, groups
 from segfast.models.zoo import load_weights, model_options, model_table, models, multiply_adds, published_weights
 from segfast.models.zoo import read_weights, register_model, seg_learner, seg_model, training_bytes

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import segfast.inference.run_model  # noqa: F401, gives `Run` its `predict`
 from segfast.cli import app
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.inference.predictor import TorchPredictor
 from segfast.inference.result import answer
 from segfast.runs.run import Run

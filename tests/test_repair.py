@@ -18,7 +18,9 @@ from segfast.data.check import check
 from segfast.data.readers import from_csv
 from segfast.core.errors import DataError
 from segfast.data.open import open_data
-from segfast.data.masks import CAMVID_COLORS, colorize, decode_mask, read_lines
+from segfast.data.classes import CAMVID_COLORS
+from segfast.data.masks import colorize, decode_mask
+from segfast.core.files import read_lines
 from segfast.data.fix import repair
 
 CAMVID = [k for k in CAMVID_COLORS if k not in ("Column_Pole", "Sidewalk")]

@@ -15,7 +15,7 @@ from helpers.problems import missing
 from PIL import Image
 
 from segfast.report.examples import Confused, image_scores, keep_examples, pick_examples
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.report.html import report
 from segfast.runs.recipe import progressive
 from segfast.runs.run import Run, write_json

@@ -13,7 +13,7 @@ import pytest
 from helpers.problems import is_crash, missing
 
 from segfast.core.errors import DataError, UsageError
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.runs.recipe import progressive
 from segfast.runs.run import HISTORY, Run, environment, list_runs, new_name, plain, read_json, run_rows
 from segfast.runs.run import write_atomic, write_json

@@ -10,7 +10,7 @@ from helpers.problems import missing
 from rich.console import Console
 
 from segfast.core.errors import UsageError
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.runs.recipe import Recipe, Stage, progressive
 from segfast.report.console import Lines, Plan, Quiet, Screen, TimeLeft, make_screen, run_table, score_table
 from segfast.report.console import time_text

@@ -17,7 +17,7 @@ from PIL import Image
 import segfast.report.notebook  # noqa: F401 (registers how batches are shown)
 from segfast.data.loaders import seg_dls
 from segfast.core.errors import safe
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.metrics.confusion import ConfusionMatrix, per_class, style_classes
 from segfast.models.zoo import seg_learner
 from segfast.runs.recipe import PLAN, Recipe, Stage, plan_rows, progressive

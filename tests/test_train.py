@@ -19,7 +19,8 @@ from segfast.data.loaders import open_pair
 from segfast.core.errors import DataError, UsageError
 from segfast.data.dataset import SegData
 from segfast.data.readers import camvid
-from segfast.data.masks import ClassTable, decode_mask
+from segfast.data.classes import ClassTable
+from segfast.data.masks import decode_mask
 from segfast.models.zoo import seg_model
 from segfast.inference.predictor import evaluate, normalise
 from segfast.runs.recipe import Recipe, Stage

@@ -33,7 +33,7 @@ from segfast.cli import app
 from segfast.data.loaders import decoded
 from segfast.core.errors import DataError, UsageError, markdown, safe, sheet
 from segfast.data.open import open_data, unpacked
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.metrics.confusion import ConfusionMatrix
 from segfast.models.zoo import read_weights
 from segfast.runs.recipe import load_recipe, save_recipe

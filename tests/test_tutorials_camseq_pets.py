@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from segfast.cli import app
 from segfast.data.open import open_data
-from segfast.data.masks import ClassTable, colorize, find_void
+from segfast.data.classes import ClassTable, find_void
+from segfast.data.masks import colorize
 from segfast.models.zoo import seg_model
 from segfast.inference.predictor import evaluate, predictions, probabilities
 from segfast.report.plots import show_probabilities

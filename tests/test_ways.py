@@ -12,7 +12,7 @@ import segfast.training.train as lib
 from segfast.training.callbacks import Accumulate, batch_files
 from segfast.training.checkpoints import Best
 from segfast.core.errors import DataError, UsageError
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.models.zoo import seg_model
 from segfast.inference.predictor import evaluate
 from segfast.runs.recipe import Recipe, Stage, from_toml, load_recipe, to_toml

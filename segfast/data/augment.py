@@ -23,7 +23,7 @@ from fasttransform import Transform
 from PIL import Image
 
 from ..core.errors import UsageError, unknown
-from .masks import ClassTable
+from .classes import ClassTable
 
 # %% ../../nbs/data/13_augment.ipynb #e7cd8fd2
 class Shrink(Transform):

@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..core.errors import DataError, Problem, UsageError, errors_of
-from .masks import ClassTable, Encoding, INDEX, try_codes_table, try_label_colors, unpack_colors
+from .classes import ClassTable, try_codes_table, try_label_colors
+from .masks import Encoding, INDEX, unpack_colors
 from .dataset import SegData, a_few, folder_entries, glimpse, hold_out, join_pairs, keyed, read_list
 from .dataset import split_word, stem_of, try_lists, walk_images
 from .filestats import FactStore, facts_of, store_of

@@ -21,7 +21,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.errors import DataError, Problem, UsageError, errors_of, markdown, safe, sheet
-from .masks import try_codes
+from .classes import try_codes
 from .dataset import IMAGE_SUFFIXES, SegData, a_few, is_system
 from .filestats import FactStore, facts_of, shown_size, store_of
 from .open import open_data

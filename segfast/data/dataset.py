@@ -24,7 +24,9 @@ from fastcore.basics import patch
 from PIL import Image, ImageOps
 
 from ..core.errors import DataError, Problem, UsageError, errors_of, safe
-from .masks import ClassTable, Encoding, INDEX, colorize, decode_mask, read_text
+from ..core.files import read_text
+from .classes import ClassTable
+from .masks import Encoding, INDEX, colorize, decode_mask
 
 # %% ../../nbs/data/04_dataset.ipynb #cea3f223
 @dataclass(repr=False)

@@ -18,8 +18,8 @@ from fastcore.xdg import xdg_cache_home
 from PIL import Image, UnidentifiedImageError
 
 from ..core.errors import DataError, Problem
-from .masks import Encoding, INDEX, INDEX_MODES, as_stored, decode, open_picture, orientation, raw_mask
-from .masks import unknown_values, unpack_colors, upright
+from .images import as_stored, open_picture, orientation, upright
+from .masks import Encoding, INDEX, INDEX_MODES, decode, raw_mask, unknown_values, unpack_colors
 
 # %% ../../nbs/data/06_filestats.ipynb #948bdc59
 def bad(

@@ -19,9 +19,10 @@ import pandas as pd
 from PIL import Image
 
 from ..core.errors import DataError, Problem, sheet
-from .masks import ClassTable, Encoding, INDEX_MODES, VOID_NAMES, as_stored, encode_mask, open_picture
-from .masks import orientation, pack_colors, raw_mask, read_text, try_label_colors, unpack_colors
-from .masks import upright
+from ..core.files import read_text
+from .images import as_stored, open_picture, orientation, upright
+from .classes import ClassTable, VOID_NAMES, try_label_colors
+from .masks import Encoding, INDEX_MODES, encode_mask, pack_colors, raw_mask, unpack_colors
 from .dataset import IMAGE_SUFFIXES, SPLITS, a_few, is_system, random_split
 from .filestats import as_rgb, look_at
 from .check import Report, check

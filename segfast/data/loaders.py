@@ -28,7 +28,8 @@ from fasttransform import Transform
 from PIL import Image
 
 from ..core.errors import DataError, UsageError
-from .masks import ClassTable, open_picture, upright
+from .images import open_picture, upright
+from .classes import ClassTable
 from .dataset import SegData
 from .filestats import as_rgb, cache_dir, shown_size
 from .augment import Piped, batch_tfms, fill_notes, is_pipeline

@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ..core.errors import DataError, Problem, UsageError, errors_of
-from .masks import ClassTable, Encoding, INDEX, try_codes_table, try_label_colors
+from .classes import ClassTable, try_codes_table, try_label_colors
+from .masks import Encoding, INDEX
 from .dataset import IMAGE_SUFFIXES, Keyed, SPLITS, SegData, a_few, column_split, dataset_folder
 from .dataset import folder_entries, folder_split, hold_out, image_files, join_pairs, keyed, natural
 from .dataset import need_folder, random_split, read_list, sequence_split, stem_of, try_lists

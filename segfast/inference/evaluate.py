@@ -17,7 +17,8 @@ import pandas as pd
 from PIL import Image
 
 from ..core.errors import DataError, UsageError, safe, sheet
-from ..data.masks import ClassTable, Encoding, INDEX, decode
+from ..data.classes import ClassTable
+from ..data.masks import Encoding, INDEX, decode
 from ..data.dataset import SegData, a_few
 from ..data.filestats import look_at
 from ..metrics.confusion import ConfusionMatrix, per_class

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import DataError, UsageError
-from ..data.masks import ClassTable
+from ..data.classes import ClassTable
 from .sliding import NumpyArrays, resize_rows
 
 # %% ../../nbs/inference/02_onnx.ipynb #f706e933

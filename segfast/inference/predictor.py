@@ -18,7 +18,7 @@ from fastai.vision.core import imagenet_stats
 from PIL import Image
 
 from ..core.errors import DataError
-from ..data.masks import ClassTable
+from ..data.classes import ClassTable
 from ..data.dataset import SegData
 from ..data.filestats import shown_size
 from ..data.loaders import open_image, seg_source

@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image
 
 from ..core.errors import DataError, Problem
-from ..data.masks import ClassTable, encode_mask, upright
+from ..data.images import upright
+from ..data.classes import ClassTable
+from ..data.masks import encode_mask
 from ..data.filestats import as_rgb, look_at
 from ..report.plots import overlay
 from .sliding import Segmenter

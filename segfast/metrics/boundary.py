@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from ..core.errors import DataError, Problem
-from ..data.masks import ClassTable
+from ..data.classes import ClassTable
 
 # %% ../../nbs/metrics/01_boundary.ipynb #927a9fdb
 def boundary_width(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..data.masks import ClassTable
+from ..data.classes import ClassTable
 from .boundary import _array, id_arrays
 
 # %% ../../nbs/metrics/02_calibration.ipynb #33543321

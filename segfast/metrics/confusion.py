@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from ..core.errors import DataError, Problem, markdown
-from ..data.masks import ClassTable
+from ..data.classes import ClassTable
 
 # %% ../../nbs/metrics/00_confusion.ipynb #68552aef
 def _class_ids(pred, targ, n=None):

@@ -25,7 +25,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.errors import safe, unknown
-from ..data.masks import ClassTable, colorize
+from ..data.classes import ClassTable
+from ..data.masks import colorize
 from ..runs.recipe import Recipe, Stage, rate_text
 
 # %% ../../nbs/report/03_console.ipynb #3e732609

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..data.masks import ClassTable, encode_mask
+from ..data.classes import ClassTable
+from ..data.masks import encode_mask
 from ..runs.run import read_json, write_json
 
 # %% ../../nbs/report/02_examples.ipynb #28c0354f

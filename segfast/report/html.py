@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..core.errors import DataError
 from ..core.theme import TEMPLATES, data_uri, render
-from ..data.masks import ClassTable
+from ..data.classes import ClassTable
 from ..runs.recipe import to_toml
 from ..runs.run import Run, read_json, write_atomic
 from .svg_charts import PANELS, class_bars, curve, finder_chart, number, probability_palette

@@ -17,7 +17,8 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.patches import Patch
 
 from ..core.errors import safe
-from ..data.masks import ClassTable, colorize
+from ..data.classes import ClassTable
+from ..data.masks import colorize
 
 # %% ../../nbs/report/01_plots.ipynb #63125ace
 _OTHER = ('Noto Sans CJK SC', 'Noto Sans CJK JP', 'Noto Sans SC', 'Source Han Sans SC', 'PingFang SC', 'Hiragino Sans', 'Microsoft YaHei', 'Yu Gothic', 'Malgun Gothic', 'WenQuanYi Zen Hei', 'WenQuanYi Micro Hei', 'Droid Sans Fallback',

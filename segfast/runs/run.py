@@ -21,7 +21,7 @@ from fastcore.basics import patch
 from filelock import FileLock, Timeout
 
 from ..core.errors import DataError, UsageError, safe, unknown
-from ..data.masks import ClassTable
+from ..data.classes import ClassTable
 from .recipe import Recipe, load_recipe, save_recipe
 
 try: import tomllib

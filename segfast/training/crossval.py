@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from rich.console import Group
 
 from ..core.errors import DataError, UsageError
-from ..data.masks import ClassTable
+from ..data.classes import ClassTable
 from ..data.dataset import SegData, a_few, kfold_split, resplit
 from ..data.open import KNOWN, open_data
 from ..metrics.confusion import ConfusionMatrix

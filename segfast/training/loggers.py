@@ -20,7 +20,8 @@ from fastai.torch_core import TensorImage, TensorMask
 from fastcore.basics import patch
 
 from ..core.errors import UsageError, unknown
-from ..data.masks import ClassTable, colorize
+from ..data.classes import ClassTable
+from ..data.masks import colorize
 from ..runs.recipe import to_toml
 from ..runs.run import Run, plain
 

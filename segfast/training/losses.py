@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.errors import UsageError, unknown
-from ..data.masks import ClassTable
+from ..data.classes import ClassTable
 
 # %% ../../nbs/training/00_losses.ipynb #eeb1bd48
 class SegLoss(nn.Module):

@@ -19,7 +19,7 @@ from fastai.learner import Learner
 
 from ..core.errors import DataError, UsageError, safe, sheet, unknown
 from ..core.devices import Precision, free_bytes, keep_memory, pick_device, pick_precision, precision_cbs
-from ..data.masks import ClassTable
+from ..data.classes import ClassTable
 from ..data.dataset import SegData, a_few
 from ..data.open import KNOWN, open_data
 from ..data.check import Report, check, fingerprint, unchecked

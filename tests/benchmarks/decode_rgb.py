@@ -9,7 +9,8 @@ import time
 import numpy as np
 from PIL import Image
 
-from segfast.data.masks import CAMVID_COLORS, ClassTable, Encoding, decode_mask
+from segfast.data.classes import CAMVID_COLORS, ClassTable
+from segfast.data.masks import Encoding, decode_mask
 
 
 def loop(rgb, colors):

@@ -38,7 +38,7 @@ def measured(args, label, epochs):
 
 
 def parameters(label, args):
-    from segfast.data.masks import ClassTable
+    from segfast.data.classes import ClassTable
     from segfast.models.zoo import seg_model
     from segfast.runs.recipe import Stage, Recipe, set_value
     model, *options = label.split(",")

@@ -17,7 +17,7 @@ import torch  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
 from segfast.core.errors import UsageError  # noqa: E402
-from segfast.data.masks import ClassTable  # noqa: E402
+from segfast.data.classes import ClassTable  # noqa: E402
 from segfast.models.zoo import seg_model  # noqa: E402
 from segfast.runs.recipe import parse_size  # noqa: E402
 

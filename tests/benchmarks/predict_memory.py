@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from segfast.data.masks import ClassTable  # noqa: E402
+from segfast.data.classes import ClassTable  # noqa: E402
 from segfast.runs.recipe import parse_size  # noqa: E402
 from untrained import about, about_text, untrained  # noqa: E402
 

@@ -4,7 +4,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from segfast.data.masks import ClassTable
+from segfast.data.classes import ClassTable
 from segfast.models.zoo import seg_model
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.run import Run, cpu_name

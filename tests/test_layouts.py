@@ -12,7 +12,8 @@ import segfast.data.open as lib
 from segfast.core.errors import DataError, UsageError
 from segfast.data.readers import camvid
 from segfast.data.open import demo, find_layout, open_data
-from segfast.data.dataset import image_files, random_split
+from segfast.data.pairing import image_files
+from segfast.data.splits import random_split
 
 
 @pytest.fixture

@@ -17,10 +17,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..core.errors import DataError, Problem, UsageError, errors_of
+from ..core.text import a_few
+from .pairing import folder_entries, glimpse, join_pairs, keyed, split_word, stem_of, walk_images
 from .classes import ClassTable, try_codes_table, try_label_colors
 from .masks import Encoding, INDEX, unpack_colors
-from .dataset import SegData, a_few, folder_entries, glimpse, hold_out, join_pairs, keyed, read_list
-from .dataset import split_word, stem_of, try_lists, walk_images
+from .dataset import SegData
+from .splits import hold_out, read_list, try_lists
 from .filestats import FactStore, facts_of, store_of
 
 # %% ../../nbs/data/07_autodetect.ipynb #37c81c76

@@ -21,8 +21,10 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.errors import DataError, Problem, UsageError, errors_of, markdown, safe, sheet
+from ..core.text import a_few
+from .pairing import IMAGE_SUFFIXES, is_system
 from .classes import try_codes
-from .dataset import IMAGE_SUFFIXES, SegData, a_few, is_system
+from .dataset import SegData
 from .filestats import FactStore, facts_of, shown_size, store_of
 from .open import open_data
 

@@ -17,8 +17,11 @@ from filelock import FileLock
 
 import segfast.data.demo as scenes
 from ..core.errors import DataError, Problem, UsageError, hush, unknown
-from .dataset import IMAGE_SUFFIXES, SegData, a_few, dataset_folder, did_you_mean, expanded
-from .dataset import folder_entries, glimpse, is_system, parse_split, resplit
+from ..core.text import a_few
+from .pairing import IMAGE_SUFFIXES, dataset_folder, did_you_mean, expanded, folder_entries, glimpse
+from .pairing import is_system
+from .dataset import SegData
+from .splits import parse_split, resplit
 from .filestats import cache_dir
 from .autodetect import find_folders, with_classes
 from .readers import camseq, camvid, cityscapes, csv_in, from_csv, from_folders, idd, kitti_road, pets

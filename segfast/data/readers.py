@@ -16,12 +16,14 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ..core.errors import DataError, Problem, UsageError, errors_of
+from ..core.text import a_few
+from .pairing import IMAGE_SUFFIXES, Keyed, SPLITS, dataset_folder, folder_entries, image_files
+from .pairing import join_pairs, keyed, natural, need_folder, stem_of, walk_images
 from .classes import ClassTable, try_codes_table, try_label_colors
 from .masks import Encoding, INDEX
-from .dataset import IMAGE_SUFFIXES, Keyed, SPLITS, SegData, a_few, column_split, dataset_folder
-from .dataset import folder_entries, folder_split, hold_out, image_files, join_pairs, keyed, natural
-from .dataset import need_folder, random_split, read_list, sequence_split, stem_of, try_lists
-from .dataset import walk_images
+from .dataset import SegData
+from .splits import column_split, folder_split, hold_out, random_split, read_list, sequence_split
+from .splits import try_lists
 from .autodetect import COLOR_TABLES, any_table, contents_of, guess_classes, guess_note, numbered
 from .autodetect import pair_folders, stand_in
 

@@ -17,9 +17,10 @@ import pandas as pd
 from PIL import Image
 
 from ..core.errors import DataError, UsageError, safe, sheet
+from ..core.text import a_few
 from ..data.classes import ClassTable
 from ..data.masks import Encoding, INDEX, decode
-from ..data.dataset import SegData, a_few
+from ..data.dataset import SegData
 from ..data.filestats import look_at
 from ..metrics.confusion import ConfusionMatrix, per_class
 from ..metrics.boundary import BoundaryIoU

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from ..core.errors import DataError, Problem, UsageError, safe
+from ..data.pairing import walk_images
 from ..data.masks import colorize
-from ..data.dataset import walk_images
 from ..runs.run import Run, family_runs, is_family, read_json
 from .sliding import Segmenter
 from .result import SegPrediction, collect, picture_of

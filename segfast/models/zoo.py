@@ -35,8 +35,8 @@ from torchvision.models import get_model, get_model_weights, resnet34
 from torchvision.models.segmentation import DeepLabV3_ResNet101_Weights, DeepLabV3_ResNet50_Weights
 
 from ..core.errors import DataError, UsageError, unknown
+from ..data.pairing import expanded
 from ..data.classes import ClassTable
-from ..data.dataset import expanded
 from ..metrics.confusion import seg_metrics
 from .nets import AnySize, Body, DeepLab, RESNET, ResUNet, UNet, one_value_norms
 from ..training.losses import seg_loss

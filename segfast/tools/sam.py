@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..core.errors import DataError, Problem, UsageError, hush
+from ..data.pairing import image_files
 from ..data.images import orientation, upright
 from ..data.classes import ClassTable, default_colors, find_void, read_codes
 from ..data.masks import decode_mask
-from ..data.dataset import image_files
 from ..data.filestats import as_rgb, look_at
 from ..runs.run import plain, write_atomic, write_json
 

@@ -16,7 +16,7 @@ from fastai.learner import Learner, Recorder
 from fastai.vision.core import imagenet_stats
 
 from ..core.errors import DataError
-from ..data.dataset import a_few
+from ..core.text import a_few
 from ..data.loaders import seed_epoch
 from ..runs.recipe import Stage
 from ..report.plots import show_masks

@@ -19,8 +19,10 @@ from filelock import FileLock, Timeout
 from rich.console import Group
 
 from ..core.errors import DataError, UsageError
+from ..core.text import a_few
 from ..data.classes import ClassTable
-from ..data.dataset import SegData, a_few, kfold_split, resplit
+from ..data.dataset import SegData
+from ..data.splits import kfold_split, resplit
 from ..data.open import KNOWN, open_data
 from ..metrics.confusion import ConfusionMatrix
 from ..runs.recipe import Choices, Recipe, from_toml, to_toml

@@ -15,8 +15,9 @@ import pandas as pd
 import torch
 
 from ..core.errors import DataError, UsageError
+from ..core.text import a_few
 from ..core.devices import keep_memory, pick_device, pick_precision
-from ..data.dataset import SegData, a_few
+from ..data.dataset import SegData
 from ..models.zoo import seg_model
 from ..runs.recipe import Choices, Recipe, to_toml
 from ..runs.run import Run, opened_as, read_json, write_atomic

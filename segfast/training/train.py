@@ -18,9 +18,10 @@ from fastai.callback.training import GradientClip
 from fastai.learner import Learner
 
 from ..core.errors import DataError, UsageError, safe, sheet, unknown
+from ..core.text import a_few
 from ..core.devices import Precision, free_bytes, keep_memory, pick_device, pick_precision, precision_cbs
 from ..data.classes import ClassTable
-from ..data.dataset import SegData, a_few
+from ..data.dataset import SegData
 from ..data.open import KNOWN, open_data
 from ..data.check import Report, check, fingerprint, unchecked
 from ..data.augment import fill_notes, is_pipeline, read_augmentation

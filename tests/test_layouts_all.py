@@ -21,7 +21,8 @@ from segfast.data.check import check
 from segfast.data.readers import CITYSCAPES_NAMES, camvid, from_csv, from_df, from_folders, idd, kitti_road, pets
 from segfast.data.readers import voc_colors
 from segfast.core.errors import DataError, UsageError
-from segfast.data.autodetect import find_affixes, guess_classes
+from segfast.data.pairing import find_affixes
+from segfast.data.autodetect import guess_classes
 from segfast.data.open import LAYOUTS, find_layout, open_data, unpacked
 from segfast.data.filestats import cache_dir
 from segfast.data.classes import ClassTable, read_label_colors

@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'SPLITS', 'is_system', 'image_files', 'walk_images', 'glimpse', 'folder_entries', 'expanded',
            'did_you_mean', 'dataset_folder', 'need_folder', 'stem_of', 'Keyed', 'keyed', 'join_pairs', 'split_word',
-           'natural']
+           'natural', 'find_affixes', 'Match', 'find_folders']
 
 # %% ../../nbs/data/00_pairing.ipynb #35b873f8
 import os, re, stat, unicodedata
+from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -224,3 +226,138 @@ def natural(
 )->list: # a key to sort by
     "The order in which people count: numbers in names by their value."
     return [(0, int(o), '') if o.isdecimal() else (1, 0, o) for o in re.split('([0-9]+)', str(path)) if o]
+
+# %% ../../nbs/data/00_pairing.ipynb #e7dbff4f
+def _common(stems):
+    "The longest beginning and ending that all stems share."
+    a, b = min(stems), max(stems)
+    n = next((i for i,(x,y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+    back = [s[n:][::-1] for s in stems]
+    a2, b2 = min(back), max(back)
+    m = next((i for i,(x,y) in enumerate(zip(a2, b2)) if x != y), min(len(a2), len(b2)))
+    return a[:n].rstrip('0123456789'), a2[:m][::-1].lstrip('0123456789') # digits belong to the number, even where all begin with 0
+
+def _bare(stem, affix):
+    "A stem without what is added; None if that is not there."
+    before, behind = affix
+    return stem[len(before):len(stem)-len(behind)] if len(stem) > len(before) + len(behind) and stem.startswith(before) and stem.endswith(behind) else None
+
+def find_affixes(
+    a, # stems of one folder
+    b  # stems of another
+)->tuple: # (share of the smaller folder that matches, (before, behind) in a, (before, behind) in b)
+    "What to take off the stems of two folders so that they match."
+    a, b, none = set(a), set(b), ('', '')
+    if a and b and (a <= b or b <= a): return 1.0, none, none
+    options = [(none, none)]
+    for x,y,turn in ((a, b, False), (b, a, True)):
+        votes = Counter((t[:i], t[i+len(s):]) for s in sorted(x)[::max(1, len(x)//12)] for t in y if (i := t.find(s)) >= 0)
+        options += [(affix, none) if turn else (none, affix) for affix,_ in votes.most_common(4)]
+    if len(a) > 1 and len(b) > 1: options.append((_common(a), _common(b)))
+    def share(o): return len({_bare(s, o[0]) for s in a} & {_bare(s, o[1]) for s in b} - {None})/max(1, min(len(a), len(b)))
+    best = max(options, key=share)
+    return share(best), *best
+
+# %% ../../nbs/data/00_pairing.ipynb #9545098f
+_MASKY = re.compile(r'mask|label|annot|ground|truth|target|seg|semantic|classes|manual|(^|[^a-z])(gt|lbl|ann|msk|y)([^a-z]|$)', re.I)
+_KIND = re.compile(r'(?:images?|imgs?|rgb|pictures|photos|masks?|msk|labels?|lbl|gt|annotations?|ground_?truth|segmentations?)(?:_(?:png|jpg|jpeg|tif|tiff|images?|raw))?', re.I)
+_IMAGY = re.compile(r'image|img|rgb|photo|picture|input|(^|[^a-z])(im|x|jpe?g)([^a-z]|$)', re.I)
+_OTHER = re.compile(r'depth|dispar|normal|flow|edge|instance|box|visuali[sz]|colou?r|overlay|preview', re.I) # other things that are drawn of a picture
+
+def _place(path):
+    "The folder, the split, and the path inside, of a file; splits may be folders or stand in a folder's name (train_masks)."
+    return _place_of(path.rpartition('/')[0])
+
+@lru_cache(maxsize=1 << 14)
+def _place_of(at):
+    parts, split = [], None
+    for part in at.split('/') if at else ():
+        word, rest = split_word(part) if split is None else (None, part)
+        if word: split, part = word, rest
+        if part: parts.append(part)
+    which = next((i for i,o in enumerate(parts) if _KIND.fullmatch(o)), 0) # patient-1/images: the folder is images
+    return (parts or [''])[which], split, '/'.join([*parts[:which], *parts[which+1:], ''])
+
+@lru_cache(maxsize=1 << 14)
+def _top(at): return next((o for part in at.split('/') if (o := split_word(part)[1])), '')
+
+# %% ../../nbs/data/00_pairing.ipynb #7cf7fe56
+class Match(NamedTuple):
+    "How the files of a dataset make pairs."
+    images: str      # folder of the images, without what says the split
+    masks: str       # folder of the masks; the same one if both lie together
+    in_images: tuple # what is added before and behind the stems of images
+    in_masks: tuple
+    plain: bool = False # whether numbers in stems are compared by value: 1 and 001
+    also: tuple = () # other folders whose files match as well
+    deep: bool = False # whether these folders lie in others, such as one a patient
+
+def find_folders(
+    root, # a dataset's folder
+    files:list|None=None # the images in it and below; None takes a glimpse
+)->tuple|None: # image folder, mask folder, affixes of both; None when no two folders match
+    "The two sub-folders whose files match; names say which holds the masks."
+    found = _matching(tuple(sorted(glimpse(root) if files is None else files)))
+    return found and tuple(found[:4])
+
+def _by_value(stem): return re.sub('[0-9]+', lambda o: str(int(o[0])), stem)
+
+def _pairs_of(groups, plain):
+    names, found = sorted(groups), []
+    for i,a in enumerate(names):
+        for b in names[i+1:]:
+            share, in_a, in_b = find_affixes(groups[a], groups[b])
+            if share >= 0.5: found.append((share, min(len(groups[a]), len(groups[b])), bool(_MASKY.search(a)) != bool(_MASKY.search(b)), a, b, in_a, in_b, plain))
+    return found
+
+@lru_cache(maxsize=2)
+def _matching(files):
+    "The `Match` of some files, or None."
+    if beside := _beside(files): return beside
+    groups, tops = {}, {}
+    for p in files:
+        groups.setdefault(_place(p)[0], []).append(stem_of(p))
+        tops.setdefault(_place(p)[0], set()).add(_top(p.rpartition('/')[0]))
+    if len(groups) > 24: return None
+    def apart(found): return [o for o in found if o[3] not in tops[o[4]] - {o[4]} and o[4] not in tops[o[3]] - {o[3]}] # not one within the other
+    found = apart(_pairs_of(groups, False))
+    if (not found or max(o[0] for o in found) < 1) and any(re.search('(?<![0-9])0[0-9]', s) for o in groups.values() for s in o):
+        numbers = {k: [_by_value(s) for s in o] for k,o in groups.items()}
+        if all(len(set(numbers[k])) == len(set(o)) for k,o in groups.items()): found += [o for o in apart(_pairs_of(numbers, True)) if o[0] > max((x[0] for x in found if x[3:5] == o[3:5]), default=0)]
+    if not found: return None
+    most = max(o[1] for o in found)
+    def names(o): return sum(bool(_IMAGY.search(x)) for x in o[3:5]) - 2*sum(bool(_OTHER.search(x)) for x in o[3:5])
+    *_, a, b, in_a, in_b, plain = max(found, key=lambda o: (o[2], o[0] > 0.9, round(o[1]/most, 1), names(o), o[1], o[0]))
+    also = {x for o in found if (o[0] > 0.9 or o[2]) and {a, b} & set(o[3:5]) for x in o[3:5]} - {a, b}
+    if _masky(a, in_a) > _masky(b, in_b): a, b, in_a, in_b = b, a, in_b, in_a
+    deep = bool((tops[a] | tops[b]) - {a, b, ''})
+    return Match(a, b, in_a, in_b, plain, tuple(sorted(also)), deep)
+
+# %% ../../nbs/data/00_pairing.ipynb #53eafd0b
+_BESIDE = re.compile(r'(.+?)([-_. ](?:masks?|msk|labels?|gt|seg|segmentation|annotation|ground_?truth|matte|manual1|manual2|1stHO|2ndHO))', re.I)
+_SIDES = ('', '_sat', '_image', '_img', '_rgb')
+
+def _beside(files):
+    "The `Match` of images and masks that lie in the same folder: x.png and x_mask.png."
+    stems = {f'{p.rpartition("/")[0]}/{stem_of(p)}' for p in files}
+    masks = {s: found for s in sorted(stems) if (found := _BESIDE.fullmatch(s))}
+    ends = Counter((end, o[2]) for o in masks.values() for end in _SIDES if o[1] + end in stems)
+    if not ends: return None
+    (end, mask), n = ends.most_common(1)[0]
+    return Match('', '', ('', end), ('', mask)) if 2*n > 0.6*len(stems) else None
+
+def _masky(folder, affix): return 2*bool(_MASKY.search(folder)) + (bool(_MASKY.search(''.join(affix))) or affix > ('', ''))
+
+# %% ../../nbs/data/00_pairing.ipynb #52e2f77f
+def _may_hold(rel, match):
+    "Whether a sub-folder may lead to the folders that match: nothing below another one belongs to the pairs."
+    place = _place(rel + 'x')[0]
+    return place in ('', match.images, match.masks) or match.deep and not _KIND.fullmatch(place)
+
+def _together(files, match):
+    "(key, image, mask) rows of images and masks that lie in the same folders."
+    (_, end), (_, mask) = match.in_images, match.in_masks
+    def at(p): return p.rpartition('/')[0]
+    images = keyed([p for p in files if stem_of(p).endswith(end) and not _BESIDE.fullmatch(stem_of(p))], lambda p: f'{at(p)}/{stem_of(p).removesuffix(end)}')
+    masks = keyed([p for p in files if stem_of(p).endswith(mask)], lambda p: f'{at(p)}/{stem_of(p).removesuffix(mask)}')
+    return join_pairs(images, masks, kind='warning')

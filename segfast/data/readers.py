@@ -19,13 +19,12 @@ from ..core.errors import DataError, Problem, UsageError, errors_of
 from ..core.text import a_few
 from .pairing import IMAGE_SUFFIXES, Keyed, SPLITS, dataset_folder, folder_entries, image_files
 from .pairing import join_pairs, keyed, natural, need_folder, stem_of, walk_images
-from .classes import ClassTable, try_codes_table, try_label_colors
+from .classes import COLOR_TABLES, ClassTable, any_table, numbered, try_codes_table, try_label_colors
 from .masks import Encoding, INDEX
 from .dataset import SegData
 from .splits import column_split, folder_split, hold_out, random_split, read_list, sequence_split
 from .splits import try_lists
-from .autodetect import COLOR_TABLES, any_table, contents_of, guess_classes, guess_note, numbered
-from .autodetect import pair_folders, stand_in
+from .autodetect import contents_of, guess_classes, guess_note, pair_folders, stand_in
 
 # %% ../../nbs/data/08_readers.ipynb #0e75d538
 def _in(root, folder, problems=None):

@@ -11,7 +11,8 @@ from PIL import Image
 import segfast.data.filestats as room
 from segfast.data.check import check, class_weights, fingerprint
 from segfast.data.loaders import open_image
-from segfast.data.filestats import FactStore, image_facts, mask_facts, shown_size, stamp
+from segfast.data.filestats import FactStore, image_facts, mask_facts, stamp
+from segfast.data.images import shown_size
 from segfast.data.autodetect import guess_classes
 from segfast.data.readers import camvid
 from segfast.data.masks import Encoding

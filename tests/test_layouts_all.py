@@ -24,7 +24,7 @@ from segfast.core.errors import DataError, UsageError
 from segfast.data.pairing import find_affixes
 from segfast.data.autodetect import guess_classes
 from segfast.data.open import LAYOUTS, find_layout, open_data, unpacked
-from segfast.data.filestats import cache_dir
+from segfast.core.files import cache_dir
 from segfast.data.classes import ClassTable, read_label_colors
 from segfast.data.masks import Encoding, decode, decode_mask
 
@@ -1101,7 +1101,7 @@ def test_nothing_is_opened_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
     two_folders(tmp_path/"d", [(0, 1, 2)])
     first = open_data(tmp_path/"d")
-    monkeypatch.setattr("segfast.data.filestats.open_picture", lambda path: pytest.fail(f"{path} was opened again"))
+    monkeypatch.setattr("segfast.data.images.open_picture", lambda path: pytest.fail(f"{path} was opened again"))
     again = open_data(tmp_path/"d")
     assert again.pairs.equals(first.pairs) and again.classes == first.classes and again.encoding == first.encoding
     paint(tmp_path/"d/masks/0.png", ids(0, 5))

@@ -23,9 +23,10 @@ from fastcore.basics import patch
 from ..core.errors import DataError, Problem, UsageError, errors_of, markdown, safe, sheet
 from ..core.text import a_few
 from .pairing import IMAGE_SUFFIXES, is_system
+from .images import shown_size
 from .classes import try_codes
 from .dataset import SegData
-from .filestats import FactStore, facts_of, shown_size, store_of
+from .filestats import FactStore, facts_of, store_of
 from .open import open_data
 
 # %% ../../nbs/data/11_check.ipynb #c8e19707

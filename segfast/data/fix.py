@@ -22,11 +22,10 @@ from ..core.errors import DataError, Problem, sheet
 from ..core.text import a_few
 from ..core.files import read_text
 from .pairing import IMAGE_SUFFIXES, SPLITS, is_system
-from .images import as_stored, open_picture, orientation, upright
+from .images import as_rgb, as_stored, look_at, open_picture, orientation, upright
 from .classes import ClassTable, VOID_NAMES, try_label_colors
 from .masks import Encoding, INDEX_MODES, encode_mask, pack_colors, raw_mask, unpack_colors
 from .splits import random_split
-from .filestats import as_rgb, look_at
 from .check import Report, check
 from .readers import camvid
 

@@ -28,10 +28,10 @@ from fasttransform import Transform
 from PIL import Image
 
 from ..core.errors import DataError, UsageError
-from .images import open_picture, upright
+from ..core.files import cache_dir
+from .images import as_rgb, open_picture, shown_size, upright
 from .classes import ClassTable
 from .dataset import SegData
-from .filestats import as_rgb, cache_dir, shown_size
 from .augment import Piped, batch_tfms, fill_notes, is_pipeline
 
 # %% ../../nbs/data/15_loaders.ipynb #f96ea759

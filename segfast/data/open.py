@@ -18,11 +18,11 @@ from filelock import FileLock
 import segfast.data.demo as scenes
 from ..core.errors import DataError, Problem, UsageError, hush, unknown
 from ..core.text import a_few
+from ..core.files import cache_dir
 from .pairing import IMAGE_SUFFIXES, dataset_folder, did_you_mean, expanded, find_folders
 from .pairing import folder_entries, glimpse, is_system
 from .dataset import SegData
 from .splits import parse_split, resplit
-from .filestats import cache_dir
 from .autodetect import with_classes
 from .readers import camseq, camvid, cityscapes, csv_in, from_csv, from_folders, idd, kitti_road, pets
 from .readers import segnet, voc

@@ -18,10 +18,10 @@ from PIL import Image
 
 from ..core.errors import DataError, UsageError, safe, sheet
 from ..core.text import a_few
+from ..data.images import look_at
 from ..data.classes import ClassTable
 from ..data.masks import Encoding, INDEX, decode
 from ..data.dataset import SegData
-from ..data.filestats import look_at
 from ..metrics.confusion import ConfusionMatrix, per_class
 from ..metrics.boundary import BoundaryIoU
 from ..metrics.calibration import Calibration, plot_reliability

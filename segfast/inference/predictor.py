@@ -18,9 +18,9 @@ from fastai.vision.core import imagenet_stats
 from PIL import Image
 
 from ..core.errors import DataError
+from ..data.images import shown_size
 from ..data.classes import ClassTable
 from ..data.dataset import SegData
-from ..data.filestats import shown_size
 from ..data.loaders import open_image, seg_source
 from ..metrics.confusion import ConfusionMatrix, per_class
 from .sliding import Segmenter, resize_rows

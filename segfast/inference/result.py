@@ -14,10 +14,9 @@ import numpy as np
 from PIL import Image
 
 from ..core.errors import DataError, Problem
-from ..data.images import upright
+from ..data.images import as_rgb, look_at, upright
 from ..data.classes import ClassTable
 from ..data.masks import encode_mask
-from ..data.filestats import as_rgb, look_at
 from ..report.plots import overlay
 from .sliding import Segmenter
 

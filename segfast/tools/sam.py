@@ -22,10 +22,9 @@ from PIL import Image, ImageDraw
 
 from ..core.errors import DataError, Problem, UsageError, hush
 from ..data.pairing import image_files
-from ..data.images import orientation, upright
+from ..data.images import as_rgb, look_at, orientation, upright
 from ..data.classes import ClassTable, default_colors, find_void, read_codes
 from ..data.masks import decode_mask
-from ..data.filestats import as_rgb, look_at
 from ..runs.run import plain, write_atomic, write_json
 
 # %% ../../nbs/tools/01_sam.ipynb #2e0063e0

@@ -21,8 +21,7 @@ from fastcore.xml import Th, Thead, Title, Tr, ft, to_xml
 from PIL import Image
 
 from ..core.errors import DataError, Problem, UsageError, hush, safe
-from ..data.images import upright
-from ..data.filestats import as_rgb, bad, look_at
+from ..data.images import as_rgb, bad, look_at, upright
 from ..runs.recipe import PLAN, plan_rows
 from ..runs.run import Run, run_rows
 from ..report.console import time_text

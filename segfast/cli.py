@@ -580,7 +580,8 @@ def models(
 @app.command()
 def datasets(as_json: AsJson = False, debug: Debug = False):
     "List the datasets that have a name, and the layouts a folder may have."
-    from segfast.data.open import KNOWN, LAYOUTS
+    from segfast.data.open import KNOWN
+    from segfast.data.formats.registry import LAYOUTS
     if as_json: return _json(dict(names={k: o.about for k,o in KNOWN.items()}, layouts={k: dict(about=o.about, tree=o.tree) for k,o in LAYOUTS.items()}))
     layouts = [line for k,o in LAYOUTS.items() for line in ('', f'  {k}: {o.about}', *(f'      {t}' for t in o.tree.splitlines()))]
     typer.echo('\n'.join(['Names:', *(f'  {k:<12} {o.about}' for k,o in KNOWN.items()), '', 'Layouts of a folder of your own, found by themselves:', *layouts]))

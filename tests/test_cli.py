@@ -222,7 +222,7 @@ def test_options_of_the_data_that_make_no_sense(copy, args):
 
 
 def test_datasets_shows_a_tree_of_every_layout():
-    from segfast.data.open import LAYOUTS
+    from segfast.data.formats.registry import LAYOUTS
     res = cli("datasets")
     assert res.exit_code == 0 and all(f"  {k}: {o.about}" in res.stdout for k, o in LAYOUTS.items()) and "labels/a_P.png" in res.stdout
     assert set(json.loads(cli("datasets", "--json").stdout)["layouts"]) == set(LAYOUTS)

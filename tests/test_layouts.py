@@ -11,7 +11,9 @@ from PIL import Image
 import segfast.data.open as lib
 from segfast.core.errors import DataError, UsageError
 from segfast.data.readers import camvid
-from segfast.data.open import demo, find_layout, open_data
+from segfast.data.demo import demo
+from segfast.data.formats.registry import find_layout
+from segfast.data.open import open_data
 from segfast.data.pairing import image_files
 from segfast.data.splits import random_split
 

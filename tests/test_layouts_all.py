@@ -23,7 +23,9 @@ from segfast.data.readers import voc_colors
 from segfast.core.errors import DataError, UsageError
 from segfast.data.pairing import find_affixes
 from segfast.data.autodetect import guess_classes
-from segfast.data.open import LAYOUTS, find_layout, open_data, unpacked
+from segfast.data.formats.registry import LAYOUTS, find_layout
+from segfast.data.open import open_data
+from segfast.data.archives import unpacked
 from segfast.core.files import cache_dir
 from segfast.data.classes import ClassTable, read_label_colors
 from segfast.data.masks import Encoding, decode, decode_mask

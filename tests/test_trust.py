@@ -32,7 +32,8 @@ from segfast.data.check import check, check_path
 from segfast.cli import app
 from segfast.data.loaders import decoded
 from segfast.core.errors import DataError, UsageError, markdown, safe, sheet
-from segfast.data.open import open_data, unpacked
+from segfast.data.open import open_data
+from segfast.data.archives import unpacked
 from segfast.data.classes import ClassTable
 from segfast.metrics.confusion import ConfusionMatrix
 from segfast.models.zoo import read_weights

@@ -11,7 +11,7 @@ from .data.masks import *
 from .data.dataset import *
 from .data.demo import *
 from .data.autodetect import *
-from .data.readers import *
+from .data.formats.common import *
 from .data.open import *
 from .data.filestats import *
 from .data.check import *

@@ -55,7 +55,7 @@ def tree(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small(demo_dir):
     "The ten street scenes as a `SegData`: 8 to train on, 2 held out."
-    from segfast.data.readers import camvid
+    from segfast.data.formats.camvid import camvid
     return camvid(demo_dir, name="small")
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from segfast.data.check import check, fingerprint
 from segfast.core.errors import DataError
-from segfast.data.readers import camvid
+from segfast.data.formats.camvid import camvid
 from segfast.data.masks import decode_mask
 
 

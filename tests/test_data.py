@@ -17,7 +17,7 @@ import segfast.data.loaders as lib
 from segfast.data.loaders import DecodeEachTime, SequenceSplitter, decoded, open_pair, seed_epoch, seg_dls
 from segfast.core.errors import DataError, UsageError
 from segfast.data.dataset import SegData
-from segfast.data.readers import camvid
+from segfast.data.formats.camvid import camvid
 from segfast.data.classes import ClassTable
 from segfast.data.masks import decode_mask
 

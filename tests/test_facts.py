@@ -14,7 +14,7 @@ from segfast.data.loaders import open_image
 from segfast.data.filestats import FactStore, image_facts, mask_facts, stamp
 from segfast.data.images import shown_size
 from segfast.data.autodetect import guess_classes
-from segfast.data.readers import camvid
+from segfast.data.formats.camvid import camvid
 from segfast.data.masks import Encoding
 
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from PIL import Image
 
 import segfast.data.open as lib
 from segfast.core.errors import DataError, UsageError
-from segfast.data.readers import camvid
+from segfast.data.formats.camvid import camvid
 from segfast.data.demo import demo
 from segfast.data.formats.registry import find_layout
 from segfast.data.open import open_data

@@ -18,8 +18,14 @@ from PIL import Image
 import segfast.data.autodetect as guess
 import segfast.data.dataset as splits
 from segfast.data.check import check
-from segfast.data.readers import CITYSCAPES_NAMES, camvid, from_csv, from_df, from_folders, idd, kitti_road, pets
-from segfast.data.readers import voc_colors
+from segfast.data.formats.cityscapes import CITYSCAPES_NAMES
+from segfast.data.formats.camvid import camvid
+from segfast.data.formats.table import from_csv, from_df
+from segfast.data.formats.folders import from_folders
+from segfast.data.formats.idd import idd
+from segfast.data.formats.kitti_road import kitti_road
+from segfast.data.formats.pets import pets
+from segfast.data.formats.voc import voc_colors
 from segfast.core.errors import DataError, UsageError
 from segfast.data.pairing import find_affixes
 from segfast.data.autodetect import guess_classes

@@ -15,7 +15,7 @@ from PIL import Image
 
 import segfast.data.fix as lib
 from segfast.data.check import check
-from segfast.data.readers import from_csv
+from segfast.data.formats.table import from_csv
 from segfast.core.errors import DataError
 from segfast.data.open import open_data
 from segfast.data.classes import CAMVID_COLORS

@@ -18,7 +18,7 @@ import segfast.training.train as lib
 from segfast.data.loaders import open_pair
 from segfast.core.errors import DataError, UsageError
 from segfast.data.dataset import SegData
-from segfast.data.readers import camvid
+from segfast.data.formats.camvid import camvid
 from segfast.data.classes import ClassTable
 from segfast.data.masks import decode_mask
 from segfast.models.zoo import seg_model

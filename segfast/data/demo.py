@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ..core.files import cache_dir
 from .dataset import SegData
-from .readers import camvid
+from .formats.camvid import camvid
 
 # %% ../../nbs/data/09_demo.ipynb #ed93de97
 CODES = ('Sky', 'Building', 'Tree', 'Road', 'LaneMark', 'Pavement', 'Car', 'Pedestrian', 'Void', 'Pole')

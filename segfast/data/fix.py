@@ -26,8 +26,8 @@ from .images import as_rgb, as_stored, look_at, open_picture, orientation, uprig
 from .classes import ClassTable, VOID_NAMES, try_label_colors
 from .masks import Encoding, INDEX_MODES, encode_mask, pack_colors, raw_mask, unpack_colors
 from .splits import random_split
+from .formats.camvid import camvid
 from .check import Report, check
-from .readers import camvid
 
 # %% ../../nbs/data/12_fix.ipynb #2960deea
 def _target(root, folder):

@@ -18,10 +18,10 @@ from .pairing import dataset_folder, did_you_mean, expanded
 from .dataset import SegData
 from .splits import parse_split, resplit
 from .autodetect import with_classes
+from .formats.camvid import camvid
 from .formats.registry import LAYOUTS, find_layout
 from .archives import ARCHIVES, _inner, _new_part, _untar, is_archive, unpacked
 from .demo import demo
-from .readers import camvid
 
 # %% ../../nbs/data/10_open.ipynb #97aa4100
 class Known(NamedTuple):

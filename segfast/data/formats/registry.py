@@ -15,8 +15,16 @@ from typing import Callable, NamedTuple
 from ...core.errors import DataError, Problem
 from ...core.text import a_few
 from ..pairing import IMAGE_SUFFIXES, dataset_folder, find_folders, folder_entries, glimpse
-from ..readers import camseq, camvid, cityscapes, csv_in, from_csv, from_folders, idd, kitti_road, pets
-from ..readers import segnet, voc
+from .camvid import camvid
+from .segnet import segnet
+from .camseq import camseq
+from .kitti_road import kitti_road
+from .pets import pets
+from .voc import voc
+from .cityscapes import cityscapes
+from .idd import idd
+from .folders import from_folders
+from .table import csv_in, from_csv
 
 # %% ../../../nbs/data/formats/11_registry.ipynb #6b7e3189
 class Layout(NamedTuple):

@@ -15,7 +15,8 @@ from PIL import Image
 
 from segfast.data.augment import AUGMENTATIONS, Piped, RandomWindow, Shrink, batch_tfms, fill_notes, fills
 from segfast.data.augment import is_pipeline, read_augmentation
-from segfast.data.loaders import Decoded, seed_epoch, seg_block, seg_dls
+from segfast.data.cache import Decoded
+from segfast.data.loaders import seed_epoch, seg_block, seg_dls
 from segfast.core.errors import UsageError
 from segfast.data.classes import ClassTable
 

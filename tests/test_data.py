@@ -14,7 +14,8 @@ from helpers.refusals import refuses
 from PIL import Image, UnidentifiedImageError
 
 import segfast.data.loaders as lib
-from segfast.data.loaders import DecodeEachTime, SequenceSplitter, decoded, open_pair, seed_epoch, seg_dls
+from segfast.data.cache import DecodeEachTime, decoded, open_pair
+from segfast.data.loaders import SequenceSplitter, seed_epoch, seg_dls
 from segfast.core.errors import DataError, UsageError
 from segfast.data.dataset import SegData
 from segfast.data.formats.camvid import camvid

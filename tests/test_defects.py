@@ -171,7 +171,7 @@ LOADED = [o for o in CASES if o.kind in ("sound", "warn", "note") and not o.patc
 @pytest.mark.parametrize("built", LOADED, ids=[o.name for o in LOADED], indirect=True)
 def test_batches(built):
     "Every pair gets into a batch, with an image that is one and ids that the classes have."
-    from segfast.data.loaders import open_pair
+    from segfast.data.cache import open_pair
     from segfast.data.open import open_data
     data = open_data(built.source)
     for i in range(len(data.pairs)):
@@ -186,7 +186,7 @@ CONVERTED = [o for o in CASES if "refuse" not in o.kind and o.name.startswith(("
 
 @pytest.mark.parametrize("built", CONVERTED, ids=[o.name for o in CONVERTED], indirect=True)
 def test_images_are_converted_rightly(built):
-    from segfast.data.loaders import open_pair
+    from segfast.data.cache import open_pair
     from segfast.data.open import open_data
     data = open_data(built.source)
     for i, rel in enumerate(data.pairs["image"]):

@@ -10,7 +10,7 @@ from PIL import Image
 
 import segfast.data.filestats as room
 from segfast.data.check import check, class_weights, fingerprint
-from segfast.data.loaders import open_image
+from segfast.data.images import open_image
 from segfast.data.filestats import FactStore, image_facts, mask_facts, stamp
 from segfast.data.images import shown_size
 from segfast.data.autodetect import guess_classes

@@ -64,7 +64,7 @@ def test_a_batch_is_shown_in_the_colours_of_its_classes(dls, small):
 
 def test_images_are_those_of_the_files(dls, small):
     "Not normalised any more, and not stretched."
-    from segfast.data.loaders import open_image
+    from segfast.data.images import open_image
     dl = dls.valid
     dl.show_batch(max_n=1)
     shown = pictures()[0][0][1]

@@ -86,7 +86,7 @@ def test_every_epoch_has_a_picture(small, tiny, tmp_path, watched):
 
     from PIL import Image
 
-    from segfast.data.loaders import open_image
+    from segfast.data.images import open_image
     run = watched(small, recipe_of(dict(epochs=2), dict(epochs=1, size=(16, 24))), tmp_path, "tensorboard")
     pictures = events(run).Images("samples")
     opened = [np.asarray(Image.open(io.BytesIO(p.encoded_image_string))) for p in pictures]

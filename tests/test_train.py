@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, jaccard_score
 
 import segfast.training.train as lib
-from segfast.data.loaders import open_pair
+from segfast.data.cache import open_pair
 from segfast.core.errors import DataError, UsageError
 from segfast.data.dataset import SegData
 from segfast.data.formats.camvid import camvid

@@ -30,7 +30,7 @@ import segfast
 import segfast.data.open as layouts
 from segfast.data.check import check, check_path
 from segfast.cli import app
-from segfast.data.loaders import decoded
+from segfast.data.cache import decoded
 from segfast.core.errors import DataError, UsageError, markdown, safe, sheet
 from segfast.data.open import open_data
 from segfast.data.archives import unpacked

@@ -18,10 +18,10 @@ from fastai.vision.core import imagenet_stats
 from PIL import Image
 
 from ..core.errors import DataError
-from ..data.images import shown_size
+from ..data.images import open_image, shown_size
 from ..data.classes import ClassTable
 from ..data.dataset import SegData
-from ..data.loaders import open_image, seg_source
+from ..data.loaders import seg_source
 from ..metrics.confusion import ConfusionMatrix, per_class
 from .sliding import Segmenter, resize_rows
 

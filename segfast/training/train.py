@@ -25,7 +25,8 @@ from ..data.dataset import SegData
 from ..data.open import KNOWN, open_data
 from ..data.check import Report, check, fingerprint, unchecked
 from ..data.augment import fill_notes, is_pipeline, read_augmentation
-from ..data.loaders import decoded, open_pair, seg_dls, source_size
+from ..data.cache import decoded, open_pair
+from ..data.loaders import seg_dls, source_size
 from ..metrics.confusion import per_class
 from ..models.zoo import check_model, groups, load_state, published_weights, read_weights, seg_learner
 from ..models.zoo import seg_model, training_bytes

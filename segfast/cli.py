@@ -571,7 +571,7 @@ def models(
     "List the models, and what each costs at a size."
     from segfast.runs.recipe import parse_size
     hush()
-    from segfast.models.zoo import model_table
+    from segfast.models.cost import model_table
     rows = json.loads(model_table(parse_size(size), classes, batch_size, precision, names or None).to_json(orient='records'))
     if as_json: return _json(rows)
     from segfast.report.console import model_view

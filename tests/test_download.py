@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from segfast.cli import app
 from segfast.core.errors import DataError
 from segfast.data.open import open_data
-from segfast.models.zoo import download_weights
+from segfast.models.weights import download_weights
 
 # urllib leaves the socket to the garbage collector when nobody listens
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*socket:pytest.PytestUnraisableExceptionWarning")

@@ -19,9 +19,16 @@ from torchvision.models.segmentation import deeplabv3_resnet50
 from segfast.data.loaders import seg_dls
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
-from segfast.models.zoo import ACTIVATIONS, BODIES, SMP_EXAMPLES, activation_bytes, check_model, groups
-from segfast.models.zoo import load_weights, model_options, model_table, models, multiply_adds, published_weights
-from segfast.models.zoo import read_weights, register_model, seg_learner, seg_model, training_bytes
+from segfast.models.zoo import ACTIVATIONS, check_model, groups
+from segfast.models.encoders import BODIES
+from segfast.models.cost import SMP_EXAMPLES, activation_bytes
+from segfast.models.weights import load_weights
+from segfast.models.zoo import model_options, models, published_weights
+from segfast.models.cost import model_table, multiply_adds
+from segfast.models.weights import read_weights
+from segfast.models.zoo import register_model, seg_model
+from segfast.training.learner import seg_learner
+from segfast.models.cost import training_bytes
 from segfast.models.nets import OneValueBatchNorm
 
 

@@ -19,7 +19,7 @@ from segfast.data.loaders import seg_dls
 from segfast.core.errors import safe
 from segfast.data.classes import ClassTable
 from segfast.metrics.confusion import ConfusionMatrix, per_class, style_classes
-from segfast.models.zoo import seg_learner
+from segfast.training.learner import seg_learner
 from segfast.runs.recipe import PLAN, Recipe, Stage, plan_rows, progressive
 from segfast.report.plots import painted, show_masks
 from segfast.runs.run import Run

@@ -236,7 +236,7 @@ def test_void_pixels_have_no_say_in_a_training(demo_dir, tiny, tmp_path):
 def test_no_gradient_in_the_body_of_a_frozen_stage(small, trained, tmp_path):
     "Without `train_bn`, and with it only in the batch norms."
     from segfast.data.loaders import seg_dls
-    from segfast.models.zoo import seg_learner
+    from segfast.training.learner import seg_learner
     dls = seg_dls(small, HALF, bs=4, aug="none", device="cpu")
     for train_bn, touched in (False, set()), (True, {torch.nn.BatchNorm2d}):
         learn = seg_learner(dls, small.classes, weights="none", train_bn=train_bn)

@@ -36,7 +36,7 @@ from segfast.data.open import open_data
 from segfast.data.archives import unpacked
 from segfast.data.classes import ClassTable
 from segfast.metrics.confusion import ConfusionMatrix
-from segfast.models.zoo import read_weights
+from segfast.models.weights import read_weights
 from segfast.runs.recipe import load_recipe, save_recipe
 from segfast.report.plots import plot_history, show_masks
 from segfast.training.resume import resume

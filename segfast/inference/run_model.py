@@ -17,13 +17,15 @@ from ..core.errors import unknown
 from ..core.devices import pick_device, pick_precision
 from ..data.dataset import SegData
 from ..data.loaders import seg_dls
-from ..models.zoo import load_state, read_weights, seg_learner, seg_model
+from ..models.weights import load_state, read_weights
+from ..models.zoo import seg_model
 from ..runs.run import Run
 from ..report.console import make_screen
 from .sliding import Segmenter
 from .predictor import TorchPredictor
 from .result import SegPrediction, answer
 from ..training.optimizers import seg_optimizer
+from ..training.learner import seg_learner
 from ..training.train import make_loss, pick_workers
 from ..training.resume import open_again
 

@@ -31,7 +31,8 @@ from ..data.open import open_data
 from ..data.loaders import seg_source
 from ..metrics.confusion import ConfusionMatrix
 from ..models.nets import AnySize
-from ..models.zoo import load_state, seg_model
+from ..models.weights import load_state
+from ..models.zoo import seg_model
 from ..runs.recipe import parse_size, to_toml
 from ..runs.run import Run, opened_as, read_json, write_atomic
 from ..inference.predictor import normalise, predict_ids

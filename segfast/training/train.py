@@ -28,8 +28,9 @@ from ..data.augment import fill_notes, is_pipeline, read_augmentation
 from ..data.cache import decoded, open_pair
 from ..data.loaders import seg_dls, source_size
 from ..metrics.confusion import per_class
-from ..models.zoo import check_model, groups, load_state, published_weights, read_weights, seg_learner
-from ..models.zoo import seg_model, training_bytes
+from ..models.weights import load_state, read_weights
+from ..models.zoo import check_model, groups, published_weights, seg_model
+from ..models.cost import training_bytes
 from ..runs.recipe import Choices, Recipe, Stage, to_toml
 from ..runs.run import Run, cpu_name, read_json, run_path, write_atomic, write_json
 from ..report.plots import plot_history, show_masks
@@ -44,6 +45,7 @@ from .schedules import seg_schedule
 from .loggers import check_trackers, tracking
 from .checkpoints import STOPS_WITHIN, Training, keep_best, load_optimizer, read_tensors
 from .callbacks import Accumulate, Average, EpochSeed, Keep, PassBy, Tick, listening
+from .learner import seg_learner
 from .lr_finder import Rates, find_rates
 
 # %% ../../nbs/training/10_train.ipynb #932aaa18

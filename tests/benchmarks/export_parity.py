@@ -19,7 +19,8 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from segfast.tools.export import Portable, onnx_proto, opened, parity, trace, traceable  # noqa: E402
-from segfast.models.zoo import SMP_EXAMPLES, find_model, models  # noqa: E402
+from segfast.models.cost import SMP_EXAMPLES  # noqa: E402
+from segfast.models.zoo import find_model, models  # noqa: E402
 from segfast.inference.predictor import normalise  # noqa: E402
 from segfast.runs.recipe import parse_size  # noqa: E402
 

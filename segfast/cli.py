@@ -155,7 +155,8 @@ def train(
     debug: Debug = False,
 ):
     "Train a model: check the data, run the stages, score it at native size."
-    from segfast.runs.recipe import Choices, parse_counts, parse_rate, parse_size
+    from segfast.runs.presets import Choices
+    from segfast.runs.recipe import parse_counts, parse_rate, parse_size
     if folds is not None: _folds_alone(split, resume)
     if resume: set_, device, workers = _safe_sets(set_, device, workers)
     choices = Choices(recipe, progressive, model, _start(weights, from_), _if(parse_size, size), _if(parse_counts, epochs), _if(parse_counts, batch_size, '--batch-size'),
@@ -185,7 +186,7 @@ def _show_family(family, as_json):
 
 def _opened(data, recipe, options):
     "Which data, and how to open it: as the run did whose recipe is repeated, where the command line says nothing else."
-    from segfast.runs.recipe import PRESETS
+    from segfast.runs.presets import PRESETS
     from segfast.runs.run import opened_as
     known = (opened_as(recipe) or {}) if recipe and recipe not in PRESETS else {}
     if data is None and 'source' not in known: raise UsageError(f'Which DATA? {recipe} does not say what it was trained on.' if recipe else 'Which DATA? segfast train DATA, such as `segfast train demo --progressive`.\nSee: segfast train --help')
@@ -280,7 +281,8 @@ def find_lr(
     debug: Debug = False,
 ):
     "Find a learning rate: a short trial at rising rates, read in three ways."
-    from segfast.runs.recipe import Choices, parse_counts, parse_size
+    from segfast.runs.presets import Choices
+    from segfast.runs.recipe import parse_counts, parse_size
     if plot: _can_draw(plot)
     choices = Choices(recipe, progressive, model, _start(weights, from_), _if(parse_size, size), None, _if(parse_counts, batch_size, '--batch-size'), None, precision, seed, aug, tuple(set_ or ()))
     hush()

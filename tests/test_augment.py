@@ -427,6 +427,7 @@ def test_a_pipeline_and_the_blocks(small, text):
 
 def test_a_recipe_keeps_the_pipeline(text):
     "Quotes and all, through TOML and back."
-    from segfast.runs.recipe import from_toml, preset, to_toml
+    from segfast.runs.recipe import from_toml, to_toml
+    from segfast.runs.presets import preset
     recipe = preset("demo", SIZE, augment=text)
     assert from_toml(to_toml(recipe)).augment == text

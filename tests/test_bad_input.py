@@ -332,7 +332,7 @@ def test_a_folder_of_a_preset_s_name_is_a_folder_like_any_other(data, untrained,
     data.rename(name)
     options = "--weights", "none", "--device", "cpu", "--out", "runs", "--name", "first"
     assert "training began" in invoke(app, ["train", f"./{name}", *options]).output
-    from segfast.runs.recipe import progressive
+    from segfast.runs.presets import progressive
     from segfast.runs.run import Run
     expected = progressive((48, 64), weights="none")
     assert [(s.size, s.epochs) for s in Run("runs/first").recipe.stages] == [(s.size, s.epochs) for s in expected.stages]

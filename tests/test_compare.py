@@ -15,7 +15,7 @@ from segfast.report.compare import bootstrap, by_class, compare, differences, me
 from segfast.report.compare import totals, versus
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
-from segfast.runs.recipe import progressive
+from segfast.runs.presets import progressive
 from segfast.runs.run import HISTORY, Run, write_json
 
 classes = ClassTable(["sky", "<script>alert(1)</script>", "void"], 2)

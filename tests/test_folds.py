@@ -22,7 +22,8 @@ from segfast.cli import app
 from segfast.core.errors import DataError, UsageError
 from segfast.training.crossval import Family, family_scores, pooled_confusion, resume_family, train_folds
 from segfast.data.open import open_data
-from segfast.runs.recipe import Choices, Recipe, Stage
+from segfast.runs.presets import Choices
+from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.run import Run, family_runs, is_family, run_rows
 
 SETTINGS = "--model tiny --weights none --size 32x48 --epochs 1,1,1 --device cpu".split()

@@ -7,9 +7,12 @@ import pytest
 from helpers.refusals import refuses
 
 from segfast.core.errors import UsageError
-from segfast.runs.recipe import MONITORS, SCHEDULES, PRECISIONS, PRESETS, Choices, Recipe, Stage, from_toml, half
-from segfast.runs.recipe import load_recipe, parse_counts, parse_rate, parse_size, preset, progressive, resized
-from segfast.runs.recipe import save_recipe, set_value, single, to_toml, with_rate, with_stages
+from segfast.runs.recipe import MONITORS, SCHEDULES, PRECISIONS, Recipe, Stage, from_toml
+from segfast.runs.presets import PRESETS, Choices, half
+from segfast.runs.recipe import load_recipe, parse_counts, parse_rate, parse_size, resized
+from segfast.runs.presets import preset, progressive
+from segfast.runs.recipe import save_recipe, set_value, to_toml, with_rate, with_stages
+from segfast.runs.presets import single
 
 SIZE = 96, 128
 

@@ -17,7 +17,7 @@ from PIL import Image
 from segfast.report.examples import Confused, image_scores, keep_examples, pick_examples
 from segfast.data.classes import ClassTable
 from segfast.report.html import report
-from segfast.runs.recipe import progressive
+from segfast.runs.presets import progressive
 from segfast.runs.run import Run, write_json
 
 EVIL = "<script>alert(1)</script>"

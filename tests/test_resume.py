@@ -379,7 +379,7 @@ def test_a_row_that_was_cut_short(begin, peace, bytes):
 
 def test_scores_that_are_no_numbers_come_back_alike(tmp_path):
     from segfast.data.classes import ClassTable
-    from segfast.runs.recipe import progressive
+    from segfast.runs.presets import progressive
     row = dict.fromkeys(HISTORY, .5) | dict(stage=1, epoch=1, mean_iou=float("nan"))
     texts = []
     for name in "appended", "mended":

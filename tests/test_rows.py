@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from segfast.cli import app
 from segfast.data.open import open_data
-from segfast.runs.recipe import preset, to_toml
+from segfast.runs.presets import preset
+from segfast.runs.recipe import to_toml
 from segfast.runs.run import Run
 
 BODY = "body.pth"  # a resnet34 as torchvision saves it: with weights to start from, the recipes freeze and slice

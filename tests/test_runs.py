@@ -14,7 +14,7 @@ from helpers.problems import is_crash, missing
 
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
-from segfast.runs.recipe import progressive
+from segfast.runs.presets import progressive
 from segfast.runs.run import HISTORY, Run, environment, list_runs, new_name, plain, read_json, run_rows
 from segfast.runs.run import write_atomic, write_json
 

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from segfast.core.errors import UsageError
 from segfast.data.classes import ClassTable
-from segfast.runs.recipe import Recipe, Stage, progressive
+from segfast.runs.recipe import Recipe, Stage
+from segfast.runs.presets import progressive
 from segfast.report.console import Lines, Plan, Quiet, Screen, TimeLeft, make_screen, run_table, score_table
 from segfast.report.console import time_text
 from segfast.runs.recipe import rate_text

@@ -20,7 +20,8 @@ from segfast.core.errors import safe
 from segfast.data.classes import ClassTable
 from segfast.metrics.confusion import ConfusionMatrix, per_class, style_classes
 from segfast.training.learner import seg_learner
-from segfast.runs.recipe import PLAN, Recipe, Stage, plan_rows, progressive
+from segfast.runs.recipe import PLAN, Recipe, Stage, plan_rows
+from segfast.runs.presets import progressive
 from segfast.report.plots import painted, show_masks
 from segfast.runs.run import Run
 from segfast.report.notebook import as_arrays

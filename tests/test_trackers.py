@@ -19,7 +19,7 @@ import segfast.training.train as lib
 import segfast.training.loggers as trackers
 from segfast.training.checkpoints import Training
 from segfast.core.errors import UsageError
-from segfast.runs.recipe import preset
+from segfast.runs.presets import preset
 from segfast.runs.run import Run
 from segfast.training.loggers import TRACKERS, Tracker, check_trackers, make_trackers, tracking
 

@@ -260,7 +260,7 @@ def test_other_classes_get_a_new_head(small, tiny, tmp_path, names):
 
 def test_a_run_starts_from_a_run(small, tiny, tmp_path):
     "By choices, as the command line has them: the other run's model is taken over."
-    from segfast.runs.recipe import Choices
+    from segfast.runs.presets import Choices
     other = fit(small, recipe_of(dict(epochs=2)), tmp_path)
     run = lib.train(small, Choices(weights=str(other.path), size=(32, 48), epochs=(1, 1), recipe="single", batch_size=(4,), precision="fp32", lr=1e-9), out=tmp_path, name="next", device="cpu", screen="quiet")
     assert run.recipe.model == other.recipe.model and run.recipe.stages[0].frozen

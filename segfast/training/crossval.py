@@ -25,7 +25,8 @@ from ..data.dataset import SegData
 from ..data.splits import kfold_split, resplit
 from ..data.open import KNOWN, open_data
 from ..metrics.confusion import ConfusionMatrix
-from ..runs.recipe import Choices, Recipe, from_toml, to_toml
+from ..runs.recipe import Recipe, from_toml, to_toml
+from ..runs.presets import Choices
 from ..runs.run import Run, family_runs, is_family, new_name, plain, read_json, run_path, write_json
 from ..report.console import View, _Col, _clip, _number, _table, make_screen, time_text
 from .train import train

@@ -19,7 +19,8 @@ from ..core.text import a_few
 from ..core.devices import keep_memory, pick_device, pick_precision
 from ..data.dataset import SegData
 from ..models.zoo import seg_model
-from ..runs.recipe import Choices, Recipe, to_toml
+from ..runs.recipe import Recipe, to_toml
+from ..runs.presets import Choices
 from ..runs.run import Run, opened_as, read_json, write_atomic
 from ..report.console import make_screen
 from .checkpoints import Training, keep_best, load_training

@@ -31,7 +31,8 @@ from ..metrics.confusion import per_class
 from ..models.weights import load_state, read_weights
 from ..models.zoo import check_model, groups, published_weights, seg_model
 from ..models.cost import training_bytes
-from ..runs.recipe import Choices, Recipe, Stage, to_toml
+from ..runs.recipe import Recipe, Stage, to_toml
+from ..runs.presets import Choices
 from ..runs.run import Run, cpu_name, read_json, run_path, write_atomic, write_json
 from ..report.plots import plot_history, show_masks
 from ..report.examples import Confused, image_scores, keep_examples, pick_examples

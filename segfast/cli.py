@@ -286,7 +286,7 @@ def find_lr(
     if plot: _can_draw(plot)
     choices = Choices(recipe, progressive, model, _start(weights, from_), _if(parse_size, size), None, _if(parse_counts, batch_size, '--batch-size'), None, precision, seed, aug, tuple(set_ or ()))
     hush()
-    from segfast.training.train import find_lr
+    from segfast.training.lr_finder import find_lr
     found = find_lr(data, choices, stage, steps, device, workers, check=check, layout=layout, border=border, split=split, classes=classes)
     if plot: found.plot().savefig(plot, dpi=90)
     if as_json: return _json(dict(found.suggestions, stage=stage, plot=str(plot) if plot else None, rates=found.rates, losses=found.losses))

@@ -132,7 +132,7 @@ def test_train(built, monkeypatch):
     def seg_model(*args, **kwargs):
         reached.append(True)
         raise DataError("the model was reached")
-    monkeypatch.setattr("segfast.training.train.seg_model", seg_model)
+    monkeypatch.setattr("segfast.training.plan.seg_model", seg_model)
     monkeypatch.setattr("segfast.report.console.Lines.work", lambda *args: None) # progress is no part of what is said
     res = built.run("train", *settings)
     assert res.exit_code == 1
@@ -344,7 +344,7 @@ def test_the_runs_folder_is_tried_before_training(own, monkeypatch, tiny, out):
 def test_no_check_says_so(own, monkeypatch):
     "`train --no-check` goes on with what would be refused, and says so."
     def seg_model(*args, **kwargs): raise DataError("the model was reached")
-    monkeypatch.setattr("segfast.training.train.seg_model", seg_model)
+    monkeypatch.setattr("segfast.training.plan.seg_model", seg_model)
     write(mask(own), put(ids(2), 37))
     with limit(own): res = invoke(app, ["train", str(own), *settings, "--no-check"])
     assert "the model was reached" in res.output

@@ -241,7 +241,7 @@ def test_stopped_before_its_first_step(family, place):
 def test_all_folds_have_the_first_ones_settings(place, monkeypatch):
     "A batch size that is fitted to free memory is fitted once."
     free = iter([16e9]*3)
-    monkeypatch.setattr("segfast.training.train.free_bytes", lambda device: next(free, 1e9))
+    monkeypatch.setattr("segfast.training.plan.free_bytes", lambda device: next(free, 1e9))
     cli("train", "data", "--folds", 2, *SETTINGS, "--name", "fitted")
     a, b = (o.recipe for o in Family("runs/fitted").runs)
     assert a == b and a.stages[0].batch_size == 8

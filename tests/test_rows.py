@@ -81,7 +81,7 @@ def run_row(name, place):
     o = ROWS[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr("segfast.training.train.free_bytes", lambda device: 16e9)  # an automatic batch does not depend on the machine
+        patch.setattr("segfast.training.plan.free_bytes", lambda device: 16e9)  # an automatic batch does not depend on the machine
         (place/o.folder).mkdir()
         o.draw(place/o.folder)
         res = cli("train", o.folder, *o.options.split(), "--device", "cpu", "--precision", "fp32", "--name", name)

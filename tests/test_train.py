@@ -28,7 +28,8 @@ from segfast.runs.run import Run
 from segfast.training.checkpoints import Training
 from segfast.core.devices import Precision, pick_device, pick_precision
 from segfast.training.lr_finder import find_rates
-from segfast.training.train import run_stage, settle, train
+from segfast.training.train import run_stage, train
+from segfast.training.plan import settle
 
 FULL, HALF = (32, 48), (16, 24)
 

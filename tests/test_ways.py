@@ -16,7 +16,7 @@ from segfast.data.classes import ClassTable
 from segfast.models.zoo import seg_model
 from segfast.inference.predictor import evaluate
 from segfast.runs.recipe import Recipe, Stage, from_toml, load_recipe, to_toml
-from segfast.training.train import first_weights, head_tensors
+from segfast.training.plan import first_weights, head_tensors
 
 
 class Said:

@@ -22,6 +22,7 @@ from ..data.images import look_at
 from ..data.classes import ClassTable
 from ..data.masks import Encoding, INDEX, decode
 from ..data.dataset import SegData
+from ..data.check import checked
 from ..metrics.confusion import ConfusionMatrix, per_class
 from ..metrics.boundary import BoundaryIoU
 from ..metrics.calibration import Calibration, plot_reliability
@@ -32,7 +33,6 @@ from .sliding import Segmenter
 from .predictor import score_dict, split_rows
 from .result import picture_of
 from .predict import open_predictors, runs_at
-from ..training.train import checked
 from ..training.resume import open_again
 from ..training.crossval import Family
 

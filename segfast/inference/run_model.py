@@ -14,7 +14,7 @@ from fastai.learner import Learner
 from fastcore.basics import patch
 
 from ..core.errors import unknown
-from ..core.devices import pick_device, pick_precision
+from ..core.devices import pick_device, pick_precision, pick_workers
 from ..data.dataset import SegData
 from ..data.loaders import seg_dls
 from ..models.weights import load_state, read_weights
@@ -25,8 +25,7 @@ from .sliding import Segmenter
 from .predictor import TorchPredictor
 from .result import SegPrediction, answer
 from ..training.optimizers import seg_optimizer
-from ..training.learner import seg_learner
-from ..training.train import make_loss, pick_workers
+from ..training.learner import make_loss, seg_learner
 from ..training.resume import open_again
 
 # %% ../../nbs/inference/05_run_model.ipynb #f41c9fbc

@@ -16,15 +16,18 @@ import torch
 
 from ..core.errors import DataError, UsageError
 from ..core.text import a_few
-from ..core.devices import keep_memory, pick_device, pick_precision
+from ..core.devices import keep_memory, pick_device, pick_precision, pick_workers
 from ..data.dataset import SegData
+from ..data.check import checked
 from ..models.zoo import seg_model
 from ..runs.recipe import Recipe, to_toml
 from ..runs.presets import Choices
 from ..runs.run import Run, opened_as, read_json, write_atomic
 from ..report.console import make_screen
 from .checkpoints import Training, keep_best, load_training
-from .train import checked, first_weights, make_loss, pick_workers, run_all
+from .learner import make_loss
+from .plan import first_weights
+from .train import run_all
 
 # %% ../../nbs/training/11_resume.ipynb #dcc1ef74
 def changed_files(

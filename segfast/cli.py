@@ -119,7 +119,7 @@ def _print(*renderables, err=False):
 def _if(parse, text, *args): return None if text is None else parse(text, *args)
 
 def _json(o):
-    from segfast.runs.run import plain
+    from segfast.core.files import plain
     typer.echo(json.dumps(plain(o), ensure_ascii=False, allow_nan=False).encode(errors='backslashreplace')) # names that are no text become \udcff, which JSON reads back
 
 # %% ../nbs/90_cli.ipynb #19983d88
@@ -187,7 +187,7 @@ def _show_family(family, as_json):
 def _opened(data, recipe, options):
     "Which data, and how to open it: as the run did whose recipe is repeated, where the command line says nothing else."
     from segfast.runs.presets import PRESETS
-    from segfast.runs.run import opened_as
+    from segfast.runs.reopen import opened_as
     known = (opened_as(recipe) or {}) if recipe and recipe not in PRESETS else {}
     if data is None and 'source' not in known: raise UsageError(f'Which DATA? {recipe} does not say what it was trained on.' if recipe else 'Which DATA? segfast train DATA, such as `segfast train demo --progressive`.\nSee: segfast train --help')
     taken = {k: v for k,v in known.items() if k in options and (options[k] is None or v is False)}
@@ -203,14 +203,14 @@ def _safe_sets(sets, device, workers):
 
 def _same_opening(run, asked):
     "Refuse what a run that goes on cannot take: another way to open its data, a name, trackers."
-    from segfast.runs.run import opened_as
+    from segfast.runs.reopen import opened_as
     known = opened_as(run) or {}
     asked = {k: str(Path(v).resolve()) if k == 'classes' else v for k,v in asked.items() if v}
     if odd := [f'--{k}' for k,v in asked.items() if v != known.get(k)]:
         raise UsageError(f'{run}: goes on as it began, and these settings differ: {", ".join(odd)}.\nLeave them out; or start a new run: segfast train DATA --recipe {_quoted(run)}')
 
 def _go_on(run, data, device, workers, choices, as_json, asked=None, **kwargs):
-    from segfast.runs.run import is_family
+    from segfast.runs.listing import is_family
     if is_family(run): return _go_on_family(run, data, device, workers, choices, as_json, **kwargs)
     _same_opening(run, asked or {})
     from segfast.training.resume import resume
@@ -514,7 +514,7 @@ def runs(
     debug: Debug = False,
 ):
     "List the runs in a folder, the newest first."
-    from segfast.runs.run import run_rows
+    from segfast.runs.listing import run_rows
     rows = run_rows(out, sort)
     if as_json: return _json(rows)
     if not rows: return typer.echo(f'No runs in {safe(out)}. Start one: segfast train demo --progressive --out {_quoted(out)}')

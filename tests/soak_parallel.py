@@ -37,7 +37,7 @@ def main():
 
 def soak(folder, args):
     from segfast.runs.recipe import save_recipe
-    from segfast.runs.run import list_runs
+    from segfast.runs.listing import list_runs
     from segfast.data.demo import write_demo
     write_demo(folder/"data", n=10, size=(48, 64))
     for i in range(args.runs): save_recipe(variant(NAMES[i % len(NAMES)], args.seed + i), folder/f"{i}.toml")

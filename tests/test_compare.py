@@ -16,7 +16,8 @@ from segfast.report.compare import totals, versus
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
 from segfast.runs.presets import progressive
-from segfast.runs.run import HISTORY, Run, write_json
+from segfast.runs.run import HISTORY, Run
+from segfast.core.files import write_json
 
 classes = ClassTable(["sky", "<script>alert(1)</script>", "void"], 2)
 

@@ -24,7 +24,8 @@ from segfast.training.crossval import Family, family_scores, pooled_confusion, r
 from segfast.data.open import open_data
 from segfast.runs.presets import Choices
 from segfast.runs.recipe import Recipe, Stage
-from segfast.runs.run import Run, family_runs, is_family, run_rows
+from segfast.runs.run import Run
+from segfast.runs.listing import family_runs, is_family, run_rows
 
 SETTINGS = "--model tiny --weights none --size 32x48 --epochs 1,1,1 --device cpu".split()
 

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from segfast.cli import app
 from segfast.core.errors import DataError
 from segfast.runs.recipe import Recipe, Stage
-from segfast.runs.run import Run, list_runs
+from segfast.runs.run import Run
+from segfast.runs.listing import list_runs
 
 
 @pytest.fixture(scope="module")

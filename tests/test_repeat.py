@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 import segfast
 from segfast.cli import app
-from segfast.runs.run import Run, opened_as
+from segfast.runs.run import Run
+from segfast.runs.reopen import opened_as
 
 CLOCK = ["seconds", "images_per_second"]
 

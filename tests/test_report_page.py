@@ -18,7 +18,8 @@ from segfast.report.examples import Confused, image_scores, keep_examples, pick_
 from segfast.data.classes import ClassTable
 from segfast.report.html import report
 from segfast.runs.presets import progressive
-from segfast.runs.run import Run, write_json
+from segfast.runs.run import Run
+from segfast.core.files import write_json
 
 EVIL = "<script>alert(1)</script>"
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

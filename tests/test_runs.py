@@ -15,8 +15,10 @@ from helpers.problems import is_crash, missing
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
 from segfast.runs.presets import progressive
-from segfast.runs.run import HISTORY, Run, environment, list_runs, new_name, plain, read_json, run_rows
-from segfast.runs.run import write_atomic, write_json
+from segfast.runs.run import HISTORY, Run, environment, new_name
+from segfast.runs.listing import list_runs, run_rows
+from segfast.core.files import plain, read_json
+from segfast.core.files import write_atomic, write_json
 
 classes = ClassTable(["sky", "road, wet", "void"], 2)
 

@@ -40,7 +40,8 @@ from segfast.models.weights import read_weights
 from segfast.runs.recipe import load_recipe, save_recipe
 from segfast.report.plots import plot_history, show_masks
 from segfast.training.resume import resume
-from segfast.runs.run import Run, run_rows
+from segfast.runs.run import Run
+from segfast.runs.listing import run_rows
 from segfast.report.console import Lines, Plan, Screen, run_table, score_table
 
 # --- what the sources may not say ---

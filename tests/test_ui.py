@@ -25,7 +25,8 @@ from starlette.testclient import TestClient  # noqa: E402
 
 from segfast.report.compare import compare  # noqa: E402
 from segfast.core.errors import DataError, UsageError  # noqa: E402
-from segfast.runs.run import Run, write_json  # noqa: E402
+from segfast.runs.run import Run  # noqa: E402
+from segfast.core.files import write_json  # noqa: E402
 from segfast.tools.ui import MOST_BYTES, Pages, picture_in, serve_ui, ui_app  # noqa: E402
 
 HOST = "http://127.0.0.1:8110"

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['pick_device', 'cpu_has_bf16', 'pick_precision', 'keep_memory', 'Precision', 'precision_cbs', 'free_bytes',
-           'pick_workers']
+           'pick_workers', 'cpu_name']
 
 # %% ../../nbs/core/03_devices.ipynb #dd2e261b
-import ctypes, os, platform
+import ctypes, os, platform, re
+from pathlib import Path
 
 import psutil
 import torch
@@ -93,3 +94,9 @@ def pick_workers(
 )->int:
     "How many loader processes: none on a CPU, which has other work, else up to 8."
     return min(8, os.cpu_count() or 1)*(device.type != 'cpu') if n is None else n
+
+# %% ../../nbs/core/03_devices.ipynb #c8c10e4a
+def cpu_name()->str:
+    "The processor's own name."
+    try: return re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text())[1]
+    except (OSError, TypeError): return platform.processor() or platform.machine()

@@ -18,6 +18,7 @@ from PIL import Image
 
 from ..core.errors import DataError, UsageError, safe, sheet
 from ..core.text import a_few
+from ..core.files import plain, read_json, write_json
 from ..data.images import look_at
 from ..data.classes import ClassTable
 from ..data.masks import Encoding, INDEX, decode
@@ -26,7 +27,8 @@ from ..data.check import checked
 from ..metrics.confusion import ConfusionMatrix, per_class
 from ..metrics.boundary import BoundaryIoU
 from ..metrics.calibration import Calibration, plot_reliability
-from ..runs.run import is_family, opened_as, plain, read_json, write_json
+from ..runs.listing import is_family
+from ..runs.reopen import opened_as
 from ..report.plots import overlay
 from ..report.console import make_screen
 from .sliding import Segmenter

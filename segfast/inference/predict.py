@@ -17,9 +17,11 @@ import numpy as np
 from PIL import Image
 
 from ..core.errors import DataError, Problem, UsageError, safe
+from ..core.files import read_json
 from ..data.pairing import walk_images
 from ..data.masks import colorize
-from ..runs.run import Run, family_runs, is_family, read_json
+from ..runs.run import Run
+from ..runs.listing import family_runs, is_family
 from .sliding import Segmenter
 from .result import SegPrediction, collect, picture_of
 

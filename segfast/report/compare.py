@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from matplotlib.figure import Figure
 
 from ..core.errors import DataError, UsageError
-from ..runs.run import Run, plain, read_json, write_atomic
+from ..core.files import plain, read_json, write_atomic
+from ..runs.run import Run
 from .plots import draw_name
 
 try: import tomllib

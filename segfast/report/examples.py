@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from ..core.files import read_json, write_json
 from ..data.classes import ClassTable
 from ..data.masks import encode_mask
-from ..runs.run import read_json, write_json
 
 # %% ../../nbs/report/02_examples.ipynb #28c0354f
 def image_scores(

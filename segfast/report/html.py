@@ -18,10 +18,11 @@ import pandas as pd
 from PIL import Image
 
 from ..core.errors import DataError
+from ..core.files import read_json, write_atomic
 from ..core.theme import TEMPLATES, data_uri, render
 from ..data.classes import ClassTable
 from ..runs.recipe import to_toml
-from ..runs.run import Run, read_json, write_atomic
+from ..runs.run import Run
 from .svg_charts import PANELS, class_bars, curve, finder_chart, number, probability_palette
 from .svg_charts import stage_spans
 from .examples import image_scores, read_examples, top_confusions

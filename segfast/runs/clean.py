@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import DataError, UsageError
-from .run import Run, _flaw, _state_sum, read_json, run_folders, write_json
+from ..core.files import read_json, write_json
+from .run import Run, _flaw, _state_sum
+from .listing import run_folders
 
 # %% ../../nbs/runs/05_clean.ipynb #2a193f80
 RESUME_ONLY = ('memory.safetensors', 'training.safetensors')

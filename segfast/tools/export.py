@@ -26,6 +26,7 @@ from torch import nn
 from .. import __version__
 import segfast.inference.run_model # noqa: F401 (gives a run its model)
 from ..core.errors import DataError, UsageError, markdown, safe, unknown
+from ..core.files import read_json, write_atomic
 from ..data.dataset import SegData
 from ..data.open import open_data
 from ..data.loaders import seg_source
@@ -34,7 +35,8 @@ from ..models.nets import AnySize
 from ..models.weights import load_state
 from ..models.zoo import seg_model
 from ..runs.recipe import parse_size, to_toml
-from ..runs.run import Run, opened_as, read_json, write_atomic
+from ..runs.run import Run
+from ..runs.reopen import opened_as
 from ..inference.predictor import normalise, predict_ids
 from ..inference.onnx import CONTRACT, IDS, INPUT, LOGITS, about_classes, from_properties, need_onnxruntime
 from ..inference.onnx import open_session, to_properties

@@ -21,11 +21,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..core.errors import DataError, Problem, UsageError, hush
+from ..core.files import plain, write_atomic, write_json
 from ..data.pairing import image_files
 from ..data.images import as_rgb, look_at, orientation, upright
 from ..data.classes import ClassTable, default_colors, find_void, read_codes
 from ..data.masks import decode_mask
-from ..runs.run import plain, write_atomic, write_json
 
 # %% ../../nbs/tools/01_sam.ipynb #2e0063e0
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..core.errors import DataError
+from ..core.files import read_json
 from ..data.dataset import SegData
 from ..runs.recipe import Recipe
-from ..runs.run import HISTORY, Run, read_json
+from ..runs.run import HISTORY, Run
 from .ema import EMA
 
 # %% ../../nbs/training/05_checkpoints.ipynb #823c0a3f

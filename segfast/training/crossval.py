@@ -20,6 +20,7 @@ from rich.console import Group
 
 from ..core.errors import DataError, UsageError
 from ..core.text import a_few
+from ..core.files import plain, read_json, write_json
 from ..data.classes import ClassTable
 from ..data.dataset import SegData
 from ..data.splits import kfold_split, resplit
@@ -27,7 +28,8 @@ from ..data.open import KNOWN, open_data
 from ..metrics.confusion import ConfusionMatrix
 from ..runs.recipe import Recipe, from_toml, to_toml
 from ..runs.presets import Choices
-from ..runs.run import Run, family_runs, is_family, new_name, plain, read_json, run_path, write_json
+from ..runs.run import Run, new_name, run_path
+from ..runs.listing import family_runs, is_family
 from ..report.console import View, _Col, _clip, _number, _table, make_screen, time_text
 from .train import train
 from .resume import resume

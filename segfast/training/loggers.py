@@ -20,10 +20,11 @@ from fastai.torch_core import TensorImage, TensorMask
 from fastcore.basics import patch
 
 from ..core.errors import UsageError, unknown
+from ..core.files import plain
 from ..data.classes import ClassTable
 from ..data.masks import colorize
 from ..runs.recipe import to_toml
-from ..runs.run import Run, plain
+from ..runs.run import Run
 
 # %% ../../nbs/training/04_loggers.ipynb #0f3c0f5c
 class Tracker(Callback):

@@ -13,7 +13,7 @@ import torch
 
 from ..core.errors import DataError, UsageError, unknown
 from ..core.text import a_few
-from ..core.devices import free_bytes, keep_memory, pick_precision
+from ..core.devices import cpu_name, free_bytes, keep_memory, pick_precision
 from ..data.classes import ClassTable
 from ..data.dataset import SegData
 from ..data.open import KNOWN
@@ -26,7 +26,7 @@ from ..models.zoo import check_model, groups, published_weights, seg_model
 from ..models.cost import training_bytes
 from ..runs.recipe import Recipe
 from ..runs.presets import Choices
-from ..runs.run import Run, cpu_name
+from ..runs.run import Run
 from ..report.console import Plan
 from .losses import takes_weights
 from .optimizers import OPTIMIZERS

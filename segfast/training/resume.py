@@ -16,13 +16,15 @@ import torch
 
 from ..core.errors import DataError, UsageError
 from ..core.text import a_few
+from ..core.files import read_json, write_atomic
 from ..core.devices import keep_memory, pick_device, pick_precision, pick_workers
 from ..data.dataset import SegData
 from ..data.check import checked
 from ..models.zoo import seg_model
 from ..runs.recipe import Recipe, to_toml
 from ..runs.presets import Choices
-from ..runs.run import Run, opened_as, read_json, write_atomic
+from ..runs.run import Run
+from ..runs.reopen import opened_as
 from ..report.console import make_screen
 from .checkpoints import Training, keep_best, load_training
 from .learner import make_loss

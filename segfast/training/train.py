@@ -16,6 +16,7 @@ from fastai.callback.schedule import ParamScheduler
 from fastai.learner import Learner
 
 from ..core.errors import DataError, safe, sheet
+from ..core.files import read_json, write_atomic, write_json
 from ..core.devices import Precision, pick_device, pick_workers
 from ..data.dataset import SegData
 from ..data.check import Report
@@ -23,7 +24,7 @@ from ..data.cache import open_pair
 from ..metrics.confusion import per_class
 from ..runs.recipe import Recipe, Stage, to_toml
 from ..runs.presets import Choices
-from ..runs.run import Run, read_json, run_path, write_atomic, write_json
+from ..runs.run import Run, run_path
 from ..report.plots import plot_history, show_masks
 from ..report.examples import Confused, image_scores, keep_examples, pick_examples
 from ..report.console import make_screen

@@ -7,7 +7,8 @@ from pathlib import Path
 from segfast.data.classes import ClassTable
 from segfast.models.zoo import seg_model
 from segfast.runs.recipe import Recipe, Stage
-from segfast.runs.run import Run, cpu_name
+from segfast.runs.run import Run
+from segfast.core.devices import cpu_name
 
 CLASSES = ClassTable([f"class {i}" for i in range(12)])
 

@@ -19,8 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import segfast.metrics.confusion as metrics
 from segfast.core.errors import DataError
 from segfast.data.classes import ClassTable
-from segfast.metrics.confusion import BatchAccuracy, ConfusionMatrix, MeanDice, MeanIoU, VoidAccuracy, acc_camvid
-from segfast.metrics.confusion import per_class, seg_metrics, void_accuracy
+from segfast.metrics.fastai_metrics import BatchAccuracy, MeanDice, MeanIoU, VoidAccuracy, acc_camvid
+from segfast.metrics.confusion import ConfusionMatrix
+from segfast.metrics.confusion import per_class
+from segfast.metrics.fastai_metrics import seg_metrics, void_accuracy
 
 N = 6
 voids = pytest.mark.parametrize("void", [0, 3, N - 1, 255, None])

@@ -17,7 +17,7 @@ from ..core.devices import precision_cbs
 from ..data.classes import ClassTable
 from ..data.check import Report
 from ..data.loaders import seg_dls
-from ..metrics.confusion import seg_metrics
+from ..metrics.fastai_metrics import seg_metrics
 from ..models.zoo import groups, seg_model
 from ..runs.recipe import Recipe
 from .losses import seg_loss, weights_from_counts, with_aux

@@ -116,7 +116,7 @@ def test_scores_are_said_and_kept(done):
 
 def test_scores_are_those_of_the_weights_that_were_kept(done):
     from segfast.models.zoo import seg_model
-    from segfast.inference.predictor import evaluate
+    from segfast.inference.score import evaluate
     model = seg_model(done.model, done.run.classes, str(done.run.checkpoint_file(done.keep)))
     cm = evaluate(model, open_data(done.data), done.run.recipe.stages[-1].size)
     assert cm.accuracy == pytest.approx(done.run.scores["accuracy"], abs=5e-3)
@@ -159,7 +159,7 @@ def test_camseq_is_split_in_the_order_of_the_film(runs, place):
 def test_camseq_scores_its_test_split_too(runs, place):
     from segfast.metrics.confusion import per_class
     from segfast.models.zoo import seg_model
-    from segfast.inference.predictor import evaluate
+    from segfast.inference.score import evaluate
     run = runs("camseq")
     cm = evaluate(seg_model(run.recipe.model, run.classes, str(run.checkpoint_file("best"))), open_data(place/"CAMSEQ"), run.recipe.size, "test")
     assert per_class(cm).index.tolist() == ["Animal", "Road", "Child, small"] and cm.matrix.sum() > 0

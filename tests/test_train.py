@@ -22,7 +22,8 @@ from segfast.data.formats.camvid import camvid
 from segfast.data.classes import ClassTable
 from segfast.data.masks import decode_mask
 from segfast.models.zoo import seg_model
-from segfast.inference.predictor import evaluate, normalise
+from segfast.inference.score import evaluate
+from segfast.inference.predictor import normalise
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.run import Run
 from segfast.training.checkpoints import Training

@@ -12,7 +12,7 @@ from segfast.data.open import open_data
 from segfast.data.classes import ClassTable, find_void
 from segfast.data.masks import colorize
 from segfast.models.zoo import seg_model
-from segfast.inference.predictor import evaluate, predictions, probabilities
+from segfast.inference.score import evaluate, predictions, probabilities
 from segfast.report.plots import show_probabilities
 from segfast.runs.run import Run
 from segfast.data.demo import CODES, COLORS, scene

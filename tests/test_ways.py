@@ -14,7 +14,7 @@ from segfast.training.checkpoints import Best
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
 from segfast.models.zoo import seg_model
-from segfast.inference.predictor import evaluate
+from segfast.inference.score import evaluate
 from segfast.runs.recipe import Recipe, Stage, from_toml, load_recipe, to_toml
 from segfast.training.plan import first_weights, head_tensors
 

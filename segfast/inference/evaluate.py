@@ -32,8 +32,8 @@ from ..runs.reopen import opened_as
 from ..report.plots import overlay
 from ..report.console import make_screen
 from .sliding import Segmenter
-from .predictor import score_dict, split_rows
 from .result import picture_of
+from .score import score_dict, split_rows
 from .predict import open_predictors, runs_at
 from ..training.resume import open_again
 from ..training.crossval import Family

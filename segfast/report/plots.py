@@ -114,7 +114,7 @@ def draw_masks(
 # %% ../../nbs/report/01_plots.ipynb #3bc6954d
 def show_probabilities(
     image, # (height, width, 3) uint8 RGB
-    probabilities, # (classes, height, width) from 0 to 1, as `segfast.inference.predictor.probabilities` gives them
+    probabilities, # (classes, height, width) from 0 to 1, as `segfast.inference.score.probabilities` gives them
     table:ClassTable,
     classes=None, # ids of the classes to show, in this order; None shows all but void
     columns:int=5, # pictures a row, the image the first

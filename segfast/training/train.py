@@ -29,8 +29,8 @@ from ..report.plots import plot_history, show_masks
 from ..report.examples import Confused, image_scores, keep_examples, pick_examples
 from ..report.console import make_screen
 from ..report.html import report as write_report
-from ..inference.predictor import ImageCounts, TorchPredictor, evaluate, predictions, probabilities
-from ..inference.predictor import score_dict
+from ..inference.predictor import TorchPredictor
+from ..inference.score import ImageCounts, evaluate, predictions, probabilities, score_dict
 from .schedules import seg_schedule
 from .loggers import check_trackers, tracking
 from .checkpoints import STOPS_WITHIN, Training, keep_best, load_optimizer, read_tensors

@@ -28,14 +28,13 @@ from ..metrics.confusion import ConfusionMatrix, per_class
 from ..metrics.boundary import BoundaryIoU
 from ..metrics.calibration import Calibration, plot_reliability
 from ..runs.listing import is_family
-from ..runs.reopen import opened_as
+from ..runs.reopen import open_again, opened_as
 from ..report.plots import overlay
 from ..report.console import make_screen
 from .sliding import Segmenter
 from .result import picture_of
 from .score import score_dict, split_rows
 from .predict import open_predictors, runs_at
-from ..training.resume import open_again
 from ..training.crossval import Family
 
 # %% ../../nbs/inference/07_evaluate.ipynb #d6acad34

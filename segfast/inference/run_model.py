@@ -20,13 +20,13 @@ from ..data.loaders import seg_dls
 from ..models.weights import load_state, read_weights
 from ..models.zoo import seg_model
 from ..runs.run import Run
+from ..runs.reopen import open_again
 from ..report.console import make_screen
 from .sliding import Segmenter
 from .predictor import TorchPredictor
 from .result import SegPrediction, answer
 from ..training.optimizers import seg_optimizer
 from ..training.learner import make_loss, seg_learner
-from ..training.resume import open_again
 
 # %% ../../nbs/inference/05_run_model.ipynb #f41c9fbc
 @patch

@@ -5,28 +5,20 @@
 # %% auto #0
 __all__ = ['answer_precision', 'predictor_of']
 
-# %% ../../nbs/inference/05_run_model.ipynb #4025ef3a
+# %% ../../nbs/inference/05_run_model.ipynb #dd642fae
 import ctypes, platform
-from pathlib import Path
 
 import torch
-from fastai.learner import Learner
 from fastcore.basics import patch
 
 from ..core.errors import unknown
-from ..core.devices import pick_device, pick_precision, pick_workers
-from ..data.dataset import SegData
-from ..data.loaders import seg_dls
+from ..core.devices import pick_device, pick_precision
 from ..models.weights import load_state, read_weights
 from ..models.zoo import seg_model
 from ..runs.run import Run
-from ..runs.reopen import open_again
-from ..report.console import make_screen
 from .sliding import Segmenter
 from .predictor import TorchPredictor
 from .result import SegPrediction, answer
-from ..training.optimizers import seg_optimizer
-from ..training.learner import make_loss, seg_learner
 
 # %% ../../nbs/inference/05_run_model.ipynb #f41c9fbc
 @patch
@@ -76,18 +68,3 @@ def _kept_predictor(self:Run, device, precision):
     key = (device, precision, *sorted((str(o), o.stat().st_mtime_ns) for o in (self.path/'checkpoints').glob('*/model.safetensors'))) # to look at the weights themselves would take as long as an image does
     if getattr(self, '_kept', (None,))[0] != key: self._kept = key, predictor_of(self, device, precision)
     return self._kept[1]
-
-# %% ../../nbs/inference/05_run_model.ipynb #23d37699
-@patch
-def learner(self:Run,
-    data:SegData|str|Path|None=None, # where its data is now; None takes the place it was
-    device:str='auto', # auto, cpu, cuda, cuda:N, mps
-    workers:int|None=None, # loader processes; None takes none on a CPU, else up to 8
-    **kwargs # other arguments of `seg_learner`
-)->Learner: # all layers trainable
-    "A fastai `Learner` with the run's weights and its data."
-    recipe, device, last = self.recipe, pick_device(device), self.recipe.stages[-1]
-    report = open_again(self, make_screen('quiet'), data)
-    dls = seg_dls(report.data, last.size, last.batch_size, recipe.augment, pick_workers(workers, device), device, recipe.cache)
-    dls.seg_classes, dls.seg_data = report.data.classes, report.data
-    return seg_learner(dls, report.data.classes, self.model(str(device)), **{**dict(loss=make_loss(recipe, report), wd=recipe.wd, opt_func=seg_optimizer(recipe.optimizer)), **kwargs})

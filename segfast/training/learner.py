@@ -6,20 +6,27 @@
 __all__ = ['seg_learner', 'make_loss']
 
 # %% ../../nbs/training/07_learner.ipynb #ee5fdb23
+from pathlib import Path
+
 import torch
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.training import GradientClip
 from fastai.learner import Learner
+from fastcore.basics import patch
 from torch import nn
 
 from ..core.errors import UsageError
-from ..core.devices import precision_cbs
+from ..core.devices import pick_device, pick_workers, precision_cbs
 from ..data.classes import ClassTable
+from ..data.dataset import SegData
 from ..data.check import Report
 from ..data.loaders import seg_dls
 from ..metrics.fastai_metrics import seg_metrics
 from ..models.zoo import groups, seg_model
 from ..runs.recipe import Recipe
+from ..runs.run import Run
+from ..runs.reopen import open_again
+from ..report.console import make_screen
 from .losses import seg_loss, weights_from_counts, with_aux
 from .optimizers import FusedAdam, seg_optimizer
 from .callbacks import Accumulate, EpochSeed
@@ -65,3 +72,18 @@ def make_loss(
     if not any(pixels): raise UsageError(f'class_weights = {recipe.class_weights} counts pixels, which --no-check leaves out.')
     name = 'weighted' if recipe.loss in ('cross_entropy', 'ce') else recipe.loss
     return with_aux(seg_loss(name, report.data.classes, weights_from_counts(pixels[:n], recipe.class_weights, images[:n], classes=report.data.classes)))
+
+# %% ../../nbs/training/07_learner.ipynb #23d37699
+@patch
+def learner(self:Run,
+    data:SegData|str|Path|None=None, # where its data is now; None takes the place it was
+    device:str='auto', # auto, cpu, cuda, cuda:N, mps
+    workers:int|None=None, # loader processes; None takes none on a CPU, else up to 8
+    **kwargs # other arguments of `seg_learner`
+)->Learner: # all layers trainable
+    "A fastai `Learner` with the run's weights and its data."
+    recipe, device, last = self.recipe, pick_device(device), self.recipe.stages[-1]
+    report = open_again(self, make_screen('quiet'), data)
+    dls = seg_dls(report.data, last.size, last.batch_size, recipe.augment, pick_workers(workers, device), device, recipe.cache)
+    dls.seg_classes, dls.seg_data = report.data.classes, report.data
+    return seg_learner(dls, report.data.classes, self.model(str(device)), **{**dict(loss=make_loss(recipe, report), wd=recipe.wd, opt_func=seg_optimizer(recipe.optimizer)), **kwargs})

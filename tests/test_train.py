@@ -27,7 +27,8 @@ from segfast.inference.predictor import normalise
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.run import Run
 from segfast.training.checkpoints import Training
-from segfast.core.devices import Precision, pick_device, pick_precision
+from segfast.training.callbacks import Precision
+from segfast.core.devices import pick_device, pick_precision
 from segfast.training.lr_finder import find_rates
 from segfast.training.train import run_stage, train
 from segfast.training.plan import settle

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from ..core.errors import UsageError
-from ..core.devices import pick_device, pick_workers, precision_cbs
+from ..core.devices import pick_device, pick_workers
 from ..data.classes import ClassTable
 from ..data.dataset import SegData
 from ..data.check import Report
@@ -29,7 +29,7 @@ from ..runs.reopen import open_again
 from ..report.console import make_screen
 from .losses import seg_loss, weights_from_counts, with_aux
 from .optimizers import FusedAdam, seg_optimizer
-from .callbacks import Accumulate, EpochSeed
+from .callbacks import Accumulate, EpochSeed, precision_cbs
 
 # %% ../../nbs/training/07_learner.ipynb #0756e291
 def seg_learner(

@@ -17,7 +17,7 @@ from fastai.learner import Learner
 
 from ..core.errors import DataError, safe, sheet
 from ..core.files import read_json, write_atomic, write_json
-from ..core.devices import Precision, pick_device, pick_workers
+from ..core.devices import pick_device, pick_workers
 from ..data.dataset import SegData
 from ..data.check import Report
 from ..data.cache import open_pair
@@ -34,7 +34,7 @@ from ..inference.score import ImageCounts, evaluate, predictions, probabilities,
 from .schedules import seg_schedule
 from .loggers import check_trackers, tracking
 from .checkpoints import STOPS_WITHIN, Training, keep_best, load_optimizer, read_tensors
-from .callbacks import Average, Keep, PassBy, Tick, listening
+from .callbacks import Average, Keep, PassBy, Precision, Tick, listening
 from .learner import _stage_learner
 from .plan import _blames_the_data, _data_facts, _hardware, _known, _prepared, _tried_early
 from .plan import make_plan

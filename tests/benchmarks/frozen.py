@@ -18,7 +18,8 @@ from fastai.data.core import DataLoader, DataLoaders  # noqa: E402
 from segfast.data.classes import ClassTable  # noqa: E402
 from segfast.training.learner import seg_learner  # noqa: E402
 from segfast.runs.recipe import parse_size  # noqa: E402
-from segfast.core.devices import pick_device, pick_precision, precision_cbs  # noqa: E402
+from segfast.core.devices import pick_device, pick_precision  # noqa: E402
+from segfast.training.callbacks import precision_cbs  # noqa: E402
 
 
 class NoValidation(Callback):

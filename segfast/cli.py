@@ -550,7 +550,8 @@ def prune(
 ):
     "Show what finished runs no longer need; delete it with --yes."
     from segfast.runs.clean import find_waste, prune
-    from segfast.report.console import size_text, waste_view
+    from segfast.core.text import size_text
+    from segfast.report.console import waste_view
     found = find_waste(out, failed)
     gone = prune(found) if yes else []
     kept, shown = [o for o in found if o.run.path not in [p.run.path for p in gone]], gone if yes else found

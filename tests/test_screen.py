@@ -14,7 +14,7 @@ from segfast.data.classes import ClassTable
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.presets import progressive
 from segfast.report.console import Lines, Plan, Quiet, Screen, TimeLeft, make_screen, run_table, score_table
-from segfast.report.console import time_text
+from segfast.core.text import time_text
 from segfast.runs.recipe import rate_text
 from segfast.core.errors import safe
 

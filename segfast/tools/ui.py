@@ -21,11 +21,11 @@ from fastcore.xml import Th, Thead, Title, Tr, ft, to_xml
 from PIL import Image
 
 from ..core.errors import DataError, Problem, UsageError, hush, safe
+from ..core.text import time_text
 from ..data.images import as_rgb, bad, look_at, upright
 from ..runs.recipe import PLAN, plan_rows
 from ..runs.run import Run
 from ..runs.listing import run_rows
-from ..report.console import time_text
 from ..report.compare import compare
 from ..inference.result import SegPrediction
 

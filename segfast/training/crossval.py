@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from rich.console import Group
 
 from ..core.errors import DataError, UsageError
-from ..core.text import a_few
+from ..core.text import _number, a_few, time_text
 from ..core.files import plain, read_json, write_json
 from ..data.classes import ClassTable
 from ..data.dataset import SegData
@@ -30,7 +30,7 @@ from ..runs.recipe import Recipe, from_toml, to_toml
 from ..runs.presets import Choices
 from ..runs.run import Run, new_name, run_path
 from ..runs.listing import family_runs, is_family
-from ..report.console import View, _Col, _clip, _number, _table, make_screen, time_text
+from ..report.console import View, _Col, _clip, _table, make_screen
 from .train import train
 from .resume import resume
 

@@ -178,7 +178,8 @@ def _train_folds(data, choices, folds, out, name, device, workers, as_json, **kw
     _show_family(train_folds(data, choices, folds, out, name, device, workers, **kwargs), as_json)
 
 def _show_family(family, as_json):
-    from segfast.training.crossval import family_scores, family_table
+    from segfast.runs.listing import family_scores
+    from segfast.report.console import family_table
     scores = family_scores(family)
     _print(family_table(scores, family.runs[0].classes), err=as_json)
     typer.echo(f'Family: {safe(family.path)}', err=as_json)

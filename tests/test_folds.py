@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 import segfast.training.crossval as lib
 from segfast.cli import app
 from segfast.core.errors import DataError, UsageError
-from segfast.training.crossval import Family, family_scores, pooled_confusion, resume_family, train_folds
+from segfast.runs.listing import Family, family_scores
+from segfast.training.crossval import pooled_confusion, resume_family, train_folds
 from segfast.data.open import open_data
 from segfast.runs.presets import Choices
 from segfast.runs.recipe import Recipe, Stage

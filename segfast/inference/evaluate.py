@@ -27,7 +27,7 @@ from ..data.check import checked
 from ..metrics.confusion import ConfusionMatrix, per_class
 from ..metrics.boundary import BoundaryIoU
 from ..metrics.calibration import Calibration, plot_reliability
-from ..runs.listing import is_family
+from ..runs.listing import Family, is_family
 from ..runs.reopen import open_again, opened_as
 from ..report.plots import overlay
 from ..report.console import make_screen
@@ -35,7 +35,6 @@ from .sliding import Segmenter
 from .result import picture_of
 from .score import score_dict, split_rows
 from .predict import open_predictors, runs_at
-from ..training.crossval import Family
 
 # %% ../../nbs/inference/07_evaluate.ipynb #d6acad34
 @dataclass

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['View', 'Plan', 'TimeLeft', 'Quiet', 'Screen', 'Lines', 'make_screen', 'score_table', 'run_table', 'waste_view',
-           'model_view', 'compare_view']
+           'model_view', 'compare_view', 'family_table']
 
 # %% ../../nbs/report/03_console.ipynb #307c4867
 import os, statistics, sys, time
@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.errors import safe, unknown
-from ..core.text import _NONE, size_text, _count, _missing, _number, _size, _speed, time_text
+from ..core.text import _NONE, _count, _missing, _number, _size, _speed, size_text, time_text
 from ..data.classes import ClassTable
 from ..data.masks import colorize
 from ..runs.recipe import Recipe, Stage, rate_text
@@ -531,3 +531,18 @@ def _beside(rows, letters, f):
     return [_Col(t, [cell(k, r[i], i) for k,r in zip(rows, cells)], 'left' if f else 'right') for i,t in enumerate(titles)]
 
 def _letter(i): return chr(65 + i) if i < 26 else f'run {i+1}'
+
+# %% ../../nbs/report/03_console.ipynb #52b38763
+def family_table(
+    scores:dict, # of `family_scores`
+    classes:ClassTable
+)->View: # for `Console.print`
+    "The folds one line each, mean and standard deviation below them; then the classes."
+    rows = [*scores['folds'], dict(scores['mean'], fold='mean'), dict(scores['sd'], fold='sd')]
+    def col(title, key, f=_number, drop=0): return _Col(title, [f(o.get(key)) for o in rows], drop=drop)
+    def count(x): return '' if x is None else str(x)
+    folds = [col('fold', 'fold', str), col('images', 'images', count, 1), col('accuracy', 'accuracy'), col('mean IoU', 'mean_iou'), col('mean Dice', 'mean_dice', drop=2), _Col('time', [time_text(o.get('seconds')) if 'seconds' in o else '' for o in rows], drop=3)]
+    there = [o for o in (classes.names[i] for i in classes.labels) if o in scores['classes']]
+    def score(key, part): return [_number(scores['classes'][o][key][part]) for o in there]
+    each = [_Col('class', [_clip(o) for o in there], 'left'), _Col('IoU', score('iou', 'mean')), _Col('sd', score('iou', 'sd')), _Col('Dice', score('dice', 'mean'), drop=2), _Col('sd', score('dice', 'sd'), drop=2), _Col('folds', [str(scores['classes'][o]['folds']) for o in there], drop=1)]
+    return View(lambda width, color: Group(_table(folds, width), '', _table(each, width)))

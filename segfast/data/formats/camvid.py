@@ -16,7 +16,8 @@ from ..classes import COLOR_TABLES, try_codes_table
 from ..masks import INDEX
 from ..dataset import SegData
 from ..splits import folder_split, hold_out, random_split, read_list
-from ..autodetect import contents_of, stand_in
+from ..filestats import contents_of
+from ..autodetect import stand_in
 from .common import _in, _made, _painted, _split_folders
 
 # %% ../../../nbs/data/formats/01_camvid.ipynb #e07ebb57

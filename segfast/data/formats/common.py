@@ -20,7 +20,7 @@ from ..classes import COLOR_TABLES, ClassTable, numbered, try_label_colors
 from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import read_list, try_lists
-from ..autodetect import contents_of
+from ..filestats import contents_of
 
 # %% ../../../nbs/data/formats/00_common.ipynb #0e75d538
 def _in(root, folder, problems=None):

@@ -15,7 +15,8 @@ from ..classes import COLOR_TABLES, ClassTable, numbered
 from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import folder_split, hold_out
-from ..autodetect import contents_of, guess_classes, guess_note, pair_folders
+from ..filestats import contents_of
+from ..autodetect import guess_classes, guess_note, pair_folders
 from .common import _made, _under
 from .cityscapes import CITYSCAPES_NAMES
 

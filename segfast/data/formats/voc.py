@@ -15,7 +15,8 @@ from ..classes import ClassTable, any_table
 from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import hold_out, read_list
-from ..autodetect import contents_of, guess_classes
+from ..filestats import contents_of
+from ..autodetect import guess_classes
 from .common import _in, _listed, _made
 
 # %% ../../../nbs/data/formats/06_voc.ipynb #be3d3136

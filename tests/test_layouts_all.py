@@ -18,7 +18,7 @@ from PIL import Image
 import segfast.data.autodetect as guess
 import segfast.data.dataset as splits
 from segfast.data.check import check
-from segfast.data.formats.cityscapes import CITYSCAPES_NAMES
+from segfast.data.formats.common import CITYSCAPES_NAMES
 from segfast.data.formats.camvid import camvid
 from segfast.data.formats.table import from_csv, from_df
 from segfast.data.formats.folders import from_folders

@@ -6,7 +6,7 @@
 __all__ = ['WEIGHT_SCHEMES', 'LOSSES', 'SHORT_LOSSES', 'SegLoss', 'VoidCrossEntropy', 'weights_from_counts', 'weight_tensor',
            'FocalLoss', 'OhemLoss', 'RegionLoss', 'DiceLoss', 'LovaszLoss', 'register_loss', 'cross_entropy',
            'weighted', 'focal', 'dice', 'lovasz', 'ohem', 'loss_terms', 'SumLoss', 'takes_weights', 'seg_loss',
-           'AuxLoss', 'with_aux']
+           'AuxLoss', 'with_aux', 'make_loss']
 
 # %% ../../nbs/training/00_losses.ipynb #de0570a6
 import math, re
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from ..core.errors import UsageError, unknown
 from ..data.classes import ClassTable
+from ..data.check import Report
+from ..runs.recipe import Recipe
 
 # %% ../../nbs/training/00_losses.ipynb #eeb1bd48
 class SegLoss(nn.Module):
@@ -399,3 +401,15 @@ def with_aux(
 ) -> nn.Module:
     "`loss`, made to take the outputs of a model with an auxiliary head as well."
     return AuxLoss(loss, weight)
+
+# %% ../../nbs/training/00_losses.ipynb #585d6d38
+def make_loss(
+    recipe:Recipe,
+    report:Report # of the data, for the class weights
+)->torch.nn.Module:
+    "The loss of a recipe, with its class weights; takes the outputs of a model with an auxiliary head as well."
+    if recipe.class_weights == 'none': return with_aux(seg_loss(recipe.loss, report.data.classes))
+    pixels, images, n = report.pixels['train'].tolist(), report.sums['images'][0], len(report.data.classes)
+    if not any(pixels): raise UsageError(f'class_weights = {recipe.class_weights} counts pixels, which --no-check leaves out.')
+    name = 'weighted' if recipe.loss in ('cross_entropy', 'ce') else recipe.loss
+    return with_aux(seg_loss(name, report.data.classes, weights_from_counts(pixels[:n], recipe.class_weights, images[:n], classes=report.data.classes)))

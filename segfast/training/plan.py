@@ -28,9 +28,8 @@ from ..runs.recipe import Recipe
 from ..runs.presets import Choices
 from ..runs.run import Run
 from ..report.console import Plan
-from .losses import takes_weights
+from .losses import make_loss, takes_weights
 from .optimizers import OPTIMIZERS
-from .learner import make_loss
 
 # %% ../../nbs/training/08_plan.ipynb #932aaa18
 def settle(

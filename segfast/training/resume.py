@@ -23,8 +23,8 @@ from ..runs.presets import Choices
 from ..runs.run import Run
 from ..runs.reopen import open_again
 from ..report.console import make_screen
+from .losses import make_loss
 from .checkpoints import Training, keep_best, load_training
-from .learner import make_loss
 from .plan import first_weights
 from .train import run_all
 

@@ -17,8 +17,7 @@ from ..dataset import SegData
 from ..splits import folder_split, hold_out
 from ..filestats import contents_of
 from ..autodetect import guess_classes, guess_note, pair_folders
-from .common import _made, _under
-from .cityscapes import CITYSCAPES_NAMES
+from .common import CITYSCAPES_NAMES, _made, _under
 
 # %% ../../../nbs/data/formats/08_idd.ipynb #80d150cf
 IDD_NAMES = ('drivable', 'non-drivable', 'living things', 'vehicles', 'roadside objects', 'far objects', 'sky')

@@ -6,7 +6,7 @@
 __all__ = ['app', 'Debug', 'AsJson', 'Data', 'LayoutName', 'Border', 'Split', 'Classes', 'Recipe', 'Model', 'Weights', 'From',
            'Size', 'BatchSize', 'Precision', 'Augment', 'Seed', 'Device', 'Workers', 'Check', 'Set', 'Model_', 'Tile',
            'Overlap', 'TTA', 'Batch', 'Shown', 'Commands', 'main', 'train', 'resume', 'find_lr', 'check', 'evaluate',
-           'predict', 'export', 'report', 'ui', 'prompt', 'runs', 'compare', 'prune', 'models', 'datasets', 'demo_data']
+           'predict', 'export', 'report', 'ui', 'prompt', 'runs', 'compare', 'clean', 'models', 'datasets', 'demo_data']
 
 # %% ../nbs/90_cli.ipynb #75472e0f
 import contextlib, json, os, shlex, signal, sys
@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from .core.errors import DataError, UsageError, hush, safe
+from .core.errors import DataError, UsageError, ignore_import_warnings, safe_text
 
 # %% ../nbs/90_cli.ipynb #b96cf12e
 _BadUsage = typer.BadParameter.__base__ # what the option parser raises
@@ -46,7 +46,7 @@ class Commands(TyperGroup):
 
 def _lines(text, err=False):
     "Write text from which a terminal takes no orders: names of files may hold anything."
-    typer.echo('\n'.join(map(safe, text.split('\n'))), err=err)
+    typer.echo('\n'.join(map(safe_text, text.split('\n'))), err=err)
 
 def _give_up_stdout():
     "What could not be written is dropped, or Python would try once more as it ends, and fail."
@@ -65,11 +65,11 @@ def _explained(e):
 def _interrupted(e):
     run = getattr(e, 'segfast_run', None)
     if run is None: return 'Interrupted before training began; nothing was kept.'
-    return f'Interrupted. What was trained is kept in {safe(run.path)}.\nTo go on: segfast resume {_quoted(run.path)}'
+    return f'Interrupted. What was trained is kept in {safe_text(run.path)}.\nTo go on: segfast resume {_quoted(run.path)}'
 
 def _quoted(path):
     "A path as a word for a shell, that is no option either."
-    return safe(shlex.quote(f'./{path}' if str(path).startswith('-') else str(path)))
+    return safe_text(shlex.quote(f'./{path}' if str(path).startswith('-') else str(path)))
 
 # %% ../nbs/90_cli.ipynb #902f56f0
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False,
@@ -119,8 +119,8 @@ def _print(*renderables, err=False):
 def _if(parse, text, *args): return None if text is None else parse(text, *args)
 
 def _json(o):
-    from segfast.core.files import plain
-    typer.echo(json.dumps(plain(o), ensure_ascii=False, allow_nan=False).encode(errors='backslashreplace')) # names that are no text become \udcff, which JSON reads back
+    from segfast.core.files import to_plain
+    typer.echo(json.dumps(to_plain(o), ensure_ascii=False, allow_nan=False).encode(errors='backslashreplace')) # names that are no text become \udcff, which JSON reads back
 
 # %% ../nbs/90_cli.ipynb #19983d88
 @app.command()
@@ -162,7 +162,7 @@ def train(
     choices = Choices(recipe, progressive, model, _start(weights, from_), _if(parse_size, size), _if(parse_counts, epochs), _if(parse_counts, batch_size, '--batch-size'),
                       parse_rate(lr), precision, seed, aug, tuple(set_ or ()))
     if resume is None: data, options = _opened(data, recipe, dict(layout=layout, border=border, classes=classes, check=check, **({} if folds else dict(split=split))))
-    hush()
+    ignore_import_warnings()
     if resume: return _go_on(resume, data, device, workers, choices, as_json, asked=dict(layout=layout, border=border, split=split, classes=classes, name=name, log=log))
     if folds is not None: return _train_folds(data, choices, folds, out, name, device, workers, as_json, log=log or (), **options)
     from segfast.training.train import train
@@ -178,18 +178,18 @@ def _train_folds(data, choices, folds, out, name, device, workers, as_json, **kw
     _show_family(train_folds(data, choices, folds, out, name, device, workers, **kwargs), as_json)
 
 def _show_family(family, as_json):
-    from segfast.runs.listing import family_scores
-    from segfast.report.console import family_table
-    scores = family_scores(family)
-    _print(family_table(scores, family.runs[0].classes), err=as_json)
-    typer.echo(f'Family: {safe(family.path)}', err=as_json)
+    from segfast.runs.listing import fold_scores
+    from segfast.report.console import fold_table
+    scores = fold_scores(family)
+    _print(fold_table(scores, family.runs[0].classes), err=as_json)
+    typer.echo(f'Family: {safe_text(family.path)}', err=as_json)
     if as_json: _json(dict(family=str(family.path), **scores))
 
 def _opened(data, recipe, options):
     "Which data, and how to open it: as the run did whose recipe is repeated, where the command line says nothing else."
     from segfast.runs.presets import PRESETS
-    from segfast.runs.reopen import opened_as
-    known = (opened_as(recipe) or {}) if recipe and recipe not in PRESETS else {}
+    from segfast.runs.reopen import open_arguments
+    known = (open_arguments(recipe) or {}) if recipe and recipe not in PRESETS else {}
     if data is None and 'source' not in known: raise UsageError(f'Which DATA? {recipe} does not say what it was trained on.' if recipe else 'Which DATA? segfast train DATA, such as `segfast train demo --progressive`.\nSee: segfast train --help')
     taken = {k: v for k,v in known.items() if k in options and (options[k] is None or v is False)}
     if how := ' '.join(f'--{k} {v}' for k,v in taken.items() if k != 'check'): _lines(f'The data is opened as in {recipe}: {how}', err=True)
@@ -204,15 +204,15 @@ def _safe_sets(sets, device, workers):
 
 def _same_opening(run, asked):
     "Refuse what a run that goes on cannot take: another way to open its data, a name, trackers."
-    from segfast.runs.reopen import opened_as
-    known = opened_as(run) or {}
+    from segfast.runs.reopen import open_arguments
+    known = open_arguments(run) or {}
     asked = {k: str(Path(v).resolve()) if k == 'classes' else v for k,v in asked.items() if v}
     if odd := [f'--{k}' for k,v in asked.items() if v != known.get(k)]:
         raise UsageError(f'{run}: goes on as it began, and these settings differ: {", ".join(odd)}.\nLeave them out; or start a new run: segfast train DATA --recipe {_quoted(run)}')
 
 def _go_on(run, data, device, workers, choices, as_json, asked=None, **kwargs):
-    from segfast.runs.listing import is_family
-    if is_family(run): return _go_on_family(run, data, device, workers, choices, as_json, **kwargs)
+    from segfast.runs.listing import is_fold_set
+    if is_fold_set(run): return _go_on_family(run, data, device, workers, choices, as_json, **kwargs)
     _same_opening(run, asked or {})
     from segfast.training.resume import resume
     _show_scores(resume(run, data, device, workers, choices=choices, **kwargs), as_json)
@@ -220,8 +220,8 @@ def _go_on(run, data, device, workers, choices, as_json, asked=None, **kwargs):
 def _go_on_family(family, data, device, workers, choices, as_json, extend=0, data_changed=False):
     if choices: raise UsageError(f'{family}: is a family of runs, which goes on as it began: segfast resume {_quoted(family)}')
     if extend or data_changed: raise UsageError(f'{family}: is a family of runs, all of one recipe and the same data. --extend and --data-changed are for a single run.')
-    from segfast.training.crossval import resume_family
-    _show_family(resume_family(family, data, device, workers), as_json)
+    from segfast.training.crossval import resume_folds
+    _show_family(resume_folds(family, data, device, workers), as_json)
 
 def _start(weights, run):
     "Which weights `--weights` and `--from` ask for."
@@ -250,7 +250,7 @@ def resume(
     debug: Debug = False,
 ):
     "Go on with a run that was interrupted, exactly as if it had not been."
-    hush()
+    ignore_import_warnings()
     _go_on(run, data, device, workers, None, as_json, extend=extend, data_changed=data_changed)
 
 # %% ../nbs/90_cli.ipynb #543a5dea
@@ -286,7 +286,7 @@ def find_lr(
     from segfast.runs.recipe import parse_counts, parse_size
     if plot: _can_draw(plot)
     choices = Choices(recipe, progressive, model, _start(weights, from_), _if(parse_size, size), None, _if(parse_counts, batch_size, '--batch-size'), None, precision, seed, aug, tuple(set_ or ()))
-    hush()
+    ignore_import_warnings()
     from segfast.training.lr_finder import find_lr
     found = find_lr(data, choices, stage, steps, device, workers, check=check, layout=layout, border=border, split=split, classes=classes)
     if plot: found.plot().savefig(plot, dpi=90)
@@ -325,9 +325,9 @@ def check(
     if not found.ok or (strict and found.warnings): raise typer.Exit(1)
 
 def _repair(found, folder):
-    from segfast.data.fix import repair
-    log = repair(found, folder)
-    typer.echo(f'{safe(folder)}: a corrected copy, {len(log)} change{"s" if len(log) != 1 else ""} listed in {safe(folder/"changes.csv")}.', err=True)
+    from segfast.data.fix import write_fixed_copy
+    log = write_fixed_copy(found, folder)
+    typer.echo(f'{safe_text(folder)}: a corrected copy, {len(log)} change{"s" if len(log) != 1 else ""} listed in {safe_text(folder/"changes.csv")}.', err=True)
 
 @contextlib.contextmanager
 def _bar(what):
@@ -373,10 +373,10 @@ def evaluate(
 ):
     "Score a model at native size: per class, per image, with pictures of the worst."
     from segfast.runs.recipe import parse_size
-    hush()
-    from segfast.inference.evaluate import evaluate_any, save_evaluation
+    ignore_import_warnings()
+    from segfast.inference.evaluate import evaluate, save_evaluation
     options = dict(tta=tta, tile=_if(parse_size, tile, '--tile'), overlap=overlap, size=_if(parse_size, size), batch_size=batch_size, precision=precision, device=device)
-    found = evaluate_any(run, predictions, ensemble, data, split, boundary, options, layout=layout, border=border, classes=classes)
+    found = evaluate(run, predictions, ensemble, data, split, boundary, options, layout=layout, border=border, classes=classes)
     out = out or (run/'evaluation'/f'{found.scores["data"]}-{found.scores["split"]}' if run and run.is_dir() else None)
     if out: save_evaluation(found, out)
     _show_evaluation(found, out, as_json)
@@ -417,11 +417,11 @@ def predict(
 ):
     "Write a mask for each image, at its own size."
     from segfast.runs.recipe import parse_size
-    hush()
-    from segfast.inference.predict import Output, predict_files
+    ignore_import_warnings()
+    from segfast.inference.predict import Output, predict
     models, images = _models_and_images(run, ensemble, images)
     options = dict(tile=_if(parse_size, tile, '--tile'), overlap=overlap, tta=tta, batch_size=batch_size, size=_if(parse_size, size), precision=precision, device=device)
-    with _bar('predicting') as progress: done = predict_files(models, images, Output(out, overlay, probabilities, rgb, overwrite), progress, lambda text: _lines(text, err=True), **options)
+    with _bar('predicting') as progress: done = predict(models, images, Output(out, overlay, probabilities, rgb, overwrite), progress, lambda text: _lines(text, err=True), **options)
     for file,why in done.failed.items(): _lines(f'{file}: {why}', err=True)
     _lines(f'{done.masks} mask{"s"*(done.masks != 1)} in {out}, {done.images_per_second:.1f} images/s' + (f'; {len(done.failed)} without one, named above' if done.failed else ''), err=as_json)
     if as_json: _json(dict(out=str(out), **done.to_dict()))
@@ -451,7 +451,7 @@ def export(
     debug: Debug = False,
 ):
     "Write a run's model as a file that runs elsewhere, and prove that it computes the same."
-    hush()
+    ignore_import_warnings()
     from segfast.tools.export import export
     made = export(run, to, size, opset, quantize, out, argmax, data, overwrite)
     _json(made.to_dict()) if as_json else _lines(made.text())
@@ -465,8 +465,8 @@ def report(
     debug: Debug = False,
 ):
     "Write a run's report: one HTML file that can be mailed."
-    from segfast.report.html import report
-    path = report(run, out)
+    from segfast.report.html import write_report
+    path = write_report(run, out)
     _json(dict(run=str(run), report=str(path), bytes=path.stat().st_size)) if as_json else _lines(f'Report: {path}')
 
 # %% ../nbs/90_cli.ipynb #cf97f2db
@@ -518,7 +518,7 @@ def runs(
     from segfast.runs.listing import run_rows
     rows = run_rows(out, sort)
     if as_json: return _json(rows)
-    if not rows: return typer.echo(f'No runs in {safe(out)}. Start one: segfast train demo --progressive --out {_quoted(out)}')
+    if not rows: return typer.echo(f'No runs in {safe_text(out)}. Start one: segfast train demo --progressive --out {_quoted(out)}')
     from segfast.report.console import run_table
     _print(run_table(rows))
 
@@ -542,7 +542,7 @@ def compare(
     _print(compare_view(found.to_dict()))
 
 @app.command()
-def prune(
+def clean(
     out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs, or one run.')] = Path('runs'),
     failed: Annotated[bool, typer.Option('--failed', help='Whole runs too that failed or were interrupted.')] = False,
     yes: Annotated[bool, typer.Option('--yes', help='Delete it.')] = False,
@@ -550,11 +550,11 @@ def prune(
     debug: Debug = False,
 ):
     "Show what finished runs no longer need; delete it with --yes."
-    from segfast.runs.clean import find_waste, prune
+    from segfast.runs.clean import find_waste, clean
     from segfast.core.text import size_text
     from segfast.report.console import waste_view
     found = find_waste(out, failed)
-    gone = prune(found) if yes else []
+    gone = clean(found) if yes else []
     kept, shown = [o for o in found if o.run.path not in [p.run.path for p in gone]], gone if yes else found
     if as_json: return _json(dict(deleted=[o.to_dict() for o in gone], kept=[o.to_dict() for o in kept], bytes=sum(o.bytes for o in shown)))
     if shown: _print(waste_view([o.to_dict() for o in shown]), '')
@@ -574,7 +574,7 @@ def models(
 ):
     "List the models, and what each costs at a size."
     from segfast.runs.recipe import parse_size
-    hush()
+    ignore_import_warnings()
     from segfast.models.cost import model_table
     rows = json.loads(model_table(parse_size(size), classes, batch_size, precision, names or None).to_json(orient='records'))
     if as_json: return _json(rows)
@@ -603,4 +603,4 @@ def demo_data(
     from segfast.data.demo import write_demo
     try: write_demo(folder, n=n, size=parse_size(size), seed=seed)
     except FileExistsError as e: raise DataError(str(e)) from None
-    typer.echo(f'{safe(folder)}: {n} images. Train on them: segfast train {_quoted(folder)} --progressive --weights none --size 96x128')
+    typer.echo(f'{safe_text(folder)}: {n} images. Train on them: segfast train {_quoted(folder)} --progressive --weights none --size 96x128')

@@ -71,19 +71,19 @@ def make_tiny(n_out, weights="none"):
 @pytest.fixture
 def tiny(monkeypatch):
     "`make_tiny`, registered as the model `tiny`."
-    from segfast.models.zoo import models
-    monkeypatch.setitem(models, "tiny", make_tiny)
+    from segfast.models.zoo import MODELS
+    monkeypatch.setitem(MODELS, "tiny", make_tiny)
     return "tiny"
 
 
 @pytest.fixture(scope="session")
 def tiny_run_once(demo_dir, tmp_path_factory):
     "One finished training of `tiny` at 32×48 on the ten street scenes, which lie in a folder."
-    from segfast.models.zoo import models
+    from segfast.models.zoo import MODELS
     from segfast.runs.recipe import Recipe, Stage
     from segfast.training.train import train
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models, "tiny", make_tiny)
+        patch.setitem(MODELS, "tiny", make_tiny)
         recipe = Recipe([Stage("full", (32, 48), 3, lr=3e-2, batch_size=4, precision="fp32")], model="tiny", weights="none")
         return train(str(demo_dir), recipe, out=tmp_path_factory.mktemp("tiny")/"runs", name="tiny", device="cpu", screen="quiet")
 

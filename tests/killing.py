@@ -51,14 +51,14 @@ def register():
     "Two networks of a few hundred weights, as models of the library."
     from torch import nn
 
-    from segfast.models.zoo import models
+    from segfast.models.zoo import MODELS
 
     def make(n_out, weights="none", drop=0.):
         def conv(a, b): return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
         body = nn.Sequential(conv(3, 8), *(nn.Identity() for _ in range(5)), conv(8, 8), nn.Dropout2d(drop))
         return nn.Sequential(body, nn.Conv2d(8, n_out, 1))
-    models["tiny"] = make
-    models["dropout"] = lambda n_out, weights="none": make(n_out, weights, .3)
+    MODELS["tiny"] = make
+    MODELS["dropout"] = lambda n_out, weights="none": make(n_out, weights, .3)
 
 
 # Events, at which an attempt may die
@@ -121,9 +121,9 @@ def watch(moments):
     import segfast.training.train as train
     moments.around(data.Decoded, "image", "load")
     moments.around(torch.Tensor, "backward", "backward")
-    moments.around(callbacks.Keep, "_between_batches", "batch")
+    moments.around(callbacks.RunRecorder, "_between_batches", "batch")
     moments.only(callbacks, "seed_epoch", "epoch")
-    moments.only(callbacks.Keep, "after_epoch", "epoch-end")
+    moments.only(callbacks.RunRecorder, "after_epoch", "epoch-end")
     moments.around(Learner, "_do_epoch_validate", "validate")
     moments.around(checkpoints, "save_file", "file", half_a_file)
     moments.around(checkpoints, "_link", "link")

@@ -57,8 +57,8 @@ def measured(folder, args):
         order = 1000
 
         def after_epoch(self): rows.append((time.perf_counter() - began, own(process), process.num_fds()))
-    real = lib._stage_learner
-    lib._stage_learner = lambda t, cbs=(): real(t, [*cbs, Look()])
+    real = lib.stage_learner
+    lib.stage_learner = lambda t, cbs=(): real(t, [*cbs, Look()])
     register()
     write_demo(folder/"data", n=10, size=(48, 64))
     stage = Stage("tiny", (16, 24), args.epochs, batch_size=4, precision="fp32", lr=1e-4, schedule="constant")

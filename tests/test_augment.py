@@ -13,9 +13,9 @@ from helpers.problems import missing
 from helpers.refusals import first_named, refuses
 from PIL import Image
 
-from segfast.data.augment import AUGMENTATIONS, Piped, RandomWindow, Shrink, batch_tfms, fill_notes, fills
+from segfast.data.augment import AUGMENTATIONS, PipelineSource, RandomWindow, ResizeBatch, batch_tfms, fill_notes, mask_fills
 from segfast.data.augment import is_pipeline, read_augmentation
-from segfast.data.cache import Decoded
+from segfast.data.cache import CachedPairs
 from segfast.data.loaders import seed_epoch, seg_block, seg_dls
 from segfast.core.errors import UsageError
 from segfast.data.classes import ClassTable
@@ -58,7 +58,7 @@ def test_a_mask_moves_as_its_image_to_the_pixel(name, size):
         a, b = move((x, y), split_idx=0)
         assert a.shape[-2:] == b.shape[-2:] == size
         assert torch.equal((torch.Tensor(a[:, 0])*255).round().long(), torch.Tensor(b).long())
-        moved += not torch.equal(torch.Tensor(b), torch.Tensor(Shrink(size)(y)))
+        moved += not torch.equal(torch.Tensor(b), torch.Tensor(ResizeBatch(size)(y)))
     assert moved == 5
 
 
@@ -130,7 +130,7 @@ def test_images_of_a_batch_are_not_all_treated_alike(name):
 def test_strength_grows_with_the_names():
     "How many pixels of a mask differ from the unmoved one, its mirror image counted as the same."
     pair = a_batch()
-    plain = torch.Tensor(Shrink(SIZE)(pair[1]))
+    plain = torch.Tensor(ResizeBatch(SIZE)(pair[1]))
 
     def changed(name):
         ys = [torch.Tensor(applied(name, pair, seed=s)[1]) for s in range(8)]
@@ -204,8 +204,8 @@ def test_yaml_and_json_mean_the_same(A, tmp_path):
 
 def test_a_single_transform_will_do(A, tmp_path):
     A.save(A.VerticalFlip(p=1.), tmp_path/"flip.json")
-    source = Decoded(np.zeros((1, 4, 4, 3), np.uint8), np.arange(16, dtype=np.uint8).reshape(1, 4, 4))
-    assert np.array_equal(Piped(source, read_augmentation(tmp_path/"flip.json"), [0]).mask(0), source.mask(0)[::-1])
+    source = CachedPairs(np.zeros((1, 4, 4, 3), np.uint8), np.arange(16, dtype=np.uint8).reshape(1, 4, 4))
+    assert np.array_equal(PipelineSource(source, read_augmentation(tmp_path/"flip.json"), [0]).mask(0), source.mask(0)[::-1])
 
 
 def one_step(name, **arguments): return json.dumps(dict(transform=dict(__class_fullname__=name, p=1) | arguments))
@@ -266,8 +266,8 @@ def test_without_albumentations(tmp_path, monkeypatch):
 def test_what_fills_masks(A, tmp_path):
     def text(*steps): return read_augmentation(saved(A, tmp_path/"a.json", *steps))
     quiet = text(A.Rotate(border_mode=4), A.HorizontalFlip(), A.RandomCrop(8, 8), A.CoarseDropout(), A.Affine(fill_mask=255))
-    assert fills(quiet) == {"Affine": 255} and fill_notes(quiet, CLASSES) == []
-    assert fills("strong") == {} == fills("none")
+    assert mask_fills(quiet) == {"Affine": 255} and fill_notes(quiet, CLASSES) == []
+    assert mask_fills("strong") == {} == mask_fills("none")
     note, = fill_notes(text(A.OneOf([A.Rotate(), A.HorizontalFlip()])), CLASSES)
     assert missing(note, "Rotate", "'road'", "fill_mask=255") == []
     with refuses(UsageError, "--aug", "PadIfNeeded", 7, "0, 1, 2, 255", "fill_mask"):
@@ -300,7 +300,7 @@ def test_a_pipeline_moves_image_and_mask_alike(A, tmp_path, name):
     nearest = {} if name in ("HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "RandomCrop") else dict(interpolation=0)
     path = saved(A, tmp_path/"a.json", getattr(A, name)(p=1., **options.get(name, {}), **nearest))
     source = Twin()
-    piped = Piped(source, read_augmentation(path), range(10))
+    piped = PipelineSource(source, read_augmentation(path), range(10))
     moved = 0
     for i in range(10):
         out = piped.pipeline(image=source.image(i), mask=source.mask(i))
@@ -316,7 +316,7 @@ def test_a_pipeline_moves_image_and_mask_alike(A, tmp_path, name):
 
 def test_flips_are_drawn_each_for_itself(A, tmp_path):
     "albumentations' own seeding gives every transform the same draws: two flips would always come together."
-    piped = Piped(Twin(1), read_augmentation(saved(A, tmp_path/"a.json", A.HorizontalFlip(p=.5), A.VerticalFlip(p=.5))), [0])
+    piped = PipelineSource(Twin(1), read_augmentation(saved(A, tmp_path/"a.json", A.HorizontalFlip(p=.5), A.VerticalFlip(p=.5))), [0])
     seen = set()
     for piped.seed in range(40):
         piped.image(0)
@@ -326,7 +326,7 @@ def test_flips_are_drawn_each_for_itself(A, tmp_path):
 
 def test_only_training_pairs_are_piped(A, tmp_path):
     source = Twin(4)
-    piped = Piped(source, read_augmentation(saved(A, tmp_path/"a.json", A.VerticalFlip(p=1.))), [0, 2])
+    piped = PipelineSource(source, read_augmentation(saved(A, tmp_path/"a.json", A.VerticalFlip(p=1.))), [0, 2])
     assert len(piped) == 4
     for i in range(4):
         assert np.array_equal(piped.mask(i), source.mask(i)[::-1] if i in (0, 2) else source.mask(i))
@@ -334,7 +334,7 @@ def test_only_training_pairs_are_piped(A, tmp_path):
 
 
 def test_unseeded_pairs_differ_and_masks_belong_to_their_images(A, tmp_path):
-    piped = Piped(Twin(3), read_augmentation(saved(A, tmp_path/"a.json", A.Affine(rotate=(-40, 40), interpolation=0, border_mode=4, p=1.))), [0, 1, 2])
+    piped = PipelineSource(Twin(3), read_augmentation(saved(A, tmp_path/"a.json", A.Affine(rotate=(-40, 40), interpolation=0, border_mode=4, p=1.))), [0, 1, 2])
     random.seed(0)
     first = [piped.image(0), piped.image(0)]
     assert not np.array_equal(*first)
@@ -417,7 +417,7 @@ def test_a_pipeline_and_the_blocks(small, text):
     masks = np.stack([np.asarray(Image.fromarray(small.ids(o)).resize(SIZE[::-1], Image.NEAREST)) for o in small.pairs["mask"]])
     flips = json.loads(text)
     flips["transform"]["transforms"] = flips["transform"]["transforms"][:1]
-    block = seg_block(Decoded(masks[..., None].repeat(3, -1)*10, masks), small, SIZE, json.dumps(flips))
+    block = seg_block(CachedPairs(masks[..., None].repeat(3, -1)*10, masks), small, SIZE, json.dumps(flips))
     dls = block.dataloaders(range(len(masks)), bs=8, device=torch.device("cpu"))
     seed_epoch(dls, 3)
     x, y = dls.one_batch()

@@ -204,8 +204,8 @@ def test_no_check_says_so_and_trains(copy, tmp_path, monkeypatch, tiny_model):
 
 @pytest.fixture
 def tiny_model(request, monkeypatch):
-    from segfast.models.zoo import models
-    monkeypatch.setitem(models, "unet_resnet34", models[request.getfixturevalue("tiny")])
+    from segfast.models.zoo import MODELS
+    monkeypatch.setitem(MODELS, "unet_resnet34", MODELS[request.getfixturevalue("tiny")])
 
 
 @pytest.mark.parametrize("how, splits", [("random:0.5", [5, 5]), ("sequence:0.2,0", [8, 2]), ("sequence:0.2,0.2,gap=1", [5, 1, 2]), ("fold:1/5", [8, 2]), ("stratified:0.2", [8, 2])])

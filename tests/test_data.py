@@ -14,7 +14,7 @@ from helpers.refusals import refuses
 from PIL import Image, UnidentifiedImageError
 
 import segfast.data.loaders as lib
-from segfast.data.cache import DecodeEachTime, decoded, open_pair
+from segfast.data.cache import UncachedPairs, write_cache, open_pair
 from segfast.data.loaders import SequenceSplitter, seed_epoch, seg_dls
 from segfast.core.errors import DataError, UsageError
 from segfast.data.dataset import SegData
@@ -60,11 +60,11 @@ def test_key_changes_with_what_matters(copy, cache):
 
 
 def test_a_changed_file_is_decoded_again(copy, cache):
-    before = decoded(copy, SIZE).masks[0].copy()
+    before = write_cache(copy, SIZE).masks[0].copy()
     path = copy.path(copy.pairs["mask"][0])
     mask = decode_mask(path)
     Image.fromarray(np.full_like(mask, 3)).save(path)
-    assert (decoded(copy, SIZE).masks[0] == 3).all() and not (before == 3).all()
+    assert (write_cache(copy, SIZE).masks[0] == 3).all() and not (before == 3).all()
     assert len(kept(cache)) == 2
 
 
@@ -80,7 +80,7 @@ def test_a_second_epoch_opens_no_file(copy, cache, monkeypatch):
         for a, b in zip(first, [o for batch in dls.valid for o in batch]):
             assert torch.equal(a, b)
     with pytest.raises(AssertionError, match="decoded again"):
-        decoded(copy, (40, 48))
+        write_cache(copy, (40, 48))
 
 
 def test_without_the_cache_every_epoch_opens_files(copy, cache):
@@ -88,7 +88,7 @@ def test_without_the_cache_every_epoch_opens_files(copy, cache):
     assert not kept(cache)
     for (a, b), (c, d) in zip(dls.valid, seg_dls(copy, SIZE, bs=4, aug="none", device="cpu").valid):
         assert torch.equal(a, c) and torch.equal(b, d)
-    one, two = DecodeEachTime(copy, SIZE), decoded(copy, SIZE)
+    one, two = UncachedPairs(copy, SIZE), write_cache(copy, SIZE)
     assert len(one) == len(two) == 10
     assert all(np.array_equal(one.image(i), two.image(i)) and np.array_equal(one.mask(i), two.mask(i)) for i in range(10))
 
@@ -96,23 +96,23 @@ def test_without_the_cache_every_epoch_opens_files(copy, cache):
 def test_the_cache_stays_within_its_bound(copy, cache):
     one = 10*32*48*4
     for w in range(48, 53):
-        decoded(copy, (32, w), limit=one*2.4)
+        write_cache(copy, (32, w), limit=one*2.4)
         assert sum(f.stat().st_size for f in cache.rglob("*.npy")) <= one*2.4 + 2048
         assert 1 <= len(kept(cache)) <= 2
     with refuses(DataError, cache, "SEGFAST_CACHE_GB", "SEGFAST_CACHE", "--size", "cache=false"):
-        decoded(copy, (64, 64), limit=1000)
+        write_cache(copy, (64, 64), limit=1000)
     assert 1 <= len(kept(cache)) <= 2
 
 
 def test_the_longest_unused_goes_first(copy, cache):
-    old = decoded(copy, (32, 48))
+    old = write_cache(copy, (32, 48))
     folder_old = set(kept(cache))
     time.sleep(.02)
-    decoded(copy, (32, 50))
+    write_cache(copy, (32, 50))
     folder_new = set(kept(cache)) - folder_old
     time.sleep(.02)
-    decoded(copy, (32, 48))
-    decoded(copy, (32, 52), limit=10*32*52*4*2.4)
+    write_cache(copy, (32, 48))
+    write_cache(copy, (32, 52), limit=10*32*52*4*2.4)
     assert folder_old <= set(kept(cache)) and not folder_new & set(kept(cache))
     assert old.masks.shape == (10, 32, 48)
 
@@ -122,21 +122,21 @@ def test_a_run_does_not_throw_out_its_own_other_size(copy, cache):
     sizes = (16, 24), (32, 48)
     limit = 10*(16*24 + 32*48)*4 + 4096
     for size in sizes:
-        decoded(copy, size, limit=limit)
+        write_cache(copy, size, limit=limit)
     assert len(kept(cache)) == 2
 
 
 def test_a_failure_leaves_nothing(copy, cache):
     copy.path(copy.pairs["image"][5]).write_bytes(b"no image")
     with refuses(DataError, copy.pairs["image"][5], copy.pairs["mask"][5]) as e:
-        decoded(copy, SIZE)
+        write_cache(copy, SIZE)
     assert isinstance(e.value.__cause__, UnidentifiedImageError) and kept(cache) == []
 
 
 def test_a_bound_that_is_no_number(copy, cache, monkeypatch):
     monkeypatch.setenv("SEGFAST_CACHE_GB", "much")
     with refuses(UsageError, "SEGFAST_CACHE_GB", "much"):
-        decoded(copy, SIZE)
+        write_cache(copy, SIZE)
 
 
 def test_two_processes_make_one_good_cache(copy, cache):
@@ -147,7 +147,7 @@ def test_two_processes_make_one_good_cache(copy, cache):
     out = [p.communicate(timeout=120)[0] for p in ps]
     assert [p.returncode for p in ps] == [0, 0] and out[0] == out[1] != ""
     assert len(kept(cache)) == 1
-    d = decoded(copy, SIZE)
+    d = write_cache(copy, SIZE)
     assert f"{d.masks.sum()} {d.images.sum()}" == out[0].strip()
 
 
@@ -160,7 +160,7 @@ def test_losing_the_race_is_fine(copy, cache, monkeypatch):
         theirs = folder.parent/lib._key(data, size)
         shutil.copytree(folder, theirs)
     monkeypatch.setattr(lib, "_fill", slow)
-    d = decoded(copy, SIZE)
+    d = write_cache(copy, SIZE)
     assert len(kept(cache)) == 1 and np.array_equal(d.image(3), open_pair(copy, 3, SIZE)[0])
 
 
@@ -262,7 +262,7 @@ def test_void_is_never_invented(copy, cache):
         mask = decode_mask(copy.path(rel))
         Image.fromarray(np.where(mask == copy.classes.void, 4, mask)).save(copy.path(rel))
     dls = seg_dls(copy, (40, 40), bs=8, device="cpu")
-    present = set(np.unique(decoded(copy, (40, 40)).masks))
+    present = set(np.unique(write_cache(copy, (40, 40)).masks))
     assert copy.classes.void not in present
     for epoch in range(10):
         seed_epoch(dls, epoch)

@@ -314,11 +314,11 @@ def test_no_memory_is_no_reason_to_fail(own, monkeypatch):
 def test_one_void_batch_is_no_nan():
     import torch
 
-    from segfast.training.losses import LOSSES, seg_loss, takes_weights
+    from segfast.training.losses import LOSSES, seg_loss, uses_class_weights
     from segfast.data.classes import ClassTable
     for name in LOSSES:
         x = torch.randn(1, 5, 8, 8, requires_grad=True)
-        weights = [1, 1, 0, 1, 1] if takes_weights(name) else None
+        weights = [1, 1, 0, 1, 1] if uses_class_weights(name) else None
         loss = seg_loss(name, ClassTable(["sky", "road", "Void", "tree", "car"], 2), weights=weights)(x, torch.full((1, 8, 8), 2))
         loss.backward()
         assert torch.isfinite(loss) and torch.isfinite(x.grad).all(), name

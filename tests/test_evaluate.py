@@ -346,10 +346,10 @@ def test_text_for_people(tiny_run, tmp_path):
 def family_once(tiny_run_once, demo_dir, tmp_path_factory):
     "Two folds of one epoch."
     from segfast.training.crossval import train_folds
-    from segfast.models.zoo import models
+    from segfast.models.zoo import MODELS
     from segfast.runs.recipe import Recipe, Stage
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models, "tiny", __import__("conftest").make_tiny)
+        patch.setitem(MODELS, "tiny", __import__("conftest").make_tiny)
         recipe = Recipe([Stage("full", (32, 48), 1, lr=3e-2, batch_size=4, precision="fp32")], model="tiny", weights="none")
         return train_folds(str(demo_dir), recipe, 2, tmp_path_factory.mktemp("family"), "family", "cpu", screen="quiet").path
 

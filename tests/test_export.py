@@ -22,10 +22,10 @@ from torch import nn
 import segfast.tools.export as lib
 from segfast.core.errors import DataError, UsageError
 from segfast.tools.export import Portable, export, load_exported, onnx_proto, parity, trace, traceable
-from segfast.models.zoo import find_model, models
+from segfast.models.zoo import find_model, MODELS
 from segfast.inference.onnx import OnnxModel
 from segfast.inference.predictor import TorchPredictor
-from segfast.inference.result import answer
+from segfast.inference.result import predict_image
 from segfast.runs.recipe import Recipe, Stage
 from segfast.inference.sliding import Segmenter
 
@@ -76,7 +76,7 @@ def run_of(demo_dir, out, model):
 @pytest.fixture(scope="module")
 def run(demo_dir, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models, "tiny", small_net)
+        patch.setitem(MODELS, "tiny", small_net)
         yield run_of(demo_dir, tmp_path_factory.mktemp("runs"), "tiny")
 
 
@@ -122,7 +122,7 @@ def test_the_same_masks_as_the_run(run, made, tmp_path):
     "At the pictures' own size, whole, in tiles and in several views."
     picture = Image.fromarray(as_bytes(random_images(1, (90, 130)))[0])
     for options in {}, dict(tile=(40, 56), overlap=8), dict(tta=True):
-        mine, its = (np.asarray(answer(Segmenter(p, **options), picture)) for p in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)), OnnxModel(made.path, threads=1)))
+        mine, its = (np.asarray(predict_image(Segmenter(p, **options), picture)) for p in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)), OnnxModel(made.path, threads=1)))
         assert its.shape == (90, 130) and (mine == its).mean() > 0.999
 
 
@@ -224,7 +224,7 @@ def test_fixed_size(run, tmp_path):
 
 
 def test_a_model_for_one_size(demo_dir, monkeypatch, tmp_path):
-    monkeypatch.setitem(models, "one-size", OneSize)
+    monkeypatch.setitem(MODELS, "one-size", OneSize)
     run = run_of(demo_dir, tmp_path, "one-size")
     made = export(run)
     assert not made.dynamic and OnnxModel(made.path, threads=1).fixed and len(made.notes) == 1 and made.notes[0] in made.text()

@@ -11,8 +11,8 @@ from PIL import Image
 import segfast.data.filestats as room
 from segfast.data.check import check, class_weights, fingerprint
 from segfast.data.images import open_image
-from segfast.data.filestats import FactStore, image_facts, mask_facts, stamp
-from segfast.data.images import shown_size
+from segfast.data.filestats import FactStore, image_facts, mask_facts, file_stamp
+from segfast.data.images import image_size
 from segfast.data.autodetect import guess_classes
 from segfast.data.formats.camvid import camvid
 from segfast.data.masks import Encoding
@@ -49,7 +49,7 @@ def picture(request, tmp_path): return PICTURES[request.param](tmp_path/request.
 
 def test_facts_are_those_of_what_the_model_sees(picture):
     facts, seen = image_facts(picture), open_image(picture)
-    assert facts["size"] == [37, 53] == list(shown_size(picture)) and seen.shape == (37, 53, 3)
+    assert facts["size"] == [37, 53] == list(image_size(picture)) and seen.shape == (37, 53, 3)
     assert np.allclose(facts["mean"], seen.reshape(-1, 3).mean(0)/255, atol=1e-5)
     assert np.allclose(facts["std"], seen.reshape(-1, 3).std(0)/255, atol=1e-5)
 
@@ -61,7 +61,7 @@ def test_every_orientation(tmp_path, turn):
     exif[0x0112] = turn
     path = saved(tmp_path/"a.jpg", im, exif=exif)
     size = [53, 37] if turn > 4 else [37, 53]
-    assert image_facts(path)["size"] == size == list(shown_size(path)) == list(open_image(path).shape[:2])
+    assert image_facts(path)["size"] == size == list(image_size(path)) == list(open_image(path).shape[:2])
     assert image_facts(path)["turn"] == turn and image_facts(path)["stored"] == [37, 53]
 
 
@@ -170,7 +170,7 @@ def test_a_cache_that_cannot_be_written_is_said(folder, monkeypatch, tmp_path):
 def test_a_damaged_cache_is_begun_anew(folder, opened):
     data = camvid(folder)
     check(data)
-    room.store_of(data.root).write_bytes(b"x"*5000)
+    room.facts_file(data.root).write_bytes(b"x"*5000)
     assert check(data).ok and len(opened) == 40
     check(data)
     assert len(opened) == 40
@@ -183,7 +183,7 @@ def test_two_checks_at_once(folder, tmp_path):
         assert len(b.get([(f"{i}.png", "image") for i in range(20)])) == 20
     with closing(sqlite3.connect(tmp_path/"a.sqlite")) as db:
         assert db.execute("pragma integrity_check").fetchone() == ("ok",)
-    assert stamp(tmp_path/"nowhere") == ""
+    assert file_stamp(tmp_path/"nowhere") == ""
 
 
 # The fingerprint
@@ -236,8 +236,8 @@ def test_values_are_counted_as_pixel_by_pixel(tmp_path):
 def test_what_an_older_version_kept_of_colors_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
     Image.new("RGB", (4, 4), (255, 0, 1)).save(tmp_path/"m.png")
-    with closing(FactStore(room.store_of(tmp_path))) as store:
-        store.put([("m.png", "values", stamp(tmp_path/"m.png"), dict(one=False, jpeg=False, grey=False, counts={str(0xff0001): 16}, many=1))])
+    with closing(FactStore(room.facts_file(tmp_path))) as store:
+        store.put([("m.png", "values", file_stamp(tmp_path/"m.png"), dict(one=False, jpeg=False, grey=False, counts={str(0xff0001): 16}, many=1))])
     assert guess_classes(tmp_path, ["m.png"])[0].colors == ((255, 0, 1),)
 
 

@@ -20,13 +20,13 @@ from typer.testing import CliRunner
 import segfast.training.crossval as lib
 from segfast.cli import app
 from segfast.core.errors import DataError, UsageError
-from segfast.runs.listing import Family, family_scores
-from segfast.training.crossval import pooled_confusion, resume_family, train_folds
+from segfast.runs.listing import FoldSet, fold_scores
+from segfast.training.crossval import pooled_confusion, resume_folds, train_folds
 from segfast.data.open import open_data
 from segfast.runs.presets import Choices
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.run import Run
-from segfast.runs.listing import family_runs, is_family, run_rows
+from segfast.runs.listing import fold_runs, is_fold_set, run_rows
 
 SETTINGS = "--model tiny --weights none --size 32x48 --epochs 1,1,1 --device cpu".split()
 
@@ -82,7 +82,7 @@ def family(place, trained_once, tmp_path_factory):
     for o in (place/"runs").rglob("*.json"):
         if o.name in ("data.json", "family.json"):  # where the data was opened
             o.write_text(o.read_text().replace(str(trained_once["place"]), str(place)))
-    return Family("runs/three"), trained_once["res"]
+    return FoldSet("runs/three"), trained_once["res"]
 
 
 # A training that does nothing
@@ -132,7 +132,7 @@ def test_test_images_stay_out(small, tmp_path, no_training):
 
 def test_folds_are_ordinary_runs_that_add_up(family, place):
     family, res = family
-    assert is_family("runs/three") and not is_family("runs") and [o.name for o in family_runs("runs/three")] == ["fold-1", "fold-2", "fold-3"]
+    assert is_fold_set("runs/three") and not is_fold_set("runs") and [o.name for o in fold_runs("runs/three")] == ["fold-1", "fold-2", "fold-3"]
     assert family.states == ["done"]*3 and not missing(repr(family), "three", 3)
     recipes = {(o.path/"recipe.toml").read_text() for o in family.runs}
     assert len(recipes) == 1 and family.info["recipe"] in recipes
@@ -196,12 +196,12 @@ def test_interrupted_family_goes_on(family, place, monkeypatch):
         m.setattr("segfast.training.train.run_stage", stage)
         res = cli("train", "data", "--folds", 3, *SETTINGS, "--name", "cut", code=130)
     assert re.findall(r"segfast resume (\S+)", text_of(res)) == ["runs/cut"]
-    cut = Family("runs/cut")
+    cut = FoldSet("runs/cut")
     assert cut.states == ["done", "interrupted", "missing"] and [o["state"] for o in cut.info["runs"]] == cut.states
     with pytest.raises(DataError) as e:
         pooled_confusion(cut)
     assert not missing(e, 1, 3, "segfast resume runs/cut")
-    assert [o["accuracy"] is None for o in family_scores(cut)["folds"]] == [False, True, True]
+    assert [o["accuracy"] is None for o in fold_scores(cut)["folds"]] == [False, True, True]
     before = stamps(cut.path/"fold-1")
 
     out = last_json(cli("resume", "runs/cut", "--device", "cpu", "--json"))
@@ -226,7 +226,7 @@ def test_stopped_before_its_first_step(family, place):
     shutil.rmtree(family.path/"fold-3")
     (family.path/"fold-3").mkdir()
     assert family.states == ["done", "interrupted", "missing"]
-    assert resume_family("runs/three", device="cpu", screen="quiet").states == ["done"]*3
+    assert resume_folds("runs/three", device="cpu", screen="quiet").states == ["done"]*3
     assert [o.scores["confusion"] for o in family.runs] == want
 
     # nor had the family
@@ -235,7 +235,7 @@ def test_stopped_before_its_first_step(family, place):
     lib.write_json(family.path/"family.json", {**family.info, "recipe": None})
     before = stamps(family.path)
     with pytest.raises(DataError) as e:
-        resume_family(family, screen="quiet")
+        resume_folds(family, screen="quiet")
     assert str(family.path) in str(e.value) and "segfast resume" not in str(e.value) and stamps(family.path) == before
     assert train_folds("data", Choices(model="tiny", weights="none", size=(32, 48), epochs=(1, 1, 1)), 3, name="three", device="cpu", screen="quiet").states == ["done"]*3
 
@@ -245,7 +245,7 @@ def test_all_folds_have_the_first_ones_settings(place, monkeypatch):
     free = iter([16e9]*3)
     monkeypatch.setattr("segfast.training.plan.free_bytes", lambda device: next(free, 1e9))
     cli("train", "data", "--folds", 2, *SETTINGS, "--name", "fitted")
-    a, b = (o.recipe for o in Family("runs/fitted").runs)
+    a, b = (o.recipe for o in FoldSet("runs/fitted").runs)
     assert a == b and a.stages[0].batch_size == 8
     cli("train", "data", *SETTINGS, "--name", "later")
     assert Run("runs/later").recipe.stages[0].batch_size == 4
@@ -294,12 +294,12 @@ def test_from_python(small, place):
     family = train_folds(small, recipe, 2, out=place/"runs", name="python", device="cpu", screen="quiet")
     shutil.rmtree(family.path/"fold-2")
     with pytest.raises(UsageError) as e:
-        resume_family(family, screen="quiet")
+        resume_folds(family, screen="quiet")
     assert not missing(e, "SegData", "data=")
     with pytest.raises(DataError) as e:
-        resume_family(family, replace(small, pairs=small.pairs[1:]), screen="quiet")
+        resume_folds(family, replace(small, pairs=small.pairs[1:]), screen="quiet")
     assert not missing(e, 10, 9)
-    assert resume_family(family, small, device="cpu", screen="quiet").states == ["done"]*2
+    assert resume_folds(family, small, device="cpu", screen="quiet").states == ["done"]*2
     assert pooled_confusion(family.path).matrix.sum() > 0
     assert train_folds(small, recipe, 2, out=place/"runs", name="python", device="cpu", screen="quiet").states == ["done"]*2
 
@@ -341,7 +341,7 @@ def test_family_is_no_run(family):
     assert not missing(text_of(cli("resume", "runs/three", "--data-changed", code=2)), "runs/three", "--data-changed")
     assert "segfast resume runs/three" in text_of(cli("train", "--resume", "runs/three", code=2))
     with pytest.raises(DataError) as e:
-        Family("runs/three/fold-1")
+        FoldSet("runs/three/fold-1")
     assert not missing(e, "runs/three/fold-1", "family.json")
 
 

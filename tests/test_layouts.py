@@ -14,7 +14,7 @@ from segfast.data.formats.camvid import camvid
 from segfast.data.demo import demo
 from segfast.data.formats.registry import find_layout
 from segfast.data.open import open_data
-from segfast.data.pairing import image_files
+from segfast.data.pairing import list_images
 from segfast.data.splits import random_split
 
 
@@ -113,7 +113,7 @@ def test_what_is_no_image_is_left_out(folder):
     for name in "Thumbs.db", ".DS_Store", "._scene_000.png", "notes.txt", "scene.png.part":
         (folder/"images"/name).write_bytes(b"x")
     (folder/"images/sub.png").mkdir()
-    assert len(image_files(folder/"images")) == 10 and not camvid(folder).problems
+    assert len(list_images(folder/"images")) == 10 and not camvid(folder).problems
 
 
 def test_two_images_of_one_stem(folder):

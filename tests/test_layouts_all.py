@@ -31,10 +31,10 @@ from segfast.data.pairing import find_affixes
 from segfast.data.autodetect import guess_classes
 from segfast.data.formats.registry import LAYOUTS, find_layout
 from segfast.data.open import open_data
-from segfast.data.archives import unpacked
+from segfast.data.archives import unpack
 from segfast.core.files import cache_dir
 from segfast.data.classes import ClassTable, read_label_colors
-from segfast.data.masks import Encoding, decode, decode_mask
+from segfast.data.masks import Encoding, try_decode, decode_mask
 
 SIZE = 40, 56
 TABLE = "64 128 64\tAnimal\n128 64 128 \tRoad\n0 0 0\t\tVoid\n192 128 64  Child, small\n"
@@ -252,9 +252,9 @@ def test_train_folder(tree, tiny, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
     from segfast.cli import app
-    from segfast.models.zoo import models
+    from segfast.models.zoo import MODELS
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(models, "unet_resnet34", models[tiny])
+    monkeypatch.setitem(MODELS, "unet_resnet34", MODELS[tiny])
     layout, source, truth, split = tree
     res = CliRunner().invoke(app, ["train", str(source), "--epochs", "1,1,1"])
     assert res.exit_code == 0, res.output
@@ -422,7 +422,7 @@ def test_unknown_colours_are_counted():
     table = ClassTable(["a", "b"], None, [(0, 0, 0), (10, 20, 30)])
     rgb = np.zeros((4, 5, 3), np.uint8)
     rgb[0, :3] = 30, 20, 10  # the same numbers the other way round
-    found, strange = decode(Image.fromarray(rgb), Encoding.of_colors(table))
+    found, strange = try_decode(Image.fromarray(rgb), Encoding.of_colors(table))
     assert sum(strange.values()) == 3 and (found[0, :3] == 255).all() and not found[1:].any()
     with refuses(DataError, (30, 20, 10), 3, code="mask-colors", found=[(30, 20, 10)], pixels=3):
         decode_mask(Image.fromarray(rgb), Encoding.of_colors(table))
@@ -444,7 +444,7 @@ def test_broken_colour_tables(tmp_path, text, code, found, named):
 def test_values_beyond_sixteen_bits_and_below_zero(tmp_path):
     Image.fromarray(np.int32([[0, -1, 70000]])).save(tmp_path/"m.tif")
     with Image.open(tmp_path/"m.tif") as im:
-        found, strange = decode(im, Encoding("values", ((0, 1),)))
+        found, strange = try_decode(im, Encoding("values", ((0, 1),)))
     assert found.tolist() == [[1, 255, 255]] and sum(strange.values()) == 2
 
 
@@ -682,7 +682,7 @@ def test_evil_zips(tmp_path, cache, name):
         z.writestr("good.txt", "x")
         z.writestr(name, "out")
     with refuses(DataError, tmp_path/"evil.zip", "out.txt") as e:
-        unpacked(tmp_path/"evil.zip")
+        unpack(tmp_path/"evil.zip")
     assert e.value.problems[0].code != "undecodable" and not kept(cache) and not list(tmp_path.rglob("out.txt"))
 
 
@@ -693,9 +693,9 @@ def test_a_link_in_a_zip(tmp_path, cache):
         with zipfile.ZipFile(tmp_path/name, "w") as z:
             z.writestr(member, "/etc/passwd")
     with refuses(DataError, tmp_path/"evil.zip", "link"):
-        unpacked(tmp_path/"evil.zip")
+        unpack(tmp_path/"evil.zip")
     assert not kept(cache)
-    assert (unpacked(tmp_path/"plain.zip")/"link").read_text() == "/etc/passwd", "a file with that content is no link"
+    assert (unpack(tmp_path/"plain.zip")/"link").read_text() == "/etc/passwd", "a file with that content is no link"
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tgz", "x.tar.gz", "x.tar"])
@@ -945,16 +945,16 @@ def test_bombs(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(lib, "_BOMB", 1e6)
     for name in "bomb.zip", "bomb.tgz":
         with refuses(DataError, tmp_path/name) as e:
-            unpacked(tmp_path/name)
+            unpack(tmp_path/name)
         assert e.value.problems[0].code != "undecodable"
     monkeypatch.setattr(lib, "_MOST", 0)
     with refuses(DataError, tmp_path/"bomb.zip", 0):
-        unpacked(tmp_path/"bomb.zip")
+        unpack(tmp_path/"bomb.zip")
     assert not kept(cache)
     monkeypatch.setattr(lib, "_BOMB", 2e9)
     monkeypatch.setattr(lib, "_MOST", 1)
     for name in "bomb.zip", "bomb.tgz":  # nothing but the two limits was in the way
-        assert (unpacked(tmp_path/name)/"a.png").stat().st_size == 3_000_000
+        assert (unpack(tmp_path/name)/"a.png").stat().st_size == 3_000_000
 
 
 def test_a_disk_that_is_too_small(tmp_path, cache, monkeypatch):
@@ -962,10 +962,10 @@ def test_a_disk_that_is_too_small(tmp_path, cache, monkeypatch):
     path = pack(tmp_path/"inner", tmp_path/"x.zip")
     monkeypatch.setattr(shutil, "disk_usage", lambda o: shutil._ntuple_diskusage(100, 90, 10))
     with refuses(DataError, path, "SEGFAST_CACHE"):
-        unpacked(path)
+        unpack(path)
     monkeypatch.undo()
     monkeypatch.setenv("SEGFAST_CACHE", str(cache.parent))
-    assert not kept(cache) and unpacked(path).is_dir()
+    assert not kept(cache) and unpack(path).is_dir()
 
 
 def test_encrypted_and_repeated_members(tmp_path, cache):
@@ -976,7 +976,7 @@ def test_encrypted_and_repeated_members(tmp_path, cache):
     name = bytes(raw[at + 46:]).split(b"PK\x01\x02")[0].decode()
     (tmp_path/"locked.zip").write_bytes(raw)
     with refuses(DataError, tmp_path/"locked.zip", repr(name)) as e:
-        unpacked(tmp_path/"locked.zip")
+        unpack(tmp_path/"locked.zip")
     assert e.value.problems[0].code != "undecodable" and name
     tar_with(tmp_path/"twice.tar", ("a.txt", tarfile.REGTYPE, ""), ("./a.txt", tarfile.REGTYPE, ""))
     with zipfile.ZipFile(tmp_path/"twice.zip", "w") as z:
@@ -985,7 +985,7 @@ def test_encrypted_and_repeated_members(tmp_path, cache):
             z.writestr("a.txt", "2")
     for name in "twice.tar", "twice.zip":
         with refuses(DataError, tmp_path/name, "a.txt") as e:
-            unpacked(tmp_path/name)
+            unpack(tmp_path/name)
         assert e.value.problems[0].code != "undecodable"
     assert not kept(cache)
 
@@ -996,7 +996,7 @@ def test_encrypted_and_repeated_members(tmp_path, cache):
 def test_links_through_links(tmp_path, cache, members, culprit):
     path = tar_with(tmp_path/"chain.tar", *members)
     with refuses(DataError, path, culprit) as e:
-        unpacked(path)
+        unpack(path)
     assert e.value.problems[0].code != "undecodable" and not kept(cache)
 
 
@@ -1022,7 +1022,7 @@ def test_two_processes_unpack_one_archive(tmp_path, cache):
     draw_segnet(tmp_path/"inner")
     path = pack(tmp_path/"inner", tmp_path/"x.zip")
     with get_context("spawn").Pool(2) as pool:
-        found = pool.map(unpacked, [path]*4)
+        found = pool.map(unpack, [path]*4)
     assert len(set(found)) == 1 and len(kept(cache)) == 1
 
 
@@ -1034,9 +1034,9 @@ def test_an_archive_that_another_process_unpacked_meanwhile(tmp_path, cache, mon
     def slow(path, part):
         unzip(path, part)
         monkeypatch.setattr(lib, "_unzip", unzip)
-        unpacked(path)
+        unpack(path)
     monkeypatch.setattr(lib, "_unzip", slow)
-    assert (unpacked(path)/"train").is_dir() and len(kept(cache)) == 1
+    assert (unpack(path)/"train").is_dir() and len(kept(cache)) == 1
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
@@ -1044,7 +1044,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path/"taken").touch()
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"taken/cache"))
     with refuses(DataError, tmp_path/"taken/cache/unpacked", "SEGFAST_CACHE"):
-        unpacked(pack(tmp_path/"inner", tmp_path/"x.zip"))
+        unpack(pack(tmp_path/"inner", tmp_path/"x.zip"))
 
 
 def test_an_archive_is_not_blamed_for_a_full_disk(tmp_path, cache, monkeypatch):
@@ -1053,7 +1053,7 @@ def test_an_archive_is_not_blamed_for_a_full_disk(tmp_path, cache, monkeypatch):
     def full(*args, **kwargs): raise OSError(28, "No space left on device")
     monkeypatch.setattr(zipfile.ZipFile, "extract", full)
     with refuses(DataError, "No space left on device", "SEGFAST_CACHE") as e:
-        unpacked(path)
+        unpack(path)
     assert e.value.__cause__.errno == 28 and str(path) not in str(e.value) and not kept(cache)
 
 
@@ -1109,7 +1109,7 @@ def test_nothing_is_opened_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
     two_folders(tmp_path/"d", [(0, 1, 2)])
     first = open_data(tmp_path/"d")
-    monkeypatch.setattr("segfast.data.images.open_picture", lambda path: pytest.fail(f"{path} was opened again"))
+    monkeypatch.setattr("segfast.data.images.open_pil", lambda path: pytest.fail(f"{path} was opened again"))
     again = open_data(tmp_path/"d")
     assert again.pairs.equals(first.pairs) and again.classes == first.classes and again.encoding == first.encoding
     paint(tmp_path/"d/masks/0.png", ids(0, 5))
@@ -1202,5 +1202,5 @@ def test_odd_files_of_names(tmp_path):
 def test_twenty_thousand_names_are_matched_quickly():
     files = tuple(sorted([f"a/images/{i}.png" for i in range(20_000)] + [f"a/masks/{i}_mask.png" for i in range(20_000)]))
     started = time.perf_counter()
-    assert guess._matching(files)[:2] == ("images", "masks")
+    assert guess.match_folders(files)[:2] == ("images", "masks")
     assert time.perf_counter() - started < 10

@@ -15,7 +15,7 @@ from helpers.refusals import first_named, refuses
 
 from segfast.core.errors import UsageError
 from segfast.training.losses import LOSSES, WEIGHT_SCHEMES, VoidCrossEntropy, loss_terms, register_loss, seg_loss
-from segfast.training.losses import takes_weights, weight_tensor, weights_from_counts, with_aux
+from segfast.training.losses import uses_class_weights, weight_tensor, weights_from_counts, with_aux
 from segfast.data.classes import ClassTable
 
 N = 5
@@ -230,7 +230,7 @@ every = pytest.mark.parametrize("name", REFERENCES)
 
 
 def make(name, void):
-    return seg_loss(name, table(void), weights=W if takes_weights(name, need=True) else None)
+    return seg_loss(name, table(void), weights=W if uses_class_weights(name, need=True) else None)
 
 
 def test_every_loss_has_a_reference():
@@ -497,7 +497,7 @@ def test_weights_that_do_not_fit():
     torch.testing.assert_close(by_name.weight, torch.tensor([.5, 2., 0., 1., 3.]))
     with refuses(UsageError, "'ce+weighted'", *WEIGHT_SCHEMES):
         seg_loss("ce+weighted", t)
-    with refuses(UsageError, "'ce+dice'", *(o for o in LOSSES if takes_weights(o))):
+    with refuses(UsageError, "'ce+dice'", *(o for o in LOSSES if uses_class_weights(o))):
         seg_loss("ce+dice", t, weights=W)
 
 
@@ -522,8 +522,8 @@ def test_sums_as_they_are_written():
     assert first_named(e, LOSSES) == "dice"
     with refuses(UsageError, "'focal+dice'", "gamma"):
         seg_loss("focal+dice", table(2), gamma=1)
-    assert [takes_weights(o) for o in ("ce", "focal+ce", "weighted")] == [False, True, True]
-    assert [takes_weights(o, need=True) for o in ("ce", "focal+ce", "0.5*weighted+dice")] == [False, False, True]
+    assert [uses_class_weights(o) for o in ("ce", "focal+ce", "weighted")] == [False, True, True]
+    assert [uses_class_weights(o, need=True) for o in ("ce", "focal+ce", "0.5*weighted+dice")] == [False, False, True]
 
 
 def test_a_sum_gives_weights_to_those_that_take_them():

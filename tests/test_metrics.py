@@ -19,10 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import segfast.metrics.confusion as metrics
 from segfast.core.errors import DataError
 from segfast.data.classes import ClassTable
-from segfast.metrics.fastai_metrics import BatchAccuracy, MeanDice, MeanIoU, VoidAccuracy, acc_camvid
+from segfast.metrics.fastai_metrics import BatchAccuracy, MeanDice, MeanIoU, AccuracyMetric, acc_camvid
 from segfast.metrics.confusion import ConfusionMatrix
 from segfast.metrics.confusion import per_class
-from segfast.metrics.fastai_metrics import seg_metrics, void_accuracy
+from segfast.metrics.fastai_metrics import seg_metrics, masked_accuracy
 
 N = 6
 voids = pytest.mark.parametrize("void", [0, 3, N - 1, 255, None])
@@ -255,9 +255,9 @@ def test_a_batch_asks_the_device_nothing(monkeypatch):
     with Seen() as seen:
         for m in mets:
             m.accumulate(Learn)
-        void_accuracy(Learn.pred, Learn.yb[0], 3)
+        masked_accuracy(Learn.pred, Learn.yb[0], 3)
     assert not WAITING & set(seen.ops)
-    assert seen.ops.count("max") == 2  # one for the four metrics, one for `void_accuracy`
+    assert seen.ops.count("max") == 2  # one for the four metrics, one for `accuracy`
     np.testing.assert_array_equal(mets[0].cm.matrix, want)
     with Seen() as seen:  # the lesson's formula does ask
         acc_camvid(*batch(3), void=3)
@@ -277,15 +277,15 @@ def test_batch_functions(void):
     logits, targ = batch(void, seed=3)
     y, p = labelled(logits, targ, void)
     ignore = table(void).ignore_index
-    ours = void_accuracy(logits, targ, ignore)
+    ours = masked_accuracy(logits, targ, ignore)
     assert ours.shape == () and ours.item() == pytest.approx(accuracy_score(y, p))
     assert ours.item() == acc_camvid(logits, targ, ignore).item()
-    assert void_accuracy(logits.argmax(1), targ.byte(), ignore).item() == ours.item()
+    assert masked_accuracy(logits.argmax(1), targ.byte(), ignore).item() == ours.item()
     assert ConfusionMatrix(table(void)).update(logits, targ).accuracy == pytest.approx(ours.item())
 
 
 def test_void_accuracy_of_nothing_is_nan():
-    assert void_accuracy(batch(3)[0], torch.full((4, 9, 11), 3), 3).isnan()
+    assert masked_accuracy(batch(3)[0], torch.full((4, 9, 11), 3), 3).isnan()
 
 
 def test_per_class():
@@ -325,7 +325,7 @@ def learner(void, mets):
 
 def test_learner_reports_what_a_direct_count_gives():
     learn, items = learner(3, [*seg_metrics(table(3)), AvgMetric(partial(acc_camvid, void=3))])
-    assert list(learn.metrics.attrgot("name"))[:4] == ["void_accuracy", "mean_iou", "mean_dice", "batch_accuracy"]
+    assert list(learn.metrics.attrgot("name"))[:4] == ["accuracy", "mean_iou", "mean_dice", "batch_accuracy"]
     with learn.no_logging():
         learn.fit(2, 0.01)
     seen = dict(zip(learn.recorder.metric_names[3:], learn.recorder.values[-1][2:]))
@@ -333,19 +333,19 @@ def test_learner_reports_what_a_direct_count_gives():
     with torch.no_grad():
         logits = learn.model(x)
     cm = ConfusionMatrix(table(3)).update(logits, y)
-    assert seen["void_accuracy"] == cm.accuracy
+    assert seen["accuracy"] == cm.accuracy
     assert seen["mean_iou"] == cm.mean_iou and seen["mean_dice"] == cm.mean_dice
     np.testing.assert_array_equal(learn.metrics[0].cm.matrix, cm.matrix)
     assert seen["batch_accuracy"] == pytest.approx(seen["acc_camvid"])
     by_hand = sum(acc_camvid(logits[s], y[s], 3).item() * len(y[s]) for s in (slice(0, 3), slice(3, 6), slice(6, 7))) / 7
     assert seen["batch_accuracy"] == pytest.approx(by_hand)
-    assert abs(seen["batch_accuracy"] - seen["void_accuracy"]) > 1e-3  # few labelled pixels in the first batch
+    assert abs(seen["batch_accuracy"] - seen["accuracy"]) > 1e-3  # few labelled pixels in the first batch
 
 
 def test_metrics_that_stand_alone():
-    alone = [VoidAccuracy(table(3)), MeanIoU(table(3)), MeanDice(table(3)), BatchAccuracy(table(3))]
+    alone = [AccuracyMetric(table(3)), MeanIoU(table(3)), MeanDice(table(3)), BatchAccuracy(table(3))]
     got, want = (learner(3, m)[0].validate() for m in (alone, seg_metrics(table(3))))
-    assert [m.name for m in alone] == ["void_accuracy", "mean_iou", "mean_dice", "batch_accuracy"]
+    assert [m.name for m in alone] == ["accuracy", "mean_iou", "mean_dice", "batch_accuracy"]
     assert list(got) == list(want)
 
 

@@ -19,11 +19,11 @@ from torchvision.models.segmentation import deeplabv3_resnet50
 from segfast.data.loaders import seg_dls
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
-from segfast.models.zoo import ACTIVATIONS, check_model, groups
-from segfast.models.encoders import BODIES
+from segfast.models.zoo import ACTIVATIONS, check_model, layer_groups
+from segfast.models.encoders import ENCODERS
 from segfast.models.cost import SMP_EXAMPLES, activation_bytes
 from segfast.models.weights import load_weights
-from segfast.models.zoo import model_options, models, published_weights
+from segfast.models.zoo import model_options, MODELS, published_weights
 from segfast.models.cost import model_table, multiply_adds
 from segfast.models.weights import read_weights
 from segfast.models.zoo import register_model, seg_model
@@ -85,9 +85,9 @@ def test_void_at_any_index_learns(small, void, tiny):
 
 
 def test_unknown_names():
-    with refuses(UsageError, "model", "'unett'", *models, "smp:ARCHITECTURE/ENCODER") as e:
+    with refuses(UsageError, "model", "'unett'", *MODELS, "smp:ARCHITECTURE/ENCODER") as e:
         seg_model("unett", table(2), "none")
-    assert first_named(e, models) == "unet"
+    assert first_named(e, MODELS) == "unet"
     for bad in "imagenett", "nope.pth", "nope.safetensors":
         with refuses(UsageError, "--weights", bad, "imagenet", "none", ".safetensors", ".pth"):
             seg_model("unet_resnet34", table(2), bad)
@@ -281,13 +281,13 @@ def test_options_that_are_none():
 
 def test_a_model_of_ones_own(monkeypatch):
     "One function and one line; a plain entry in the dictionary will do too."
-    monkeypatch.setattr("segfast.models.models", dict(models))
+    monkeypatch.setattr("segfast.models.models", dict(MODELS))
 
     @register_model()
     def dot(n_out, weights="none", bias=True): return nn.Conv2d(3, n_out, 1, bias=bias)
 
-    from segfast.models.zoo import models as now
-    now["dot"] = models.pop("dot") if "dot" in models else now["dot"]
+    from segfast.models.zoo import MODELS as now
+    now["dot"] = MODELS.pop("dot") if "dot" in MODELS else now["dot"]
     assert published_weights("dot") == () and model_options("dot") == dict(bias=True)
     assert seg_model("dot", table(4), bias=False).bias is None
     assert model_table((32, 32), names=["dot"]).parameters[0] == 12*3 + 12
@@ -302,7 +302,7 @@ def test_models_from_nothing_have_no_published_weights():
             with refuses(UsageError, weights, name, "none"):
                 check_model(name, weights)
             with refuses(UsageError, name, "--weights", "none"):
-                models[name](2, weights)
+                MODELS[name](2, weights)
         check_model(name), check_model(name, "none")
     with refuses(UsageError, "fast", "coco", "imagenet", "none"):
         check_model("fast", "coco")
@@ -381,7 +381,7 @@ def test_a_new_head_for_other_classes(name, tmp_path):
 def test_groups_hold_every_parameter_once_and_the_body_first(name):
     if name.startswith("smp:"): pytest.importorskip("segmentation_models_pytorch")
     model = made(name, 2, SMALL.get(name, {}))
-    parts = groups(model)
+    parts = layer_groups(model)
     assert sorted(id(p) for g in parts for p in g) == sorted(id(p) for p in model.parameters())
     assert len(parts) == (1 if name in ("unet", "unet_dropout") else 3)
     body = [p for g in parts[:-1] for p in g]
@@ -400,8 +400,8 @@ def test_groups_hold_every_parameter_once_and_the_body_first(name):
 def test_freezing_a_learner(small, name, frozen):
     learn = seg_learner(seg_dls(small, (32, 48), bs=4, device="cpu"), small.classes, name, "none", train_bn=False, model_options=SMALL.get(name, dict(body="resnet18")))
     learn.freeze()
-    trains = [p.requires_grad for g in groups(learn.model)[:-1] for p in g]
-    assert (len(trains) > 0) == frozen and not any(trains) and all(p.requires_grad for p in groups(learn.model)[-1])
+    trains = [p.requires_grad for g in layer_groups(learn.model)[:-1] for p in g]
+    assert (len(trains) > 0) == frozen and not any(trains) and all(p.requires_grad for p in layer_groups(learn.model)[-1])
 
 
 # One value a channel
@@ -445,22 +445,22 @@ def test_the_table_of_costs():
         assert t.multiply_adds[name] == multiply_adds(model, (64, 64)) and t.training_bytes[name] == training_bytes(model, (64, 64), 8)
     assert t.weights["deeplabv3_resnet50"] == "imagenet, coco, none" and t.weights["unet"] == "none" and (t.about.str.len() > 10).all()
     assert t.multiply_adds["fast"]*3 < t.multiply_adds["unet_resnet34"]
-    with refuses(UsageError, "'fsat'", *models) as e:
+    with refuses(UsageError, "'fsat'", *MODELS) as e:
         model_table(names=["fsat"])
-    assert first_named(e, models) == "fast"
+    assert first_named(e, MODELS) == "fast"
 
 
 def test_every_body_is_there():
-    assert all(f"unet_{o}" in models for o in BODIES) and next(iter(models)) == "unet_resnet34"
+    assert all(f"unet_{o}" in MODELS for o in ENCODERS) and next(iter(MODELS)) == "unet_resnet34"
     t = model_table((32, 32)).set_index("model")
-    assert set(models) | set(SMP_EXAMPLES) == set(t.index) and t.parameters[list(models)].notna().all()
+    assert set(MODELS) | set(SMP_EXAMPLES) == set(t.index) and t.parameters[list(MODELS)].notna().all()
     assert set(t.index[t.needs == "models"]) == set(SMP_EXAMPLES)
 
 
 # segmentation_models_pytorch
 
 def test_without_the_extra(monkeypatch):
-    monkeypatch.setattr("segfast.models.models", dict(fast=models["fast"]))
+    monkeypatch.setattr("segfast.models.models", dict(fast=MODELS["fast"]))
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     for ask in (lambda: seg_model("smp:unet/resnet18", table(2)), lambda: check_model("smp:unet/resnet18"), lambda: model_table(names=["smp:unet/resnet18"])):
         with refuses(UsageError, "pip install", "segfast[models]", "smp:unet/resnet18"):
@@ -584,7 +584,7 @@ def test_measuring_changes_nothing(net):
 
 def test_three_groups_and_a_module_of_ones_own(small, tiny):
     dls = seg_dls(small, (32, 48), bs=4, device="cpu")
-    learn = seg_learner(dls, small.classes, models["tiny"](len(small.classes)))
+    learn = seg_learner(dls, small.classes, MODELS["tiny"](len(small.classes)))
     learn.create_opt()
     assert len(learn.opt.param_lists) == 3 and np.allclose(learn.wd, 1e-2)
 

@@ -18,9 +18,9 @@ import segfast.inference.run_model  # noqa: F401, gives `Run` its `predict`
 from segfast.cli import app
 from segfast.data.classes import ClassTable
 from segfast.inference.predictor import TorchPredictor
-from segfast.inference.result import answer
+from segfast.inference.result import predict_image
 from segfast.runs.run import Run
-from segfast.inference.predict import Output, segment
+from segfast.inference.predict import Output, predict_images
 from segfast.inference.sliding import NumpyArrays, Segmenter, resize_rows
 
 RNG = np.random.default_rng(0)
@@ -78,7 +78,7 @@ def photos(tmp_path):
 def test_every_id_survives_the_png(tmp_path, n):
     ids = (np.arange(256).reshape(16, 16) % n).astype(np.uint8)
     Image.fromarray(np.dstack([ids, ids, ids])).save(tmp_path/"all.png")
-    segment(Segmenter(Digits(n)), [tmp_path/"all.png"], tmp_path/"out")
+    predict_images(Segmenter(Digits(n)), [tmp_path/"all.png"], tmp_path/"out")
     assert (read(tmp_path/"out/all.png") == ids).all()
     with Image.open(tmp_path/"out/all.png") as im:
         palette = np.uint8(im.getpalette("RGB")).reshape(-1, 3)
@@ -93,13 +93,13 @@ def test_masks_lie_as_the_picture_is_seen(tmp_path, turn, kind):
     exif = im.getexif()
     exif[0x0112] = turn
     im.save(tmp_path/f"turned.{kind}", exif=exif, **dict(quality=100, subsampling=0) if kind == "jpg" else {})
-    segment(Segmenter(Channel()), [tmp_path/f"turned.{kind}"], tmp_path/"out")
+    predict_images(Segmenter(Channel()), [tmp_path/f"turned.{kind}"], tmp_path/"out")
     with Image.open(tmp_path/f"turned.{kind}") as im:
         seen = np.asarray(ImageOps.exif_transpose(im))
     mask = read(tmp_path/"out/turned.png")
     assert mask.shape == ((64, 48) if turn > 4 else (48, 64))
     assert (mask == seen.argmax(2)).mean() > (0.95 if seen.shape[:2] != (64, 64) else 0.99)  # a side of 48 is shown at 64
-    assert (answer(Segmenter(Channel(), tile=(32, 32)), tmp_path/f"turned.{kind}").ids == seen.argmax(2)).all()
+    assert (predict_image(Segmenter(Channel(), tile=(32, 32)), tmp_path/f"turned.{kind}").ids == seen.argmax(2)).all()
 
 
 MODES = {"grey.png": lambda im: im.convert("L"), "bilevel.png": lambda im: im.convert("1"), "palette.png": lambda im: im.quantize(16), "alpha.png": lambda im: im.convert("RGBA"), "grey alpha.png": lambda im: im.convert("LA"),
@@ -110,7 +110,7 @@ MODES = {"grey.png": lambda im: im.convert("L"), "bilevel.png": lambda im: im.co
 @pytest.mark.parametrize("name", MODES)
 def test_pictures_of_every_mode(tmp_path, name):
     MODES[name](soft(40, 60)).save(tmp_path/name)
-    done = segment(Segmenter(Channel()), [tmp_path/name], tmp_path/"out")
+    done = predict_images(Segmenter(Channel()), [tmp_path/name], tmp_path/"out")
     assert (done.masks, done.failed) == (1, {}) and read(tmp_path/"out"/Path(name).with_suffix(".png")).shape == (40, 60)
 
 
@@ -148,7 +148,7 @@ def test_links_are_images_of_their_own(tmp_path, photos):
     (photos/"linked.png").symlink_to(photos/"a.png")
     (photos/"folder").symlink_to(photos/"deep")
     (photos/"gone.png").symlink_to(tmp_path/"nowhere.png")
-    done = segment(Segmenter(Channel()), [photos], tmp_path/"out")
+    done = predict_images(Segmenter(Channel()), [photos], tmp_path/"out")
     assert written(tmp_path/"out") == ["a.png", "b.png", "c.png", "d.png", "deep/a.png", "linked.png"]
     assert list(done.failed) == [str(photos/"gone.png")]
 
@@ -329,8 +329,8 @@ def test_no_seams_on_an_equivariant_model(tile, overlap, batch_size):
     torch.manual_seed(3)
     net, picture = torch.nn.Conv2d(3, 6, 1), soft(110, 140)
     predictor = TorchPredictor(net, ClassTable(list("abcdef")), (110, 140))
-    whole = answer(Segmenter(predictor), picture, probabilities=True)
-    tiled = answer(Segmenter(predictor, tile, overlap, batch_size=batch_size), picture, probabilities=True)
+    whole = predict_image(Segmenter(predictor), picture, probabilities=True)
+    tiled = predict_image(Segmenter(predictor, tile, overlap, batch_size=batch_size), picture, probabilities=True)
     assert np.abs(whole.probabilities - tiled.probabilities).max() < 1e-5
     top = np.sort(whole.probabilities, 0)
     clear = top[-1] - top[-2] > 1e-4
@@ -348,7 +348,7 @@ def test_tiles_show_every_pixel_to_the_model():
                 seen[o[..., 0], o[..., 1]] = True
             return super().__call__(images, size)
     at = np.dstack([*np.mgrid[:110, :140], np.zeros((110, 140))]).astype(np.uint8)
-    answer(Segmenter(Eyes(), (32, 48), 8), at)
+    predict_image(Segmenter(Eyes(), (32, 48), 8), at)
     assert seen.all()
 
 

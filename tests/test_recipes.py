@@ -9,7 +9,7 @@ from helpers.refusals import refuses
 from segfast.core.errors import UsageError
 from segfast.runs.recipe import MONITORS, SCHEDULES, PRECISIONS, Recipe, Stage, from_toml
 from segfast.runs.presets import PRESETS, Choices, half
-from segfast.runs.recipe import load_recipe, parse_counts, parse_rate, parse_size, resized
+from segfast.runs.recipe import load_recipe, parse_counts, parse_rate, parse_size, resize_recipe
 from segfast.runs.presets import preset, progressive
 from segfast.runs.recipe import save_recipe, set_value, to_toml, with_rate, with_stages
 from segfast.runs.presets import single
@@ -124,7 +124,7 @@ def test_epochs_per_stage():
 @pytest.mark.parametrize("size", [(33, 35), (96, 128), (97, 131), (501, 333)])
 @pytest.mark.parametrize("name", PRESETS)
 def test_resized(name, size):
-    r = resized(preset(name, SIZE), size)
+    r = resize_recipe(preset(name, SIZE), size)
     assert r.size == size and all(s.size in (size, half(size)) for s in r.stages)
     assert r == preset(name, size)
 

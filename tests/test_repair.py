@@ -21,7 +21,7 @@ from segfast.data.open import open_data
 from segfast.data.classes import CAMVID_COLORS
 from segfast.data.masks import colorize, decode_mask
 from segfast.core.files import read_lines
-from segfast.data.fix import repair
+from segfast.data.fix import write_fixed_copy
 
 CAMVID = [k for k in CAMVID_COLORS if k not in ("Column_Pole", "Sidewalk")]
 
@@ -42,7 +42,7 @@ def mended(folder, tmp_path, layout=None):
     "The report before, the log, and the sound copy; the original is as it was."
     root = folder if folder.is_dir() else folder.parent
     before, was = check(open_data(folder, layout), cache=False), tree(root)
-    log = repair(before, tmp_path/"copy")
+    log = write_fixed_copy(before, tmp_path/"copy")
     assert tree(root) == was
     after = check(open_data(tmp_path/"copy"), cache=False)
     assert after.ok, after.text()
@@ -374,7 +374,7 @@ def test_grey_jpeg_levels(folder, tmp_path):
     report.data.pairs.loc[3, "mask"] = "m3.jpg"
     report = check(report.data, cache=False)
     assert not report.ok
-    log = repair(report, tmp_path/"copy")
+    log = write_fixed_copy(report, tmp_path/"copy")
     assert check(open_data(tmp_path/"copy"), cache=False).ok
     assert (decode_mask(tmp_path/"copy/labels/a3_P.png") == (decode_mask(mask(folder, 3)) > 3)).mean() > .95
     assert "mask-jpeg" in log.code.tolist()
@@ -392,7 +392,7 @@ def test_masks_that_mean_nothing_are_not_passed_on(folder, tmp_path, suffix):
     report = check(open_data(root), cache=False)
     assert not report.ok
     with refuses(DataError, root, 0, 6):
-        repair(report, tmp_path/"copy")
+        write_fixed_copy(report, tmp_path/"copy")
     assert not (tmp_path/"copy").exists()
 
 
@@ -464,16 +464,16 @@ def test_refused(report, folder, tmp_path, where, named):
     (tmp_path/"into").symlink_to(folder)
     was = tree(tmp_path)
     with refuses(DataError, tmp_path/where, *(folder if o == "scenes" else o for o in named)):
-        repair(report, tmp_path/where)
+        write_fixed_copy(report, tmp_path/where)
     assert tree(tmp_path) == was
     if where in ("full", "file", "link"):  # nothing but what is there is in the way
         shutil.rmtree(tmp_path/where) if where == "full" else (tmp_path/where).unlink()
-        assert len(repair(report, tmp_path/where)) == 1
+        assert len(write_fixed_copy(report, tmp_path/where)) == 1
 
 
 def test_an_empty_folder_and_new_parents(report, tmp_path):
     (tmp_path/"there").mkdir()
-    assert len(repair(report, tmp_path/"there")) == len(repair(report, str(tmp_path/"a/b/c"))) == 1
+    assert len(write_fixed_copy(report, tmp_path/"there")) == len(write_fixed_copy(report, str(tmp_path/"a/b/c"))) == 1
     assert tree(tmp_path/"there") == tree(tmp_path/"a/b/c")
     assert (tmp_path/"there").stat().st_mode == (tmp_path).joinpath("a/b").stat().st_mode
 
@@ -485,7 +485,7 @@ def test_nothing_is_left_when_it_fails(report, tmp_path, monkeypatch, what, erro
     monkeypatch.setattr(lib, what, fail)
     was = tree(tmp_path)
     with pytest.raises(raised) as e:
-        repair(report, tmp_path/"a/copy")
+        write_fixed_copy(report, tmp_path/"a/copy")
     assert tree(tmp_path) == was
     assert raised is KeyboardInterrupt or error.strerror in str(e.value)
 
@@ -493,7 +493,7 @@ def test_nothing_is_left_when_it_fails(report, tmp_path, monkeypatch, what, erro
 def test_a_copy_with_errors_is_not_kept(report, tmp_path, monkeypatch):
     monkeypatch.setattr(lib, "check", lambda data, **kwargs: report)
     with refuses(DataError, 1, code="not-repaired", kind="error") as e:
-        repair(report, tmp_path/"copy")
+        write_fixed_copy(report, tmp_path/"copy")
     assert [(p.code, p.file) for p in e.value.problems[1:]] == [("mask-values", "labels/scene_003_P.png")]
     assert not (tmp_path/"copy").exists()
 
@@ -502,7 +502,7 @@ def test_too_few(folder, tmp_path):
     for i in range(1, 10):
         image(folder, i).write_bytes(b"")
     with refuses(DataError, folder, 1, 10, 9, "empty"):
-        repair(check(open_data(folder), cache=False), tmp_path/"copy")
+        write_fixed_copy(check(open_data(folder), cache=False), tmp_path/"copy")
     assert not (tmp_path/"copy").exists()
 
 
@@ -519,14 +519,14 @@ def test_no_dataset_at_all(tmp_path):
     (tmp_path/"x/readme.txt").touch()
     report = check_path(tmp_path/"x", cache=False)
     with pytest.raises(DataError) as e:
-        repair(report, tmp_path/"copy")
+        write_fixed_copy(report, tmp_path/"copy")
     assert e.value.problems == report.problems and not (tmp_path/"copy").exists()
 
 
 def test_progress_and_repetition(report, tmp_path):
     done = []
-    repair(report, tmp_path/"a", lambda *o: done.append(o))
-    repair(report, tmp_path/"b")
+    write_fixed_copy(report, tmp_path/"a", lambda *o: done.append(o))
+    write_fixed_copy(report, tmp_path/"b")
     assert done == [(i, 10) for i in range(1, 11)] and tree(tmp_path/"a") == tree(tmp_path/"b")
 
 
@@ -540,7 +540,7 @@ def test_damaged_files_never_end_in_a_traceback(folder, tmp_path):
             p.write_bytes(a[:rng.integers(1, len(a))].tobytes() if rng.random() < .3 else a.tobytes())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            repair(check(open_data(folder), cache=False), tmp_path/f"copy{k}")
+            write_fixed_copy(check(open_data(folder), cache=False), tmp_path/f"copy{k}")
 
 
 def test_camvid_names_make_known_colours(folder, tmp_path):
@@ -563,7 +563,7 @@ def test_ids_of_few_bits_are_not_stretched(tmp_path, bits):
         write_packed(tmp_path/"few/labels"/name, a, bits)
     report = check(open_data(tmp_path/"few"))
     assert report.ok, report.text()
-    repair(report, tmp_path/"copy")
+    write_fixed_copy(report, tmp_path/"copy")
     copy = open_data(tmp_path/"copy")
     assert all(np.array_equal(copy.ids(f"labels/{name}"), a) for name, a in truth.items())
 
@@ -580,6 +580,6 @@ def test_one_and_255_are_written_alike(tmp_path):
             Image.fromarray(pixels).save(tmp_path/"two"/folder/f"{i}.png")
     report = check(open_data(tmp_path/"two"))
     assert report.ok and "mask-mixed" in {p.code for p in report.problems}
-    repair(report, tmp_path/"copy")
+    write_fixed_copy(report, tmp_path/"copy")
     copy = open_data(tmp_path/"copy")
     assert all(np.array_equal(copy.ids(f"labels/{Path(name).stem}_P.png"), a) for name, a in truth.items())

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import segfast
 from segfast.cli import app
 from segfast.runs.run import Run
-from segfast.runs.reopen import opened_as
+from segfast.runs.reopen import open_arguments
 
 CLOCK = ["seconds", "images_per_second"]
 
@@ -47,7 +47,7 @@ def test_the_same_bits(street, tmp_path, tiny):
     again, res = train("--recipe", a.path, out=tmp_path/"runs", name="again")
     assert same(a, again) == (True, True, True) and again.recipe == a.recipe
     assert "--split random:0.3" in res.stderr
-    assert (a.path/"data.csv").read_text() == (again.path/"data.csv").read_text() and opened_as(a.path) == opened_as(again.path)
+    assert (a.path/"data.csv").read_text() == (again.path/"data.csv").read_text() and open_arguments(a.path) == open_arguments(again.path)
     assert (a.path/"images.csv").read_text() == (again.path/"images.csv").read_text()
     file, _ = train(street, "--recipe", a.path/"recipe.toml", out=tmp_path/"runs", name="file")
     assert same(a, file) == (True, True, True)
@@ -60,7 +60,7 @@ def test_the_same_bits(street, tmp_path, tiny):
 def test_what_the_command_line_says_goes_first(street, tmp_path, tiny):
     a = first(street, tmp_path, tiny, "--split", "random:0.3")
     b, _ = train("--recipe", a.path, "--split", "random:0.5", "--epochs", "1,1,1", out=tmp_path/"runs", name="b")
-    assert opened_as(b.path)["split"] == "random:0.5" and [s.epochs for s in b.recipe.stages] == [1, 1, 1]
+    assert open_arguments(b.path)["split"] == "random:0.5" and [s.epochs for s in b.recipe.stages] == [1, 1, 1]
     moved = shutil.move(street, tmp_path/"moved")
     c, _ = train(moved, "--recipe", a.path, out=tmp_path/"runs", name="c")
     assert same(a, c) == (True, True, True), "the same data at another place"
@@ -106,7 +106,7 @@ def test_a_run_in_python(street, tmp_path, tiny):
     learn = run.learner(device="cpu")
     assert [x.tobytes() for x in load_file(run.weights_file).values()] == [learn.model.state_dict()[k].numpy().tobytes() for k in load_file(run.weights_file)]
     with learn.no_bar(), learn.no_logging():
-        assert learn.validate()[1] == pytest.approx(run.history.void_accuracy.iloc[-1], abs=1e-6)
+        assert learn.validate()[1] == pytest.approx(run.history.accuracy.iloc[-1], abs=1e-6)
 
 
 def exif(orientation):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from segfast.report.examples import Confused, image_scores, keep_examples, pick_examples
 from segfast.data.classes import ClassTable
-from segfast.report.html import report
+from segfast.report.html import write_report
 from segfast.runs.presets import progressive
 from segfast.runs.run import Run
 from segfast.core.files import write_json
@@ -40,7 +40,7 @@ def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", d
     for stage, s in enumerate(recipe.stages, 1):
         for epoch in range(1, s.epochs + 1):
             k += 1
-            run.append(dict(stage=stage, name=s.name, epoch=epoch, size=f"{s.size[0]}x{s.size[1]}", lr=s.lr, train_loss=3/k, valid_loss=3.5/k, void_accuracy=.9 - .5/k, mean_iou=.6 - .5/k, mean_dice=.5, batch_accuracy=.5, seconds=2, images_per_second=50 + k))
+            run.append(dict(stage=stage, name=s.name, epoch=epoch, size=f"{s.size[0]}x{s.size[1]}", lr=s.lr, train_loss=3/k, valid_loss=3.5/k, accuracy=.9 - .5/k, mean_iou=.6 - .5/k, mean_dice=.5, batch_accuracy=.5, seconds=2, images_per_second=50 + k))
     if finder:
         rates = np.geomspace(1e-6, 1, 50)
         write_json(run.path/"plots/lr-1.json", dict(rates=rates, losses=2 - 1/(1 + 3e-4/rates) + rates, valley=2e-4, steep=1e-4, min10=1e-3))
@@ -71,7 +71,7 @@ def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", d
 def evil(tmp_path_factory):
     "A run whose data and first class are called like a script, and its report."
     run = made(tmp_path_factory.mktemp("runs"), data=EVIL, names=[EVIL, '"><img src=x onerror=alert(2)>', "it's $x$ & \x1b[31mred", "道路 🚗", *(f"class {i}" for i in range(7)), "Void"])
-    return run, report(run)
+    return run, write_report(run)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_nothing_is_said_and_nothing_is_asked(browser, evil, width, scheme):
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_never_scrolls_sideways(browser, tmp_path, n, width):
     names = ["a"*120] + [f"a class with a name {i}" for i in range(n - 2)] + ["Void"]
-    page = opened(browser, report(made(tmp_path, n, names=names, data="d"*150)), width)
+    page = opened(browser, write_report(made(tmp_path, n, names=names, data="d"*150)), width)
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
     assert page.get_log("browser") == []
     texts = page.execute_script("return [...document.querySelectorAll('.matrix tbody tr')].map(r => r.cells.length)")
@@ -172,7 +172,7 @@ def test_pointing_at_a_chart_shows_the_values_of_all(browser, evil):
         ActionChains(page).move_to_element_with_offset(chart, round(offset), 5).perform()
         row = history.iloc[epoch - 1]
         values = [float(o.text) for o in css(page, ".keys b")]
-        want = [row[c] for c in ("train_loss", "valid_loss", "void_accuracy", "mean_iou", "lr", "images_per_second")]
+        want = [row[c] for c in ("train_loss", "valid_loss", "accuracy", "mean_iou", "lr", "images_per_second")]
         assert values == pytest.approx(want, rel=1e-3)
         assert not missing(one(page, "#epoch-text").text, epoch, 6, row.stage, row["name"], row["size"].replace("x", "×"))
         box = page.execute_script("const r = document.querySelector('.rule').getBoundingClientRect(), s = document.querySelector('.curve svg').getBoundingClientRect(); return (r.left + r.width/2 - s.left)/s.width")
@@ -296,7 +296,7 @@ def test_the_file_stays_small(tmp_path, evil):
     for path in folder.glob("*-*.png"):
         if "probability" not in path.name:
             Image.fromarray(rng.integers(0, 31, (512, 512), np.uint8)).save(path)
-    path = report(run)
+    path = write_report(run)
     text = path.read_text(encoding="utf-8")
     assert path.stat().st_size < 5_000_000 and int(left_out(text)[1]) > 0 and not left_out(evil[1].read_text(encoding="utf-8"))
     assert path.stat().st_size > 3_000_000
@@ -313,7 +313,7 @@ def test_a_run_that_is_not_finished(tmp_path, state):
     shutil.rmtree(run.path/"plots")
     shutil.rmtree(run.path/"report")
     run.update(status=state, error="RuntimeError: <b>no</b>" if state == "failed" else None)
-    text = report(run).read_text(encoding="utf-8")
+    text = write_report(run).read_text(encoding="utf-8")
     assert banner(run.path/"report.html") and (state == "running" or state in banner(run.path/"report.html")[1])
     assert "<b>no</b>" not in text and ("&lt;b&gt;no&lt;/b&gt;" in text) == (state == "failed")
     assert f"segfast resume &#39;{tmp_path}/a folder/made&#39;" in text and 'id="course"' in text and 'id="classes"' not in text
@@ -323,10 +323,10 @@ def test_each_state_has_a_banner_of_its_own(tmp_path):
     run, said = made(tmp_path), []
     for state in "running", "interrupted", "failed":
         run.update(status=state)
-        said.append(banner(report(run))[1])
+        said.append(banner(write_report(run))[1])
     assert len(set(said)) == 3 and all(said)
     run.update(status="done")
-    assert banner(report(run)) is None
+    assert banner(write_report(run)) is None
 
 
 def test_the_matrix_is_that_of_scikit_learn(tmp_path):
@@ -368,7 +368,7 @@ def test_a_training_ends_with_a_report(small, tiny, tmp_path):
     ids = np.unique(np.asarray(Image.open(run.path/"report/00-prediction.png")))
     assert set(ids.tolist()) <= set(range(len(small.classes)))
     before = (run.path/"report.html").stat().st_mtime_ns
-    assert report(run.path).stat().st_mtime_ns > before
+    assert write_report(run.path).stat().st_mtime_ns > before
 
 
 def test_a_report_that_fails_does_not_fail_the_training(small, tiny, tmp_path, monkeypatch, capsys):
@@ -406,6 +406,6 @@ def test_no_part_of_a_file_is_ever_seen(evil, tmp_path, monkeypatch):
     monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     from segfast.core.errors import DataError
     with pytest.raises(DataError) as e:
-        report(run)
+        write_report(run)
     assert not missing(e, path, "No space left on device")
     assert path.read_bytes() == old and not list(run.path.glob(".report*"))

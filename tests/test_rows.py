@@ -36,19 +36,19 @@ def row(draw, folder, options, **promised): return SimpleNamespace(draw=draw, fo
 ROWS = {
     "camvid": row(draw_camvid, "CAMVID", f"--progressive --weights {BODY} --size 32x48 --epochs 1,1,2", model="unet_resnet34", optimizer="adam",
                   schedule=["one_cycle"]*3, batch=[8, 8, 4], sizes=[(16, 24), (16, 24), (32, 48)], frozen=[True, False, False], epochs=[1, 1, 2],
-                  monitor="void_accuracy", keep="last", patience=0, samples=[], splits={"train": 3, "valid": 2}),
+                  monitor="accuracy", keep="last", patience=0, samples=[], splits={"train": 3, "valid": 2}),
     "camseq": row(draw_camseq, "CAMSEQ", "--model deeplabv3_resnet50 --recipe camseq --weights none --size 32x48", model="deeplabv3_resnet50", optimizer="adamw",
                   schedule=["step"], batch=[2], sizes=[(32, 48)], frozen=[False], epochs=[6],
                   monitor="valid_loss", keep="best", patience=0, samples=[2, 4, 6], splits={"train": 4, "valid": 1, "test": 1}),
     "pets": row(draw_pets, "PETS", "--model unet --recipe pets --epochs 2 --set samples=1", model="unet", optimizer="adamw",
                 schedule=["constant"], batch=[32], sizes=[(64, 64)], frozen=[False], epochs=[2],
-                monitor="void_accuracy", keep="best", patience=3, samples=[1, 2], splits={"train": 3, "valid": 1, "test": 2}),
+                monitor="accuracy", keep="best", patience=3, samples=[1, 2], splits={"train": 3, "valid": 1, "test": 2}),
     "idd": row(draw_idd, "IDD", "--model unet_dropout --recipe idd --size 32x32 --epochs 1 --set samples=1", model="unet_dropout", optimizer="adamw",
                schedule=["constant"], batch=[16], sizes=[(32, 32)], frozen=[False], epochs=[1],
-               monitor="void_accuracy", keep="last", patience=0, samples=[1], splits={"train": 2, "valid": 1}),
+               monitor="accuracy", keep="last", patience=0, samples=[1], splits={"train": 2, "valid": 1}),
     "kitti_road": row(draw_kitti_road, "KITTI", f"--recipe kitti_road --weights {BODY} --size 32x64 --epochs 1,1 --set samples=2", model="unet_resnet34", optimizer="adam",
                       schedule=["one_cycle"]*2, batch=[8, 8], sizes=[(32, 64)]*2, frozen=[True, False], epochs=[1, 1],
-                      monitor="void_accuracy", keep="last", patience=0, samples=[2], splits={"train": 5, "valid": 1}),
+                      monitor="accuracy", keep="last", patience=0, samples=[2], splits={"train": 5, "valid": 1}),
 }
 
 
@@ -104,7 +104,7 @@ def test_folder_is_split_as_the_layout_says(done):
 def test_history_has_every_epoch_at_its_size(done):
     h = done.run.history
     assert h["size"].tolist() == [f"{h}x{w}" for (h, w), n in zip(done.sizes, done.epochs) for _ in range(n)]
-    assert np.isfinite(h[["train_loss", "valid_loss", "void_accuracy", "mean_iou", "lr"]]).all(axis=None)
+    assert np.isfinite(h[["train_loss", "valid_loss", "accuracy", "mean_iou", "lr"]]).all(axis=None)
 
 
 def test_scores_are_said_and_kept(done):
@@ -116,9 +116,9 @@ def test_scores_are_said_and_kept(done):
 
 def test_scores_are_those_of_the_weights_that_were_kept(done):
     from segfast.models.zoo import seg_model
-    from segfast.inference.score import evaluate
+    from segfast.inference.score import score_split
     model = seg_model(done.model, done.run.classes, str(done.run.checkpoint_file(done.keep)))
-    cm = evaluate(model, open_data(done.data), done.run.recipe.stages[-1].size)
+    cm = score_split(model, open_data(done.data), done.run.recipe.stages[-1].size)
     assert cm.accuracy == pytest.approx(done.run.scores["accuracy"], abs=5e-3)
     assert cm.matrix.sum() == np.sum(done.run.scores["confusion"])
 
@@ -159,9 +159,9 @@ def test_camseq_is_split_in_the_order_of_the_film(runs, place):
 def test_camseq_scores_its_test_split_too(runs, place):
     from segfast.metrics.confusion import per_class
     from segfast.models.zoo import seg_model
-    from segfast.inference.score import evaluate
+    from segfast.inference.score import score_split
     run = runs("camseq")
-    cm = evaluate(seg_model(run.recipe.model, run.classes, str(run.checkpoint_file("best"))), open_data(place/"CAMSEQ"), run.recipe.size, "test")
+    cm = score_split(seg_model(run.recipe.model, run.classes, str(run.checkpoint_file("best"))), open_data(place/"CAMSEQ"), run.recipe.size, "test")
     assert per_class(cm).index.tolist() == ["Animal", "Road", "Child, small"] and cm.matrix.sum() > 0
 
 

@@ -17,7 +17,7 @@ from segfast.data.classes import ClassTable
 from segfast.runs.presets import progressive
 from segfast.runs.run import HISTORY, Run, environment, new_name
 from segfast.runs.listing import list_runs, run_rows
-from segfast.core.files import plain, read_json
+from segfast.core.files import to_plain, read_json
 from segfast.core.files import write_atomic, write_json
 
 classes = ClassTable(["sky", "road, wet", "void"], 2)
@@ -63,8 +63,8 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path):
 
 def test_plain():
     o = dict(a=float("nan"), b=[1, float("inf"), np.float32("nan")], c=np.int64(3), d=np.arange(3), e=(np.nan, True, None), f={1: np.bool_(True)}, g="ü")
-    assert plain(o) == dict(a=None, b=[1, None, None], c=3, d=[0, 1, 2], e=[None, True, None], f={"1": True}, g="ü")
-    json.dumps(plain(o), allow_nan=False)
+    assert to_plain(o) == dict(a=None, b=[1, None, None], c=3, d=[0, 1, 2], e=[None, True, None], f={"1": True}, g="ü")
+    json.dumps(to_plain(o), allow_nan=False)
 
 
 @pytest.mark.parametrize("text", ["", "{", "nonsense", "\x00"])
@@ -281,7 +281,7 @@ def test_the_card_escapes(tmp_path):
 
 def test_environment_is_json():
     e = environment()
-    json.dumps(plain(e), allow_nan=False)
+    json.dumps(to_plain(e), allow_nan=False)
     assert {"torch", "fastai", "numpy"} <= set(e["packages"]) and e["cores"] >= 1 and e["memory_gb"] > 0
 
 
@@ -367,19 +367,19 @@ def test_prune_shows_and_then_deletes(tmp_path):
     assert cli(*args, "--yes").exit_code == 0
     after = tree(tmp_path)
     assert before.keys() - after.keys() == {f"one/checkpoints/{o}" for o in ("last/memory.safetensors", "last/training.safetensors", *(f"previous/{p}" for p in ("model.safetensors", "memory.safetensors", "training.safetensors", "state.json")))}
-    assert run.weights_file.read_text() == "model2"*100 and run.checkpoint_file("best").read_text() == "model1"*100 and run.pruned
+    assert run.weights_file.read_text() == "model2"*100 and run.checkpoint_file("best").read_text() == "model1"*100 and run.cleaned
     again = json.loads(cli(*args, "--yes", "--json").stdout)
     assert again["deleted"] == again["kept"] == [] and "--yes" not in cli(*args).stdout and tree(tmp_path) == after
 
 
 def test_what_prune_says_it_frees_is_freed(tmp_path):
-    from segfast.runs.clean import find_waste, prune
+    from segfast.runs.clean import find_waste, clean
 
     def used(): return sum({p.stat().st_ino: p.stat().st_size for p in tmp_path.rglob("*") if p.is_file() and p.parent.name in ("last", "previous", "best") and p.suffix == ".safetensors"}.values())
     run = finished(tmp_path)
     state = (run.path/"checkpoints/previous/state.json").stat().st_size
     before, found = used(), find_waste(tmp_path)
-    prune(found)
+    clean(found)
     assert before - used() == found[0].bytes - state > 0, "the first epoch's weights are the best too, and stay under that name"
 
 
@@ -434,23 +434,23 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
 
 
 def test_a_run_that_changed_since_the_list_was_made(tmp_path):
-    from segfast.runs.clean import find_waste, prune
+    from segfast.runs.clean import find_waste, clean
     run = finished(tmp_path, "one", "failed")
     found = find_waste(tmp_path, failed=True)
     run.update(status="done")
-    assert prune(found) == [] and (run.path/"checkpoints/previous").exists()
+    assert clean(found) == [] and (run.path/"checkpoints/previous").exists()
     found = find_waste(tmp_path)
     shutil.rmtree(run.path)
-    assert prune(found) == []
+    assert clean(found) == []
 
 
 @pytest.mark.parametrize("status", ["done", "failed"])
 def test_prune_that_is_cut_short_at_any_call_can_be_done_again(tmp_path, status):
-    from segfast.runs.clean import find_waste, prune
+    from segfast.runs.clean import find_waste, clean
     template = finished(tmp_path/"template", "run", status)
 
     def copied(name): return Run(shutil.copytree(template.path, tmp_path/name/"run"))
-    spots = os_calls(lambda: prune(find_waste(copied("count").path.parent, True)))
+    spots = os_calls(lambda: clean(find_waste(copied("count").path.parent, True)))
     assert len(spots) > 5
     for k, (name, i) in enumerate(spots):
         run = copied(f"cut-{k}")
@@ -464,12 +464,12 @@ def test_prune_that_is_cut_short_at_any_call_can_be_done_again(tmp_path, status)
                 return _real(*args, **kwargs)
             patch.setattr(os, name, crash)
             try:
-                prune(find_waste(run.path.parent, True))
+                clean(find_waste(run.path.parent, True))
             except Crash:
                 pass
         if status == "done":
             assert run.weights_file.read_text() == "model2"*100, (name, i)
-        prune(find_waste(run.path.parent, True))
+        clean(find_waste(run.path.parent, True))
         if status == "done":
             assert run.weights_file.exists() and not (run.path/"checkpoints/previous").exists() and not (run.path/"checkpoints/last/memory.safetensors").exists(), (name, i)
         else:

@@ -16,7 +16,7 @@ from segfast.runs.presets import progressive
 from segfast.report.console import Lines, Plan, Quiet, Screen, TimeLeft, make_screen, run_table, score_table
 from segfast.core.text import time_text
 from segfast.runs.recipe import rate_text
-from segfast.core.errors import safe
+from segfast.core.errors import safe_text
 
 NAN = float("nan")
 EVIL = "[red]sky[/red]\x1b[31m\r\x9b2J\x07"
@@ -33,7 +33,7 @@ def plan(names=("sky", "road", "void"), void=2, **kwargs):
 
 
 def row(stage=1, epoch=1, **kwargs):
-    scores = dict(train_loss=1.5, valid_loss=1.25, void_accuracy=0.8, mean_iou=0.5, mean_dice=0.6, batch_accuracy=0.7)
+    scores = dict(train_loss=1.5, valid_loss=1.25, accuracy=0.8, mean_iou=0.5, mean_dice=0.6, batch_accuracy=0.7)
     return dict(stage=stage, name="half", epoch=epoch, epochs=2, size="48x64", lr=1e-3, **scores, seconds=10.,
                 images_per_second=6.4) | kwargs
 
@@ -56,10 +56,10 @@ def terminal(width=100, height=40, color="truecolor"):
 
 def drawn(screen):
     "The display as it stands, without colours."
-    from segfast.report.console import View
+    from segfast.report.console import ConsoleView
     size = screen.console.size
     console = Console(file=io.StringIO(), width=size.width, height=size.height, color_system=None)
-    console.print(View(lambda width, _: screen._draw(width, True)))
+    console.print(ConsoleView(lambda width, _: screen._draw(width, True)))
     return console.file.getvalue()
 
 
@@ -79,7 +79,7 @@ def train(screen, size=(24, 32)):
             screen.batch(1, 2, loss=0.5)
             screen.batch(1, 1, training=False)
             screen.sample(image=image, truth=mask, prediction=mask, classes=p.classes)
-            screen.epoch(row(i+1, e+1, epochs=s.epochs, void_accuracy=0.5 + 0.1*i + 0.01*e))
+            screen.epoch(row(i+1, e+1, epochs=s.epochs, accuracy=0.5 + 0.1*i + 0.01*e))
     screen.say(f"careful: {EVIL}")
     screen.done(50.)
 
@@ -99,8 +99,8 @@ def test_rate_text(lr, parts):
 
 
 def test_safe_leaves_no_control_character():
-    assert not CONTROL.search(safe("".join(map(chr, range(256)))).replace("\n", ""))
-    assert safe("Straße 道路") == "Straße 道路"
+    assert not CONTROL.search(safe_text("".join(map(chr, range(256)))).replace("\n", ""))
+    assert safe_text("Straße 道路") == "Straße 道路"
 
 
 # Plan and tables
@@ -255,8 +255,8 @@ def test_the_screen_while_it_trains():
     with screen:
         screen.plan(plan())
         screen.stage(0, screen.recipe.stages[0])
-        screen.epoch(row(1, 1, void_accuracy=0.9))
-        screen.epoch(row(1, 2, void_accuracy=0.7))
+        screen.epoch(row(1, 1, accuracy=0.9))
+        screen.epoch(row(1, 2, accuracy=0.7))
         screen.stage(1, screen.recipe.stages[1])
         screen.batch(3, 8, loss=0.25)
         text = drawn(screen)
@@ -272,7 +272,7 @@ def test_the_best_epoch_stays_in_sight():
     screen.recipe = Recipe([Stage("a", (48, 64), 30)])
     screen.stage(0, screen.recipe.stages[0])
     for e in range(30):
-        screen.epoch(row(1, e+1, epochs=30, void_accuracy=NAN if e == 7 else 0.9 if e == 3 else 0.5))
+        screen.epoch(row(1, e+1, epochs=30, accuracy=NAN if e == 7 else 0.9 if e == 3 else 0.5))
     rows = [o for o in drawn(screen).splitlines() if "48x64" in o and "0.6" in o]
     assert len(rows) == 8 and "●" in rows[0] and rows[0].split()[2] == "4"
 
@@ -280,7 +280,7 @@ def test_the_best_epoch_stays_in_sight():
 def test_nan_is_a_dash():
     screen = Screen(terminal())
     screen.started = 0.
-    screen.epoch(row(**dict.fromkeys(("train_loss", "valid_loss", "void_accuracy", "mean_iou", "mean_dice", "images_per_second", "seconds"), NAN)))
+    screen.epoch(row(**dict.fromkeys(("train_loss", "valid_loss", "accuracy", "mean_iou", "mean_dice", "images_per_second", "seconds"), NAN)))
     assert "nan" not in drawn(screen) and "–" in drawn(screen)
 
 
@@ -344,7 +344,7 @@ def test_lines_are_plain_and_few():
 def test_lines_show_nan_as_a_dash_and_survive_an_ascii_file():
     raw = io.BytesIO()
     screen = Lines(io.TextIOWrapper(raw, encoding="ascii"))
-    screen.epoch(row(void_accuracy=NAN, mean_iou=NAN))
+    screen.epoch(row(accuracy=NAN, mean_iou=NAN))
     assert rb"mean_iou \u2013  " in raw.getvalue() and raw.getvalue().count(rb"\u2013") == 2
 
 

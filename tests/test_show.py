@@ -16,7 +16,7 @@ from PIL import Image
 
 import segfast.report.notebook  # noqa: F401 (registers how batches are shown)
 from segfast.data.loaders import seg_dls
-from segfast.core.errors import safe
+from segfast.core.errors import safe_text
 from segfast.data.classes import ClassTable
 from segfast.metrics.confusion import ConfusionMatrix, per_class, style_classes
 from segfast.training.learner import seg_learner
@@ -219,7 +219,7 @@ def test_a_table_of_classes():
     cm = ConfusionMatrix(table).update(torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 0, 1, 0]]))
     df = per_class(cm)
     html = style_classes(df, table).to_html()
-    assert "<script" not in html and safe(EVIL).replace("<", "&lt;").replace(">", "&gt;") in html and "nan" not in html
+    assert "<script" not in html and safe_text(EVIL).replace("<", "&lt;").replace(">", "&gt;") in html and "nan" not in html
     rows = re.findall(r"<tr>.*?</tr>", html, re.S)[2:]
     assert len(rows) == 3 and rows[2].count("–") == df.loc["never"].isna().sum() > 0
     for row, rgb in zip(rows, table.colors):

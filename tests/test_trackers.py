@@ -21,9 +21,9 @@ from segfast.training.checkpoints import Training
 from segfast.core.errors import UsageError
 from segfast.runs.presets import preset
 from segfast.runs.run import Run
-from segfast.training.loggers import TRACKERS, Tracker, check_trackers, make_trackers, tracking
+from segfast.training.loggers import LOGGERS, Logger, check_loggers, make_loggers, open_loggers
 
-COLUMNS = ("stage", "epoch", "lr", "train_loss", "valid_loss", "void_accuracy", "mean_iou", "mean_dice", "batch_accuracy",
+COLUMNS = ("stage", "epoch", "lr", "train_loss", "valid_loss", "accuracy", "mean_iou", "mean_dice", "batch_accuracy",
            "seconds", "images_per_second")
 
 
@@ -35,7 +35,7 @@ def watched(monkeypatch):
 
         def run_stage(training):
             if not cbs:
-                cbs.extend(make_trackers(names, training.run))
+                cbs.extend(make_loggers(names, training.run))
             training.cbs = cbs
             return real(training)
         with monkeypatch.context() as patch:
@@ -143,7 +143,7 @@ def test_the_search_for_a_rate_is_no_training(small, tiny, tmp_path, watched):
     assert curve(events(run), "batch/loss")[0] == [1, 2]
 
 
-class Notes(Tracker):
+class Notes(Logger):
     "A tracker that remembers."
     package = "json"
     def __init__(self, record):
@@ -158,8 +158,8 @@ class Notes(Tracker):
 
 def test_a_tracker_on_a_learner_leaves_the_finder_out(small, tiny, a_run):
     notes = Notes(a_run)
-    learn = lib._stage_learner(Training(recipe_of({}), small, lib.seg_model("tiny", small.classes, "none"), a_run, None, torch.device("cpu")), [notes])
-    lib.find_rates(learn, steps=10)
+    learn = lib.stage_learner(Training(recipe_of({}), small, lib.seg_model("tiny", small.classes, "none"), a_run, None, torch.device("cpu")), [notes])
+    lib.run_lr_finder(learn, steps=10)
     assert notes.rows == []
     with learn.no_bar(), learn.no_logging():
         learn.fit(1)
@@ -169,13 +169,13 @@ def test_a_tracker_on_a_learner_leaves_the_finder_out(small, tiny, a_run):
 # How it ends
 
 def test_what_is_left_is_written_when_a_run_fails(a_run, monkeypatch):
-    monkeypatch.setitem(TRACKERS, "notes", Notes)
-    with pytest.raises(ZeroDivisionError), tracking(["notes"], a_run) as (notes,):
+    monkeypatch.setitem(LOGGERS, "notes", Notes)
+    with pytest.raises(ZeroDivisionError), open_loggers(["notes"], a_run) as (notes,):
         a_run.append(dict(stage=1, epoch=1, valid_loss=.5, mean_iou=math.nan))
         raise ZeroDivisionError
     assert notes.ends == [False]
     assert notes.rows == [(0, {"epoch/stage": 1, "epoch/epoch": 1, "epoch/valid_loss": .5, "epoch/of_run": 1})]
-    with tracking(["notes"], a_run) as (notes,):
+    with open_loggers(["notes"], a_run) as (notes,):
         pass
     assert notes.ends == [True]
 
@@ -185,29 +185,29 @@ def test_one_that_does_not_start_closes_those_that_did(a_run, monkeypatch):
 
     class Broken(Notes):
         def __init__(self, record): raise UsageError("no")
-    monkeypatch.setitem(TRACKERS, "notes", lambda record: made.append(Notes(record)) or made[0])
-    monkeypatch.setitem(TRACKERS, "broken", Broken)
+    monkeypatch.setitem(LOGGERS, "notes", lambda record: made.append(Notes(record)) or made[0])
+    monkeypatch.setitem(LOGGERS, "broken", Broken)
     monkeypatch.setattr(trackers, "_installed", lambda package: True)
-    TRACKERS["notes"].package = "json"
+    LOGGERS["notes"].package = "json"
     with pytest.raises(UsageError, match="no"):
-        make_trackers(["notes", "broken"], a_run)
+        make_loggers(["notes", "broken"], a_run)
     assert made[0].ends == [False]
 
 
 # Names
 
 def test_names_are_checked():
-    assert check_trackers([]) == []
+    assert check_loggers([]) == []
     with pytest.raises(UsageError) as e:
-        check_trackers(["wandbb"])
-    assert not missing(e, "'wandbb'", "'wandb'", *TRACKERS), "the nearest in quotes, and all"
+        check_loggers(["wandbb"])
+    assert not missing(e, "'wandbb'", "'wandb'", *LOGGERS), "the nearest in quotes, and all"
 
 
-@pytest.mark.parametrize("name", TRACKERS)
+@pytest.mark.parametrize("name", LOGGERS)
 def test_a_missing_package_is_named_with_what_installs_it(name, monkeypatch):
-    monkeypatch.setitem(sys.modules, TRACKERS[name].package, None)
+    monkeypatch.setitem(sys.modules, LOGGERS[name].package, None)
     with pytest.raises(UsageError) as e:
-        check_trackers([name])
+        check_loggers([name])
     assert f"pip install 'segfast[{name}]'" in str(e.value)
 
 

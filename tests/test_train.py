@@ -22,16 +22,16 @@ from segfast.data.formats.camvid import camvid
 from segfast.data.classes import ClassTable
 from segfast.data.masks import decode_mask
 from segfast.models.zoo import seg_model
-from segfast.inference.score import evaluate
-from segfast.inference.predictor import normalise
+from segfast.inference.score import score_split
+from segfast.inference.predictor import normalize
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.run import Run
 from segfast.training.checkpoints import Training
 from segfast.training.callbacks import Precision
 from segfast.core.devices import pick_device, pick_precision
-from segfast.training.lr_finder import find_rates
+from segfast.training.lr_finder import run_lr_finder
 from segfast.training.train import run_stage, train
-from segfast.training.plan import settle
+from segfast.training.plan import settle_recipe
 
 FULL, HALF = (32, 48), (16, 24)
 
@@ -105,7 +105,7 @@ def test_history_has_a_row_for_every_epoch_of_every_stage(trained):
     assert list(h.stage) == [1, 2, 3, 3] and list(h.epoch) == [1, 1, 1, 2]
     assert list(h["name"]) == ["half-frozen", "half", "full", "full"]
     assert list(h["size"]) == ["16x24", "16x24", "32x48", "32x48"]
-    numbers = h[["lr", "train_loss", "valid_loss", "void_accuracy", "mean_iou", "seconds", "images_per_second"]]
+    numbers = h[["lr", "train_loss", "valid_loss", "accuracy", "mean_iou", "seconds", "images_per_second"]]
     assert np.isfinite(numbers.to_numpy()).all() and (numbers > 0).all().all()
 
 
@@ -124,16 +124,16 @@ def test_the_finished_run_is_whole(trained):
 def test_best_follows_the_accuracy_over_all_stages(trained):
     run, _ = trained
     h, state = run.history, json.loads((run.path/"checkpoints/best/state.json").read_text())
-    top = h.loc[h.void_accuracy.idxmax()]
+    top = h.loc[h.accuracy.idxmax()]
     assert (state["stage"], state["epoch"]) == (top.stage, top.epoch)
-    assert state["void_accuracy"] == pytest.approx(top.void_accuracy)
+    assert state["accuracy"] == pytest.approx(top.accuracy)
 
 
 def test_best_survives_a_later_and_worse_stage(small, tiny, tmp_path):
     wrecked = recipe_of(dict(lr=1e-2, epochs=3), dict(lr=1e4))
     run = fit(small, wrecked, tmp_path)
     h = run.history
-    assert h.void_accuracy[3] < h.void_accuracy[:3].max(), "the second stage was meant to spoil the model"
+    assert h.accuracy[3] < h.accuracy[:3].max(), "the second stage was meant to spoil the model"
     assert json.loads((run.path/"checkpoints/best/state.json").read_text())["stage"] == 1
     assert json.loads((run.path/"checkpoints/last/state.json").read_text())["stage"] == 2
     assert not same(weights_of(run, "best"), weights_of(run))
@@ -142,7 +142,7 @@ def test_best_survives_a_later_and_worse_stage(small, tiny, tmp_path):
 def test_scores_are_those_of_the_kept_weights(trained, small):
     run, _ = trained
     model = seg_model("unet_resnet34", small.classes, str(run.checkpoint_file()))
-    cm = evaluate(model, small, FULL)
+    cm = score_split(model, small, FULL)
     assert cm.matrix.tolist() == run.scores["confusion"]
     assert run.status["accuracy"] == pytest.approx(cm.accuracy) and run.status["mean_iou"] == pytest.approx(cm.mean_iou)
 
@@ -184,7 +184,7 @@ def mixed(demo_dir, tmp_path):
 def test_evaluate_agrees_with_scikit_learn(mixed, tiny, split, cache):
     torch.manual_seed(3)
     model = seg_model(tiny, mixed.classes, "none")
-    cm = evaluate(model, mixed, FULL, split, bs=3, cache=cache)
+    cm = score_split(model, mixed, FULL, split, bs=3, cache=cache)
     truth, pred = independent(model, mixed, FULL, split)
     assert cm.matrix.sum() == len(truth)
     assert cm.accuracy == pytest.approx(accuracy_score(truth, pred), abs=2e-4)
@@ -199,13 +199,13 @@ def test_evaluate_agrees_with_scikit_learn(mixed, tiny, split, cache):
 def test_evaluate_does_not_depend_on_the_batch_size(mixed, tiny):
     torch.manual_seed(3)
     model = seg_model(tiny, mixed.classes, "none")
-    one, all_ = (evaluate(model, mixed, FULL, "train", bs=bs).matrix for bs in (1, 64))
+    one, all_ = (score_split(model, mixed, FULL, "train", bs=bs).matrix for bs in (1, 64))
     assert abs(one - all_).sum() <= 4
 
 
 def test_evaluate_names_a_split_that_is_not_there(small, tiny):
     with pytest.raises(DataError) as e:
-        evaluate(seg_model(tiny, small.classes, "none"), small, FULL, "test")
+        score_split(seg_model(tiny, small.classes, "none"), small, FULL, "test")
     assert not missing(e, "test", "train", "valid")
 
 
@@ -215,7 +215,7 @@ def test_normalise_is_fastais(small):
     x, _ = dls.valid.one_batch()
     rows = [i for i, s in enumerate(small.pairs.split) if s == "valid"]
     images = torch.stack([torch.tensor(open_pair(small, i)[0]) for i in rows])
-    torch.testing.assert_close(torch.Tensor(x), normalise(images, FULL))
+    torch.testing.assert_close(torch.Tensor(x), normalize(images, FULL))
 
 
 # The loss and the void
@@ -255,7 +255,7 @@ def test_no_gradient_in_the_body_of_a_frozen_stage(small, trained, tmp_path):
 # Rates
 
 def stage_learner(recipe, data, model):
-    return lib._stage_learner(Training(recipe, data, model, None, None, torch.device("cpu")))
+    return lib.stage_learner(Training(recipe, data, model, None, None, torch.device("cpu")))
 
 
 def test_the_finder_leaves_the_weights_alone(small, tiny):
@@ -264,7 +264,7 @@ def test_the_finder_leaves_the_weights_alone(small, tiny):
     model = seg_model(tiny, small.classes, "none")
     learn = stage_learner(recipe, small, model)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    found = find_rates(learn, 30)
+    found = run_lr_finder(learn, 30)
     assert same(before, model.state_dict())
     assert all(1e-8 < o < 10 for o in found.suggestions.values()) and len(found.rates) == len(found.losses) and all(map(math.isfinite, found.losses))
 
@@ -276,7 +276,7 @@ def test_the_finder_agrees_with_fastais(small, tiny):
         model = seg_model(tiny, small.classes, "none")
         return stage_learner(recipe_of({}), small, model)
     ours = learner()
-    losses = find_rates(ours, 30).losses
+    losses = run_lr_finder(ours, 30).losses
     theirs = learner()
     with theirs.no_bar(), theirs.no_logging():
         theirs.fit(16, cbs=LRFinder(num_it=30))
@@ -286,13 +286,13 @@ def test_the_finder_agrees_with_fastais(small, tiny):
 @pytest.fixture
 def found(monkeypatch):
     "The rates that the finder takes."
-    rates, real = [], lib.find_rates
+    rates, real = [], lib.run_lr_finder
 
     def remember(*args, **kwargs):
         out = real(*args, **kwargs)
         rates.append(out.valley)
         return out
-    monkeypatch.setattr(lib, "find_rates", remember)
+    monkeypatch.setattr(lib, "run_lr_finder", remember)
     return rates
 
 
@@ -323,7 +323,7 @@ def test_a_run_repeats_bit_for_bit_and_another_seed_does_not(small, tiny, tmp_pa
     stages = dict(size=HALF, frozen=True), dict(lr=slice(1e-4, 1e-2), epochs=2)
     a, b, c = (fit(small, recipe_of(*stages, augment="default", seed=seed), tmp_path/name) for name, seed in (("a", 42), ("b", 42), ("c", 43)))
     assert same(weights_of(a), weights_of(b))
-    scores = ["stage", "epoch", "lr", "train_loss", "valid_loss", "void_accuracy", "mean_iou", "batch_accuracy"]
+    scores = ["stage", "epoch", "lr", "train_loss", "valid_loss", "accuracy", "mean_iou", "batch_accuracy"]
     pd.testing.assert_frame_equal(a.history[scores], b.history[scores])
     assert not same(weights_of(a), weights_of(c))
 
@@ -376,11 +376,11 @@ def test_settle_is_the_lessons_rule(monkeypatch):
     stages = dict(size=HALF, batch_size="auto", precision="auto"), dict(batch_size="auto"), dict(batch_size=3)
     for free, expected in (8.3e9, [8, 4, 3]), (8e9, [4, 2, 3]):
         monkeypatch.setattr(lib, "free_bytes", lambda device, free=free: free)
-        got = settle(recipe_of(*stages), torch.device("cpu"))
+        got = settle_recipe(recipe_of(*stages), torch.device("cpu"))
         assert [s.batch_size for s in got.stages] == expected
         assert all(s.precision != "auto" for s in got.stages)
     monkeypatch.setattr(lib, "free_bytes", lambda device: 9e9)
-    assert settle(recipe_of(dict(batch_size="auto")), torch.device("cpu")).stages[0].batch_size == 8
+    assert settle_recipe(recipe_of(dict(batch_size="auto")), torch.device("cpu")).stages[0].batch_size == 8
 
 
 # How it may end
@@ -490,8 +490,8 @@ def test_the_smallest_size_and_batch(small, tmp_path):
 
 def test_a_module_of_another_shape(small, tmp_path, monkeypatch):
     "A new model costs one function that returns an `nn.Module`."
-    from segfast.models.zoo import models
-    monkeypatch.setitem(models, "flat", lambda n_out, weights="none": torch.nn.Conv2d(3, n_out, 1))
+    from segfast.models.zoo import MODELS
+    monkeypatch.setitem(MODELS, "flat", lambda n_out, weights="none": torch.nn.Conv2d(3, n_out, 1))
     assert fit(small, recipe_of(dict(epochs=2), model="flat"), tmp_path).state == "done"
 
 
@@ -532,5 +532,5 @@ def test_run_stage_alone(small, tiny, tmp_path):
     training = Training(recipe, small, model, run, make_screen("quiet"), torch.device("cpu"))
     run_stage(training)
     assert training.done and (training.stage, training.epoch, training.rates) == (1, 0, [recipe.stages[0].lr]) and len(run.history) == 2
-    assert training.best.value == pytest.approx(run.history.void_accuracy.max())
+    assert training.best.value == pytest.approx(run.history.accuracy.max())
     assert not same(before, model.state_dict())

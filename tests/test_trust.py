@@ -30,10 +30,10 @@ import segfast
 import segfast.data.open as layouts
 from segfast.data.check import check, check_path
 from segfast.cli import app
-from segfast.data.cache import decoded
-from segfast.core.errors import DataError, UsageError, markdown, safe, sheet
+from segfast.data.cache import write_cache
+from segfast.core.errors import DataError, UsageError, markdown_text, safe_text, csv_cell
 from segfast.data.open import open_data
-from segfast.data.archives import unpacked
+from segfast.data.archives import unpack
 from segfast.data.classes import ClassTable
 from segfast.metrics.confusion import ConfusionMatrix
 from segfast.models.weights import read_weights
@@ -248,7 +248,7 @@ def with_new_sums(folder):
     import segfast.runs.run as lib
     state = json.loads((folder/"state.json").read_text())
     sums = {o.name: sha256(o.read_bytes()).hexdigest() for o in folder.iterdir() if o.name != "state.json"}
-    (folder/"state.json").write_text(json.dumps(dict(state, sha256=sums | {"state.json": lib._state_sum(state)})))
+    (folder/"state.json").write_text(json.dumps(dict(state, sha256=sums | {"state.json": lib.state_checksum(state)})))
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "memory.safetensors"])
@@ -311,10 +311,10 @@ def zipped(path):
 @pytest.mark.parametrize("file", ["images", "masks"])
 def test_what_was_put_into_the_decode_cache_is_made_anew(small, tmp_path, monkeypatch, change, file):
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
-    first = [np.array(o) for o in (decoded(small, (12, 16)).images, decoded(small, (12, 16)).masks)]
+    first = [np.array(o) for o in (write_cache(small, (12, 16)).images, write_cache(small, (12, 16)).masks)]
     path, = (tmp_path/"cache/decoded").glob(f"*/{file}.npy")
     change(path)
-    again = decoded(small, (12, 16))
+    again = write_cache(small, (12, 16))
     assert all(np.array_equal(a, b) for a, b in zip(first, (again.images, again.masks)))
     assert path.is_file() and not [o for o in (tmp_path/"cache/decoded").iterdir() if o.name.startswith(".part")]
 
@@ -329,7 +329,7 @@ def test_pickles_among_the_data(demo_dir, tmp_path, monkeypatch):
         z.writestr("data/labels/extra.png", pickle.dumps(Payload()))
     report = check_path("data.zip")
     assert len(report.data.pairs) == 10
-    decoded(report.data, (12, 16))
+    write_cache(report.data, (12, 16))
 
 
 def test_a_picture_that_is_a_pickle(demo_dir, tmp_path):
@@ -398,7 +398,7 @@ OUT = ["../out.txt", "a/../../out.txt", "/out.txt", "//out.txt", "./../out.txt",
 def test_names_that_lead_out(tmp_path, cache, name, ending):
     path = f"evil.{ending}"
     zip_of(path, ("good.txt", "x"), (name, "out")) if ending == "zip" else tar_of(path, member("good.txt"), member(name))
-    with pytest.raises(DataError) as e: unpacked(path)
+    with pytest.raises(DataError) as e: unpack(path)
     assert not missing(e, path) and (repr(name) in str(e.value) or repr(name.rstrip("/")) in str(e.value))
     assert tree(tmp_path) == ["cache", "cache/unpacked", path]
     assert not Path("/out.txt").exists() and not (tmp_path.parent/"out.txt").exists()
@@ -417,7 +417,7 @@ LINKS = [("link", tarfile.SYMTYPE, "/etc"), ("link", tarfile.SYMTYPE, "../.."), 
 
 @pytest.mark.parametrize("name, kind, target", LINKS)
 def test_links_and_devices(tmp_path, cache, name, kind, target):
-    with pytest.raises(DataError, match=name): unpacked(tar_of("evil.tar", member("good.txt"), member(name, kind, target)))
+    with pytest.raises(DataError, match=name): unpack(tar_of("evil.tar", member("good.txt"), member(name, kind, target)))
     assert tree(tmp_path) == ["cache", "cache/unpacked", "evil.tar"]
 
 
@@ -428,9 +428,9 @@ def test_links_and_devices_in_a_zip(tmp_path, cache, mode):
     o.external_attr = (mode | 0o777) << 16
     zip_of("evil.zip", ("good.txt", "x"), (o, "/etc/passwd"))
     if mode == stat.S_IFLNK:
-        with pytest.raises(DataError) as e: unpacked("evil.zip")
+        with pytest.raises(DataError) as e: unpack("evil.zip")
         assert not missing(e, "evil.zip", "'odd'")
-    else: assert stat.S_ISREG((unpacked("evil.zip")/"odd").lstat().st_mode)
+    else: assert stat.S_ISREG((unpack("evil.zip")/"odd").lstat().st_mode)
     assert not [o for o in tmp_path.rglob("*") if o.is_symlink()]
 
 
@@ -438,7 +438,7 @@ def test_links_and_devices_in_a_zip(tmp_path, cache, mode):
     [member("a", tarfile.SYMTYPE, "b"), member("a/x.txt")], [member("b/c", tarfile.DIRTYPE), member("a", tarfile.SYMTYPE, "b/c"), member("d", tarfile.SYMTYPE, "a/../..")],
     [member("d", tarfile.SYMTYPE, "."), member("d/d/x", tarfile.SYMTYPE, "d/.."), member("d/d/x/y.txt")], [member("x", tarfile.SYMTYPE, "y"), member("z", tarfile.LNKTYPE, "x/w")]], ids=range(4))
 def test_links_through_links(tmp_path, cache, chain):
-    with pytest.raises(DataError) as e: unpacked(tar_of("chain.tar", *chain))
+    with pytest.raises(DataError) as e: unpack(tar_of("chain.tar", *chain))
     assert not missing(e, "chain.tar") and any(repr(o.name) in str(e.value) for o, _ in chain)
     assert tree(tmp_path) == ["cache", "cache/unpacked", "chain.tar"]
 
@@ -448,7 +448,7 @@ def test_links_through_links(tmp_path, cache, chain):
 def test_odd_names_stay_inside(tmp_path, cache, name, ending):
     path = f"odd.{ending}"
     zip_of(path, ("a/good.txt", "x"), (f"a/{name}", "x"), ("good.txt", "x")) if ending == "zip" else tar_of(path, member("a/good.txt"), member(f"a/{name}"), member("good.txt"))
-    root = unpacked(path)
+    root = unpack(path)
     assert len([o for o in root.rglob("*") if o.is_file()]) == 3
     assert {o for o in tmp_path.rglob("*") if o.is_file()} == {tmp_path/path, *(o for o in root.rglob("*") if o.is_file())}
 
@@ -460,14 +460,14 @@ def test_null_bytes_in_names(tmp_path, cache, ending):
     else:
         path = zip_of("null.zip", ("a.txtX../../out.txt", "x"), ("a.txt", "y"))
         Path(path).write_bytes(Path(path).read_bytes().replace(b"a.txtX", b"a.txt\0"))
-    with pytest.raises(DataError, match=r"null\.(zip|tar)"): unpacked(path)
+    with pytest.raises(DataError, match=r"null\.(zip|tar)"): unpack(path)
     assert tree(tmp_path) == ["cache", "cache/unpacked", path]
 
 
 @pytest.mark.parametrize("one, other", [("a/b.txt", "a\\b.txt"), ("a.txt", "./a.txt"), ("a/b.txt", "a//b.txt")])
 def test_two_names_of_one_file_in_a_zip(cache, one, other):
-    for i, name in enumerate((one, other)): assert len([o for o in unpacked(zip_of(f"{i}.zip", (name, "1"))).rglob("*") if o.is_file()]) == 1
-    with pytest.raises(DataError) as e: unpacked(zip_of("twice.zip", (one, "1"), (other, "2")))
+    for i, name in enumerate((one, other)): assert len([o for o in unpack(zip_of(f"{i}.zip", (name, "1"))).rglob("*") if o.is_file()]) == 1
+    with pytest.raises(DataError) as e: unpack(zip_of("twice.zip", (one, "1"), (other, "2")))
     assert not missing(e, "twice.zip", repr(other))
 
 
@@ -477,10 +477,10 @@ def test_names_that_differ_in_case(cache, monkeypatch, one, other, ending):
     "Two files on Linux; on a disk that takes them for one, the second would overwrite the first, and nobody would know."
     path = f"case.{ending}"
     zip_of(path, (one, "1"), (other, "2")) if ending == "zip" else tar_of(path, member(one), member(other))
-    if not layouts._alike(cache.parent if cache.parent.mkdir() is None else None): assert len([o for o in unpacked(path).rglob("*") if o.is_file()]) == 2
+    if not layouts._alike(cache.parent if cache.parent.mkdir() is None else None): assert len([o for o in unpack(path).rglob("*") if o.is_file()]) == 2
     os.utime(path, (1, 1))
     monkeypatch.setattr(layouts, "_alike", lambda folder: True)
-    with pytest.raises(DataError) as e: unpacked(path)
+    with pytest.raises(DataError) as e: unpack(path)
     assert not missing(e, path, repr(other))
 
 
@@ -490,37 +490,37 @@ def test_a_zip_that_lies_about_its_size(tmp_path, cache):
     raw = Path("lie.zip").read_bytes()
     assert raw.count(struct.pack("<I", 3_000_000)) == 2
     Path("lie.zip").write_bytes(raw.replace(struct.pack("<I", 3_000_000), struct.pack("<I", 10)))
-    with pytest.raises(DataError) as e: unpacked("lie.zip")
+    with pytest.raises(DataError) as e: unpack("lie.zip")
     assert (codes_of(e), files_of(e)) == (["undecodable"], [str(tmp_path/"lie.zip")])
     assert tree(tmp_path) == ["cache", "cache/unpacked", "lie.zip"]
 
 
 def test_a_tar_whose_description_would_fill_the_memory(tmp_path, cache):
     tar_of("header.tgz", member("good.txt"), member("a.txt", comment="x"*(1 << 21)))
-    with pytest.raises(DataError) as first: unpacked("header.tgz")
+    with pytest.raises(DataError) as first: unpack("header.tgz")
     with tarfile.open("long.tgz", "w:gz", format=tarfile.GNU_FORMAT) as t:
         for name in "good.txt", "x"*(1 << 21): t.addfile(member(name)[0], io.BytesIO(b"out"))
-    with pytest.raises(DataError) as second: unpacked("long.tgz")
+    with pytest.raises(DataError) as second: unpack("long.tgz")
     for e in first, second: assert codes_of(e) == ["undecodable"] and re.search(r"\b2097\d{3}\b", str(e.value)), "how long it is"
     assert not [o for o in cache.iterdir()]
 
 
 def test_a_member_that_is_a_folder_and_a_file(tmp_path, cache):
     for path in zip_of("both.zip", ("a", "x"), ("a/b", "x")), tar_of("both.tar", member("a"), member("a/b")):
-        with pytest.raises(DataError): unpacked(path)
+        with pytest.raises(DataError): unpack(path)
     assert tree(cache) == []
 
 
 def test_no_member_may_set_special_bits(cache):
     o, content = member("a.txt")
     o.mode = 0o6777
-    root = unpacked(tar_of("mode.tar", (o, content), member("b.txt")))
+    root = unpack(tar_of("mode.tar", (o, content), member("b.txt")))
     assert not (root/"a.txt").stat().st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH)
 
 
 def test_a_table_that_names_files_elsewhere_is_only_read(demo_dir, tmp_path):
     "A corrected copy has names of its own: whatever the table says, nothing is written beside it."
-    from segfast.data.fix import repair
+    from segfast.data.fix import write_fixed_copy
     (tmp_path/"data").mkdir()
     rows = [(f"{demo_dir}/images/scene_00{i}.png", f"{demo_dir}/labels/scene_00{i}_P.png", "train" if i < 3 else "valid") for i in range(5)]
     rows.append((os.path.relpath(demo_dir/"images/scene_005.png", tmp_path/"data"), os.path.relpath(demo_dir/"labels/scene_005_P.png", tmp_path/"data"), "valid"))
@@ -528,7 +528,7 @@ def test_a_table_that_names_files_elsewhere_is_only_read(demo_dir, tmp_path):
     before = {o: o.read_bytes() for o in demo_dir.rglob("*") if o.is_file()}
     report = check_path(tmp_path/"data/t.csv")
     assert len(report.data.pairs) == 6
-    repair(report, tmp_path/"copy")
+    write_fixed_copy(report, tmp_path/"copy")
     assert {o: o.read_bytes() for o in demo_dir.rglob("*") if o.is_file()} == before and sorted(o.name for o in tmp_path.iterdir()) == ["copy", "data"]
     assert len(list((tmp_path/"copy/images").iterdir())) == 6
 
@@ -562,7 +562,7 @@ def harmless(page, *names):
     "That a page has no tag of a stranger's, and shows the names."
     o = Tags(page)
     assert o.tags <= PLAIN and not {a for a in o.attributes if a.startswith("on") or a == "href"}
-    for n in names: assert n in o.text or safe(n) in o.text, n
+    for n in names: assert n in o.text or safe_text(n) in o.text, n
 
 
 @pytest.fixture(scope="module")
@@ -606,7 +606,7 @@ def test_a_report_in_markdown(nasty_report, tmp_path):
     assert not CONTROL.search(text)
     o = Tags(MarkdownIt("commonmark", dict(html=True)).enable("table").render(text))
     assert o.tags == {"p", "strong", "ul", "li"}
-    assert o.text.split() and all(safe(p.file) in o.text for p in nasty_report.errors)
+    assert o.text.split() and all(safe_text(p.file) in o.text for p in nasty_report.errors)
 
 
 def test_a_report_as_text(nasty_report, tmp_path):
@@ -665,19 +665,19 @@ def test_a_score_table_in_markdown():
     cm = ConfusionMatrix(table).update(ids, ids)
     o = Tags(MarkdownIt("commonmark", dict(html=True)).enable("table").render(cm._repr_markdown_()))
     assert o.tags == {"p", "strong", "table", "thead", "tbody", "tr", "th", "td"}
-    for n in MULTI: assert safe(n) in o.text
+    for n in MULTI: assert safe_text(n) in o.text
 
 
 @pytest.mark.parametrize("name", MULTI)
 def test_markdown_shows_it_as_it_is(name):
     from markdown_it import MarkdownIt
-    assert Tags(MarkdownIt("commonmark", dict(html=True)).render(f"- x {markdown(name)}")).text.strip("\n") == " ".join(f"x {safe(name)}".split("  ")) or "  " in name
-    assert Tags(MarkdownIt("commonmark", dict(html=True)).render(markdown(name))).tags <= {"p", "ul", "li"}
+    assert Tags(MarkdownIt("commonmark", dict(html=True)).render(f"- x {markdown_text(name)}")).text.strip("\n") == " ".join(f"x {safe_text(name)}".split("  ")) or "  " in name
+    assert Tags(MarkdownIt("commonmark", dict(html=True)).render(markdown_text(name))).tags <= {"p", "ul", "li"}
 
 
 def test_sheet():
-    for o in MULTI: assert not re.match(r"[=+@\t\r-]", sheet(o)) and sheet(o).endswith(o)
-    assert sheet(-1.5) == -1.5 and sheet(None) is None and sheet("road-2") == "road-2"
+    for o in MULTI: assert not re.match(r"[=+@\t\r-]", csv_cell(o)) and csv_cell(o).endswith(o)
+    assert csv_cell(-1.5) == -1.5 and csv_cell(None) is None and csv_cell("road-2") == "road-2"
 
 
 # --- a run with such names ---
@@ -706,13 +706,13 @@ def test_a_run(nasty_run, tmp_path, capsys):
     with open(run.path/"classes.csv", newline="", encoding="utf-8") as f: assert [o["name"] for o in csv.DictReader(f)] == list(run.classes.names)
     assert run.classes.names == open_data(tmp_path/NASTY[1]).classes.names, "exact where it is read back"
     with open(run.path/"scores.csv", newline="", encoding="utf-8") as f: names = [o[0] for o in list(csv.reader(f))[1:]]
-    assert not any(re.match(r"[=+@-]", o) for o in names) and names[:len(run.classes)] == [sheet(o) for o in run.classes.names]
+    assert not any(re.match(r"[=+@-]", o) for o in names) and names[:len(run.classes)] == [csv_cell(o) for o in run.classes.names]
     assert [s.name for s in run.recipe.stages] == ["$\\frac$ <b> =x 木 \x1b[2J", "[bold red]\nforged"]
     assert run.history["name"].tolist() == [s.name for s in run.recipe.stages]
     log = (run.path/"log.txt").read_text(encoding="utf-8")
     assert not CONTROL.search(log) and all(re.match(r"\d{4}-\d\d-\d\dT\S+ ", o) for o in log.strip("\n").split("\n"))
     harmless(run._repr_html_(), run.recipe.stages[0].name)
-    assert safe(run.recipe.stages[1].name) in text_of(Plan("a", [], run.recipe, classes=run.classes))
+    assert safe_text(run.recipe.stages[1].name) in text_of(Plan("a", [], run.recipe, classes=run.classes))
     if tensorboard(): tags_are_fixed(run)
 
 
@@ -739,7 +739,7 @@ def test_tables_at_a_terminal(name):
     row = dict(name=name, data=name, status=name, stages=name, accuracy=None, mean_iou=None, seconds=None, started=name)
     for o in score_table(scores([name]), ClassTable([name])), run_table([row]), Plan(name, [(name, name)], recipe_of(dict(name=name)), classes=ClassTable([name])):
         text = text_of(o)
-        assert safe(name)[:20] in text and not CONTROL.search(text)
+        assert safe_text(name)[:20] in text and not CONTROL.search(text)
 
 
 @pytest.mark.parametrize("name", MULTI)
@@ -752,9 +752,9 @@ def test_the_screen(name, kind):
         screen.plan(Plan(name, [("data", name)], recipe, classes=ClassTable([name])))
         screen.work(name, 1, 2)
         screen.stage(0, recipe.stages[0])
-        screen.say(f"careful: {safe(name)}")
+        screen.say(f"careful: {safe_text(name)}")
     text = console.file.getvalue()
-    assert not CONTROL.search(text.replace("\r\n", "\n")) and safe(name)[:12] in text
+    assert not CONTROL.search(text.replace("\r\n", "\n")) and safe_text(name)[:12] in text
 
 
 @pytest.mark.parametrize("name", MULTI)
@@ -765,8 +765,8 @@ def test_pictures(name):
     fig = show_masks([(image, mask, mask)], ClassTable([name, "plain"]))
     fig.savefig(io.BytesIO(), format="png")
     first = fig.legends[0].get_texts()[0]
-    assert not first.get_parse_math() and first.get_text().startswith(safe(name)[:1]) | (not name.isascii())
-    history = pd.DataFrame([dict(stage=1, name=name, size="8x12", train_loss=1., valid_loss=1., void_accuracy=.5, mean_iou=.5)])
+    assert not first.get_parse_math() and first.get_text().startswith(safe_text(name)[:1]) | (not name.isascii())
+    history = pd.DataFrame([dict(stage=1, name=name, size="8x12", train_loss=1., valid_loss=1., accuracy=.5, mean_iou=.5)])
     plot_history(history).savefig(io.BytesIO(), format="png")
 
 

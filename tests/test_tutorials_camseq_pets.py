@@ -12,7 +12,7 @@ from segfast.data.open import open_data
 from segfast.data.classes import ClassTable, find_void
 from segfast.data.masks import colorize
 from segfast.models.zoo import seg_model
-from segfast.inference.score import evaluate, predictions, probabilities
+from segfast.inference.score import score_split, predictions, probabilities
 from segfast.report.plots import show_probabilities
 from segfast.runs.run import Run
 from segfast.data.demo import CODES, COLORS, scene
@@ -63,19 +63,19 @@ def test_the_film_in_one_command(film, tmp_path):
     assert run.scores["checkpoint"] == "best" and "Void" not in run.scores["classes"]
     assert (run.path/"plots/history.png").exists() and (run.path/"plots/samples/epoch-002.png").exists()
     model = best_of(run)
-    exam = evaluate(model, data, run.recipe.size, split="test")
+    exam = score_split(model, data, run.recipe.size, split="test")
     masks = [data.ids(o) for o in data.split("test")["mask"]]
     assert exam.matrix.sum() == sum((m != run.classes.void).sum() for m in masks)
-    assert abs(evaluate(model, data, run.recipe.size).accuracy - run.scores["accuracy"]) < 1e-3
+    assert abs(score_split(model, data, run.recipe.size).accuracy - run.scores["accuracy"]) < 1e-3
 
 
 def test_the_photographs_in_one_command(photos, tmp_path):
     run = command("train", photos, "--model", "unet", "--recipe", "pets", "--size", "32x32", "--batch-size", 6, "--set", "model_options.channels=[4,8]", "--set", "model_options.middle=16", "--out", tmp_path)
     n, best = len(run.history), run.status["best"]
     assert n == 30 or n == best["epoch"] + 3
-    assert best["value"] == run.history.void_accuracy.max()
+    assert best["value"] == run.history.accuracy.max()
     assert sorted(o.name for o in (run.path/"plots").glob("samples/*")) == [f"epoch-{e:03}.png" for e in range(5, n + 1, 5)]
-    assert abs(evaluate(best_of(run), open_data(photos), run.recipe.size).accuracy - run.scores["accuracy"]) < 1e-3
+    assert abs(score_split(best_of(run), open_data(photos), run.recipe.size).accuracy - run.scores["accuracy"]) < 1e-3
     assert list(run.scores["classes"]) == ["pet", "background"]
 
 

@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 from test_train import fit, only_run, recipe_of, same, weights_of, with_bad
 
 import segfast.training.train as lib
-from segfast.training.callbacks import Accumulate, batch_files
-from segfast.training.checkpoints import Best
+from segfast.training.callbacks import AccumulateGradients, batch_files
+from segfast.training.checkpoints import BestEpoch
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
 from segfast.models.zoo import seg_model
-from segfast.inference.score import evaluate
+from segfast.inference.score import score_split
 from segfast.runs.recipe import Recipe, Stage, from_toml, load_recipe, to_toml
 from segfast.training.plan import first_weights, head_tensors
 
@@ -32,7 +32,7 @@ def accuracy(run, kind, data):
     "The accuracy of a run's saved weights."
     model = seg_model("tiny", data.classes, "none")
     model.load_state_dict(load_file(run.checkpoint_file(kind)))
-    return evaluate(model, data, (32, 48)).accuracy
+    return score_split(model, data, (32, 48)).accuracy
 
 
 # Averaged weights
@@ -70,8 +70,8 @@ class Net(torch.nn.Module):
 
 @pytest.fixture
 def plain_net(monkeypatch):
-    from segfast.models.zoo import models
-    monkeypatch.setitem(models, "net", lambda n, weights="none", **kwargs: Net(n))
+    from segfast.models.zoo import MODELS
+    monkeypatch.setitem(MODELS, "net", lambda n, weights="none", **kwargs: Net(n))
     return dict(model="net", optimizer="sgd", wd=0., loss="cross_entropy")
 
 
@@ -93,7 +93,7 @@ def test_two_batches_of_two_are_one_of_four(small, plain_net, tmp_path):
 
 def test_an_epoch_ends_with_a_step():
     groups = []
-    acc = Accumulate(4)
+    acc = AccumulateGradients(4)
     for i in range(10):
         acc.learn = type("L", (), dict(iter=i, n_iter=10))()
         groups.append(acc._group())
@@ -156,10 +156,10 @@ def test_best_by_loss(small, tiny, tmp_path):
 
 def stuck(monkeypatch):
     "No epoch is better than the first."
-    real = Best.take
+    real = BestEpoch.take
 
     def take(self, row): return real(self, {**row, self.monitor: .5 - .01*self.epochs})
-    monkeypatch.setattr(Best, "take", take)
+    monkeypatch.setattr(BestEpoch, "take", take)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "step"])
@@ -318,11 +318,11 @@ def test_loss_and_weights_that_do_not_go_together_leave_no_run(small, tiny, tmp_
 def test_no_epoch_was_best(small, tiny, tmp_path):
     "With validation masks that say nothing, the last weights are the best there are."
     screen = Said()
-    best = Best("mean_iou")
+    best = BestEpoch("mean_iou")
     best.take(dict(stage=1, epoch=1, mean_iou=float("nan")))
     assert best.where is None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Best, "take", lambda self, row: bool(setattr(self, "epochs", self.epochs + 1)))
+        patch.setattr(BestEpoch, "take", lambda self, row: bool(setattr(self, "epochs", self.epochs + 1)))
         run = fit(small, recipe_of({}, keep="best"), tmp_path, screen=screen)
     assert run.state == "done" and any(not missing(o, run.recipe.monitor) for o in screen.lines)
     assert same(load_file(run.checkpoint_file("best")), weights_of(run))

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['VOID_NAMES', 'CAMVID_COLORS', 'COLOR_TABLES', 'default_colors', 'ClassTable', 'try_codes', 'read_codes', 'find_void',
-           'try_codes_table', 'codes_table', 'try_label_colors', 'read_label_colors', 'numbered', 'any_table']
+           'try_codes_table', 'codes_table', 'try_label_colors', 'read_label_colors', 'numbered_names',
+           'try_class_table']
 
 # %% ../../nbs/data/02_classes.ipynb #0d8ac9fa
 import colorsys, csv, os, re
@@ -16,7 +17,7 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from ..core.errors import DataError, Problem, errors_of
-from ..core.files import Text, read_text
+from ..core.files import TextLines, read_text
 
 # %% ../../nbs/data/02_classes.ipynb #d0e4b854
 # Okabe and Ito's seven, then violet, brown and mint: as far from the others, and from black, for every kind of colour blindness
@@ -184,7 +185,7 @@ def try_label_colors(
     "The class table of a colour table, as far as it can be made, and what is wrong with the file."
     path = Path(path)
     file = file or path.name
-    text = read_text(path, file) if path.is_file() else Text([], [], [], [], [])
+    text = read_text(path, file) if path.is_file() else TextLines([], [], [], [], [])
     rows, problems = [], list(text.problems)
     for i,o in zip(text.numbers, text.lines):
         if i == 1 and _is_header(o) or path.name == 'labelmap.txt' and o.startswith('#'): continue
@@ -252,14 +253,14 @@ def load(cls:ClassTable,
 COLOR_TABLES = ('label_colors.txt', 'class_dict.csv') # files of a folder that say which colour is which class
 
 # %% ../../nbs/data/02_classes.ipynb #ed306655
-def numbered(
+def numbered_names(
     n:int # how many
 )->tuple: # class-0, class-1 and so on
     "Names for classes that have none."
     return tuple(f'class-{i}' for i in range(n))
 
 # %% ../../nbs/data/02_classes.ipynb #4398916f
-def any_table(
+def try_class_table(
     path:Path # a file of colours or of names
 )->tuple: # ClassTable or None, [Problem], whether it has colours
     "The class table of a file of either kind."

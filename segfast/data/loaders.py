@@ -21,11 +21,11 @@ from fastai.torch_core import TensorImage, TensorMask
 from fastai.vision.data import AddMaskCodes
 from fasttransform import Transform
 
-from .images import shown_size
+from .images import image_size
 from .classes import ClassTable
 from .dataset import SegData
-from .augment import Piped, batch_tfms, fill_notes, is_pipeline
-from .cache import DecodeEachTime, decoded
+from .augment import PipelineSource, batch_tfms, fill_notes, is_pipeline
+from .cache import UncachedPairs, write_cache
 
 # %% ../../nbs/data/15_loaders.ipynb #52b3a483
 class PairImage(Transform):
@@ -66,7 +66,7 @@ def common_size(
     data:SegData
 )->tuple: # (height, width)
     "The commonest size of a dataset's images, read once from their headers."
-    if not hasattr(data, '_common_size'): data._common_size = Counter(shown_size(data.path(o)) for o in data.pairs['image']).most_common(1)[0][0]
+    if not hasattr(data, '_common_size'): data._common_size = Counter(image_size(data.path(o)) for o in data.pairs['image']).most_common(1)[0][0]
     return data._common_size
 
 def source_size(
@@ -82,12 +82,12 @@ def _piped(source, data, aug):
     if not is_pipeline(aug): return source
     fill_notes(aug, data.classes)
     train = TableSplitter(data.pairs)(range(len(data.pairs)))[0]
-    source = Piped(source, aug, train)
+    source = PipelineSource(source, aug, train)
     for i in train[:1]: source.image(i) # what cannot work is found here, not in a loader's process
     return source
 
 def seg_block(
-    source, # `Decoded` or `DecodeEachTime`
+    source, # `CachedPairs` or `UncachedPairs`
     data:SegData,
     size:tuple, # (height, width) that the model sees
     aug:str='default' # name in `AUGMENTATIONS`, or a pipeline's JSON text
@@ -103,9 +103,9 @@ def seg_source(
     size:tuple, # (height, width) that the model sees
     cache:bool=True, # decode once and keep the arrays; False decodes whenever asked
     progress:Callable|None=None # called with (done, total) while files are decoded
-): # `Decoded` or `DecodeEachTime`, at `source_size`
+): # `CachedPairs` or `UncachedPairs`, at `source_size`
     "Where the pixels for a size come from."
-    return decoded(data, source_size(data, size), progress) if cache else DecodeEachTime(data, source_size(data, size))
+    return write_cache(data, source_size(data, size), progress) if cache else UncachedPairs(data, source_size(data, size))
 
 # %% ../../nbs/data/15_loaders.ipynb #eef167e1
 def seg_dls(
@@ -133,4 +133,4 @@ def seed_epoch(
     for dl in dls.loaders: dl.rng = random.Random(seed)
     for source in _pipelines(dls): source.seed = seed
 
-def _pipelines(dls): return [t.source for tl in getattr(dls.train_ds, 'tls', ()) for t in tl.tfms if isinstance(getattr(t, 'source', None), Piped)]
+def _pipelines(dls): return [t.source for tl in getattr(dls.train_ds, 'tls', ()) for t in tl.tfms if isinstance(getattr(t, 'source', None), PipelineSource)]

@@ -13,14 +13,14 @@ from typing import Callable, NamedTuple
 
 from filelock import FileLock
 
-from ..core.errors import DataError, Problem, UsageError, hush, unknown
-from .pairing import dataset_folder, did_you_mean, expanded
+from ..core.errors import DataError, Problem, UsageError, ignore_import_warnings, unknown_name
+from .pairing import existing_folder, did_you_mean, expand_path
 from .dataset import SegData
 from .splits import parse_split, resplit
 from .autodetect import with_classes
 from .formats.camvid import camvid
 from .formats.registry import LAYOUTS, find_layout
-from .archives import ARCHIVES, _inner, _new_part, _untar, is_archive, unpacked
+from .archives import ARCHIVES, only_folder_in, new_part_folder, extract_tar, is_archive, unpack
 from .demo import demo
 
 # %% ../../nbs/data/10_open.ipynb #97aa4100
@@ -40,14 +40,14 @@ def _brought(url, archive, dest):
     with FileLock(f'{archive}.lock'):
         if dest.exists(): return
         FastDownload(fastai_cfg(), module=fastai.data, base='~/.fastai').download(url)
-        part = _new_part(dest.parent) # on the data's own file system, where a move is one step
+        part = new_part_folder(dest.parent) # on the data's own file system, where a move is one step
         try:
-            _untar(archive, part)
-            _inner(part).rename(dest)
+            extract_tar(archive, part)
+            only_folder_in(part).rename(dest)
         finally: shutil.rmtree(part, ignore_errors=True)
 
 def _fetch(name, progress=None):
-    hush()
+    ignore_import_warnings()
     from fastai.data.external import URLs, fastai_path
     attr, size = _ARCHIVES[name]
     url = getattr(URLs, attr)
@@ -82,13 +82,13 @@ def open_data(
     seed:int=42 # of splits that are drawn
 )->SegData:
     "The dataset behind a name or a path."
-    if layout is not None and layout not in LAYOUTS: raise unknown('layout', layout, LAYOUTS)
+    if layout is not None and layout not in LAYOUTS: raise unknown_name('layout', layout, LAYOUTS)
     if not str(source).strip(): raise DataError('DATA is empty: a folder, an archive, a table, or a known name was expected.')
     if border not in (None, 'void', 'class'): raise UsageError(f"border is {border!r}: 'void' or 'class' was expected.")
     way = None if split is None else parse_split(split)
     if isinstance(source, str) and source in KNOWN: data = _open_known(source, layout, border, progress)
-    elif isinstance(source, str) and os.sep not in source and not os.path.lexists(expanded(source)): raise _no_such(source)
-    else: data = _open_path(expanded(source), layout, seed, {} if border is None else dict(border=border))
+    elif isinstance(source, str) and os.sep not in source and not os.path.lexists(expand_path(source)): raise _no_such(source)
+    else: data = _open_path(expand_path(source), layout, seed, {} if border is None else dict(border=border))
     if classes is not None: data = with_classes(data, classes)
     return data if way is None else resplit(data, way, seed)
 
@@ -113,12 +113,12 @@ def _open_path(path, layout, seed, options):
         if layout not in (None, 'csv'): raise UsageError(f'{path} is a table: its layout is csv, not {layout}.')
         return _make('csv', path, seed, options)
     if path.is_file() and is_archive(path):
-        root = unpacked(path)
+        root = unpack(path)
         data = _make(layout or find_layout(root), root, seed, options)
         name = path.name[:-len(next(o for o in ARCHIVES if path.name.lower().endswith(o)))]
         return replace(data, name=name, origin=f'archive {path}, unpacked in {root}')
     if not path.exists() and path.name in KNOWN: raise DataError(Problem('error', 'folder-missing', str(path), 'no such folder.', fix=f'To fetch the dataset of that name, write it without a path: {path.name}.'))
-    root = dataset_folder(path)
+    root = existing_folder(path)
     return _make(layout or find_layout(root), root, seed, options)
 
 def _no_such(source):

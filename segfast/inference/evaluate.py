@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Answer', 'Evaluation', 'matching', 'score_answers', 'find_prediction', 'read_prediction', 'answers_in', 'open_scored',
-           'answers_of', 'evaluate_run', 'evaluate_masks', 'save_evaluation', 'evaluate_family', 'evaluate_any']
+           'answers_of', 'evaluate_run', 'evaluate_predictions', 'save_evaluation', 'evaluate_folds', 'evaluate']
 
 # %% ../../nbs/inference/07_evaluate.ipynb #f432a842
 import time
@@ -16,19 +16,19 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..core.errors import DataError, UsageError, safe, sheet
+from ..core.errors import DataError, UsageError, safe_text, csv_cell
 from ..core.text import a_few
-from ..core.files import plain, read_json, write_json
-from ..data.images import look_at
+from ..core.files import to_plain, read_json, write_json
+from ..data.images import inspect_file
 from ..data.classes import ClassTable
-from ..data.masks import Encoding, INDEX, decode
+from ..data.masks import Encoding, INDEX, try_decode
 from ..data.dataset import SegData
-from ..data.check import checked
+from ..data.check import check_or_raise
 from ..metrics.confusion import ConfusionMatrix, per_class
 from ..metrics.boundary import BoundaryIoU
 from ..metrics.calibration import Calibration, plot_reliability
-from ..runs.listing import Family, is_family
-from ..runs.reopen import open_again, opened_as
+from ..runs.listing import FoldSet, is_fold_set
+from ..runs.reopen import reopen_data, open_arguments
 from ..report.plots import overlay
 from ..report.console import make_screen
 from .sliding import Segmenter
@@ -66,7 +66,7 @@ def matching(
     "How the ids of a dataset's masks become those of a model."
     known = [i for i in data.classes.labels if data.classes.names[i] in classes.names]
     lost = [data.classes.names[i] for i in data.classes.labels if i not in known and (there is None or i in there)]
-    if lost: raise DataError(f'{safe(data.name)}: has the class{"es" if len(lost) > 1 else ""} {", ".join(map(safe, lost[:6]))}{", ..." if len(lost) > 6 else ""}, which the model does not know. It knows: {", ".join(map(safe, classes.names))}. Rename them, or give another table: --classes FILE')
+    if lost: raise DataError(f'{safe_text(data.name)}: has the class{"es" if len(lost) > 1 else ""} {", ".join(map(safe_text, lost[:6]))}{", ..." if len(lost) > 6 else ""}, which the model does not know. It knows: {", ".join(map(safe_text, classes.names))}. Rename them, or give another table: --classes FILE')
     void = 255 if classes.void is None else classes.void
     ids = np.full(256, void, np.uint8)
     for i in known: ids[i] = classes.names.index(data.classes.names[i])
@@ -125,14 +125,14 @@ def read_prediction(
     classes:ClassTable
 )->np.ndarray: # (h, w) uint8
     "The class ids of a mask that a program made: a palette or grey image of ids, or one in the colours of the classes."
-    found = look_at(path, partial(_ids_in, classes=classes))
-    if 'bad' in found: raise DataError(f'{safe(path)}: {found["bad"]["message"]}')
+    found = inspect_file(path, partial(_ids_in, classes=classes))
+    if 'bad' in found: raise DataError(f'{safe_text(path)}: {found["bad"]["message"]}')
     return found['ids']
 
 def _ids_in(im, classes):
     colours = tuple((i, c) for i,c in enumerate(classes.colors))
     how = Encoding('index') if im.mode in ('P', 'L', '1') or im.mode.startswith('I') else Encoding('colors', tuple((c, i) for i,c in colours))
-    ids, unknown = decode(im, how)
+    ids, unknown = try_decode(im, how)
     wrong = sorted(set(np.unique(ids).tolist()) - set(range(len(classes)))) if not unknown else list(unknown)
     if wrong: raise ValueError(f'holds {", ".join(map(str, wrong[:5]))}, which is no class')
     return dict(ids=ids)
@@ -145,11 +145,11 @@ def answers_in(
 ): # yields `Answer`
     "The masks of some images, from a folder."
     found = {i: find_prediction(Path(folder), *(data.pairs[c].iloc[i] for c in ('image', 'mask'))) for i in rows}
-    if lacking := [i for i,o in found.items() if o is None]: raise DataError(f'{safe(folder)}: has no mask for {len(lacking)} of {len(rows)} images, the first of them {safe(data.pairs["image"].iloc[lacking[0]])}. Expected: its path, or its name, with the ending .png.')
-    if len(set(found.values())) < len(found): raise DataError(f'{safe(folder)}: one mask would be scored for several images of the same name. Put the masks into the sub-folders that the images lie in.')
+    if lacking := [i for i,o in found.items() if o is None]: raise DataError(f'{safe_text(folder)}: has no mask for {len(lacking)} of {len(rows)} images, the first of them {safe_text(data.pairs["image"].iloc[lacking[0]])}. Expected: its path, or its name, with the ending .png.')
+    if len(set(found.values())) < len(found): raise DataError(f'{safe_text(folder)}: one mask would be scored for several images of the same name. Put the masks into the sub-folders that the images lie in.')
     for i,path in found.items():
         ids, truth = read_prediction(path, table), data.ids(data.pairs['mask'].iloc[i])
-        if ids.shape != truth.shape: raise DataError(f'{safe(path)}: is {ids.shape[0]}x{ids.shape[1]}, the true mask {truth.shape[0]}x{truth.shape[1]}. Masks are scored at their own size.')
+        if ids.shape != truth.shape: raise DataError(f'{safe_text(path)}: is {ids.shape[0]}x{ids.shape[1]}, the true mask {truth.shape[0]}x{truth.shape[1]}. Masks are scored at their own size.')
         yield Answer(i, ids, truth)
 
 # %% ../../nbs/inference/07_evaluate.ipynb #d91b509f
@@ -163,19 +163,19 @@ def open_scored(
 )->tuple: # SegData; the split; the ids that occur in its masks, or None for a run's own
     "The data to score on, checked, and which of its images."
     screen = screen or make_screen('quiet')
-    if data is None and not opened_as(models[0].path): raise UsageError(f'{safe(models[0].path)}: does not say where its data is, since it was trained from Python. Name it: --data DATA')
+    if data is None and not open_arguments(models[0].path): raise UsageError(f'{safe_text(models[0].path)}: does not say where its data is, since it was trained from Python. Name it: --data DATA')
     if data is None: return _own_data(models[0], screen), split or 'valid', None
-    report = checked(data, screen, allow=('no-train', 'no-valid', 'all-void'), **options)
+    report = check_or_raise(data, screen, allow=('no-train', 'no-valid', 'all-void'), **options)
     drawn = any(p.code in ('no-valid-list', 'no-valid-split') for p in report.problems)
     if any(p.code == 'guessed-classes' for p in report.problems) and learned is not None:
         report.data = _named(report.data, learned, _learned_from(models))
-        screen.say('note: the data has no table of classes; its masks are read as those that the model learned from: ' + a_few([f'{i} {safe(learned.names[i])}' for i in learned.labels], 5) + '.')
+        screen.say('note: the data has no table of classes; its masks are read as those that the model learned from: ' + a_few([f'{i} {safe_text(learned.names[i])}' for i in learned.labels], 5) + '.')
     there = {int(i) for i in report.pixels.index[report.pixels.sum(axis=1) > 0]}
     return report.data, split or ('all' if drawn or 'valid' not in report.data.splits else 'valid'), there
 
 def _own_data(run, screen):
     "The data of a run, as it was when it was trained."
-    try: return open_again(run, screen).data
+    try: return reopen_data(run, screen).data
     except DataError as e: raise DataError(str(e).replace('To go on with the new ones: --data-changed', 'To score on it as it is now: --data DATA')) from None
 
 def _named(data, classes, encoding):
@@ -184,7 +184,7 @@ def _named(data, classes, encoding):
     if (encoding.kind == 'colors') != colored: encoding = Encoding.of_colors(classes) if colored else INDEX
     here = {raw for raw,i in data.encoding.table if i != data.classes.void} if data.encoding.table else set(data.classes.labels)
     known = {raw for raw,_ in encoding.table} if encoding.table else classes.valid_values
-    if odd := sorted(here - known): raise DataError(f'{safe(data.name)}: has no table of classes, and its masks hold {a_few(list(map(str, odd)))}, which in the masks that the model learned from stood for nothing. Write codes.txt (one name a line, in order of id) or label_colors.txt (r g b name).')
+    if odd := sorted(here - known): raise DataError(f'{safe_text(data.name)}: has no table of classes, and its masks hold {a_few(list(map(str, odd)))}, which in the masks that the model learned from stood for nothing. Write codes.txt (one name a line, in order of id) or label_colors.txt (r g b name).')
     if data.classes.void == 255 and encoding.kind == 'values': encoding = replace(encoding, table=(*encoding.table, (255, 255)))
     return replace(data, encoding=encoding, classes=replace(classes, void=data.classes.void if classes.void is None else classes.void))
 
@@ -228,7 +228,7 @@ def evaluate_run(
     paths = [Path(o) for o in (models if isinstance(models, (list, tuple)) else [models])]
     screen = screen or make_screen('quiet')
     runs = [run for o in paths if o.suffix.lower() != '.onnx' for run in runs_at(o)]
-    if not runs and data is None: raise UsageError(f'{safe(paths[0])}: an ONNX file does not say where its images are. Name them: --data DATA')
+    if not runs and data is None: raise UsageError(f'{safe_text(paths[0])}: an ONNX file does not say where its images are. Name them: --data DATA')
     segmenter = Segmenter(open_predictors(paths, device, precision, size), tile, overlap, tta, batch_size)
     data, split, there = open_scored(runs, data, split, segmenter.classes, screen, **options)
     table, ids = matching(data, segmenter.classes, there)
@@ -238,7 +238,7 @@ def evaluate_run(
     worst = found.images.row[:pictures].tolist()
     return _completed(found, data, split, how, answers_of(segmenter, data, worst, ids))
 
-def evaluate_masks(
+def evaluate_predictions(
     folder, # of masks, made by any program
     data, # a `SegData`, a folder, a known name
     split:str|None=None, # train, valid, test or all; None: what the data sets aside, else all
@@ -248,7 +248,7 @@ def evaluate_masks(
     **options # further arguments of `open_data`: layout, border, classes
 )->Evaluation:
     "Score masks that lie in a folder."
-    if not Path(folder).is_dir(): raise DataError(f'{safe(folder)}: there is no such folder.')
+    if not Path(folder).is_dir(): raise DataError(f'{safe_text(folder)}: there is no such folder.')
     data, split, _ = open_scored([], data, split, None, screen, **options)
     rows = split_rows(data, split)
     found = score_answers(answers_in(folder, data, rows, data.classes), data, data.classes, boundary, partial((screen or make_screen('quiet')).work, 'comparing masks'), len(rows))
@@ -279,10 +279,10 @@ def save_evaluation(
     try: (folder/'worst').mkdir(parents=True, exist_ok=True)
     except OSError as e: raise DataError(f'{folder}: cannot be written ({e.strerror}). Another place: --out DIR') from None
     for o in (*(folder/'worst').glob('[0-9][0-9]-*.jpg'), *folder.glob('reliability.*')): o.unlink() # of an evaluation before this one
-    write_json(folder/'scores.json', plain(found.scores))
-    found.images.assign(image=found.images.image.map(sheet)).to_csv(folder/'scores.csv', index=False)
-    per_class(found.cm).rename(index=sheet).to_csv(folder/'per_class.csv')
-    names = [sheet(o) for o in classes.names]
+    write_json(folder/'scores.json', to_plain(found.scores))
+    found.images.assign(image=found.images.image.map(csv_cell)).to_csv(folder/'scores.csv', index=False)
+    per_class(found.cm).rename(index=csv_cell).to_csv(folder/'per_class.csv')
+    names = [csv_cell(o) for o in classes.names]
     pd.DataFrame(found.cm.matrix, index=pd.Index(names, name='truth'), columns=names).to_csv(folder/'confusion.csv')
     if found.calibration is not None:
         found.calibration.table.to_csv(folder/'reliability.csv', index=False)
@@ -291,7 +291,7 @@ def save_evaluation(
     return folder
 
 # %% ../../nbs/inference/07_evaluate.ipynb #8af7ebfc
-def evaluate_family(
+def evaluate_folds(
     path, # of a family
     data=None, # a `SegData`, a folder, a known name; None is the family's own
     split:str|None=None, # test for the ensemble; None scores each fold on what it held out
@@ -299,8 +299,8 @@ def evaluate_family(
     **kwargs # of `evaluate_run`
 )->Evaluation: # of the ensemble, or of all folds together; `scores['folds']` has mean, sd and each
     "Score a cross-validation."
-    states, unseen = Family(path).states, data is not None or split == 'test'
-    if set(states) != {'done'}: raise DataError(f'{safe(path)}: {states.count("done")} of {len(states)} folds are done. Go on with it first: segfast resume {safe(path)}')
+    states, unseen = FoldSet(path).states, data is not None or split == 'test'
+    if set(states) != {'done'}: raise DataError(f'{safe_text(path)}: {states.count("done")} of {len(states)} folds are done. Go on with it first: segfast resume {safe_text(path)}')
     if not unseen and split not in (None, 'valid'): raise UsageError(f'--split {split}: of a family, only valid (what each fold held out) or test can be scored, or other data: --data DATA.')
     runs = runs_at(path)
     each = [evaluate_run(run.path, data, split, screen=screen, **kwargs) for run in runs]
@@ -324,7 +324,7 @@ def _spread(runs, each, keys=('accuracy', 'mean_iou', 'mean_dice', 'mean_accurac
     return dict(each=[dict(run=r.name, **row) for r,row in zip(runs, df.to_dict('records'))], mean=df.mean().to_dict(), sd=df.std(ddof=1).to_dict())
 
 # %% ../../nbs/inference/07_evaluate.ipynb #adcdbc45
-def evaluate_any(
+def evaluate(
     run=None, # path of a run, of a family, or an ONNX file
     predictions=None, # or a folder of masks
     ensemble=None, # further models that answer together with `run`
@@ -341,6 +341,6 @@ def evaluate_any(
     if predictions is not None and (run is not None or ensemble or data is None): raise UsageError('--predictions needs --data DATA, and no RUN: masks that are there are scored, none is made.')
     if data is None and any(opening.values()): raise UsageError('--layout, --border and --classes say how --data DATA is opened; the data of a run is opened as it was.')
     with make_screen(screen) if isinstance(screen, str) else screen as s:
-        if predictions is not None: return evaluate_masks(predictions, data, split, boundary, screen=s, **opening)
-        if ensemble or not is_family(run): return evaluate_run([run, *(ensemble or [])], data, split, boundary=boundary, screen=s, **(options or {}), **opening)
-        return evaluate_family(run, data, split, s, boundary=boundary, **(options or {}), **opening)
+        if predictions is not None: return evaluate_predictions(predictions, data, split, boundary, screen=s, **opening)
+        if ensemble or not is_fold_set(run): return evaluate_run([run, *(ensemble or [])], data, split, boundary=boundary, screen=s, **(options or {}), **opening)
+        return evaluate_folds(run, data, split, s, boundary=boundary, **(options or {}), **opening)

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..data.classes import ClassTable
-from .boundary import _array, id_arrays
+from .boundary import to_array, id_arrays
 
 # %% ../../nbs/metrics/02_calibration.ipynb #33543321
 class Calibration:
@@ -30,7 +30,7 @@ class Calibration:
         truth # class ids of that shape
     ):
         "Add the labelled pixels of an image, or of several."
-        sure = _array(confidence)
+        sure = to_array(confidence)
         pred, truth, void = id_arrays(pred, truth, self.classes)
         if sure.shape != truth.shape: raise ValueError(f'confidence {sure.shape} and mask {truth.shape} differ in shape')
         sure, right = sure[~void].astype(np.float64), (pred == truth)[~void]

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..core.errors import UsageError, unknown
-from .zoo import find_model, models, published_weights
+from ..core.errors import UsageError, unknown_name
+from .zoo import find_model, MODELS, published_weights
 
 # %% ../../nbs/models/04_cost.ipynb #5af357d3
 def _meta_state(model): return {k: v.to('meta').requires_grad_(v.requires_grad) for k,v in model.state_dict(keep_vars=True).items()}
@@ -65,7 +65,7 @@ def training_bytes(
 SMP_EXAMPLES = ('smp:unet/resnet34', 'smp:unetplusplus/efficientnet-b3', 'smp:fpn/tu-convnext_tiny')
 
 def _cost(name, size, n_out, bs, precision):
-    with torch.device('meta') if name in models else contextlib.nullcontext(): model = find_model(name)(n_out, 'none')
+    with torch.device('meta') if name in MODELS else contextlib.nullcontext(): model = find_model(name)(n_out, 'none')
     return dict(parameters=sum(p.numel() for p in model.parameters()), multiply_adds=multiply_adds(model, size), training_bytes=training_bytes(model, size, bs, precision))
 
 def model_table(
@@ -73,10 +73,10 @@ def model_table(
     classes:int=12, # number of classes
     bs:int=8, # images a batch
     precision:str='fp32', # fp32, fp16 or bf16
-    names=None # of models; None takes all in `models`, and examples of the rest
+    names=None # of models; None takes all in `MODELS`, and examples of the rest
 )->pd.DataFrame: # model, parameters, multiply_adds of one image, training_bytes of a batch, weights, needs, about
     "What the models cost at a size; what is not installed has no numbers."
-    if precision not in ('fp32', 'fp16', 'bf16'): raise unknown('precision', precision, ('fp32', 'fp16', 'bf16'))
+    if precision not in ('fp32', 'fp16', 'bf16'): raise unknown_name('precision', precision, ('fp32', 'fp16', 'bf16'))
     def row(name):
         needs, about = 'models'*name.startswith('smp:'), 'a decoder on an encoder, from segmentation_models_pytorch'
         try: f, cost = find_model(name), _cost(name, size, classes, bs, precision)
@@ -85,4 +85,4 @@ def model_table(
             return dict(model=name, parameters=None, multiply_adds=None, training_bytes=None, weights='', needs=needs, about=about)
         doc = about if needs else ((f.func if isinstance(f, partial) else f).__doc__ or '').rstrip('.')
         return dict(model=name, **cost, weights=', '.join((*published_weights(name), 'none')), needs=needs, about=doc)
-    return pd.DataFrame([row(o) for o in (names or (*models, *SMP_EXAMPLES))]).astype(dict.fromkeys(('parameters', 'multiply_adds', 'training_bytes'), 'Int64'))
+    return pd.DataFrame([row(o) for o in (names or (*MODELS, *SMP_EXAMPLES))]).astype(dict.fromkeys(('parameters', 'multiply_adds', 'training_bytes'), 'Int64'))

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from matplotlib.figure import Figure
 
 from ..core.errors import DataError, UsageError
-from ..core.files import plain, read_json, write_atomic
+from ..core.files import to_plain, read_json, write_atomic
 from ..runs.run import Run
 from .plots import draw_name
 
@@ -98,7 +98,7 @@ def by_class(
 def _number(x): return float(x) if isinstance(x, (int, float)) else float('nan')
 
 # %% ../../nbs/report/05_compare.ipynb #ee7d51eb
-_CURVES = (('validation loss (dotted: training)', 'valid_loss', 'train_loss'), ('mean IoU (dotted: accuracy)', 'mean_iou', 'void_accuracy'))
+_CURVES = (('validation loss (dotted: training)', 'valid_loss', 'train_loss'), ('mean IoU (dotted: accuracy)', 'mean_iou', 'accuracy'))
 
 def plot_runs(
     runs:list # of `Run`
@@ -227,7 +227,7 @@ class Comparison:
         "The comparison as data."
         def rows(df): return {str(k): dict(zip(map(str, df.columns), v)) for k,v in zip(df.index, df.values.tolist())}
         runs = [dict(label=label, path=str(o.path), status=o.state) for label,o in zip(labels(self.runs), self.runs)]
-        return plain(dict(runs=runs, differences=rows(self.differences), totals=rows(self.totals), classes=rows(self.classes), versus=self.versus))
+        return to_plain(dict(runs=runs, differences=rows(self.differences), totals=rows(self.totals), classes=rows(self.classes), versus=self.versus))
 
     def __repr__(self): return '\n'.join(['Comparison of ' + ', '.join(labels(self.runs)), *(o['sentence'] for o in self.versus)])
 

@@ -29,7 +29,7 @@ def image_scores(
 
 # %% ../../nbs/report/02_examples.ipynb #1225c27b
 class Confused:
-    "Remembers where each class was most taken for each other one; `evaluate` calls it with every image."
+    "Remembers where each class was most taken for each other one; `score_split` calls it with every image."
     def __init__(self, classes:ClassTable): # of the dataset
         n = len(classes)
         self.most, self.row, self.total, self.keep = np.zeros((n, n), np.int64), np.full((n, n), -1), np.zeros((n, n), np.int64), np.zeros((n, n), bool)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['duration', 'percent', 'first_screen', 'Pictures', 'strip', 'cards', 'probability_maps', 'class_table', 'matrix_rows',
            'mistakes', 'data_facts', 'recipe_facts', 'environment_facts', 'commands', 'course', 'scored_parts',
-           'report']
+           'write_report']
 
 # %% ../../nbs/report/04_html.ipynb #db146d95
 import io, json, math, shlex
@@ -92,7 +92,7 @@ def _tiles(o):
     s = o['scores']
     if not s:
         h = o['history']
-        return [(name, percent(h[c].astype(float).max()), f'best epoch of {len(h)}, at the size of training') for c,name in (('mean_iou', 'Mean IoU'), ('void_accuracy', 'Accuracy'))] if len(h) else []
+        return [(name, percent(h[c].astype(float).max()), f'best epoch of {len(h)}, at the size of training') for c,name in (('mean_iou', 'Mean IoU'), ('accuracy', 'Accuracy'))] if len(h) else []
     known = [(v['iou'], k) for k,v in s['classes'].items() if v['iou'] is not None]
     worst, alike = min(known, default=None), sum(v == min(known)[0] for v,_ in known) - 1 if known else 0
     scored = f'on {_count(s["images"], "validation image")}, at their own size'
@@ -404,9 +404,9 @@ def scored_parts(o, look):
 _PARTS = (('course', 'Course', 'course'), ('classes', 'Classes', 'scored'), ('confusion', 'Confusion', 'scored'), ('images', 'Images', 'worst'), ('probabilities', 'Probabilities', 'maps'), ('data', 'Data', 'data'), ('recipe', 'Recipe', 'recipe'),
           ('environment', 'Environment', 'environment'), ('next', 'What next', 'commands'))
 
-def report(
+def write_report(
     run:Run|str|Path, # a run in any state, or its folder
-    out:str|Path|None=None # HTML file to write; None takes `report.html` in the run's folder
+    out:str|Path|None=None # HTML file to write; None takes `write_report.html` in the run's folder
 )->Path: # the file
     "Write a run's report: one HTML file, from what is in its folder."
     run = run if isinstance(run, Run) else Run(run)

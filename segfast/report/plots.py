@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.patches import Patch
 
-from ..core.errors import safe
+from ..core.errors import safe_text
 from ..data.classes import ClassTable
 from ..data.masks import colorize
 
@@ -37,10 +37,10 @@ def drawable(
 )->str: # one line
     "A name as it can be drawn: letters that no installed font has are written out, as `\\u6728`."
     fonts = _family()
-    return ''.join(c if any(ord(c) in _letters(o) for o in fonts) else ascii(c)[1:-1] for c in safe(name))
+    return ''.join(c if any(ord(c) in _letters(o) for o in fonts) else ascii(c)[1:-1] for c in safe_text(name))
 
 def draw_name(
-    text, # a matplotlib `Text`
+    text, # a matplotlib `TextLines`
     name
 ):
     "Have a text show a name, which is never taken for a formula."
@@ -150,7 +150,7 @@ def plot_history(
 )->Figure:
     "Losses and scores over all epochs, the stages marked."
     fig = Figure(figsize=(9, 3.2), layout='constrained')
-    for ax,cols in zip(fig.subplots(1, 2), (('train_loss', 'valid_loss'), ('void_accuracy', 'mean_iou'))):
+    for ax,cols in zip(fig.subplots(1, 2), (('train_loss', 'valid_loss'), ('accuracy', 'mean_iou'))):
         for c in cols: ax.plot(np.arange(1, len(history)+1), history[c], marker='.', label=c.replace('_', ' '))
         _mark_stages(ax, history)
         ax.set_xlim(0.5, len(history) + 0.5) # a single epoch has no extent of its own, and its stage's name would fall outside

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from ..core.errors import safe
+from ..core.errors import safe_text
 
 # %% ../../nbs/report/00_svg_charts.ipynb #3ecdbfc2
 CHART_COLORS = {name: f'#0{i}0{i}0{i}' for i,name in enumerate(('ink', 'soft', 'line', 'accent', 'second', 'paper'), 1)}
@@ -45,7 +45,7 @@ def to_svg(
     root.attrib.pop('width'), root.attrib.pop('height')
     root.set('role', 'img'); root.set('aria-labelledby', f'{name}-title {name}-desc')
     for i,(tag,text) in enumerate((('title', title), ('desc', desc or title))):
-        e = ET.Element(f'{{{_SVG}}}{tag}', id=f'{name}-{tag}'); e.text = safe(text)
+        e = ET.Element(f'{{{_SVG}}}{tag}', id=f'{name}-{tag}'); e.text = safe_text(text)
         root.insert(i, e)
     ET.register_namespace('', _SVG)
     return ET.tostring(root, encoding='unicode')
@@ -64,7 +64,7 @@ def _tidy(root, name):
 
 # %% ../../nbs/report/00_svg_charts.ipynb #38094f71
 PANELS = (('loss', 'Loss', {'train_loss': 'training', 'valid_loss': 'validation'}),
-          ('score', 'Scores on the validation images', {'void_accuracy': 'accuracy', 'mean_iou': 'mean IoU'}),
+          ('score', 'Scores on the validation images', {'accuracy': 'accuracy', 'mean_iou': 'mean IoU'}),
           ('rate', 'Learning rate at the end of the epoch', {'lr': 'rate'}),
           ('speed', 'Images a second, in training', {'images_per_second': 'images/s'}))
 _LOOKS = (dict(color=CHART_COLORS['accent']), dict(color=CHART_COLORS['second'], ls=(0, (4, 1.6))))
@@ -101,7 +101,7 @@ def _mark(ax, spans, total):
         if first: ax.axvline(first + 0.5, color=CHART_COLORS['soft'], lw=0.8, ls=(0, (1, 2)))
         room = rows/total*290/5.2 # letters: the axis is about 290 points wide, a letter of this size 5.2
         text = name if len(name) < room else str(n) if len(str(n)) < room else ''
-        ax.annotate(safe(text), (first + 0.5 + rows/2, 1.03), xycoords=('data', 'axes fraction'), ha='center', va='bottom', fontsize=8, color=CHART_COLORS['soft'])
+        ax.annotate(safe_text(text), (first + 0.5 + rows/2, 1.03), xycoords=('data', 'axes fraction'), ha='center', va='bottom', fontsize=8, color=CHART_COLORS['soft'])
 
 def _ticks(n):
     "At most eight whole epochs."
@@ -147,7 +147,7 @@ def _with_rule(svg):
 
 # %% ../../nbs/report/00_svg_charts.ipynb #4a003d61
 def finder_chart(
-    found:dict, # rates, losses, valley, steep, min10, as `segfast.training.lr_finder.Rates` has them
+    found:dict, # rates, losses, valley, steep, min10, as `segfast.training.lr_finder.LRSuggestions` has them
     name:str # of the chart, for ids
 )->str: # an <svg> element
     "The learning-rate finder's curve with what was read off it."
@@ -173,7 +173,7 @@ def class_bars(
     "IoU of each class, the best on top, and beside it how much of the images it covers."
     import matplotlib
     from matplotlib.figure import Figure
-    iou, share, names = np.array(iou, float), np.array(share, float), [safe(n) for n in names]
+    iou, share, names = np.array(iou, float), np.array(share, float), [safe_text(n) for n in names]
     order = sorted(range(len(names)), key=lambda i: -iou[i] if np.isfinite(iou[i]) else 1)[::-1] # drawn from the bottom
     with matplotlib.rc_context(_style() | {'axes.grid': False, 'xtick.bottom': False, 'axes.spines.bottom': False, 'xtick.labelbottom': False}):
         h = 0.27*len(names) + 0.4

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
-from ..core.errors import UsageError, unknown
-from .recipe import PRECISIONS, Recipe, Stage, _MIN_SIDE, _per_stage, load_recipe, resized, set_value
+from ..core.errors import UsageError, unknown_name
+from .recipe import PRECISIONS, Recipe, Stage, MIN_SIDE, per_stage, load_recipe, resize_recipe, set_value
 from .recipe import with_rate, with_stages
 
 # %% ../../nbs/runs/01_presets.ipynb #bad1fcf7
@@ -32,7 +32,7 @@ def progressive(
     **kwargs # other fields of `Recipe`
 )->Recipe:
     "Half size frozen, half size, full size."
-    epochs, small = _per_stage(epochs, None, 'epochs', (3, 4)), half(size)
+    epochs, small = per_stage(epochs, None, 'epochs', (3, 4)), half(size)
     if weights == 'none':
         plan = [('half-1', small, lr, {}), ('half-2', small, lr/2, {}), ('full', size, lr/2, {})]
         if len(epochs) == 4: plan[2:] = [('full-1', size, lr/2, {}), ('full-2', size, lr/4, {})]
@@ -103,7 +103,7 @@ def preset(
     **kwargs # other arguments of the preset; None means its default
 )->Recipe:
     "The recipe of a name."
-    if name not in PRESETS: raise unknown('recipe', name, PRESETS)
+    if name not in PRESETS: raise unknown_name('recipe', name, PRESETS)
     return PRESETS[name](**{k: v for k,v in dict(size=size, **kwargs).items() if v is not None})
 
 # %% ../../nbs/runs/01_presets.ipynb #998b2715
@@ -135,10 +135,10 @@ class Choices:
     sets:tuple = ()               # "key=value", for `set_value`
 
     def __post_init__(self):
-        if self.precision not in (None, *PRECISIONS): raise unknown('precision', self.precision, PRECISIONS)
+        if self.precision not in (None, *PRECISIONS): raise unknown_name('precision', self.precision, PRECISIONS)
         self.file = None
         if self.recipe and self.recipe not in PRESETS:
-            if Path(self.recipe).suffix != '.toml' and not Path(self.recipe).exists(): raise unknown('recipe', self.recipe, [*PRESETS, 'a TOML file', 'the folder of a run'])
+            if Path(self.recipe).suffix != '.toml' and not Path(self.recipe).exists(): raise unknown_name('recipe', self.recipe, [*PRESETS, 'a TOML file', 'the folder of a run'])
             self.file = load_recipe(recipe_file(self.recipe))
         if self.recipe and self.progressive is not None and (self.file or (self.recipe in _ONE_SIZE) == self.progressive): raise UsageError(f'--recipe {self.recipe} says the stages already: leave out --{"" if self.progressive else "no-"}progressive.')
 
@@ -147,7 +147,7 @@ class Choices:
         size:tuple # (height, width) of its images
     )->Recipe:
         "The recipe for a dataset whose images have this size."
-        if self.size is None and self.file is None and min(size) < 2*_MIN_SIDE: raise UsageError(f'The images are only {size[0]}x{size[1]}: give a larger --size, at least {2*_MIN_SIDE}x{2*_MIN_SIDE}.')
+        if self.size is None and self.file is None and min(size) < 2*MIN_SIDE: raise UsageError(f'The images are only {size[0]}x{size[1]}: give a larger --size, at least {2*MIN_SIDE}x{2*MIN_SIDE}.')
         r = self._changed_file() if self.file else self._preset(name, size)
         given = {k: getattr(self, k) for k in ('model', 'seed', 'augment') if getattr(self, k) is not None}
         r = with_rate(replace(r, **given), self.lr)
@@ -166,7 +166,7 @@ def _preset(self:Choices, name, size):
 
 @patch
 def _changed_file(self:Choices):
-    r = self.file if self.size is None else resized(self.file, self.size)
+    r = self.file if self.size is None else resize_recipe(self.file, self.size)
     if self.epochs is not None: r = with_stages(r, 'epochs', self.epochs)
     if self.weights == 'none' and any(s.frozen for s in r.stages): raise UsageError(f'--recipe {self.recipe} has frozen stages, and --weights none would leave a random body in them. Set stages.N.frozen=false.')
     return r if self.weights is None else replace(r, weights=self.weights)

@@ -25,7 +25,7 @@ from torch import nn
 
 from .. import __version__
 import segfast.inference.run_model # noqa: F401 (gives a run its model)
-from ..core.errors import DataError, UsageError, markdown, safe, unknown
+from ..core.errors import DataError, UsageError, markdown_text, safe_text, unknown_name
 from ..core.files import read_json, write_atomic
 from ..data.dataset import SegData
 from ..data.open import open_data
@@ -36,8 +36,8 @@ from ..models.weights import load_state
 from ..models.zoo import seg_model
 from ..runs.recipe import parse_size, to_toml
 from ..runs.run import Run
-from ..runs.reopen import opened_as
-from ..inference.predictor import normalise, predict_ids
+from ..runs.reopen import open_arguments
+from ..inference.predictor import normalize, predict_ids
 from ..inference.onnx import CONTRACT, IDS, INPUT, LOGITS, about_classes, from_properties, need_onnxruntime
 from ..inference.onnx import open_session, to_properties
 
@@ -221,7 +221,7 @@ def parity(
     "A model and what was made of it, on the same pictures."
     worst, differ, pixels = 0., 0, 0
     for images in batches:
-        mine, its = net(normalise(images, images.shape[1:3])), other(images.permute(0, 3, 1, 2).float().contiguous())
+        mine, its = net(normalize(images, images.shape[1:3])), other(images.permute(0, 3, 1, 2).float().contiguous())
         if not mine.isfinite().all(): raise DataError('The model itself gives numbers that are not finite. Was it trained to its end?')
         if its.ndim == 4: worst = max(worst, (mine - its).abs().nan_to_num(torch.inf).max().item())
         ids = its.argmax(1) if its.ndim == 4 else its.long()
@@ -232,7 +232,7 @@ def parity(
 # %% ../../nbs/tools/00_export.ipynb #889f5798
 def _data_of(run, data):
     "The run's data, and why not where it cannot be had; an error where it was given."
-    source = opened_as(run.path) or {}
+    source = open_arguments(run.path) or {}
     if data is None and 'source' not in source: return None, 'the run was made in Python, from a SegData'
     options = {k: v for k,v in source.items() if k in ('layout', 'border', 'split', 'classes', 'seed')}
     try:
@@ -328,7 +328,7 @@ def _class_rows(run):
     except DataError: scores = {}
     def row(i, name):
         s = scores.get(name) or {}
-        return [str(i), markdown(name) + ' (void)'*(i == c.void), '{} {} {}'.format(*c.colors[i]), *(_score(s.get(k)) for k in ('iou', 'dice', 'precision', 'recall')), str(s.get('pixels', '–'))]
+        return [str(i), markdown_text(name) + ' (void)'*(i == c.void), '{} {} {}'.format(*c.colors[i]), *(_score(s.get(k)) for k in ('iou', 'dice', 'precision', 'recall')), str(s.get('pixels', '–'))]
     return [row(i, o) for i,o in enumerate(c.names)]
 
 def _fenced(text, language):
@@ -373,9 +373,9 @@ def use_code(
 def _about_data(run):
     d = _data_facts(run)
     f = d.get('fingerprint') if isinstance(d.get('fingerprint'), dict) else {}
-    splits = ', '.join(f'{n} {markdown(k)}' for k,n in (f.get('splits') or {}).items())
-    rows = [('Name', markdown(d.get('name', '–'))), ('Layout', markdown(d.get('layout', '–'))), ('Images', f'{f.get("images", "–")}' + (f' ({splits})' if splits else '')),
-            ('Sizes', markdown(', '.join(f'{n} of {k}' for k,n in list((f.get('sizes') or {}).items())[:4])) or '–'), ('Fingerprint', f'`{re.sub("[^0-9a-f]", "", str(f.get("digest", ""))) or "none"}`')]
+    splits = ', '.join(f'{n} {markdown_text(k)}' for k,n in (f.get('splits') or {}).items())
+    rows = [('Name', markdown_text(d.get('name', '–'))), ('Layout', markdown_text(d.get('layout', '–'))), ('Images', f'{f.get("images", "–")}' + (f' ({splits})' if splits else '')),
+            ('Sizes', markdown_text(', '.join(f'{n} of {k}' for k,n in list((f.get('sizes') or {}).items())[:4])) or '–'), ('Fingerprint', f'`{re.sub("[^0-9a-f]", "", str(f.get("digest", ""))) or "none"}`')]
     return _table(['', ''], rows)
 
 def _shown_recipe(run):
@@ -385,7 +385,7 @@ def _shown_recipe(run):
 
 def _void_text(c):
     if c.void is None: return 'Every pixel of the masks counted; there is no void.'
-    what = f'the class {markdown(c.names[c.void])} (id {c.void})' if c.void < len(c) else f'the value {c.void}'
+    what = f'the class {markdown_text(c.names[c.void])} (id {c.void})' if c.void < len(c) else f'the value {c.void}'
     return f'Void is {what}. Such pixels counted neither in the training nor in the scores. The model was never told what to do there, and gives them some class all the same.'
 
 # %% ../../nbs/tools/00_export.ipynb #78267001
@@ -398,12 +398,12 @@ def card_text(
     try: total = ', '.join(f'{k} {_score(run.scores.get(v))}' for k,v in (('accuracy', 'accuracy'), ('mean IoU', 'mean_iou'), ('mean Dice', 'mean_dice')))
     except DataError: total = 'none: the run was not scored'
     quantized = [] if made.after is None else [_table(['', 'mean IoU', 'accuracy'], [[k, f'{o["mean_iou"]:.4f}', f'{o["accuracy"]:.4f}'] for k,o in (('before', made.before), (made.quantize, made.after))]) + f'\n\non {made.after["images"]} validation images.']
-    lines = [_CARD, f'# {markdown(run.name)}', f'A model for semantic segmentation: it gives every pixel of a picture one of {len(run.classes)} classes. File: {markdown(made.path.name)}, {kind}{", " + made.quantize if made.quantize else ""}; written by segfast {__version__} with PyTorch {torch.__version__}.',
+    lines = [_CARD, f'# {markdown_text(run.name)}', f'A model for semantic segmentation: it gives every pixel of a picture one of {len(run.classes)} classes. File: {markdown_text(made.path.name)}, {kind}{", " + made.quantize if made.quantize else ""}; written by segfast {__version__} with PyTorch {torch.__version__}.',
              '## How to run it', f'Input: {made.about["input"]}. Output: {made.about["output"]}. Whole pictures are shown to it at {size} (height x width).', _fenced(use_code(made.path.name, made.to, made.size, made.argmax), 'python'),
-             '## Classes and scores', f'On the validation images at their own size, shown at {trained}: {total}. The run: {markdown(run.state)}.', _table(['id', 'class', 'red green blue', 'IoU', 'Dice', 'precision', 'recall', 'pixels'], _class_rows(run)),
-             '## The same as the model', f'{made.parity}.' + ('' if made.quantize else f' The limits are {LOGITS_LIMIT:g} and {PIXELS_LIMIT:.1%}.'), *quantized, *(markdown(re.sub(r' \(.*?\)\. To compare on validation images: --data DATA', '.', o)) for o in made.notes),
+             '## Classes and scores', f'On the validation images at their own size, shown at {trained}: {total}. The run: {markdown_text(run.state)}.', _table(['id', 'class', 'red green blue', 'IoU', 'Dice', 'precision', 'recall', 'pixels'], _class_rows(run)),
+             '## The same as the model', f'{made.parity}.' + ('' if made.quantize else f' The limits are {LOGITS_LIMIT:g} and {PIXELS_LIMIT:.1%}.'), *quantized, *(markdown_text(re.sub(r' \(.*?\)\. To compare on validation images: --data DATA', '.', o)) for o in made.notes),
              '## Data', _about_data(run), '## Limits',
-             f'- It knows pictures like those of {markdown(made.about["data"])}. On other places, cameras, seasons or weather expect less, and measure how much less before relying on it.\n'
+             f'- It knows pictures like those of {markdown_text(made.about["data"])}. On other places, cameras, seasons or weather expect less, and measure how much less before relying on it.\n'
              f'- {_void_text(run.classes)}\n- It was trained at {trained}; of things that are a few pixels large at that size it sees little.\n- A class with few pixels in the table has a score that may be luck.',
              '## Recipe', _fenced(_shown_recipe(run), 'toml')]
     return '\n\n'.join(lines) + '\n'
@@ -435,13 +435,13 @@ class Exported:
         sides = f'{self.size[0]}x{self.size[1]}'
         lines = [f'{self.path}: {self.path.stat().st_size/1e6:.1f} MB, {f"pictures of any size, trained at {sides}" if self.dynamic else f"pictures of {sides} only"}', f'  compared with the model: {self.parity}']
         if self.after: lines += [f'  mean IoU {self.before["mean_iou"]:.4f} before, {self.after["mean_iou"]:.4f} as {self.quantize}; accuracy {self.before["accuracy"]:.4f}, {self.after["accuracy"]:.4f} ({self.after["images"]} validation images)']
-        return '\n'.join([*lines, *(f'  note: {safe(o)}' for o in self.notes), f'  model card: {self.card}'])
+        return '\n'.join([*lines, *(f'  note: {safe_text(o)}' for o in self.notes), f'  model card: {self.card}'])
 
 # %% ../../nbs/tools/00_export.ipynb #b9667998
 def _settings(run, to, size, opset, quantize, argmax):
     "The size, and whether every size is wanted (None: where possible); an error for settings that do not go together."
-    if to not in EXPORTS: raise unknown('format', to, EXPORTS)
-    if quantize not in (None, *QUANTIZE): raise unknown('quantization', quantize, QUANTIZE)
+    if to not in EXPORTS: raise unknown_name('format', to, EXPORTS)
+    if quantize not in (None, *QUANTIZE): raise unknown_name('quantization', quantize, QUANTIZE)
     if to != 'onnx' and (quantize or opset is not None): raise UsageError(f'--{"quantize" if quantize else "opset"} is for --to onnx, not for {to}.')
     if to == 'safetensors' and (argmax or size is not None): raise UsageError(f'--{"argmax" if argmax else "size"}: a safetensors file holds weights, which have no {"argmax" if argmax else "size"}. Leave it out.')
     if opset is not None and opset < 18: raise UsageError(f'--opset {opset}: expected at least 18.')

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Prompt', 'parse_points', 'parse_box', 'parse_grid', 'grid_points', 'random_points', 'make_prompts', 'read_rgb', 'Sam',
-           'load_sam', 'tiny_sam', 'extent', 'Prompted', 'prompt', 'draw_prompts', 'save_prompted', 'prompt_to_folder',
-           'prompt_lines']
+           'load_sam', 'tiny_sam', 'extent', 'PromptResult', 'prompt', 'draw_prompts', 'save_prompted',
+           'prompt_to_folder', 'prompt_lines']
 
 # %% ../../nbs/tools/01_sam.ipynb #7ef7d854
 import json, math, os, re, shlex
@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..core.errors import DataError, Problem, UsageError, hush
-from ..core.files import plain, write_atomic, write_json
-from ..data.pairing import image_files
-from ..data.images import as_rgb, look_at, orientation, upright
+from ..core.errors import DataError, Problem, UsageError, ignore_import_warnings
+from ..core.files import to_plain, write_atomic, write_json
+from ..data.pairing import list_images
+from ..data.images import to_rgb, inspect_file, orientation, apply_orientation
 from ..data.classes import ClassTable, default_colors, find_void, read_codes
 from ..data.masks import decode_mask
 
@@ -132,8 +132,8 @@ def read_rgb(
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8: raise DataError(f'an array of shape {image.shape} and type {image.dtype}: (height, width, 3) uint8 was expected.')
         return image
-    if isinstance(image, Image.Image): return np.array(as_rgb(upright(image)))
-    found = look_at(image, lambda im: dict(rgb=np.array(as_rgb(upright(im)))))
+    if isinstance(image, Image.Image): return np.array(to_rgb(apply_orientation(image)))
+    found = inspect_file(image, lambda im: dict(rgb=np.array(to_rgb(apply_orientation(im)))))
     if 'bad' in found: raise DataError(Problem(**{**found['bad'], 'kind': 'error', 'file': str(image), 'fix': ''}))
     return found['rgb']
 
@@ -144,7 +144,7 @@ _PICKLES = ('.bin', '.pt', '.pth', '.ckpt', '.pkl')
 
 def _transformers():
     "The optional library, or how to get it."
-    hush()
+    ignore_import_warnings()
     try: import transformers
     except ImportError as e: raise UsageError('Segment Anything needs the extra "sam", which is not installed: pip install "segfast[sam]"') from e
     return transformers
@@ -295,7 +295,7 @@ def extent(
 
 # %% ../../nbs/tools/01_sam.ipynb #72024a51
 @dataclass(frozen=True, eq=False)
-class Prompted:
+class PromptResult:
     "What a model answered: a mask for each prompt, or three."
     image: np.ndarray   # (height, width, 3) uint8
     masks: np.ndarray   # (n, height, width) bool
@@ -330,13 +330,13 @@ def prompt(
     multimask:bool=False, # three masks a prompt, from a part to the whole, in place of one
     device:str='auto', # auto, cpu, cuda, cuda:N or mps
     seed:int=42 # of the random points
-)->Prompted:
+)->PromptResult:
     "Masks of what points or a box point at."
     rgb = read_rgb(image)
     prompts = make_prompts(rgb.shape[:2], points, random, grid, box, seed)
     sam = model if isinstance(model, Sam) else load_sam(model, device)
     masks, scores, of = _ask(sam, rgb, prompts, multimask)
-    return Prompted(rgb, masks, scores, tuple(prompts), of, sam.name)
+    return PromptResult(rgb, masks, scores, tuple(prompts), of, sam.name)
 
 # %% ../../nbs/tools/01_sam.ipynb #59330dfe
 def _outline(mask):
@@ -377,7 +377,7 @@ def _repr_html_(self):
     return (f'<img style="max-width:100%" src="data:image/png;base64,{picture}" alt="{escape(repr(self))}"><table><thead><tr><th></th><th>mask</th><th>prompt</th><th>score</th><th>pixels</th><th>x0, y0, x1, y1</th></tr></thead>'
             f'<tbody>{rows}</tbody></table>{more}<p>{escape(repr(self))}</p>')
 
-Prompted._repr_html_ = _repr_html_
+PromptResult._repr_html_ = _repr_html_
 
 # %% ../../nbs/tools/01_sam.ipynb #d4331fd0
 def _save(im, path):
@@ -391,7 +391,7 @@ def _save(im, path):
 _OURS = re.compile(r'mask-\d{3,}\.png')
 
 def save_prompted(
-    found:Prompted,
+    found:PromptResult,
     folder, # to write; made if it is not there
     **about # more for masks.json
 )->dict: # what masks.json says
@@ -407,7 +407,7 @@ def save_prompted(
     _save(Image.fromarray(draw_prompts(found.image, found.masks, found.prompts)), folder/'overlay.png')
     res = dict(size=list(found.image.shape[:2]), model=found.model, prompts=[asdict(o) for o in found.prompts], masks=rows, overlay='overlay.png', **about)
     write_json(folder/'masks.json', res)
-    return plain(res)
+    return to_plain(res)
 
 # %% ../../nbs/tools/01_sam.ipynb #b8890a0c
 _TABLES = ('label_colors.txt', 'class_dict.csv')
@@ -417,7 +417,7 @@ def _names_of(root):
     foreign = next((o for o in (*_TABLES, '701_StillsRaw_full', 'train_labels') if (root/o).exists()), None)
     if foreign: raise DataError(f'{root}: has a {foreign}, so its masks are no class ids in images/ and labels/. Label into a folder of its own.')
     if (root/'codes.txt').is_file(): return list(read_codes(root/'codes.txt'))
-    if (root/'labels').is_dir() and image_files(root/'labels'): raise DataError(f'{root}: has masks in labels/ but no codes.txt that says what they mean.')
+    if (root/'labels').is_dir() and list_images(root/'labels'): raise DataError(f'{root}: has masks in labels/ but no codes.txt that says what they mean.')
     return ['background']
 
 def _with_class(names, name):
@@ -434,11 +434,11 @@ def _with_class(names, name):
 
 def _mask_there(root, stem):
     "The mask that an image has already, if any."
-    return next((root/'labels'/o for o in (image_files(root/'labels') if (root/'labels').is_dir() else ()) if Path(o).stem == f'{stem}_P'), None)
+    return next((root/'labels'/o for o in (list_images(root/'labels') if (root/'labels').is_dir() else ()) if Path(o).stem == f'{stem}_P'), None)
 
 def _image_there(root, stem, rgb):
     "The image of that name in the dataset; an error if it shows something else."
-    path = next((root/'images'/o for o in (image_files(root/'images') if (root/'images').is_dir() else ()) if Path(o).stem == stem), None)
+    path = next((root/'images'/o for o in (list_images(root/'images') if (root/'images').is_dir() else ()) if Path(o).stem == stem), None)
     if path is not None and not np.array_equal(read_rgb(path), rgb): raise DataError(f'{path}: is another image of the same name. Rename the new one.')
     return path
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WEIGHT_SCHEMES', 'LOSSES', 'SHORT_LOSSES', 'SegLoss', 'VoidCrossEntropy', 'weights_from_counts', 'weight_tensor',
            'FocalLoss', 'OhemLoss', 'RegionLoss', 'DiceLoss', 'LovaszLoss', 'register_loss', 'cross_entropy',
-           'weighted', 'focal', 'dice', 'lovasz', 'ohem', 'loss_terms', 'SumLoss', 'takes_weights', 'seg_loss',
+           'weighted', 'focal', 'dice', 'lovasz', 'ohem', 'loss_terms', 'SumLoss', 'uses_class_weights', 'seg_loss',
            'AuxLoss', 'with_aux', 'make_loss']
 
 # %% ../../nbs/training/00_losses.ipynb #de0570a6
@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.errors import UsageError, unknown
+from ..core.errors import UsageError, unknown_name
 from ..data.classes import ClassTable
-from ..data.check import Report
+from ..data.check import CheckReport
 from ..runs.recipe import Recipe
 
 # %% ../../nbs/training/00_losses.ipynb #eeb1bd48
@@ -101,7 +101,7 @@ def weights_from_counts(
     classes:ClassTable|None=None, # leaves out void, if `counts` has an entry for it
 ): # dict or float32 tensor like `counts`; 0 for void and for a class that never occurs
     "Class weights from pixel counts."
-    if scheme not in WEIGHT_SCHEMES: raise unknown('scheme of class weights', scheme, WEIGHT_SCHEMES)
+    if scheme not in WEIGHT_SCHEMES: raise unknown_name('scheme of class weights', scheme, WEIGHT_SCHEMES)
     names = list(counts) if isinstance(counts, dict) else None
     n = np.array([counts[o] for o in names] if names else counts, dtype=float)
     if n.ndim != 1 or not np.isfinite(n).all() or (n < 0).any(): raise UsageError(f'Pixel counts are {counts!r}; expected one number of at least 0 for each class.')
@@ -132,7 +132,7 @@ def weight_tensor(
     if isinstance(weights, dict):
         odd = [o for o in weights if o not in classes.names]
         missing = [classes.names[i] for i in classes.labels if classes.names[i] not in weights]
-        if odd: raise unknown('class in the weights:', odd[0], classes.names)
+        if odd: raise unknown_name('class in the weights:', odd[0], classes.names)
         if missing: raise UsageError(f'Class weights: none for {", ".join(missing)}. Give one for each class but void.')
         weights = [weights.get(o) or 0. for o in classes.names]
     w = torch.as_tensor(weights, dtype=torch.float32).detach().clone()
@@ -294,13 +294,13 @@ def loss_terms(
         terms.append((float(m['factor'] or 1), SHORT_LOSSES.get(m['name'], m['name'])))
         at, more = m.end(), m['end'] == '+'
     if not more: return _known_terms(terms, text)
-    if not set('+*·×') & set(text): raise unknown('loss', name, LOSSES)
+    if not set('+*·×') & set(text): raise unknown_name('loss', name, LOSSES)
     raise UsageError(f'Loss {text!r}: cannot read {text[at:].strip() or "what follows the last +"!r}. Expected names with factors, such as 0.375*ce+1.125*dice.')
 
 def _known_terms(terms, text):
     names = [o for _,o in terms]
     for o in names:
-        if o not in LOSSES: raise unknown('loss', o, LOSSES)
+        if o not in LOSSES: raise unknown_name('loss', o, LOSSES)
         if names.count(o) > 1: raise UsageError(f'Loss {text!r}: {o} stands in it {names.count(o)} times. Give it one factor.')
     for factor,o in terms:
         if not 0 < factor < math.inf: raise UsageError(f'Loss {text!r}: the factor of {o} is {factor:g}; expected a number above 0.')
@@ -326,7 +326,7 @@ class SumLoss(SegLoss):
         return f'{super().extra_repr()}, factors={self.factors}'
 
 # %% ../../nbs/training/00_losses.ipynb #fe04385e
-def takes_weights(
+def uses_class_weights(
     name:str, # as for `seg_loss`
     need:bool=False, # True asks whether it cannot do without
 )->bool:
@@ -342,10 +342,10 @@ def seg_loss(
 ) -> nn.Module: # called with logits (n, classes, h, w) and targets (n, h, w); has `activation` and `decodes`
     "The loss called `name`, for these classes."
     terms = loss_terms(name)
-    if weights is None and takes_weights(name, need=True): raise UsageError(f'Loss {name!r} needs class weights: name a scheme ({", ".join(WEIGHT_SCHEMES)}), or give them.')
-    if weights is not None and not takes_weights(name): raise UsageError(f'Loss {name!r} takes no class weights. Those that do: {", ".join(o for o in LOSSES if takes_weights(o))}.')
+    if weights is None and uses_class_weights(name, need=True): raise UsageError(f'Loss {name!r} needs class weights: name a scheme ({", ".join(WEIGHT_SCHEMES)}), or give them.')
+    if weights is not None and not uses_class_weights(name): raise UsageError(f'Loss {name!r} takes no class weights. Those that do: {", ".join(o for o in LOSSES if uses_class_weights(o))}.')
     if kwargs and len(terms) > 1: raise UsageError(f'Loss {name!r} is a sum, so {", ".join(kwargs)} would have no owner. Register a function of your own instead.')
-    losses = [LOSSES[o](classes, **kwargs, **(dict(weights=weights) if takes_weights(o) and weights is not None else {})) for _,o in terms]
+    losses = [LOSSES[o](classes, **kwargs, **(dict(weights=weights) if uses_class_weights(o) and weights is not None else {})) for _,o in terms]
     return losses[0] if terms == [(1., terms[0][1])] else SumLoss([(f, l) for (f,_),l in zip(terms, losses)], classes.ignore_index)
 
 # %% ../../nbs/training/00_losses.ipynb #1a9d5543
@@ -405,7 +405,7 @@ def with_aux(
 # %% ../../nbs/training/00_losses.ipynb #585d6d38
 def make_loss(
     recipe:Recipe,
-    report:Report # of the data, for the class weights
+    report:CheckReport # of the data, for the class weights
 )->torch.nn.Module:
     "The loss of a recipe, with its class weights; takes the outputs of a model with an auxiliary head as well."
     if recipe.class_weights == 'none': return with_aux(seg_loss(recipe.loss, report.data.classes))

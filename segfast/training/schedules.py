@@ -9,7 +9,7 @@ __all__ = ['schedules', 'one_cycle', 'flat_cos', 'step_down', 'poly', 'constant'
 import math
 from inspect import Parameter, signature
 
-from ..core.errors import UsageError, unknown
+from ..core.errors import UsageError, unknown_name
 
 # %% ../../nbs/training/02_schedules.ipynb #82a1c1e0
 def _cos(start, end, x): return start + (1 - math.cos(math.pi*x))*(end - start)/2
@@ -76,7 +76,7 @@ def seg_schedule(
     **kwargs # further arguments of the schedule, such as gamma
 )->dict: # hyper-parameter -> function of progress, for fastai's `ParamScheduler`
     "A schedule by name."
-    if name not in schedules: raise unknown('schedule', name, schedules)
+    if name not in schedules: raise unknown_name('schedule', name, schedules)
     own = [k for k,p in signature(schedules[name]).parameters.items() if p.default is not Parameter.empty]
     for k in kwargs:
         if k not in own: raise UsageError(f'Schedule {name!r} has no {k!r}. Accepted: {", ".join(own) or "nothing"}.')

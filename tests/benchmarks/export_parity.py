@@ -20,8 +20,8 @@ import torch.nn.functional as F  # noqa: E402
 
 from segfast.tools.export import Portable, onnx_proto, opened, parity, trace, traceable  # noqa: E402
 from segfast.models.cost import SMP_EXAMPLES  # noqa: E402
-from segfast.models.zoo import find_model, models  # noqa: E402
-from segfast.inference.predictor import normalise  # noqa: E402
+from segfast.models.zoo import find_model, MODELS  # noqa: E402
+from segfast.inference.predictor import normalize  # noqa: E402
 from segfast.runs.recipe import parse_size  # noqa: E402
 
 
@@ -55,7 +55,7 @@ def row(name, args, sizes):
         for size in sizes if args.fixed else [None]:
             net = untrained(name, args.classes)
             batches = [pictures(args.images, o) for o in ([size] if size else sizes)]
-            logits = [net(normalise(o, o.shape[1:3])) for o in batches]
+            logits = [net(normalize(o, o.shape[1:3])) for o in batches]
             exported(net, size, file)
             del net
             gc.collect()
@@ -68,7 +68,7 @@ def row(name, args, sizes):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=[*models, *SMP_EXAMPLES])
+    parser.add_argument("models", nargs="*", default=[*MODELS, *SMP_EXAMPLES])
     parser.add_argument("--sizes", default="64x96,90x120")
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--classes", type=int, default=12)

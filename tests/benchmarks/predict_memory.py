@@ -59,7 +59,7 @@ def large(folder, args):
 
 
 def many(folder, args):
-    from segfast.inference.predict import open_predictors, segment
+    from segfast.inference.predict import open_predictors, predict_images
     from segfast.inference.sliding import Segmenter
     size = parse_size(args.size)
     run, images = untrained(folder, "run", args.model, size), folder/"images"
@@ -73,7 +73,7 @@ def many(folder, args):
     def look(done, total):
         if not seen or done//100 > seen[-1][0]//100:
             seen.append((done, process.memory_info().rss/2**20, process.num_fds()))
-    done = segment(Segmenter(open_predictors([run.path])), [images], folder/"masks", look)
+    done = predict_images(Segmenter(open_predictors([run.path])), [images], folder/"masks", look)
     seconds = time.perf_counter() - began
     assert done.masks == args.images == len(list((folder/"masks").iterdir())), done
     for n, mb, fds in seen[::max(1, len(seen)//10)] + seen[-1:]:

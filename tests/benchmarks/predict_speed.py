@@ -27,7 +27,7 @@ from PIL import Image  # noqa: E402
 from predict_memory import photo  # noqa: E402
 from segfast.models.zoo import seg_model  # noqa: E402
 from segfast.runs.recipe import parse_size  # noqa: E402
-from segfast.inference.predict import Output, open_predictors, segment  # noqa: E402
+from segfast.inference.predict import Output, open_predictors, predict_images  # noqa: E402
 from segfast.inference.sliding import Segmenter  # noqa: E402
 from untrained import CLASSES, about, about_text, untrained  # noqa: E402
 
@@ -64,7 +64,7 @@ def ours(run, folder, out, device, precision):
     segmenter = Segmenter(open_predictors([run.path], device, precision))
 
     def measured():
-        done = segment(segmenter, [folder], Output(out, overwrite=True))
+        done = predict_images(segmenter, [folder], Output(out, overwrite=True))
         assert not done.failed
         return done.images_per_second
     return measured

@@ -24,7 +24,7 @@ import numpy as np
 STORED = Path(__file__).resolve().parents[1]/"golden.json"
 SIZE, ODD = (64, 96), (90, 121) # (height, width): of the second stage; of the image to predict
 MASKS = (96, 128) # of the images and masks in the dataset
-ACCURACY = "void_accuracy" # its column in the history
+ACCURACY = "accuracy" # its column in the history
 WEIGHTS = dict(raw="last/training", ema="last/model", best="best/model") # their files in a run's checkpoints
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 

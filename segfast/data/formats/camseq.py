@@ -6,10 +6,10 @@
 __all__ = ['camseq']
 
 # %% ../../../nbs/data/formats/03_camseq.ipynb #d462b09f
-from ..pairing import dataset_folder, image_files, join_pairs, keyed, natural, stem_of
+from ..pairing import existing_folder, list_images, join_pairs, files_by_key, natural_key, stem_of
 from ..dataset import SegData
 from ..splits import sequence_split
-from .common import _made, _painted
+from .common import make_data, painted_classes
 
 # %% ../../../nbs/data/formats/03_camseq.ipynb #64fce68a
 def camseq(
@@ -18,9 +18,9 @@ def camseq(
     seed:int=42 # nothing is drawn: there so that all layouts can be called alike
 )->SegData:
     "CamSeq: one film, painted masks beside the frames, split in sequence 70/15/15."
-    root, more = dataset_folder(root), []
-    files = sorted(image_files(root, more), key=natural)
-    rows, problems = join_pairs(keyed(files, lambda p: None if stem_of(p).endswith('_L') else stem_of(p)), keyed(files, lambda p: stem_of(p)[:-2] if stem_of(p).endswith('_L') else None), lambda k: f'{k}_L.png')
+    root, more = existing_folder(root), []
+    files = sorted(list_images(root, more), key=natural_key)
+    rows, problems = join_pairs(files_by_key(files, lambda p: None if stem_of(p).endswith('_L') else stem_of(p)), files_by_key(files, lambda p: stem_of(p)[:-2] if stem_of(p).endswith('_L') else None), lambda k: f'{k}_L.png')
     problems += more
-    classes, encoding = _painted(root, [m for _,_,m in rows], problems)
-    return _made(root, name, 'camseq', rows, sequence_split(len(rows)) if rows else [], classes, encoding, problems)
+    classes, encoding = painted_classes(root, [m for _,_,m in rows], problems)
+    return make_data(root, name, 'camseq', rows, sequence_split(len(rows)) if rows else [], classes, encoding, problems)

@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 
 from ...core.errors import DataError, Problem, errors_of
 from ...core.text import a_few
-from ..pairing import IMAGE_SUFFIXES, dataset_folder, join_pairs, keyed, need_folder, stem_of
+from ..pairing import IMAGE_SUFFIXES, existing_folder, join_pairs, files_by_key, require_folders, stem_of
 from ..classes import COLOR_TABLES, try_codes_table
 from ..masks import INDEX
 from ..dataset import SegData
-from ..splits import folder_split, hold_out, random_split, read_list
-from ..filestats import contents_of
-from ..autodetect import stand_in
-from .common import _in, _made, _painted, _split_folders
+from ..splits import folder_split, hold_out, random_split, read_split_list
+from ..filestats import mask_contents
+from ..autodetect import placeholder_classes
+from .common import images_in, make_data, painted_classes, rows_of_split_folders
 
 # %% ../../../nbs/data/formats/01_camvid.ipynb #e07ebb57
 def camvid(
@@ -27,28 +27,28 @@ def camvid(
     seed:int=42 # for the split, when nobody gave one
 )->SegData:
     "CamVid: fast.ai's `images/` and `labels/{stem}_P.png`, the published `701_StillsRaw_full/`, or `train/` and `train_labels/`."
-    root = dataset_folder(root)
+    root = existing_folder(root)
     if (root/'701_StillsRaw_full').is_dir(): return _camvid_published(root, name, seed)
     if (root/'train_labels').is_dir(): return _camvid_folders(root, name, seed)
     table = any((root/o).is_file() for o in COLOR_TABLES)
     classes, problems = (None, []) if table and not os.path.lexists(root/'codes.txt') else try_codes_table(root/'codes.txt')
-    need_folder(root, 'images', 'labels', problems=problems)
-    images = [PurePosixPath(o).name for o in _in(root, 'images', problems)]
+    require_folders(root, 'images', 'labels', problems=problems)
+    images = [PurePosixPath(o).name for o in images_in(root, 'images', problems)]
     if not images: raise DataError([Problem('error', 'no-images', 'images', f'holds no image ({", ".join(IMAGE_SUFFIXES)}).'), *errors_of(problems)])
     masks, more = _camvid_masks(root, images)
     split, lists = _camvid_split(root, images, seed)
     encoding = INDEX
     if table:
-        painted = any(not c.one for _,c in contents_of(root, masks))
-        if painted or classes is None: classes, encoding = _painted(root, masks, problems)
+        painted = any(not c.one for _,c in mask_contents(root, masks))
+        if painted or classes is None: classes, encoding = painted_classes(root, masks, problems)
         if not painted: encoding = INDEX # the table's lines are the ids
-    if classes is None: classes = stand_in(root, masks)
-    return _made(root, name, 'camvid', list(zip(images, (f'images/{o}' for o in images), masks)), split, classes, encoding, problems + more + lists)
+    if classes is None: classes = placeholder_classes(root, masks)
+    return make_data(root, name, 'camvid', list(zip(images, (f'images/{o}' for o in images), masks)), split, classes, encoding, problems + more + lists)
 
 # %% ../../../nbs/data/formats/01_camvid.ipynb #a68a6a48
 def _camvid_masks(root, images):
     problems = []
-    files = [PurePosixPath(o).name for o in _in(root, 'labels', problems)]
+    files = [PurePosixPath(o).name for o in images_in(root, 'labels', problems)]
     stems, found = [Path(o).stem for o in images], {Path(o).stem: o for o in files}
     same, set_of = {unicodedata.normalize('NFC', k): o for k,o in found.items()}, set(stems)
     masks = [f'labels/{found.get(f"{s}_P") or same.get(unicodedata.normalize("NFC", f"{s}_P"), f"{s}_P.png")}' for s in stems]
@@ -76,7 +76,7 @@ def _camvid_split(root, images, seed):
         left = [o for o in images if o not in test]
         drawn = dict(zip(left, random_split(len(left), 0.2, seed))) if left else {}
         return [drawn.get(o, 'test') for o in images], [*problems, note]
-    lines, more = read_list(path)
+    lines, more = read_split_list(path)
     problems += more
     valid, missing = _meant(lines, images)
     if missing: problems.append(_bad_list('valid.txt', 'valid-missing', lines, missing, images, any(p.code == 'list-duplicate' for p in more)))
@@ -89,7 +89,7 @@ def _camvid_split(root, images, seed):
 def _test_list(root, images):
     "The images that an optional test.txt keeps for the end."
     if not (root/'test.txt').is_file(): return set(), []
-    lines, problems = read_list(root/'test.txt')
+    lines, problems = read_split_list(root/'test.txt')
     test, missing = _meant(lines, images)
     return test, problems + ([_bad_list('test.txt', 'list-missing', lines, missing, images)] if missing else [])
 
@@ -111,15 +111,15 @@ def _bad_list(file, code, lines, missing, images, repeated=False):
 
 # %% ../../../nbs/data/formats/01_camvid.ipynb #1b67d9c9
 def _camvid_published(root, name, seed):
-    need_folder(root, 'LabeledApproved_full')
+    require_folders(root, 'LabeledApproved_full')
     more = []
-    rows, problems = join_pairs(keyed(_in(root, '701_StillsRaw_full', more), stem_of), keyed(_in(root, 'LabeledApproved_full', more), lambda p: stem_of(p).removesuffix('_L')),
+    rows, problems = join_pairs(files_by_key(images_in(root, '701_StillsRaw_full', more), stem_of), files_by_key(images_in(root, 'LabeledApproved_full', more), lambda p: stem_of(p).removesuffix('_L')),
                                 lambda k: f'LabeledApproved_full/{k}_L.png')
     problems += more
-    classes, encoding = _painted(root, [m for _,_,m in rows], problems)
-    return _made(root, name, 'camvid', rows, hold_out(['train']*len(rows), 0.2, seed, problems), classes, encoding, problems)
+    classes, encoding = painted_classes(root, [m for _,_,m in rows], problems)
+    return make_data(root, name, 'camvid', rows, hold_out(['train']*len(rows), 0.2, seed, problems), classes, encoding, problems)
 
 def _camvid_folders(root, name, seed):
-    rows, problems = _split_folders(root, '{}', '{}_labels', lambda p: p.removesuffix('_L'), '{}_L.png')
-    classes, encoding = _painted(root, [m for _,_,m in rows], problems)
-    return _made(root, name, 'camvid', rows, hold_out(folder_split([i for _,i,_ in rows]), 0.2, seed, problems), classes, encoding, problems)
+    rows, problems = rows_of_split_folders(root, '{}', '{}_labels', lambda p: p.removesuffix('_L'), '{}_L.png')
+    classes, encoding = painted_classes(root, [m for _,_,m in rows], problems)
+    return make_data(root, name, 'camvid', rows, hold_out(folder_split([i for _,i,_ in rows]), 0.2, seed, problems), classes, encoding, problems)

@@ -6,12 +6,12 @@
 __all__ = ['CITYSCAPES', 'cityscapes']
 
 # %% ../../../nbs/data/formats/07_cityscapes.ipynb #94381ed7
-from ..pairing import dataset_folder, join_pairs, need_folder
+from ..pairing import existing_folder, join_pairs, require_folders
 from ..classes import ClassTable
 from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import folder_split, hold_out
-from .common import CITYSCAPES_NAMES, _made, _under
+from .common import CITYSCAPES_NAMES, make_data, files_under
 
 # %% ../../../nbs/data/formats/07_cityscapes.ipynb #784c0ac7
 _CITYSCAPES_COLORS = ((128,64,128), (244,35,232), (70,70,70), (102,102,156), (190,153,153), (153,153,153), (250,170,30), (220,220,0), (107,142,35), (152,251,152),
@@ -25,12 +25,12 @@ def cityscapes(
     seed:int=42 # for the split, when there is no `val/`
 )->SegData:
     "Cityscapes: 19 classes, from `labelTrainIds` masks if there are any, else from `labelIds`."
-    root = dataset_folder(root)
-    need_folder(root, 'leftImg8bit', 'gtFine')
+    root = existing_folder(root)
+    require_folders(root, 'leftImg8bit', 'gtFine')
     more = []
-    kinds = {o: _under(root, 'gtFine', f'_gtFine_{o}', ('train', 'val')) for o in ('labelTrainIds', 'labelIds')}
+    kinds = {o: files_under(root, 'gtFine', f'_gtFine_{o}', ('train', 'val')) for o in ('labelTrainIds', 'labelIds')}
     which = max(kinds, key=lambda o: len(kinds[o].files)) # the first, if there are as many
-    rows, problems = join_pairs(_under(root, 'leftImg8bit', '_leftImg8bit', problems=more), _under(root, 'gtFine', f'_gtFine_{which}', ('train', 'val'), more))
+    rows, problems = join_pairs(files_under(root, 'leftImg8bit', '_leftImg8bit', problems=more), files_under(root, 'gtFine', f'_gtFine_{which}', ('train', 'val'), more))
     problems += more
     split = hold_out(folder_split([i for _,i,_ in rows]), 0.2, seed, problems)
-    return _made(root, name, 'cityscapes', rows, split, ClassTable(CITYSCAPES_NAMES, 255, _CITYSCAPES_COLORS), INDEX if which == 'labelTrainIds' else CITYSCAPES, problems)
+    return make_data(root, name, 'cityscapes', rows, split, ClassTable(CITYSCAPES_NAMES, 255, _CITYSCAPES_COLORS), INDEX if which == 'labelTrainIds' else CITYSCAPES, problems)

@@ -6,10 +6,10 @@
 __all__ = ['from_folders']
 
 # %% ../../../nbs/data/formats/09_folders.ipynb #d26e6152
-from ..pairing import dataset_folder
+from ..pairing import existing_folder
 from ..dataset import SegData
 from ..autodetect import guess_classes, pair_folders
-from .common import _made
+from .common import make_data
 
 # %% ../../../nbs/data/formats/09_folders.ipynb #4682476b
 def from_folders(
@@ -18,7 +18,7 @@ def from_folders(
     seed:int=42 # for the split, when neither folders nor lists say
 )->SegData:
     "Any two folders of images and masks whose stems match; what the masks mean is guessed from their values, and said."
-    root = dataset_folder(root)
+    root = existing_folder(root)
     rows, split, problems = pair_folders(root, seed)
     classes, encoding, notes = guess_classes(root, [m for _,_,m in rows])
-    return _made(root, name, 'folders', rows, split, classes, encoding, problems + notes)
+    return make_data(root, name, 'folders', rows, split, classes, encoding, problems + notes)

@@ -10,14 +10,14 @@ import os
 from collections import Counter
 
 from ...core.text import a_few
-from ..pairing import dataset_folder, join_pairs, need_folder
-from ..classes import COLOR_TABLES, ClassTable, numbered
+from ..pairing import existing_folder, join_pairs, require_folders
+from ..classes import COLOR_TABLES, ClassTable, numbered_names
 from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import folder_split, hold_out
-from ..filestats import contents_of
+from ..filestats import mask_contents
 from ..autodetect import guess_classes, guess_note, pair_folders
-from .common import CITYSCAPES_NAMES, _made, _under
+from .common import CITYSCAPES_NAMES, make_data, files_under
 
 # %% ../../../nbs/data/formats/08_idd.ipynb #80d150cf
 IDD_NAMES = ('drivable', 'non-drivable', 'living things', 'vehicles', 'roadside objects', 'far objects', 'sky')
@@ -28,7 +28,7 @@ _IDD_KINDS = {'(?<!_inst)_label|_gtFine_labellevel1Ids': IDD_NAMES, '_gtFine_lab
 
 def _idd_meaning(root, masks, names):
     "ClassTable, Encoding and notes of grey masks: ids, unless most of what is not 0 or 255 lies beyond the ids."
-    found, total, where = contents_of(root, masks), Counter(), Counter()
+    found, total, where = mask_contents(root, masks), Counter(), Counter()
     if any(not c.grey for _,c in found): return guess_classes(root, masks)
     for _,c in found: total.update(c.counts); where.update(set(c.counts))
     table = [(i, i) for i in range(len(names))]
@@ -38,7 +38,7 @@ def _idd_meaning(root, masks, names):
         if 2*sum(inner.get(v, 0) for v in _IDD_LEVELS) > sum(inner.values()): levels = _IDD_LEVELS # what else there is, `check` names
         table = [(v, i) for i,v in enumerate(levels)]
     elif all(c.one for _,c in found): return ClassTable(names, 255), INDEX, []
-    classes = ClassTable(names if len(table) == len(names) else numbered(len(table)), 255)
+    classes = ClassTable(names if len(table) == len(names) else numbered_names(len(table)), 255)
     text = f'the masks hold {len(table)} grey levels ({a_few([str(v) for v,_ in table], 12)}), taken for {len(table)} classes, and 255 for void.'
     return classes, Encoding('values', (*table, (255, 255))), guess_note(text)
 
@@ -48,17 +48,17 @@ def idd(
     seed:int=42 # for the split, when there is no `val/`
 )->SegData:
     "India Driving: the seven classes of IDD Lite, or the finer ones of the full set, as ids or grey levels."
-    root = dataset_folder(root)
+    root = existing_folder(root)
     if not os.path.isdir(root/'leftImg8bit'):
         rows, split, problems = pair_folders(root, seed)
         masks = [m for _,_,m in rows]
         classes, encoding, notes = guess_classes(root, masks) if any((root/o).is_file() for o in ('codes.txt', *COLOR_TABLES)) else _idd_meaning(root, masks, IDD_NAMES)
-        return _made(root, name, 'idd', rows, split, classes, encoding, problems + notes)
-    need_folder(root, 'gtFine')
-    kinds = {o: _under(root, 'gtFine', o) for o in _IDD_KINDS}
+        return make_data(root, name, 'idd', rows, split, classes, encoding, problems + notes)
+    require_folders(root, 'gtFine')
+    kinds = {o: files_under(root, 'gtFine', o) for o in _IDD_KINDS}
     which, more = max(kinds, key=lambda o: len(kinds[o].files)), []
-    rows, problems = join_pairs(_under(root, 'leftImg8bit', '_image|_leftImg8bit', problems=more), _under(root, 'gtFine', which, problems=more))
+    rows, problems = join_pairs(files_under(root, 'leftImg8bit', '_image|_leftImg8bit', problems=more), files_under(root, 'gtFine', which, problems=more))
     problems += more
     split = hold_out(folder_split([i for _,i,_ in rows]), 0.2, seed, problems)
     classes, encoding, notes = _idd_meaning(root, [m for _,_,m in rows], _IDD_KINDS[which])
-    return _made(root, name, 'idd', rows, split, classes, encoding, problems + notes)
+    return make_data(root, name, 'idd', rows, split, classes, encoding, problems + notes)

@@ -6,12 +6,12 @@
 __all__ = ['KITTI', 'kitti_road']
 
 # %% ../../../nbs/data/formats/04_kitti_road.ipynb #4246b892
-from ..pairing import Keyed, dataset_folder, join_pairs, keyed, need_folder, stem_of
+from ..pairing import FilesByKey, existing_folder, join_pairs, files_by_key, require_folders, stem_of
 from ..classes import ClassTable
 from ..masks import Encoding
 from ..dataset import SegData
 from ..splits import random_split
-from .common import _in, _made
+from .common import images_in, make_data
 
 # %% ../../../nbs/data/formats/04_kitti_road.ipynb #795889db
 KITTI = Encoding('colors', (((255,0,0), 0), ((255,0,255), 1), ((0,0,0), 255)))
@@ -22,12 +22,12 @@ def kitti_road(
     seed:int=42 # for the tenth that is held out
 )->SegData:
     "The KITTI road benchmark: magenta is road, red is not, black is void; 10 % are held out."
-    root = dataset_folder(root)
-    need_folder(root, 'training/image_2', 'training/gt_image_2')
+    root = existing_folder(root)
+    require_folders(root, 'training/image_2', 'training/gt_image_2')
     more = []
-    truth = _in(root, 'training/gt_image_2', more)
-    masks = keyed([p for p in truth if '_road_' in stem_of(p)], lambda p: stem_of(p).replace('_road_', '_'))
-    lanes = keyed([p for p in truth if '_lane_' in stem_of(p)], lambda p: stem_of(p).replace('_lane_', '_'))
-    rows, problems = join_pairs(keyed(_in(root, 'training/image_2', more), stem_of), Keyed(lanes.files | masks.files, masks.problems + lanes.problems))
+    truth = images_in(root, 'training/gt_image_2', more)
+    masks = files_by_key([p for p in truth if '_road_' in stem_of(p)], lambda p: stem_of(p).replace('_road_', '_'))
+    lanes = files_by_key([p for p in truth if '_lane_' in stem_of(p)], lambda p: stem_of(p).replace('_lane_', '_'))
+    rows, problems = join_pairs(files_by_key(images_in(root, 'training/image_2', more), stem_of), FilesByKey(lanes.files | masks.files, masks.problems + lanes.problems))
     classes = ClassTable(('not road', 'road'), 255, ((255,0,0), (255,0,255)))
-    return _made(root, name, 'kitti_road', rows, random_split(len(rows), 0.1, seed) if rows else [], classes, KITTI, problems + more)
+    return make_data(root, name, 'kitti_road', rows, random_split(len(rows), 0.1, seed) if rows else [], classes, KITTI, problems + more)

@@ -7,12 +7,12 @@ __all__ = ['pets']
 
 # %% ../../../nbs/data/formats/05_pets.ipynb #99b8e0ba
 from ...core.errors import UsageError
-from ..pairing import dataset_folder, join_pairs, keyed, need_folder, stem_of
+from ..pairing import existing_folder, join_pairs, files_by_key, require_folders, stem_of
 from ..classes import ClassTable
 from ..masks import Encoding
 from ..dataset import SegData
 from ..splits import hold_out
-from .common import _in, _listed, _made
+from .common import images_in, split_of_lists, make_data
 
 # %% ../../../nbs/data/formats/05_pets.ipynb #5d60d03f
 def pets(
@@ -23,13 +23,13 @@ def pets(
 )->SegData:
     "Oxford-IIIT Pets: pet or background, from the trimaps."
     if border not in ('void', 'class'): raise UsageError(f"border is {border!r}: 'void' or 'class' was expected.")
-    root = dataset_folder(root)
-    need_folder(root, 'images', 'annotations/trimaps')
+    root = existing_folder(root)
+    require_folders(root, 'images', 'annotations/trimaps')
     more = []
     lists = {s: f for s,f in dict(train='annotations/trainval.txt', test='annotations/test.txt').items() if (root/f).is_file()}
-    rows, problems = join_pairs(keyed(_in(root, 'images', more), stem_of), keyed(_in(root, 'annotations/trimaps', more), stem_of), (lambda k: f'annotations/trimaps/{k}.png') if lists else None)
+    rows, problems = join_pairs(files_by_key(images_in(root, 'images', more), stem_of), files_by_key(images_in(root, 'annotations/trimaps', more), stem_of), (lambda k: f'annotations/trimaps/{k}.png') if lists else None)
     problems += more
-    split = _listed(root, rows, lists, problems)
+    split = split_of_lists(root, rows, lists, problems)
     names = ('pet', 'background', 'border') if border == 'class' else ('pet', 'background')
     encoding = Encoding('values', ((1, 0), (2, 1), (3, 2 if border == 'class' else 255)))
-    return _made(root, name, 'pets', rows, hold_out(split, 0.1, seed, problems), ClassTable(names, None if border == 'class' else 255), encoding, problems)
+    return make_data(root, name, 'pets', rows, hold_out(split, 0.1, seed, problems), ClassTable(names, None if border == 'class' else 255), encoding, problems)

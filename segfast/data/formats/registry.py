@@ -14,7 +14,7 @@ from typing import Callable, NamedTuple
 
 from ...core.errors import DataError, Problem
 from ...core.text import a_few
-from ..pairing import IMAGE_SUFFIXES, dataset_folder, find_folders, folder_entries, glimpse
+from ..pairing import IMAGE_SUFFIXES, existing_folder, find_folders, folder_entries, sample_images
 from .camvid import camvid
 from .segnet import segnet
 from .camseq import camseq
@@ -37,7 +37,7 @@ class Layout(NamedTuple):
 
 def _has(*subs): return lambda p: all(os.path.isdir(p/o) for o in subs)
 
-def _stems(p): return [o.rpartition('.')[0] for o in glimpse(p, folders=1)]
+def _stems(p): return [o.rpartition('.')[0] for o in sample_images(p, folders=1)]
 
 def _colored(p): return os.path.isfile(p/'label_colors.txt') or os.path.isfile(p/'class_dict.csv')
 
@@ -54,7 +54,7 @@ def _is_camvid(p):
 
 def _fine(*endings):
     "Whether `gtFine` holds files that end like this."
-    return lambda p: _has('leftImg8bit', 'gtFine')(p) and any(o.rpartition('.')[0].endswith(endings) for o in glimpse(p/'gtFine', 60))
+    return lambda p: _has('leftImg8bit', 'gtFine')(p) and any(o.rpartition('.')[0].endswith(endings) for o in sample_images(p/'gtFine', 60))
 
 # %% ../../../nbs/data/formats/11_registry.ipynb #3db9e408
 LAYOUTS = dict(
@@ -128,7 +128,7 @@ def find_layout(
     path # a dataset's folder
 )->str: # name in `LAYOUTS`
     "Which layout a folder has."
-    root = dataset_folder(path)
+    root = existing_folder(path)
     found = _layout_of(root)
     whole = _whole_inside(root) if found == 'folders' else None # a home folder with a dataset in it is no dataset of two folders
     if found and not whole: return found

@@ -6,12 +6,12 @@
 __all__ = ['SEGNET_NAMES', 'segnet']
 
 # %% ../../../nbs/data/formats/02_segnet.ipynb #65d4fc20
-from ..pairing import dataset_folder, need_folder
+from ..pairing import existing_folder, require_folders
 from ..classes import ClassTable
 from ..masks import INDEX
 from ..dataset import SegData
 from ..splits import folder_split, hold_out
-from .common import _made, _split_folders
+from .common import make_data, rows_of_split_folders
 
 # %% ../../../nbs/data/formats/02_segnet.ipynb #969899b8
 SEGNET_NAMES = ('Sky', 'Building', 'Column_Pole', 'Road', 'Sidewalk', 'Tree', 'SignSymbol', 'Fence', 'Car', 'Pedestrian', 'Bicyclist')
@@ -23,8 +23,8 @@ def segnet(
     seed:int=42 # for the split, when there is no `val/`
 )->SegData:
     "The SegNet tutorial's CamVid: eleven classes, 11 is unlabelled."
-    root = dataset_folder(root)
-    need_folder(root, 'trainannot')
-    rows, problems = _split_folders(root, '{}', '{}annot', lambda p: p, '{}.png')
+    root = existing_folder(root)
+    require_folders(root, 'trainannot')
+    rows, problems = rows_of_split_folders(root, '{}', '{}annot', lambda p: p, '{}.png')
     split = hold_out(folder_split([i for _,i,_ in rows]), 0.2, seed, problems)
-    return _made(root, name, 'segnet', rows, split, ClassTable(SEGNET_NAMES, 11, _SEGNET_COLORS), INDEX, problems)
+    return make_data(root, name, 'segnet', rows, split, ClassTable(SEGNET_NAMES, 11, _SEGNET_COLORS), INDEX, problems)

@@ -14,13 +14,13 @@ import pandas as pd
 
 from ...core.errors import DataError, Problem
 from ...core.text import a_few
-from ..pairing import SPLITS, dataset_folder, folder_entries
+from ..pairing import SPLITS, existing_folder, folder_entries
 from ..classes import ClassTable
 from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import column_split, hold_out
 from ..autodetect import guess_classes
-from .common import _made
+from .common import make_data
 
 # %% ../../../nbs/data/formats/10_table.ipynb #012c8d3c
 def from_df(
@@ -33,7 +33,7 @@ def from_df(
     layout:str='df' # what the dataset says it came from
 )->SegData:
     "The dataset of a table with columns image, mask and perhaps split."
-    root = dataset_folder(root)
+    root = existing_folder(root)
     lost = [o for o in ('image', 'mask') if o not in df.columns]
     def bad(code, message, fix=''): return DataError(Problem('error', code, '', message, fix=fix))
     if lost: raise bad('layout-unknown', f'The table has no column {" and no column ".join(lost)}. Its columns: {", ".join(map(str, df.columns))}.')
@@ -50,7 +50,7 @@ def from_df(
     problems += _twice(rows, split)
     if 'valid' not in split: split = hold_out(split, 0.2, seed, problems)
     if classes is None: classes, encoding, notes = guess_classes(root, [m for _,_,m in rows]); problems += notes
-    return _made(root, name, layout, rows, split, classes, encoding, problems)
+    return make_data(root, name, layout, rows, split, classes, encoding, problems)
 
 # %% ../../../nbs/data/formats/10_table.ipynb #c772b39e
 def _twice(rows, split):

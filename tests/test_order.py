@@ -277,7 +277,7 @@ def test_a_sound_tree_has_no_faults(tmp_path):
      "1 imports data.pairing: core comes before data"),
     ("core/01_files", "x = 1\nimport segfast.data.pairing as pairing",
      "2 imports data.pairing: core comes before data"),
-    ("core/01_files", "from segfast.data.loaders import (\n  classes,\n  pairing)",
+    ("core/01_files", "from segfast.data import (\n  classes,\n  pairing)",
      "1 imports data.pairing: core comes before data"),
     ("core/01_files", "from ..data import pairing", "1 imports data.pairing: core comes before data"),
     ("core/01_files", "from .. import data", "1 imports data: core comes before data"),
@@ -310,7 +310,7 @@ def test_the_two_exceptions_hold_for_one_module_and_inside_functions(tmp_path, m
     ("data/00_pairing", "from .classes import ClassTable", "1 imports data.classes: number 0 imports number 1"),
     ("data/00_pairing", "from segfast.data.classes import (\n  a,\n  b)",
      "1 imports data.classes: number 0 imports number 1"),
-    ("data/00_pairing", "from segfast.data.loaders import (\n  classes)", "1 imports data.classes: number 0 imports number 1"),
+    ("data/00_pairing", "from segfast.data import (\n  classes)", "1 imports data.classes: number 0 imports number 1"),
     ("data/01_twin", in_function("from . import classes"), "3 imports data.classes: number 1 imports number 1"),
     ("data/formats/00_registry", "from .voc import f", "1 imports data.formats.voc: number 0 imports number 1"),
 ], ids=str)
@@ -344,8 +344,8 @@ FORMATS, ONE_LINE = "segfast.data.formats", "__init__.py must have a docstring o
     ("data", "x = 1", "segfast/data.py: there is a folder of this name"),
     ("data/left_over", "x = 1", "segfast.data.left_over: no notebook nbs/data/NN_left_over.ipynb"),
     ("data/formats/left_over", "x = 1", f"{FORMATS}.left_over: no notebook nbs/data/formats/NN_left_over.ipynb"),
-    ("data/__init__", "", f"segfast.data.loaders: {ONE_LINE}"),
-    ("data/__init__", '"""Data."""\nfrom .pairing import pairs', f"segfast.data.loaders: {ONE_LINE}"),
+    ("data/__init__", "", f"segfast.data: {ONE_LINE}"),
+    ("data/__init__", '"""Data."""\nfrom .pairing import pairs', f"segfast.data: {ONE_LINE}"),
     ("data/formats/__init__", '"""Two\n\nlines."""', f"{FORMATS}: {ONE_LINE}"),
 ], ids=str)
 def test_other_faults_are_found(tmp_path, module, source, fault):

@@ -31,12 +31,12 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 def library():
     "The parts of segfast that are measured. All its imports stand here."
-    import segfast.inference.run_model # noqa: F401 (gives a run its `predict`)
+    import segfast.inference.run_model  # noqa: F401 (gives a run its `predict`)
+    from segfast.data.demo import scene, write_demo
     from segfast.inference.evaluate import evaluate_run
-    from segfast.tools.export import export
     from segfast.inference.onnx import OnnxModel
     from segfast.runs.recipe import Recipe, Stage
-    from segfast.data.demo import scene, write_demo
+    from segfast.tools.export import export
     from segfast.training.train import train
     return SimpleNamespace(train=train, evaluate=evaluate_run, export=export, OnnxModel=OnnxModel, Recipe=Recipe,
                            Stage=Stage, scene=scene, write_demo=write_demo)

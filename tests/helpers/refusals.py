@@ -4,10 +4,9 @@ from contextlib import contextmanager
 
 import pytest
 import typer
+from helpers.problems import missing
 from typer.core import TyperGroup
 from typer.testing import CliRunner
-
-from helpers.problems import missing
 
 from segfast.core.errors import DataError, UsageError
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LIB = "segfast"
 PACKAGES = ("core", "data", "metrics", "models", "runs", "report", "inference", "training", "tools")
 # A package imports only from those before it; `cli` and `all` are modules beside the packages.

@@ -113,11 +113,11 @@ def watch(moments):
     import torch
     from fastai.learner import Learner
 
+    import segfast.data.loaders as data
+    import segfast.runs.run as runs
     import segfast.training.callbacks as callbacks
     import segfast.training.checkpoints as checkpoints
-    import segfast.data.loaders as data
     import segfast.training.resume as resume
-    import segfast.runs.run as runs
     import segfast.training.train as train
     moments.around(data.Decoded, "image", "load")
     moments.around(torch.Tensor, "backward", "backward")

@@ -20,13 +20,12 @@ from typer.testing import CliRunner
 import segfast.training.crossval as lib
 from segfast.cli import app
 from segfast.core.errors import DataError, UsageError
-from segfast.runs.listing import FoldSet, fold_scores
-from segfast.training.crossval import pooled_confusion, resume_folds, train_folds
 from segfast.data.open import open_data
+from segfast.runs.listing import FoldSet, fold_runs, fold_scores, is_fold_set, run_rows
 from segfast.runs.presets import Choices
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.run import Run
-from segfast.runs.listing import fold_runs, is_fold_set, run_rows
+from segfast.training.crossval import pooled_confusion, resume_folds, train_folds
 
 SETTINGS = "--model tiny --weights none --size 32x48 --epochs 1,1,1 --device cpu".split()
 

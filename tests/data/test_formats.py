@@ -35,39 +35,10 @@ from segfast.data.archives import unpack
 from segfast.core.files import cache_dir
 from segfast.data.classes import ClassTable, read_label_colors
 from segfast.data.masks import Encoding, try_decode, decode_mask
-
-SIZE = 40, 56
-TABLE = "64 128 64\tAnimal\n128 64 128 \tRoad\n0 0 0\t\tVoid\n192 128 64  Child, small\n"
-COLORS = np.uint8([[64, 128, 64], [128, 64, 128], [0, 0, 0], [192, 128, 64]])
-
-
-def ids(i, n): return np.random.default_rng(i).integers(0, n, (SIZE[0]//8, SIZE[1]//8)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
-
-
-def photo(path, i=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(100 + i).integers(0, 256, (*SIZE, 3), np.uint8)).save(path)
-
-
-def paint(path, a, palette=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    im = Image.fromarray(np.asarray(a, np.uint8))
-    if palette is not None:
-        im.putpalette(palette)
-    im.save(path)
+from helpers.layouts import COLORS, SIZE, TABLE, draw_camseq, draw_camvid, draw_idd, draw_kitti_road, draw_pets, ids, paint, photo
 
 
 # The smallest tree of each layout: `draw` writes it and returns {mask path: ids that it must decode to}, with the splits
-
-def draw_camvid(root):
-    truth = {}
-    for i in range(5):
-        photo(root/f"images/{i}.png", i)
-        truth[f"labels/{i}_P.png"] = ids(i, 4)
-        paint(root/f"labels/{i}_P.png", ids(i, 4))
-    (root/"codes.txt").write_text("Animal\nRoad\nVoid\nChild\n")
-    (root/"valid.txt").write_text("1.png\n3.png\n")
-    return truth, {"train": 3, "valid": 2}
 
 
 def draw_camvid_published(root):
@@ -97,54 +68,6 @@ def draw_segnet(root):
         truth[f"{s}annot/{i}.png"] = ids(i, 12)
         paint(root/f"{s}annot/{i}.png", ids(i, 12))
     return truth, {"train": 2, "valid": 1, "test": 1}
-
-
-def draw_camseq(root):
-    truth = {}
-    for i in range(6):
-        photo(root/f"0016E5_0{i}.png", i)
-        truth[f"0016E5_0{i}_L.png"] = ids(i, 4)
-        paint(root/f"0016E5_0{i}_L.png", COLORS[ids(i, 4)])
-    (root/"label_colors.txt").write_text(TABLE)
-    return truth, {"train": 4, "valid": 1, "test": 1}
-
-
-def draw_kitti_road(root):
-    truth = {}
-    for kind in "um", "umm", "uu":
-        for i in range(2):
-            photo(root/f"training/image_2/{kind}_00000{i}.png", i)
-            a = ids(i, 3)
-            truth[f"training/gt_image_2/{kind}_road_00000{i}.png"] = np.where(a == 2, 255, a)
-            paint(root/f"training/gt_image_2/{kind}_road_00000{i}.png", np.uint8([[255, 0, 0], [255, 0, 255], [0, 0, 0]])[a])
-    paint(root/"training/gt_image_2/um_lane_000000.png", np.zeros((*SIZE, 3)))
-    photo(root/"testing/image_2/um_000000.png")
-    return truth, {"train": 5, "valid": 1}
-
-
-def draw_pets(root):
-    truth = {}
-    for i in range(6):
-        photo(root/f"images/Abyssinian_{i}.jpg", i)
-        a = ids(i, 3)
-        truth[f"annotations/trimaps/Abyssinian_{i}.png"] = np.where(a == 2, 255, a)
-        paint(root/f"annotations/trimaps/Abyssinian_{i}.png", a + 1)
-    (root/"annotations/trimaps/._Abyssinian_0.png").write_bytes(b"not a picture")
-    for name, rows in (("trainval", range(4)), ("test", (4, 5))):
-        (root/f"annotations/{name}.txt").write_text("".join(f"Abyssinian_{i} 1 1 1\n" for i in rows))
-    return truth, {"train": 3, "valid": 1, "test": 2}
-
-
-def draw_idd(root):
-    truth = {}
-    for i, s in enumerate(("train", "train", "val")):
-        photo(root/f"leftImg8bit/{s}/{i}/00{i}_image.jpg", i)
-        a = ids(i, 8)
-        truth[f"gtFine/{s}/{i}/00{i}_label.png"] = np.where(a == 7, 255, a)
-        paint(root/f"gtFine/{s}/{i}/00{i}_label.png", np.where(a == 7, 255, a))
-        paint(root/f"gtFine/{s}/{i}/00{i}_inst_label.png", a)
-    photo(root/"leftImg8bit/test/0/009_image.jpg")
-    return truth, {"train": 2, "valid": 1}
 
 
 def draw_cityscapes(root, kind="labelIds"):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 for o in "OMP_NUM_THREADS", "MKL_NUM_THREADS": os.environ.setdefault(o, "1")
 
-from killing import VARIANTS, Killed, Server, differences, leftovers, plans, survive, whole
+from helpers.killing import VARIANTS, Killed, Server, differences, leftovers, plans, survive, whole
 
 
 def main():

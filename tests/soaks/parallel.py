@@ -17,8 +17,8 @@ from pathlib import Path
 
 for o in "OMP_NUM_THREADS", "MKL_NUM_THREADS": os.environ.setdefault(o, "1")
 
-import killing
-from killing import differences, leftovers, variant
+from helpers import killing
+from helpers.killing import differences, leftovers, variant
 
 NAMES = "ema", "sgd", "bf16", "patience"
 

@@ -50,9 +50,9 @@ def rewrite(path, edit):
 
 
 def edit_module(repo):
-    path = repo/"segfast"/"errors.py"
+    path = repo/"segfast"/"core"/"errors.py"
     path.write_text(path.read_text(encoding="utf-8") + "\nadded = 1\n", encoding="utf-8")
-    return "segfast/errors.py"
+    return "segfast/core/errors.py"
 
 
 def edit_readme(repo):
@@ -65,8 +65,8 @@ def edit_notebook(repo):
     def add_line(cells):
         exported = next(c for c in cells if "".join(c["source"]).startswith("#| export"))
         exported["source"][-1:] = [exported["source"][-1] + "\n", "added = 1"]
-    rewrite(repo/"nbs"/"00_errors.ipynb", add_line)
-    return "segfast/errors.py"
+    rewrite(repo/"nbs"/"core"/"00_errors.ipynb", add_line)
+    return "segfast/core/errors.py"
 
 
 def edit_index(repo):
@@ -77,8 +77,8 @@ def edit_index(repo):
 def leave_uncleaned(repo):
     def as_jupyter_saves(cells):
         next(c for c in cells if c["cell_type"] == "code").update(execution_count=7, metadata={"scrolled": True})
-    rewrite(repo/"nbs"/"00_errors.ipynb", as_jupyter_saves)
-    return "nbs/00_errors.ipynb"
+    rewrite(repo/"nbs"/"core"/"00_errors.ipynb", as_jupyter_saves)
+    return "nbs/core/00_errors.ipynb"
 
 
 def leave_stale_module(repo):
@@ -90,9 +90,9 @@ def add_package(repo):
     "A package with one module, in step with its notebook; returns what to commit."
     def rename(cells):
         for c in cells:
-            c["source"] = [line.replace("default_exp errors", "default_exp planted.extra") for line in c["source"]]
+            c["source"] = [line.replace("default_exp core.errors", "default_exp planted.extra") for line in c["source"]]
     (repo/"nbs"/"planted").mkdir()
-    shutil.copy(repo/"nbs"/"00_errors.ipynb", repo/"nbs"/"planted"/"00_extra.ipynb")
+    shutil.copy(repo/"nbs"/"core"/"00_errors.ipynb", repo/"nbs"/"planted"/"00_extra.ipynb")
     rewrite(repo/"nbs"/"planted"/"00_extra.ipynb", rename)
     return ["nbs/planted/00_extra.ipynb", "segfast/planted/__init__.py", "segfast/planted/extra.py"]
 
@@ -140,8 +140,8 @@ def test_uncommitted_edit_fails(repo, edit):
 def test_added_module_fails_until_it_is_in_git(repo):
     def rename(cells):
         for c in cells:
-            c["source"] = [line.replace("default_exp errors", "default_exp extra") for line in c["source"]]
-    shutil.copy(repo/"nbs"/"00_errors.ipynb", repo/"nbs"/"98_extra.ipynb")
+            c["source"] = [line.replace("default_exp core.errors", "default_exp extra") for line in c["source"]]
+    shutil.copy(repo/"nbs"/"core"/"00_errors.ipynb", repo/"nbs"/"98_extra.ipynb")
     rewrite(repo/"nbs"/"98_extra.ipynb", rename)
     code, said = sync(repo)
     assert code != 0 and "segfast/extra.py" in said and "nbs/98_extra.ipynb" in said, said

@@ -13,8 +13,8 @@ from fastai.learner import Learner
 from helpers.refusals import first_named, refuses
 from torch import nn
 
-from segfast.training.ema import EMA, ema_decay
 from segfast.core.errors import DataError, UsageError
+from segfast.training.ema import EMA, ema_decay
 from segfast.training.optimizers import OPTIMIZERS, seg_optimizer
 from segfast.training.schedules import schedules, seg_schedule
 

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import time
 
-import killing
 import pytest
+from helpers import killing
+from helpers.killing import Killed, Server, differences, kill_at_each, leftovers, plans, variant, whole
 from helpers.problems import is_crash, missing
-from killing import Killed, Server, differences, kill_at_each, leftovers, plans, variant, whole
 
 from segfast.runs.run import HISTORY, Run
 

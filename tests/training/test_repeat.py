@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import segfast
 from segfast.cli import app
-from segfast.runs.run import Run
 from segfast.runs.reopen import open_arguments
+from segfast.runs.run import Run
 
 CLOCK = ["seconds", "images_per_second"]
 

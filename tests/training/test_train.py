@@ -7,52 +7,28 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fastai.callback.core import Callback
 from fastai.callback.schedule import LRFinder
 from helpers.problems import missing
+from helpers.training import FULL, HALF, Bad, fit, only_run, recipe_of, same, weights_of, with_bad
 from PIL import Image
-from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, jaccard_score
 
 import segfast.training.train as lib
-from segfast.data.cache import open_pair
+from segfast.core.devices import pick_device, pick_precision
 from segfast.core.errors import DataError, UsageError
+from segfast.data.cache import open_pair
+from segfast.data.classes import ClassTable
 from segfast.data.dataset import SegData
 from segfast.data.formats.camvid import camvid
-from segfast.data.classes import ClassTable
 from segfast.data.masks import decode_mask
-from segfast.models.zoo import seg_model
-from segfast.inference.score import score_split
 from segfast.inference.predictor import normalize
-from segfast.runs.recipe import Recipe, Stage
-from segfast.runs.run import Run
-from segfast.training.checkpoints import Training
+from segfast.inference.score import score_split
+from segfast.models.zoo import seg_model
 from segfast.training.callbacks import Precision
-from segfast.core.devices import pick_device, pick_precision
+from segfast.training.checkpoints import Training
 from segfast.training.lr_finder import run_lr_finder
-from segfast.training.train import run_stage, train
 from segfast.training.plan import settle_recipe
-
-FULL, HALF = (32, 48), (16, 24)
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-def recipe_of(*stages, **kwargs):
-    settings = dict(model="tiny", weights="none", augment="none") | kwargs
-    return Recipe([Stage(**dict(name=f"s{i}", size=FULL, epochs=1, batch_size=4, precision="fp32") | s)
-                   for i, s in enumerate(stages, 1)], **settings)
-
-
-def fit(data, recipe, out, **kwargs):
-    return train(data, recipe, out=out, **dict(device="cpu", screen="quiet") | kwargs)
-
-
-def weights_of(run, kind="last"):
-    return load_file(run.checkpoint_file(kind))
-
+from segfast.training.train import run_stage
 
 # The default model, once for all
 
@@ -385,34 +361,10 @@ def test_settle_is_the_lessons_rule(monkeypatch):
 
 # How it may end
 
-class Bad(Callback):
-    "Raise, or spoil the weights, in a given epoch of a given training batch."
-    order = -20
-    def __init__(self, at, what): self.at, self.what = at, what
-    def before_batch(self):
-        if self.training and self.epoch == self.at:
-            self.what(self)
-
-
-def with_bad(monkeypatch, at, what):
-    real = lib.seg_learner
-
-    def seg_learner(*args, **kwargs):
-        learn = real(*args, **kwargs)
-        learn.add_cb(Bad(at, what))
-        return learn
-    monkeypatch.setattr(lib, "seg_learner", seg_learner)
-
 
 def spoil(cb):
     with torch.no_grad():
         next(cb.model.parameters()).fill_(float("nan"))
-
-
-def only_run(out):
-    folders = [p for p in out.iterdir() if p.is_dir()]
-    assert len(folders) == 1
-    return Run(folders[0])
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(small, tiny, tmp_path, monkeypatch):
@@ -522,8 +474,8 @@ def test_a_single_training_image(small, tiny, tmp_path):
 
 def test_run_stage_alone(small, tiny, tmp_path):
     "The layer under `train` works by itself."
-    from segfast.runs.run import Run
     from segfast.report.console import make_screen
+    from segfast.runs.run import Run
     recipe = recipe_of(dict(epochs=2))
     torch.manual_seed(0)
     model = seg_model(tiny, small.classes, "none")

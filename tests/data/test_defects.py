@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from defects import CASES, MANY, ids, mask, pixels, put, street, unblock, write
+from helpers.defects import CASES, MANY, ids, mask, pixels, put, street, unblock, write
 from helpers.problems import missing
 from helpers.refusals import PLANNED, invoke
 

@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 import torch
 from helpers.problems import missing
+from helpers.training import fit, only_run, recipe_of, same, weights_of, with_bad
 from safetensors.torch import load_file
-from test_train import fit, only_run, recipe_of, same, weights_of, with_bad
 
 import segfast.training.train as lib
-from segfast.training.callbacks import AccumulateGradients, batch_files
-from segfast.training.checkpoints import BestEpoch
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
-from segfast.models.zoo import seg_model
 from segfast.inference.score import score_split
+from segfast.models.zoo import seg_model
 from segfast.runs.recipe import Recipe, Stage, from_toml, load_recipe, to_toml
+from segfast.training.callbacks import AccumulateGradients, batch_files
+from segfast.training.checkpoints import BestEpoch
 from segfast.training.plan import first_weights, head_tensors
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.problems import missing
-from test_train import fit, recipe_of
+from helpers.training import fit, recipe_of
 
-import segfast.training.train as lib
 import segfast.training.loggers as trackers
-from segfast.training.checkpoints import Training
+import segfast.training.train as lib
 from segfast.core.errors import UsageError
 from segfast.runs.presets import preset
 from segfast.runs.run import Run
+from segfast.training.checkpoints import Training
 from segfast.training.loggers import LOGGERS, Logger, check_loggers, make_loggers, open_loggers
 
 COLUMNS = ("stage", "epoch", "lr", "train_loss", "valid_loss", "accuracy", "mean_iou", "mean_dice", "batch_accuracy",

@@ -1,23 +1,20 @@
 """The documentation site: what its builder makes of a notebook, that it notices each kind of fault, and that the real site has none."""
-import functools
 import json
 import re
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT/"docs"))
 for package in ("mkdocs", "material", "latex2mathml", "nbdev"):
     pytest.importorskip(package)
 
-import segfast  # noqa: E402
 from docsite import build, commands, faults  # noqa: E402
 from docsite.pages import Writer  # noqa: E402
+from helpers.site import ROOT, site  # noqa: E402, F401
+
+import segfast  # noqa: E402
 
 SITE = "site_name: toy\nuse_directory_urls: false\nnav:\n{nav}theme: {{name: material, font: false, palette: {{}}}}\nextra: {{}}\nplugins: [search]\n" \
        "markdown_extensions: [attr_list, md_in_html, tables, pymdownx.superfences]\nvalidation: {{links: {{not_found: ignore, anchors: ignore, unrecognized_links: ignore}}}}\n"
@@ -279,18 +276,6 @@ def test_notebooks_hold_no_path_of_this_machine():
 
 
 # ---- the real site
-
-@functools.cache
-def built(out):
-    done = subprocess.run([sys.executable, "-W", "ignore", "docs", "--out", str(out)], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out/"site"
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    "The whole site, made by its one command, once for all tests of it (`tests/test_site_browser.py` has others)."
-    return built(tmp_path_factory.getbasetemp()/"docs-site")
 
 
 def test_the_real_site_has_every_page_and_symbol(site):

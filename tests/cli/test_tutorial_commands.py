@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.problems import missing
 from PIL import Image
-from test_layouts_all import draw_camseq, draw_camvid, draw_idd, draw_kitti_road, draw_pets
+from helpers.layouts import draw_camseq, draw_camvid, draw_idd, draw_kitti_road, draw_pets
 from typer.testing import CliRunner
 
 from segfast.cli import app

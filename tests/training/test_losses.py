@@ -14,9 +14,19 @@ from fastai.torch_core import TensorImage, TensorMask
 from helpers.refusals import first_named, refuses
 
 from segfast.core.errors import UsageError
-from segfast.training.losses import LOSSES, WEIGHT_SCHEMES, VoidCrossEntropy, loss_terms, register_loss, seg_loss
-from segfast.training.losses import uses_class_weights, weight_tensor, weights_from_counts, with_aux
 from segfast.data.classes import ClassTable
+from segfast.training.losses import (
+    LOSSES,
+    WEIGHT_SCHEMES,
+    VoidCrossEntropy,
+    loss_terms,
+    register_loss,
+    seg_loss,
+    uses_class_weights,
+    weight_tensor,
+    weights_from_counts,
+    with_aux,
+)
 
 N = 5
 voids = pytest.mark.parametrize("void", [0, 2, N - 1, 255, None])

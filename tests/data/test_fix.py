@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from defects import street, write_packed
+from helpers.defects import street, write_packed
 from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image

@@ -23,7 +23,7 @@ from helpers.problems import codes_of, files_of, is_crash, missing
 from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from test_train import fit, recipe_of
+from helpers.training import fit, recipe_of
 from typer.testing import CliRunner
 
 import segfast
@@ -51,7 +51,7 @@ _CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.
           "yaml.load", "yaml.full_load", "yaml.unsafe_load", "torch.hub.load", "pd.read_pickle", "load_learner", "load_pickle", "untar_data", "shutil.unpack_archive"}
 _NEEDS = {"torch.load": dict(weights_only=True), "load_state_dict_from_url": dict(weights_only=True, check_hash=True), "np.load": dict(allow_pickle=False)}
 _FASTAI = re.compile(r"(.*\.)?learn(er)?\.(save|load|export)")
-_UNPACKS = {"layouts.py": {"z.extract", "t.extractall"}}  # by path in the package: where every member was looked at before
+_UNPACKS = {"data/archives.py": {"z.extract", "t.extractall"}}  # by path in the package: where every member was looked at before
 
 
 def dotted(o):

@@ -58,6 +58,35 @@ class Run:
     @property
     def scores(self)->dict: return read_json(self.path/'scores.json')
 
+    # The three methods that need torch import it when they are called: a `Run` is whole, and `segfast runs` still starts at once.
+    def model(self,
+        device:str='auto' # auto, cpu, cuda, cuda:N, mps
+    ): # `torch.nn.Module`: images (n, 3, h, w), normalised, to logits (n, classes, h, w)
+        "The run's model with its trained weights, in evaluation mode."
+        from segfast.inference.run_model import load_model
+        return load_model(self, device)
+
+    def predict(self,
+        img, # path, PIL image, array (h, w, 3) or tensor (3, h, w); see `as_picture`
+        device:str='auto', # auto, cpu, cuda, cuda:N, mps
+        precision:str='auto', # auto, fp32, fp16 (CUDA) or bf16
+        probabilities:bool=False, # keep those too
+        **kwargs # of `Segmenter`: tile, overlap, tta, batch_size
+    ): # `SegPrediction`, at the image's own size; an array of ids for NumPy
+        "The class of every pixel of an image. The model is loaded once, and kept."
+        from segfast.inference.run_model import predict_with
+        return predict_with(self, img, device, precision, probabilities, **kwargs)
+
+    def learner(self,
+        data=None, # where its data is now: a path or a `SegData`; None takes the place it was
+        device:str='auto', # auto, cpu, cuda, cuda:N, mps
+        workers:int|None=None, # loader processes; None takes none on a CPU, else up to 8
+        **kwargs # other arguments of `seg_learner`
+    ): # fastai's `Learner`, all layers trainable
+        "A fastai `Learner` with the run's weights and its data; what it does changes nothing in the run."
+        from segfast.training.learner import run_learner
+        return run_learner(self, data, device, workers, **kwargs)
+
 # %% ../../nbs/runs/02_run.ipynb #a5b71d9e
 _PACKAGES = ('segfast', 'fastai', 'torch', 'torchvision', 'numpy', 'pandas', 'pillow', 'safetensors')
 

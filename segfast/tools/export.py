@@ -24,7 +24,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .. import __version__
-import segfast.inference.run_model # noqa: F401 (gives a run its model)
 from ..core.errors import DataError, UsageError, markdown_text, safe_text, unknown_name
 from ..core.files import read_json, write_atomic
 from ..data.dataset import SegData

@@ -376,11 +376,11 @@ def predict(self:Pages,
     "Look at a picture with a run's model."
     picture = picture_in(raw, file)
     ignore_import_warnings()
-    import segfast.inference.run_model # noqa: F401 (gives runs `predict`; here, because it imports torch)
+    from segfast.inference.run_model import predict_with # here, because it imports torch
     with self._one:
         if self._kept is None or self._kept.path != run.path: self._kept = run
         start = time.perf_counter()
-        answer = as_answer(self._kept.predict(picture, self.device), address, run.name, file, time.perf_counter() - start)
+        answer = as_answer(predict_with(self._kept, picture, self.device), address, run.name, file, time.perf_counter() - start)
         token = secrets.token_urlsafe(12)
         self.answers[token] = answer
         while len(self.answers) > _KEPT_ANSWERS: del self.answers[next(iter(self.answers))]

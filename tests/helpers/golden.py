@@ -31,7 +31,6 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 def library():
     "The parts of segfast that are measured. All its imports stand here."
-    import segfast.inference.run_model  # noqa: F401 (gives a run its `predict`)
     from segfast.data.demo import scene, write_demo
     from segfast.inference.evaluate import evaluate_run
     from segfast.inference.onnx import OnnxModel

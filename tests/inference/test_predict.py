@@ -14,7 +14,6 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-import segfast.inference.run_model  # noqa: F401, gives `Run` its `predict`
 from segfast.cli import app
 from segfast.data.classes import ClassTable
 from segfast.inference.predictor import TorchPredictor
@@ -375,7 +374,7 @@ def test_what_is_no_image(tiny_run, bad):
 def test_the_model_is_loaded_once(tiny_run, street, monkeypatch):
     run = Run(tiny_run.path)
     run.predict(street)
-    monkeypatch.setattr(Run, "model", None)
+    monkeypatch.setattr("segfast.inference.run_model.load_model", None)
     monkeypatch.setattr(Run, "newest", None)  # which reads all of a checkpoint
     run.predict(street)
 

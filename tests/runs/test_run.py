@@ -485,3 +485,21 @@ def test_a_pruned_run_says_that_it_cannot_be_gone_on_with(tmp_path):
             resume(run, extend=extend, screen="quiet")
         assert not missing(e, f"--from {run.path}")
     assert run.state == "done"
+
+
+WHOLE = """import sys
+from segfast.runs.run import Run
+run = Run(sys.argv[1])
+assert not {"torch", "fastai"} & set(sys.modules)
+print(run.predict(sys.argv[2], "cpu").shape, type(run.model("cpu").eval()).__name__, callable(run.learner))
+"""
+
+
+def test_a_run_is_whole_as_soon_as_it_is_imported(tmp_path, demo_dir):
+    from segfast.runs.recipe import Recipe, Stage
+    from segfast.training.train import train
+    recipe = Recipe([Stage("full", (32, 48), 1, batch_size=8)], model="fast", weights="none")
+    trained = train(demo_dir, recipe, out=tmp_path, name="one", device="cpu", screen="quiet")
+    image = sorted((demo_dir/"images").iterdir())[0]
+    done = subprocess.run([sys.executable, "-c", WHOLE, trained.path, image], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("(48, 64) "), done.stderr

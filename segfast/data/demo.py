@@ -578,7 +578,7 @@ def demo(
     progress:Callable|None=None # called with (done, total)
 )->SegData:
     "The built-in dataset of street scenes, drawn at the first call."
-    key = sha256(b''.join(o.tobytes() for o in scene((48, 64), seed))).hexdigest()[:10] # another version draws other scenes
+    key = sha256(b''.join(o.tobytes() for o in scene(seed, (48, 64)))).hexdigest()[:10] # another version draws other scenes
     root = cache_dir()/'demo'/f'{n}-{size[0]}x{size[1]}-{seed}-{key}'
     if not root.exists():
         try: write_demo(root, n=n, size=size, seed=seed, progress=progress)

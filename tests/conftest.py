@@ -108,8 +108,8 @@ def _spy(monkeypatch):
     import torch
     from fastai.callback.core import Callback
 
-    import segfast.training.train as lib
-    seen, make_model, make_learner, stage_of_lib = Seen(), lib.seg_model, lib.seg_learner, lib.run_stage
+    from segfast.training import learner, plan, train
+    seen, make_model, make_learner, stage_of_lib = Seen(), plan.seg_model, learner.seg_learner, train.run_stage
 
     def weights(model): return {k: v.detach().clone() for k, v in model.state_dict().items()}
 
@@ -143,8 +143,8 @@ def _spy(monkeypatch):
         stage_of_lib(training)
         seen.stages[-1][1] = weights(training.model)
 
-    for f in seg_model, seg_learner, run_stage:
-        monkeypatch.setattr(lib, f.__name__, f)
+    for module, f in (plan, seg_model), (learner, seg_learner), (train, run_stage):
+        monkeypatch.setattr(module, f.__name__, f)
     return seen
 
 

@@ -1,7 +1,7 @@
-"""Trainings that are killed on purpose: for test_resume.py and soak_resume.py.
+"""Trainings that are killed on purpose: for tests/training/test_resume.py and tests/soaks.
 
-    python tests/killing.py serve      reads jobs as lines of JSON, forks a process for each, answers in JSON
-    python tests/killing.py cli ...    the command line of segfast, with the small models of this file
+    python tests/helpers/killing.py serve      reads jobs as lines of JSON, forks a process for each, answers in JSON
+    python tests/helpers/killing.py cli ...    the command line of segfast, with the small models of this file
 
 Importing PyTorch takes seconds, so the server does it once, and each attempt at a training is a fork of it. A fork must not inherit running threads: the server itself
 computes nothing, and PyTorch keeps to one thread. A plan names an event and how many of it pass before the attempt dies: `["rename", 3]` is the moment before the third rename.
@@ -113,13 +113,14 @@ def watch(moments):
     import torch
     from fastai.learner import Learner
 
-    import segfast.data.loaders as data
+    import segfast.core.files as files
+    import segfast.data.cache as cache
     import segfast.runs.run as runs
     import segfast.training.callbacks as callbacks
     import segfast.training.checkpoints as checkpoints
     import segfast.training.resume as resume
     import segfast.training.train as train
-    moments.around(data.Decoded, "image", "load")
+    moments.around(cache.CachedPairs, "image", "load")
     moments.around(torch.Tensor, "backward", "backward")
     moments.around(callbacks.RunRecorder, "_between_batches", "batch")
     moments.only(callbacks, "seed_epoch", "epoch")
@@ -127,16 +128,16 @@ def watch(moments):
     moments.around(Learner, "_do_epoch_validate", "validate")
     moments.around(checkpoints, "save_file", "file", half_a_file)
     moments.around(checkpoints, "_link", "link")
-    moments.around(checkpoints, "keep_best", "best")
-    moments.around(resume, "keep_best", "best-again")
-    moments.around(callbacks, "save_training", "save")
+    moments.around(checkpoints, "save_best", "best")
+    moments.around(resume, "save_best", "best-again")
+    moments.around(callbacks, "save_checkpoint", "save")
     moments.around(runs.Run, "append", "row")
     moments.around(runs.Run, "rewind", "rewind")
-    moments.around(runs, "write_atomic", "atomic")
+    for place in files, runs: moments.around(place, "write_atomic", "atomic")
     moments.around(runs, "_sum", "sum")
     moments.around(train, "run_stage", "stage")
-    moments.around(train, "find_rates", "finder")
-    moments.around(train, "evaluate", "evaluate")
+    moments.around(train, "run_lr_finder", "finder")
+    moments.around(train, "score_split", "evaluate")
     moments.around(train, "_finish", "finish")
     moments.around(os, "rename", "rename")
     moments.around(os, "replace", "replace")

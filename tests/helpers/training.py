@@ -3,7 +3,7 @@ import torch
 from fastai.callback.core import Callback
 from safetensors.torch import load_file
 
-import segfast.training.train as lib
+import segfast.training.learner as lib
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.run import Run
 from segfast.training.train import train

@@ -1,6 +1,6 @@
 """A thousand tiny epochs in one process: memory and open files must stay flat.
 
-    python tests/soak_epochs.py [--epochs 1000] [--workers 0] [--bytes 2000] [--files 0]
+    python tests/soaks/epochs.py [--epochs 1000] [--workers 0] [--bytes 2000] [--files 0]
 
 Takes memory (resident and not of a file: libraries do not count) and open files after every epoch. A line is fitted through the least memory of every 25 epochs of the second half, since what is
 needed for a moment goes up and down; ends with 1 where it rises by more than `--bytes` an epoch, or where there are more open files at the end than in the middle. The first half is left out: caches of
@@ -14,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-for o in "OMP_NUM_THREADS", "MKL_NUM_THREADS": os.environ.setdefault(o, "1")
+for k in "OMP_NUM_THREADS", "MKL_NUM_THREADS": os.environ.setdefault(k, "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1])) # the tests' helpers
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import numpy as np
@@ -47,10 +48,11 @@ def measured(folder, args):
     warnings.filterwarnings("ignore")
     from fastai.callback.core import Callback
 
+    from helpers.killing import register
+
     import segfast.training.train as lib
-    from killing import register
-    from segfast.runs.recipe import Recipe, Stage
     from segfast.data.demo import write_demo
+    from segfast.runs.recipe import Recipe, Stage
     process, rows, began = psutil.Process(), [], time.perf_counter()
 
     class Look(Callback):

@@ -1,6 +1,6 @@
 """Several trainings at once into one folder: each must be what it is when it runs alone, bit for bit, and none mixed up with another.
 
-    python tests/soak_parallel.py [--runs 8] [--seed 0]
+    python tests/soaks/parallel.py [--runs 8] [--seed 0]
 
 They share the data, the cache of decoded images (empty at the start, so all fill it at once) and the folder of runs; they differ in seed and recipe, and take their names
 by themselves. Each is repeated alone afterwards and compared. Ends with 1 and names the run where one bit differs.
@@ -15,7 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-for o in "OMP_NUM_THREADS", "MKL_NUM_THREADS": os.environ.setdefault(o, "1")
+for k in "OMP_NUM_THREADS", "MKL_NUM_THREADS": os.environ.setdefault(k, "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1])) # the tests' helpers
 
 from helpers import killing
 from helpers.killing import differences, leftovers, variant

@@ -1,6 +1,6 @@
 """Kill trainings at random moments until so many kills are reached, resume each time, and compare with trainings that were left in peace.
 
-    python tests/soak_resume.py --kills 200 [--seed 0] [--variant ema]
+    python tests/soaks/resume.py --kills 200 [--seed 0] [--variant ema]
 
 Every second kill comes from outside at a random time, the others inside at a random event. Ends with 1 and names the run where a result differs by one bit.
 """
@@ -14,7 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-for o in "OMP_NUM_THREADS", "MKL_NUM_THREADS": os.environ.setdefault(o, "1")
+for k in "OMP_NUM_THREADS", "MKL_NUM_THREADS": os.environ.setdefault(k, "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1])) # the tests' helpers
 
 from helpers.killing import VARIANTS, Killed, Server, differences, leftovers, plans, survive, whole
 

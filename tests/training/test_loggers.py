@@ -18,13 +18,14 @@ from helpers.training import fit, recipe_of
 import segfast.training.loggers as trackers
 import segfast.training.train as lib
 from segfast.core.errors import UsageError
+from segfast.models.zoo import seg_model
 from segfast.runs.presets import preset
 from segfast.runs.run import Run
 from segfast.training.checkpoints import Training
 from segfast.training.loggers import LOGGERS, Logger, check_loggers, make_loggers, open_loggers
 
-COLUMNS = ("stage", "epoch", "lr", "train_loss", "valid_loss", "accuracy", "mean_iou", "mean_dice", "batch_accuracy",
-           "seconds", "images_per_second")
+COLUMNS = ("stage", "epoch", "lr", "train_loss", "valid_loss", "accuracy", "mean_iou", "mean_dice", "seconds",
+           "images_per_second")
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ class Notes(Logger):
 
 def test_a_tracker_on_a_learner_leaves_the_finder_out(small, tiny, a_run):
     notes = Notes(a_run)
-    learn = lib.stage_learner(Training(recipe_of({}), small, lib.seg_model("tiny", small.classes, "none"), a_run, None, torch.device("cpu")), [notes])
+    learn = lib.stage_learner(Training(recipe_of({}), small, seg_model("tiny", small.classes, "none"), a_run, None, torch.device("cpu")), [notes])
     lib.run_lr_finder(learn, steps=10)
     assert notes.rows == []
     with learn.no_bar(), learn.no_logging():
@@ -306,8 +307,8 @@ def test_wandb_offline_says_what_the_history_says(small, tiny, tmp_path, watched
 SCRIPT = """
 import sys
 from segfast.runs.run import Run
-from segfast.training.loggers import tracking
-with tracking(["wandb"], Run(sys.argv[1])) as (board,):
+from segfast.training.loggers import open_loggers
+with open_loggers(["wandb"], Run(sys.argv[1])) as (board,):
     for i in range(3): board.scalars({"batch/loss": i/2}, i + 1)
 """
 

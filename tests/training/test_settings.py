@@ -16,6 +16,7 @@ from segfast.models.zoo import seg_model
 from segfast.runs.recipe import Recipe, Stage, from_toml, load_recipe, to_toml
 from segfast.training.callbacks import AccumulateGradients, batch_files
 from segfast.training.checkpoints import BestEpoch
+from segfast.training.lr_finder import find_lr
 from segfast.training.plan import first_weights, head_tensors
 
 
@@ -280,16 +281,16 @@ def test_another_model_is_refused(small, tiny, tmp_path):
 
 def test_find_lr_leaves_nothing(small, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = lib.find_lr(small, recipe_of({}, dict(size=(16, 24))), stage=2, steps=20, device="cpu", screen="quiet")
+    found = find_lr(small, recipe_of({}, dict(size=(16, 24))), stage=2, steps=20, device="cpu", screen="quiet")
     assert all(1e-8 < o < 10 for o in found.suggestions.values()) and set(found.suggestions) == {"valley", "steep", "min10"}
     assert not list(tmp_path.iterdir())
     with pytest.raises(UsageError) as e:
-        lib.find_lr(small, recipe_of({}, {}), stage=3, device="cpu", screen="quiet")
+        find_lr(small, recipe_of({}, {}), stage=3, device="cpu", screen="quiet")
     assert not missing(e, "--stage", 3, 1, 2)
 
 
 def test_find_lr_is_of_the_stage(small, tiny, spy):
-    lib.find_lr(small, recipe_of({}, dict(size=(16, 24), batch_size=2)), stage=2, steps=10, device="cpu", screen="quiet")
+    find_lr(small, recipe_of({}, dict(size=(16, 24), batch_size=2)), stage=2, steps=10, device="cpu", screen="quiet")
     assert {shape for _, training, shape in spy.shapes if training} == {(2, 3, 16, 24)}
 
 

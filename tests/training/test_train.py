@@ -299,7 +299,7 @@ def test_a_run_repeats_bit_for_bit_and_another_seed_does_not(small, tiny, tmp_pa
     stages = dict(size=HALF, frozen=True), dict(lr=slice(1e-4, 1e-2), epochs=2)
     a, b, c = (fit(small, recipe_of(*stages, augment="default", seed=seed), tmp_path/name) for name, seed in (("a", 42), ("b", 42), ("c", 43)))
     assert same(weights_of(a), weights_of(b))
-    scores = ["stage", "epoch", "lr", "train_loss", "valid_loss", "accuracy", "mean_iou", "batch_accuracy"]
+    scores = ["stage", "epoch", "lr", "train_loss", "valid_loss", "accuracy", "mean_iou", "mean_dice"]
     pd.testing.assert_frame_equal(a.history[scores], b.history[scores])
     assert not same(weights_of(a), weights_of(c))
 
@@ -351,11 +351,11 @@ def test_odd_devices_are_refused(name):
 def test_settle_is_the_lessons_rule(monkeypatch):
     stages = dict(size=HALF, batch_size="auto", precision="auto"), dict(batch_size="auto"), dict(batch_size=3)
     for free, expected in (8.3e9, [8, 4, 3]), (8e9, [4, 2, 3]):
-        monkeypatch.setattr(lib, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr("segfast.training.plan.free_bytes", lambda device, free=free: free)
         got = settle_recipe(recipe_of(*stages), torch.device("cpu"))
         assert [s.batch_size for s in got.stages] == expected
         assert all(s.precision != "auto" for s in got.stages)
-    monkeypatch.setattr(lib, "free_bytes", lambda device: 9e9)
+    monkeypatch.setattr("segfast.training.plan.free_bytes", lambda device: 9e9)
     assert settle_recipe(recipe_of(dict(batch_size="auto")), torch.device("cpu")).stages[0].batch_size == 8
 
 

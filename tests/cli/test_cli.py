@@ -237,7 +237,7 @@ def test_debug_shows_the_traceback():
 
 def test_what_nobody_foresaw_is_told_apart_from_a_refusal(tmp_path, monkeypatch):
     def fail(*args): raise ZeroDivisionError("on purpose")
-    monkeypatch.setattr("segfast.runs.run_rows", fail)
+    monkeypatch.setattr("segfast.runs.listing.run_rows", fail)
     res = cli("runs", tmp_path)
     assert res.exit_code == 1 and is_crash(res.stderr) and not missing(res.stderr, "ZeroDivisionError", "on purpose")
     assert not is_crash(cli("check", tmp_path/"nowhere").stderr)

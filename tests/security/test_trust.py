@@ -27,7 +27,7 @@ from helpers.training import fit, recipe_of
 from typer.testing import CliRunner
 
 import segfast
-import segfast.data.open as layouts
+import segfast.data.archives as archives
 from segfast.data.check import check, check_path
 from segfast.cli import app
 from segfast.data.cache import write_cache
@@ -227,15 +227,15 @@ def test_a_plain_state_dict_is_fine():
 @pytest.fixture
 def half_done(small, tiny, tmp_path, monkeypatch):
     "A run that stopped after two of its three epochs."
-    import segfast.training.callbacks as lib
-    seen, real = [], lib.save_training
+    import segfast.training.callbacks as callbacks
+    seen, real = [], callbacks.save_checkpoint
 
-    def save(*args):
+    def save_checkpoint(*args):
         if len(seen) == 2: raise KeyboardInterrupt
         seen.append(1)
         return real(*args)
     with monkeypatch.context() as m:
-        m.setattr(lib, "save_training", save)
+        m.setattr(callbacks, "save_checkpoint", save_checkpoint)
         with pytest.raises(KeyboardInterrupt): fit(small, recipe_of(dict(epochs=3)), tmp_path/"runs", name="a")
     return Run(tmp_path/"runs/a")
 
@@ -245,10 +245,10 @@ def go_on(run, data): return resume(run, data, device="cpu", screen="quiet")
 
 def with_new_sums(folder):
     "Checksums as whoever changed the files would write them."
-    import segfast.runs.run as lib
+    from segfast.runs.run import state_checksum
     state = json.loads((folder/"state.json").read_text())
     sums = {o.name: sha256(o.read_bytes()).hexdigest() for o in folder.iterdir() if o.name != "state.json"}
-    (folder/"state.json").write_text(json.dumps(dict(state, sha256=sums | {"state.json": lib.state_checksum(state)})))
+    (folder/"state.json").write_text(json.dumps(dict(state, sha256=sums | {"state.json": state_checksum(state)})))
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "memory.safetensors"])
@@ -477,9 +477,9 @@ def test_names_that_differ_in_case(cache, monkeypatch, one, other, ending):
     "Two files on Linux; on a disk that takes them for one, the second would overwrite the first, and nobody would know."
     path = f"case.{ending}"
     zip_of(path, (one, "1"), (other, "2")) if ending == "zip" else tar_of(path, member(one), member(other))
-    if not layouts._alike(cache.parent if cache.parent.mkdir() is None else None): assert len([o for o in unpack(path).rglob("*") if o.is_file()]) == 2
+    if not archives._alike(cache.parent if cache.parent.mkdir() is None else None): assert len([o for o in unpack(path).rglob("*") if o.is_file()]) == 2
     os.utime(path, (1, 1))
-    monkeypatch.setattr(layouts, "_alike", lambda folder: True)
+    monkeypatch.setattr(archives, "_alike", lambda folder: True)
     with pytest.raises(DataError) as e: unpack(path)
     assert not missing(e, path, repr(other))
 

@@ -39,8 +39,8 @@ def public(symbol):
     return not any(part.startswith("_") for part in symbol.split("."))
 
 
-class Room:
-    "A module of the library, and where the names on its page come from"
+class ModulePage:
+    "What the page of a module shows: the entries of its exported names"
     def __init__(self, name, root, source_url, lib="segfast"):
         self.name, self.source_url = name, f"{source_url}/{lib}/{name.replace('.', '/')}.py"
         self.file = Path(root)/lib/f"{name.replace('.', '/')}.py"

@@ -1,4 +1,4 @@
-"""The whole way: sources and navigation, Markdown, the generator, and the faults of what it made."""
+"""Build the site: read sources and navigation, write Markdown, run the generator, look for faults in what it made."""
 import fnmatch
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 from docsite import commands, faults
-from docsite.api import Room
+from docsite.api import ModulePage
 from docsite.pages import Writer, page_of, symbol_table
 from fastcore.nbio import read_nb
 from nbdev.processors import _default_exp
@@ -82,21 +82,22 @@ def as_pages(nav, pages):
 
 
 def write_pages(root, folder, nav, links, app=None):
-    "Markdown of every page of the navigation; answers the rooms by source, and the pages"
+    "Markdown of every page of the navigation; returns the module pages by source, and the path of every page"
     sources = list(dict.fromkeys(leaves(nav)))
     if absent := [o for o in sources if o != COMMANDS and not (root/o).is_file()]:
         raise Faults(f"{o}: named in the navigation, but not there" for o in absent)
     if outside := sorted(set(notebooks(root)) - set(sources)):
         raise Faults(f"{o}: outside the navigation (docs/site.yml)" for o in outside)
     pages = pages_of(sources)
-    rooms = {o: Room(name, root, links["source_url"]) for o in sources if o.endswith(".ipynb") and (name := _default_exp(read_nb(root/o)))}
-    writer = Writer(root, folder, links["source_url"], pages, symbol_table(rooms, pages))
+    modules = {source: _default_exp(read_nb(root/source)) for source in sources if source.endswith(".ipynb")}
+    module_pages = {source: ModulePage(name, root, links["source_url"]) for source, name in modules.items() if name}
+    writer = Writer(root, folder, links["source_url"], pages, symbol_table(module_pages, pages))
     for o in sources:
         if o == COMMANDS:
             writer.write(pages[o], writer.markdown(commands.page(app), o, pages[o], "cli"))
         else:
             (writer.notebook if o.endswith(".ipynb") else writer.text)(o)
-    return rooms, pages
+    return module_pages, pages
 
 
 def streets(file, n=5):
@@ -134,11 +135,11 @@ def generate(out, generator):
     return said
 
 
-def wanted(rooms, pages):
+def wanted(module_pages, pages):
     "Page to symbols, from the index that nbdev keeps of the library, and from `__all__`"
     table = {Path(page).with_suffix(".html").as_posix(): [] for page in pages.values()}
-    for source, room in rooms.items():
-        table[Path(pages[source]).with_suffix(".html").as_posix()] = room.exports()
+    for source, module_page in module_pages.items():
+        table[Path(pages[source]).with_suffix(".html").as_posix()] = module_page.exports()
     return table
 
 
@@ -148,9 +149,9 @@ def library_modules(root, lib="segfast"):
     return {".".join(p.relative_to(Path(root, lib)).with_suffix("").parts) for p in files}
 
 
-def module_faults(modules, rooms):
+def module_faults(modules, module_pages):
     "Modules of the library that have no page"
-    for name in sorted(modules - {room.name for room in rooms.values()}):
+    for name in sorted(modules - {module_page.name for module_page in module_pages.values()}):
         yield f"segfast/{name.replace('.', '/')}.py: no page"
 
 
@@ -166,7 +167,7 @@ def build(root, out=None, generator="material"):
     (out/"pages").mkdir(parents=True)
     nav = filled(config["nav"], [COMMANDS, *notebooks(root)])
     app = import_module("segfast.cli").app if COMMANDS in leaves(nav) else None
-    rooms, pages = write_pages(root, out/"pages", nav, links, app)
+    module_pages, pages = write_pages(root, out/"pages", nav, links, app)
     shutil.copytree(root/"docs"/"theme", out/"pages"/"assets")
     if (root/"docs"/"home.md").is_file():
         streets(out/"pages"/"assets"/"streets.jpg")
@@ -174,9 +175,9 @@ def build(root, out=None, generator="material"):
     configuration(root, out, as_pages(nav, pages), links)
     said = generate(out, generator)
     built = faults.read_pages(out/"site")
-    found = [*faults.link_faults(out/"site", built), *faults.symbol_faults(built, wanted(rooms, pages)),
+    found = [*faults.link_faults(out/"site", built), *faults.symbol_faults(built, wanted(module_pages, pages)),
              *faults.page_faults(built, [Path(o).with_suffix(".html").as_posix() for o in pages.values()]),
-             *module_faults(library_modules(root), rooms)]
+             *module_faults(library_modules(root), module_pages)]
     if found:
         raise Faults(found)
     return out/"site", len(built), said

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from docsite.api import Room, public
+from docsite.api import ModulePage, public
 from fastcore.nbio import mk_cell, read_nb
 from latex2mathml.converter import convert as mathml
 from nbdev.config import nbpath2html
@@ -35,15 +35,15 @@ class Documented(Processor):
     def __init__(self, nb, root, source_url):
         super().__init__(nb)
         name = _default_exp(nb)
-        self.room = Room(name, root, source_url) if name else None
-        self.missing = [o for o in self.room.exports() if "." not in o] if self.room else []
+        self.module_page = ModulePage(name, root, source_url) if name else None
+        self.missing = [o for o in self.module_page.exports() if "." not in o] if self.module_page else []
 
     def begin(self):
         for i in reversed(range(len(self.nb.cells))):
             cell = self.nb.cells[i]
-            if cell.cell_type == "code" and "export" in cell.get("directives_", {}) and self.room:
+            if cell.cell_type == "code" and "export" in cell.get("directives_", {}) and self.module_page:
                 for symbol in reversed(self.constants(cell)):
-                    self.nb.cells.insert(i + 1, mk_cell(self.room.entry(symbol), "markdown"))
+                    self.nb.cells.insert(i + 1, mk_cell(self.module_page.entry(symbol), "markdown"))
 
     def constants(self, cell):
         "Names that a cell assigns and the module exports"
@@ -52,7 +52,7 @@ class Documented(Processor):
 
     def cell(self, cell):
         if getattr(cell, "has_sd", 0) and (m := re.fullmatch(r"show_doc\((.+)\)", cell.source)):
-            cell.cell_type, cell.source = "markdown", self.room.entry(m[1]) if public(m[1]) else None
+            cell.cell_type, cell.source = "markdown", self.module_page.entry(m[1]) if public(m[1]) else None
 
 
 def fenced(text, language, classes=""):
@@ -74,7 +74,7 @@ class Writer:
         documented = Documented(nb, self.root, self.source_url)
         procs = [populate_language, add_show_docs, strip_ansi, hide_line, rm_header_dash, documented, rm_export, clean_magics, hide_]
         NBProcessor(nb=nb, procs=procs, rm_directives=True).process()
-        page, here = self.pages[source], documented.room.name if documented.room else ""
+        page, here = self.pages[source], documented.module_page.name if documented.module_page else ""
         parts = [p for c in nb.cells for p in self.cell(c, source, page, here)]
         self.write(page, "\n\n".join(parts) + "\n")
 
@@ -172,7 +172,7 @@ class Writer:
         return to
 
     def symbol(self, quoted, page, here):
-        "A backticked name as a link, or None: the room of the page goes before the others"
+        "A backticked name as a link, or None: names of the module of this page come first"
         name = re.sub(r"\(\)$", "", quoted.strip("`"))
         found = self.symbols.get(f"{here}.{name}") or self.symbols.get(name) or self.symbols.get(re.sub(r"^segfast\.", "", name))
         if not found:
@@ -183,18 +183,18 @@ class Writer:
         return f"[{quoted}]({found})"
 
 
-def symbol_table(rooms, pages):
+def symbol_table(module_pages, pages):
     """Name to page#anchor: `data.splits.k_folds` and, where they are not taken, `splits.k_folds` and `k_folds`;
     also the names of fastai and fastcore"""
     table, own, short = others(), {}, {}
-    for source, room in rooms.items():
-        for symbol in room.exports():
+    for source, module_page in module_pages.items():
+        for symbol in module_page.exports():
             at = f"{pages[source]}#{symbol.lower()}"
-            own[f"{room.name}.{symbol}"] = at
-            parts = [*room.name.split("."), symbol]
+            own[f"{module_page.name}.{symbol}"] = at
+            parts = [*module_page.name.split("."), symbol]
             for i in range(1, len(parts)):
                 short.setdefault(".".join(parts[i:]), at)
-        own[f"segfast.{room.name}"] = pages[source]
+        own[f"segfast.{module_page.name}"] = pages[source]
     return table | short | own
 
 

@@ -15,7 +15,8 @@ from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
-PAGES = ("index.html", "tutorials/first_run.html", "metrics.html", "commands.html", "howto/resume.html", "explanations/void_pixels.html")
+PAGES = ("index.html", "tutorials/first_run.html", "metrics/confusion.html", "commands.html", "howto/resume.html",
+         "explanations/void_pixels.html")
 FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
 
 
@@ -66,11 +67,11 @@ def test_search_finds_a_symbol_and_leads_to_it(browser, address):
         browser.execute_script("document.querySelector('label[for=__search].md-header__button').click()")
     box = wait(browser, lambda: browser.find_element(By.CSS_SELECTOR, "input.md-search__input"))
     wait(browser, lambda: box.is_displayed())
-    box.send_keys("accuracy")
+    box.send_keys("ConfusionMatrix")
     links = wait(browser, lambda: [a.get_attribute("href") for a in browser.find_elements(By.CSS_SELECTOR, ".md-search-result__link")])
-    hit = next(o for o in links if "metrics.html" in o and "#accuracy" in o)
+    hit = next(o for o in links if "metrics/confusion.html" in o and o.endswith("#confusionmatrix"))
     browser.get(hit)
-    wait(browser, lambda: browser.execute_script("const at = document.getElementById('accuracy').getBoundingClientRect().top; return at >= 0 && at < innerHeight"))
+    wait(browser, lambda: browser.execute_script("const at = document.getElementById('confusionmatrix').getBoundingClientRect().top; return at >= 0 && at < innerHeight"))
 
 
 def test_the_dark_switch_works_and_is_remembered(browser, address):
@@ -81,7 +82,7 @@ def test_the_dark_switch_works_and_is_remembered(browser, address):
     switch.click()
     wait(browser, lambda: scheme(browser) != first)
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") != light
-    browser.get(f"{address}/metrics.html")
+    browser.get(f"{address}/metrics/confusion.html")
     assert scheme(browser) != first
 
 
@@ -104,9 +105,9 @@ def test_pages_fit_have_no_errors_and_ask_nobody_else(browser, address):
 
 
 def test_blocks_can_be_copied_symbols_have_anchors_and_pages_have_neighbours(browser, address):
-    browser.get(f"{address}/metrics.html")
+    browser.get(f"{address}/metrics/confusion.html")
     wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "button[data-clipboard-target], .md-code__button, .md-clipboard"))
-    assert browser.execute_script("return document.querySelector('#accuracy a.headerlink').getAttribute('href')") == "#accuracy"
-    source = browser.execute_script("return document.querySelector('a.source[title=\"Source of accuracy\"]').href")
-    assert "/blob/main/segfast/metrics.py#L" in source
+    assert browser.execute_script("return document.querySelector('#confusionmatrix a.headerlink').getAttribute('href')") == "#confusionmatrix"
+    source = browser.execute_script("return document.querySelector('a.source[title=\"Source of ConfusionMatrix\"]').href")
+    assert "/blob/main/segfast/metrics/confusion.py#L" in source
     assert len(browser.find_elements(By.CSS_SELECTOR, ".md-footer__link")) == 2

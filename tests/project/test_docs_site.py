@@ -188,14 +188,14 @@ def test_pages_outside_the_navigation_are_found_in_the_site():
 
 def test_a_module_without_a_page_stops_the_build(tmp_path, monkeypatch):
     monkeypatch.setattr("docsite.pages.others", dict)
-    assert "segfast/metrics.py: no page" in found(toy(tmp_path, "Nothing."))
+    assert "segfast/metrics/confusion.py: no page" in found(toy(tmp_path, "Nothing."))
 
 
 def test_an_export_without_an_entry_stops_the_build(tmp_path, light, monkeypatch):
     root = toy(tmp_path, "Nothing.")
-    notebook(root/"nbs"/"toys.ipynb", ("code", "#| default_exp errors", []), "# errors\n\n## Twice", ("code", "#| export\ndef safe(text): pass", []))
+    notebook(root/"nbs"/"toys.ipynb", ("code", "#| default_exp core.errors", []), "# errors\n\n## Twice", ("code", "#| export\ndef safe_text(text): pass", []))
     said = found(root)
-    assert "toys.html: no entry for DataError" in said and "no entry for safe" not in said
+    assert "toys.html: no entry for DataError" in said and "no entry for safe_text" not in said
 
 
 # ---- modules and notebooks in packages
@@ -281,8 +281,9 @@ def test_notebooks_hold_no_path_of_this_machine():
 def test_the_real_site_has_every_page_and_symbol(site):
     pages = faults.read_pages(site)
     index = json.loads((site/"search"/"search_index.json").read_text())["docs"]
-    assert {"index.html", "commands.html", "changelog.html", "metrics.html", "tutorials/first_run.html", "explanations/void_pixels.html"} <= set(pages)
-    assert any(o["location"] == "metrics.html#accuracy" for o in index)
+    assert {"index.html", "commands.html", "changelog.html", "metrics/confusion.html", "data/formats/voc.html", "tutorials/first_run.html",
+            "explanations/void_pixels.html", "cli.html", "all.html"} <= set(pages)
+    assert any(o["location"] == "metrics/confusion.html#confusionmatrix" for o in index)
     from segfast._modidx import d
     for module, symbols in d["syms"].items():  # nbdev's own index names page and anchor of each symbol
         shown = set(getattr(__import__(module, fromlist=["x"]), "__all__", []))

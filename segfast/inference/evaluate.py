@@ -27,9 +27,10 @@ from ..data.check import check_or_raise
 from ..metrics.confusion import ConfusionMatrix, per_class
 from ..metrics.boundary import BoundaryIoU
 from ..metrics.calibration import Calibration, plot_reliability
+from ..runs.run import SCORES
 from ..runs.listing import FoldSet, is_fold_set
 from ..runs.reopen import reopen_data, open_arguments
-from ..report.plots import overlay
+from ..report.plots import overlay, wrong_pixels
 from ..report.console import make_screen
 from .sliding import Segmenter
 from .result import picture_of
@@ -261,14 +262,13 @@ def _completed(found, data, split, how, worst):
     return found
 
 # %% ../../nbs/inference/07_evaluate.ipynb #6dca0dd5
-def _picture(data, o, table, height=360):
-    "Image, truth, answer and difference, side by side, no higher than `height`."
-    image = np.asarray(picture_of(data.path(data.pairs['image'].iloc[o.row])))
-    void = o.truth == table.ignore_index
-    wrong = np.where(void[..., None], (0, 0, 0), np.where((o.truth != o.ids)[..., None], (200, 30, 30), (235, 235, 235))).astype(np.uint8)
-    parts = [Image.fromarray(p) for p in (image, overlay(image, o.truth, table), overlay(image, o.ids, table), wrong)]
-    for p in parts: p.thumbnail((2*height, height))
-    return np.concatenate([np.asarray(p) for p in parts], 1)
+def _picture(data, row, table, height=360):
+    "Image, truth, prediction and wrong pixels, side by side, no higher than `height`."
+    image = np.asarray(picture_of(data.path(data.pairs['image'].iloc[row.row])))
+    pictures = image, overlay(image, row.truth, table), overlay(image, row.ids, table), wrong_pixels(row.truth, row.ids, table)
+    parts = list(map(Image.fromarray, pictures))
+    for part in parts: part.thumbnail((2*height, height))
+    return np.concatenate([np.asarray(part) for part in parts], 1)
 
 def save_evaluation(
     found:Evaluation,
@@ -318,7 +318,7 @@ def _pooled(each):
     pictures = {name: p for o in each for name,p in o.worst}
     return Evaluation(_explained(scores, cm.classes, None) | about, images, cm, None, [(name, pictures[name]) for name in images.image if name in pictures][:12])
 
-def _spread(runs, each, keys=('accuracy', 'mean_iou', 'mean_dice', 'mean_accuracy', 'fw_iou')):
+def _spread(runs, each, keys=SCORES):
     keys = (*keys, *(k for k in ('boundary_iou', 'ece') if all(o.scores[k] is not None for o in each)))
     df = pd.DataFrame([{k: o.scores[k] for k in keys} for o in each])
     return dict(each=[dict(run=r.name, **row) for r,row in zip(runs, df.to_dict('records'))], mean=df.mean().to_dict(), sd=df.std(ddof=1).to_dict())

@@ -20,7 +20,7 @@ from ..core.devices import pick_device, pick_workers
 from ..data.dataset import SegData
 from ..runs.recipe import Recipe
 from ..runs.presets import Choices
-from ..report.plots import plot_rates
+from ..report.plots import plot_lr_finder
 from ..report.console import make_screen
 from .checkpoints import Training
 from .callbacks import ReportProgress
@@ -44,12 +44,7 @@ class LRSuggestions:
 
     def plot(self)->Figure:
         "The curve with the proposals marked."
-        fig = plot_rates(self.rates, self.losses, self.valley)
-        ax = fig.axes[0]
-        ax.lines[-1].set_label(f'valley: {self.valley:.1e}')
-        for name,color,style in (('steep', 'tab:orange', '--'), ('min10', 'tab:green', ':')): ax.axvline(getattr(self, name), color=color, lw=1, ls=style, label=f'{name}: {getattr(self, name):.1e}')
-        ax.legend(frameon=False)
-        return fig
+        return plot_lr_finder(self.rates, self.losses, self.suggestions)
 
 def read_curve(
     rates, # rates tried, rising

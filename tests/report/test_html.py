@@ -40,7 +40,7 @@ def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", d
     for stage, s in enumerate(recipe.stages, 1):
         for epoch in range(1, s.epochs + 1):
             k += 1
-            run.append(dict(stage=stage, name=s.name, epoch=epoch, size=f"{s.size[0]}x{s.size[1]}", lr=s.lr, train_loss=3/k, valid_loss=3.5/k, accuracy=.9 - .5/k, mean_iou=.6 - .5/k, mean_dice=.5, batch_accuracy=.5, seconds=2, images_per_second=50 + k))
+            run.append(dict(stage=stage, name=s.name, epoch=epoch, size=f"{s.size[0]}x{s.size[1]}", lr=s.lr, train_loss=3/k, valid_loss=3.5/k, accuracy=.9 - .5/k, mean_iou=.6 - .5/k, mean_dice=.5, seconds=2, images_per_second=50 + k))
     if finder:
         rates = np.geomspace(1e-6, 1, 50)
         write_json(run.path/"plots/lr-1.json", dict(rates=rates, losses=2 - 1/(1 + 3e-4/rates) + rates, valley=2e-4, steep=1e-4, min10=1e-3))
@@ -316,7 +316,7 @@ def test_a_run_that_is_not_finished(tmp_path, state):
     text = write_report(run).read_text(encoding="utf-8")
     assert banner(run.path/"report.html") and (state == "running" or state in banner(run.path/"report.html")[1].lower())
     assert "<b>no</b>" not in text and ("&lt;b&gt;no&lt;/b&gt;" in text) == (state == "failed")
-    assert f"segfast resume &#39;{tmp_path}/a folder/made&#39;" in text and 'id="course"' in text and 'id="classes"' not in text
+    assert f"segfast resume &#39;{tmp_path}/a folder/made&#39;" in text and 'id="training"' in text and 'id="classes"' not in text
 
 
 def test_each_state_has_a_banner_of_its_own(tmp_path):
@@ -364,7 +364,7 @@ def test_a_training_ends_with_a_report(small, tiny, tmp_path):
     from segfast.training.train import train
     run = train(small, Recipe([Stage("only", (32, 48), 1, lr="find", batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
     text = (run.path/"report.html").read_text(encoding="utf-8")
-    assert f"{100*run.scores['mean_iou']:.1f} %" in text and 'id="lr-1-title"' in text and "segfast report" not in (run.path/"log.txt").read_text()
+    assert f"{100*run.scores['mean_iou']:.1f}%" in text and 'id="lr-1-title"' in text and "segfast report" not in (run.path/"log.txt").read_text()
     ids = np.unique(np.asarray(Image.open(run.path/"report/00-prediction.png")))
     assert set(ids.tolist()) <= set(range(len(small.classes)))
     before = (run.path/"report.html").stat().st_mtime_ns

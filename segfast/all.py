@@ -64,7 +64,7 @@ from .training.resume import resume
 from .training.crossval import train_folds, resume_folds
 from .tools.export import export
 from .tools.sam import prompt
-from .report import notebook # show_batch and show_results in the colors of the classes
+from .report import notebook # show_batch and show_results in the colours of the classes
 
 # %% ../nbs/99_all.ipynb #e32068e6
 _all_ = [

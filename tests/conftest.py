@@ -12,6 +12,15 @@ if "PYTEST_XDIST_WORKER" in os.environ: # workers beside each other; more thread
 root = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True) # before `-m` chooses
+def pytest_collection_modifyitems(items):
+    "A test that uses the fixture `browser` has the marker of this name, and is slow."
+    for item in items:
+        if "browser" in item.fixturenames:
+            item.add_marker("browser")
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_caches(tmp_path_factory):
     "Keep the user's caches out of the tests: nothing is read from them or written to them."

@@ -47,11 +47,11 @@ class ConfusionMatrix:
     "Counts of (truth, prediction) over all labelled pixels seen, from which every score is read."
     def __init__(self, classes:ClassTable): # names, and which one is void
         self.classes, self.n, self.void = classes, len(classes), classes.ignore_index
-        self._bins = self._last = torch.zeros(self.n**2 + 3, dtype=torch.int64)
+        self._bins = torch.zeros(self.n**2 + 3, dtype=torch.int64)
 
     def reset(self):
         "Forget all counts."
-        self._bins = self._last = torch.zeros_like(self._bins)
+        self._bins = torch.zeros_like(self._bins)
         return self
 
     def update(self,
@@ -60,14 +60,8 @@ class ConfusionMatrix:
     ):
         "Add a batch of masks; nothing here waits for the device."
         pred, targ = class_ids(pred, targ, self.n)
-        self._last = _tally(pred, targ, self.n, self.void)
-        self._bins = self._bins.to(pred.device) + self._last
+        self._bins = self._bins.to(pred.device) + _tally(pred, targ, self.n, self.void)
         return self
-
-    @property
-    def last(self)->np.ndarray: # (classes, classes) counts: rows are the truth, columns the prediction
-        "What the last batch alone has added."
-        return self._last[:self.n**2].view(self.n, self.n).cpu().numpy()
 
     def __add__(self, other):
         "The counts of both, say of two halves of a dataset."

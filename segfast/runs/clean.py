@@ -71,16 +71,18 @@ def clean(
     found:list # of `Waste`, from `find_waste`
 )->list: # of `Waste`: what was deleted
     "Delete what was found, if it still stands as it was found."
-    return [o for o in (_pruned(o) for o in found) if o]
+    return [done for done in map(_delete, found) if done]
 
-def _pruned(o):
+def _delete(found):
+    "Delete one `Waste`; nothing where its run is being trained, is gone, or is no longer as it was."
+    run, whole = found.run, found.paths == [found.run.path]
     try:
-        with o.run.lock():
-            now = waste(Run(o.run.path), o.paths == [o.run.path])
-            if now is None or now.paths != o.paths: return None
-            _empty(o.run) if o.paths == [o.run.path] else _slim(o.run, o.paths)
-    except DataError: return None # it is being trained, or is gone
-    if o.paths == [o.run.path]: shutil.rmtree(o.run.path)
+        with run.lock():
+            now = waste(Run(run.path), whole)
+            if now is None or now.paths != found.paths: return None
+            _empty(run) if whole else _slim(run, found.paths)
+    except DataError: return None
+    if whole: shutil.rmtree(run.path)
     return now
 
 def _empty(run):
@@ -94,10 +96,10 @@ def _slim(run, paths):
     state, gone = read_json(last/'state.json'), [p.name for p in paths if p.parent == last]
     if gone: _reseal(last, state, gone)
     for p in paths: shutil.rmtree(p) if p.is_dir() else p.unlink()
-    run.log(f'pruned: {", ".join(p.name for p in paths)}')
+    run.log(f'cleaned: {", ".join(p.name for p in paths)}')
 
 def _reseal(folder, state, gone):
     "Write a checkpoint's `state.json` anew, with checksums of what stays."
     sums = {k: v for k,v in state['sha256'].items() if k not in gone}
-    state = {k: v for k,v in state.items() if k not in ('optimizer', 'sha256')} | dict(pruned=gone)
+    state = {k: v for k,v in state.items() if k not in ('optimizer', 'sha256')} | dict(cleaned=gone)
     write_json(folder/'state.json', dict(state, sha256=sums | {'state.json': state_checksum(state)}))

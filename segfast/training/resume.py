@@ -72,7 +72,7 @@ def resume(
     run, started, device = run if isinstance(run, Run) else Run(run), time.perf_counter(), pick_device(device)
     screen = make_screen(screen) if isinstance(screen, str) else screen
     with run.lock(), screen, _says_how_to_go_on(run):
-        if run.cleaned: raise DataError(f'{run.path}: was pruned: what it would need to be gone on with is deleted. Its weights are there: to train on from them, start a new run with --from {run.path}')
+        if run.cleaned: raise DataError(f'{run.path}: was cleaned: what a resume needs is deleted. Its weights are there: to train on from them, start a new run with --from {run.path}')
         if not (run.path/'data.csv').exists(): raise DataError(f'{run.path}: was stopped before its training began, and there is nothing to go on with. Delete it and train again.')
         recipe = run.recipe
         if choices and (odd := changed_keys(recipe, choices)): raise UsageError(f'{run.path}: goes on as it began, and these settings differ: {", ".join(odd)}.\nLeave them out; or start a new run from its weights: segfast train DATA --from {run.path}')

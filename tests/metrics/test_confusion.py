@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import segfast.metrics.confusion as metrics
 from segfast.core.errors import DataError
 from segfast.data.classes import ClassTable
-from segfast.metrics.fastai_metrics import BatchAccuracy, MeanDice, MeanIoU, AccuracyMetric, acc_camvid
+from segfast.metrics.fastai_metrics import ConfusionMetric, acc_camvid
 from segfast.metrics.confusion import ConfusionMatrix
 from segfast.metrics.confusion import per_class
 from segfast.metrics.fastai_metrics import seg_metrics, masked_accuracy
@@ -257,7 +257,7 @@ def test_a_batch_asks_the_device_nothing(monkeypatch):
             m.accumulate(Learn)
         masked_accuracy(Learn.pred, Learn.yb[0], 3)
     assert not WAITING & set(seen.ops)
-    assert seen.ops.count("max") == 2  # one for the four metrics, one for `accuracy`
+    assert seen.ops.count("max") == 2  # one for the three metrics, one for `masked_accuracy`
     np.testing.assert_array_equal(mets[0].cm.matrix, want)
     with Seen() as seen:  # the lesson's formula does ask
         acc_camvid(*batch(3), void=3)
@@ -284,7 +284,7 @@ def test_batch_functions(void):
     assert ConfusionMatrix(table(void)).update(logits, targ).accuracy == pytest.approx(ours.item())
 
 
-def test_void_accuracy_of_nothing_is_nan():
+def test_accuracy_of_nothing_is_nan():
     assert masked_accuracy(batch(3)[0], torch.full((4, 9, 11), 3), 3).isnan()
 
 
@@ -325,7 +325,7 @@ def learner(void, mets):
 
 def test_learner_reports_what_a_direct_count_gives():
     learn, items = learner(3, [*seg_metrics(table(3)), AvgMetric(partial(acc_camvid, void=3))])
-    assert list(learn.metrics.attrgot("name"))[:4] == ["accuracy", "mean_iou", "mean_dice", "batch_accuracy"]
+    assert list(learn.metrics.attrgot("name"))[:3] == ["accuracy", "mean_iou", "mean_dice"]
     with learn.no_logging():
         learn.fit(2, 0.01)
     seen = dict(zip(learn.recorder.metric_names[3:], learn.recorder.values[-1][2:]))
@@ -336,31 +336,17 @@ def test_learner_reports_what_a_direct_count_gives():
     assert seen["accuracy"] == cm.accuracy
     assert seen["mean_iou"] == cm.mean_iou and seen["mean_dice"] == cm.mean_dice
     np.testing.assert_array_equal(learn.metrics[0].cm.matrix, cm.matrix)
-    assert seen["batch_accuracy"] == pytest.approx(seen["acc_camvid"])
     by_hand = sum(acc_camvid(logits[s], y[s], 3).item() * len(y[s]) for s in (slice(0, 3), slice(3, 6), slice(6, 7))) / 7
-    assert seen["batch_accuracy"] == pytest.approx(by_hand)
-    assert abs(seen["batch_accuracy"] - seen["accuracy"]) > 1e-3  # few labelled pixels in the first batch
+    assert seen["acc_camvid"] == pytest.approx(by_hand)
+    assert abs(seen["acc_camvid"] - seen["accuracy"]) > 1e-3  # few labelled pixels in the first batch
 
 
 def test_metrics_that_stand_alone():
-    alone = [AccuracyMetric(table(3)), MeanIoU(table(3)), MeanDice(table(3)), BatchAccuracy(table(3))]
+    names = ["accuracy", "mean_iou", "mean_dice"]
+    alone = [ConfusionMetric(table(3), name) for name in names]
     got, want = (learner(3, m)[0].validate() for m in (alone, seg_metrics(table(3))))
-    assert [m.name for m in alone] == ["accuracy", "mean_iou", "mean_dice", "batch_accuracy"]
+    assert [m.name for m in alone] == names and len(got) == 4
     assert list(got) == list(want)
-
-
-def test_batch_accuracy_passes_over_a_batch_of_void():
-    class Learn:
-        pass
-
-    m, (logits, targ) = BatchAccuracy(table(3)), batch(3)
-    assert np.isnan(m.value)
-    for mask in targ, torch.full_like(targ, 3):
-        Learn.pred, Learn.yb = logits, (mask,)
-        m.accumulate(Learn)
-    assert m.value == pytest.approx(acc_camvid(logits, targ, 3).item())
-    m.reset()
-    assert np.isnan(m.value)
 
 
 def test_learner_stops_at_a_mask_of_no_class():

@@ -55,7 +55,7 @@ def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", d
         rows += [(f"images/{i}.png", c, names[c], m[c, c], m[:, c].sum() - m[c, c], m[c].sum() - m[c, c]) for c in range(n) if m[c].sum() + m[:, c].sum()]
         kept.append((rng.integers(0, 255, (*truth.shape, 3), np.uint8), truth, pred))
     counts = pd.DataFrame(rows, columns=["image", "id", "class", "tp", "fp", "fn"])
-    counts.to_csv(run.path/"images.csv", index=False)
+    counts.to_csv(run.path/"per_image_counts.csv", index=False)
     tp, true, pred = total.diagonal(), total.sum(1), total.sum(0)
     per = {names[c]: dict(iou=tp[c]/(true[c] + pred[c] - tp[c]) if true[c] else None, dice=None, precision=None, recall=tp[c]/true[c] if true[c] else None, pixels=int(true[c])) for c in range(n - 1)}
     write_json(run.path/"scores.json", dict(accuracy=tp.sum()/true.sum(), mean_iou=.5, mean_dice=.6, mean_accuracy=.5, fw_iou=.5, classes=per, confusion=total.tolist(), images=images, split="valid", checkpoint="last"))
@@ -308,7 +308,7 @@ def banner(path): return re.search(r'class="banner"[^>]*><p>(.*?)</p>', Path(pat
 @pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
 def test_a_run_that_is_not_finished(tmp_path, state):
     run = made(tmp_path/"a folder")
-    for name in "scores.json", "images.csv":
+    for name in "scores.json", "per_image_counts.csv":
         (run.path/name).unlink()
     shutil.rmtree(run.path/"plots")
     shutil.rmtree(run.path/"report")

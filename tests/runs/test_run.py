@@ -16,7 +16,7 @@ from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
 from segfast.runs.presets import progressive
 from segfast.runs.run import HISTORY, Run, environment, new_name
-from segfast.runs.listing import list_runs, run_rows
+from segfast.runs.listing import FoldSet, list_runs, run_rows
 from segfast.core.files import to_plain, read_json
 from segfast.core.files import write_atomic, write_json
 
@@ -320,6 +320,43 @@ def test_the_model_is_known_even_of_a_recipe_from_elsewhere(run):
     assert run_rows(run.path.parent)[0]["model"] is None
 
 
+def make_outdated(run):
+    "Write a run's status as versions before 0.1.0 did."
+    status = {k: v for k, v in run.status.items() if k not in ("format", "accuracy")}
+    write_json(run.path/"status.json", status | dict(status="done", void_accuracy=.5))
+    return run.path
+
+
+@pytest.fixture
+def outdated(tmp_path):
+    "A run and a fold set of another version, beside a run of this one."
+    folds = make(tmp_path/"folds", "fold-1").path.parent
+    (folds/"family.json").write_text('{"folds": 2, "data": {}}')
+    make(tmp_path, "new")
+    return make_outdated(make(tmp_path, "old")), make_outdated(Run(folds/"fold-1")).parent
+
+
+def test_runs_of_another_version_are_listed_and_refused(outdated, tmp_path):
+    rows = {r["name"]: r["status"] for r in run_rows(tmp_path)}
+    assert rows == {"new": "running", "old": "outdated", "folds/fold-1": "outdated"}
+    for opened, path in (Run, outdated[0]), (FoldSet, outdated[1]):
+        with pytest.raises(DataError) as e:
+            opened(path)
+        assert not missing(e, path, "--weights") and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("command", ["report", "evaluate", "predict", "export", "resume", "compare"])
+def test_a_command_given_a_run_of_another_version_says_so(outdated, tmp_path, command):
+    for path in outdated:
+        more = dict(predict=[tmp_path, "--out", tmp_path/"masks"], compare=[tmp_path/"new"]).get(command, [])
+        if command in ("report", "export") and path.name == "folds": # they take single runs
+            continue
+        before = tree(tmp_path)
+        res = cli(command, path, *more)
+        assert res.exit_code == 1 and not is_crash(res.output) and len(res.stderr.strip().splitlines()) <= 4, res.output
+        assert not missing(res.stderr.replace("\n", ""), "another version of segfast") and tree(tmp_path) == before
+
+
 def cli(*args):
     from typer.testing import CliRunner
 
@@ -338,7 +375,7 @@ def test_the_command_runs(four):
     assert {r["name"]: r["status"] for r in json.loads(cli("runs", four, "--json").stdout)}["gone"] == "interrupted"
 
 
-# Pruning
+# Cleaning
 
 def finished(out, name="one", status="done", **state):
     run = make(out, name)
@@ -356,11 +393,11 @@ def finished(out, name="one", status="done", **state):
 def tree(path): return {str(p.relative_to(path)): p.read_bytes() for p in Path(path).rglob("*") if p.is_file() and p.name != ".lock"}
 
 
-def test_prune_shows_and_then_deletes(tmp_path):
+def test_clean_shows_and_then_deletes(tmp_path):
     run = finished(tmp_path)
-    before, args = tree(tmp_path), ("prune", tmp_path)
+    before, args = tree(tmp_path), ("clean", tmp_path)
     shown = cli(*args)
-    assert shown.exit_code == 0 and tree(tmp_path) == before and f"segfast prune {tmp_path} --yes" in shown.stdout.replace("\n", "")
+    assert shown.exit_code == 0 and tree(tmp_path) == before and f"segfast clean {tmp_path} --yes" in shown.stdout.replace("\n", "")
     assert json.loads(cli(*args, "--json").stdout)["deleted"] == [] and tree(tmp_path) == before
     found = json.loads(cli(*args, "--json").stdout)
     assert [Path(o).name for o in found["kept"][0]["paths"]] == ["memory.safetensors", "training.safetensors", "previous"]
@@ -372,7 +409,7 @@ def test_prune_shows_and_then_deletes(tmp_path):
     assert again["deleted"] == again["kept"] == [] and "--yes" not in cli(*args).stdout and tree(tmp_path) == after
 
 
-def test_what_prune_says_it_frees_is_freed(tmp_path):
+def test_what_clean_says_it_frees_is_freed(tmp_path):
     from segfast.runs.clean import find_waste, clean
 
     def used(): return sum({p.stat().st_ino: p.stat().st_size for p in tmp_path.rglob("*") if p.is_file() and p.parent.name in ("last", "previous", "best") and p.suffix == ".safetensors"}.values())
@@ -390,11 +427,11 @@ def test_a_damaged_last_checkpoint_keeps_the_one_before_it(tmp_path):
         good = path.read_text()
         path.write_text("spoilt")
         before = tree(tmp_path)
-        assert cli("prune", tmp_path, "--yes").exit_code == 0 and tree(tmp_path).keys() == before.keys()
+        assert cli("clean", tmp_path, "--yes").exit_code == 0 and tree(tmp_path).keys() == before.keys()
         path.write_text(good)
 
 
-def test_what_prune_never_touches(tmp_path):
+def test_what_clean_never_touches(tmp_path):
     out = tmp_path/"runs"
     finished(out, "running", "running")
     finished(out, "elsewhere").update(status="running", host="elsewhere", pid=1)
@@ -405,7 +442,7 @@ def test_what_prune_never_touches(tmp_path):
     linked = finished(tmp_path/"other", "linked", "failed")
     (out/"linked").symlink_to(linked.path)
     before = tree(tmp_path)
-    assert cli("prune", out, "--failed", "--yes").exit_code == 0
+    assert cli("clean", out, "--failed", "--yes").exit_code == 0
     assert tree(tmp_path) == before and (out/"linked").is_symlink()
 
 
@@ -413,9 +450,9 @@ def test_failed_and_interrupted_runs_go_only_when_asked(tmp_path):
     for name, status in (("bad", "failed"), ("stopped", "interrupted"), ("gone", "running"), ("good", "done")):
         finished(tmp_path, name, status)
     Run(tmp_path/"gone").update(pid=dead_pid())
-    cli("prune", tmp_path, "--yes")
+    cli("clean", tmp_path, "--yes")
     assert {p.name for p in tmp_path.iterdir()} == {"bad", "stopped", "gone", "good"} and (tmp_path/"bad/checkpoints/previous").exists()
-    res = cli("prune", tmp_path, "--failed", "--yes")
+    res = cli("clean", tmp_path, "--failed", "--yes")
     assert res.exit_code == 0 and not missing(res.stdout, "bad", "stopped", "gone") and missing(res.stdout, "good") and [p.name for p in tmp_path.iterdir()] == ["good"]
 
 
@@ -426,10 +463,10 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
     with subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as p:
         p.stdout.readline()
         before = tree(tmp_path)
-        res = cli("prune", tmp_path, "--failed", "--yes")
+        res = cli("clean", tmp_path, "--failed", "--yes")
         assert res.exit_code == 0 and "busy" in res.stderr and tree(tmp_path) == before
         p.stdin.close()
-    cli("prune", tmp_path, "--failed", "--yes")
+    cli("clean", tmp_path, "--failed", "--yes")
     assert not run.path.exists()
 
 
@@ -445,7 +482,7 @@ def test_a_run_that_changed_since_the_list_was_made(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["done", "failed"])
-def test_prune_that_is_cut_short_at_any_call_can_be_done_again(tmp_path, status):
+def test_clean_that_is_cut_short_at_any_call_can_be_done_again(tmp_path, status):
     from segfast.runs.clean import find_waste, clean
     template = finished(tmp_path/"template", "run", status)
 
@@ -476,10 +513,10 @@ def test_prune_that_is_cut_short_at_any_call_can_be_done_again(tmp_path, status)
             assert not (run.path/"status.json").exists(), (name, i)
 
 
-def test_a_pruned_run_says_that_it_cannot_be_gone_on_with(tmp_path):
+def test_a_cleaned_run_says_that_it_cannot_be_resumed(tmp_path):
     from segfast.training.resume import resume
     run = finished(tmp_path)
-    cli("prune", run.path, "--yes")
+    cli("clean", run.path, "--yes")
     for extend in 0, 3:
         with pytest.raises(DataError) as e:
             resume(run, extend=extend, screen="quiet")

@@ -1,4 +1,4 @@
-"Cross-validation: a family of runs that holds out every image once, survives an interruption, and adds up."
+"Cross-validation: a fold set that holds out every image once, survives an interruption, and adds up."
 import json
 import os
 import re
@@ -25,7 +25,7 @@ from segfast.runs.listing import FoldSet, fold_runs, fold_scores, is_fold_set, r
 from segfast.runs.presets import Choices
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.run import Run
-from segfast.training.crossval import pooled_confusion, resume_folds, train_folds
+from segfast.training.crossval import resume_folds, train_folds
 
 SETTINGS = "--model tiny --weights none --size 32x48 --epochs 1,1,1 --device cpu".split()
 
@@ -66,20 +66,20 @@ def place(demo_dir, tmp_path, monkeypatch, tiny):
 
 @pytest.fixture(scope="module")
 def trained_once():
-    "The first family of this module: its folder, and what the command said."
+    "The first fold set of this module: its folder, and what the command said."
     return {}
 
 
 @pytest.fixture
-def family(place, trained_once, tmp_path_factory):
+def fold_set(place, trained_once, tmp_path_factory):
     "Three folds of ten images, by the command line; trained once, and copied to where each test is."
     if not trained_once:
         res = cli("train", "data", "--folds", 3, *SETTINGS, "--name", "three", "--json")
-        trained_once.update(res=res, place=place, copy=shutil.copytree(place, tmp_path_factory.mktemp("family")/"kept"))
+        trained_once.update(res=res, place=place, copy=shutil.copytree(place, tmp_path_factory.mktemp("fold_set")/"kept"))
     shutil.rmtree(place/"runs", ignore_errors=True)
     shutil.copytree(trained_once["copy"]/"runs", place/"runs")
     for o in (place/"runs").rglob("*.json"):
-        if o.name in ("data.json", "family.json"):  # where the data was opened
+        if o.name in ("data.json", "fold_set.json"):  # where the data was opened
             o.write_text(o.read_text().replace(str(trained_once["place"]), str(place)))
     return FoldSet("runs/three"), trained_once["res"]
 
@@ -129,18 +129,18 @@ def test_test_images_stay_out(small, tmp_path, no_training):
 
 # Trained for once
 
-def test_folds_are_ordinary_runs_that_add_up(family, place):
-    family, res = family
+def test_folds_are_ordinary_runs_that_add_up(fold_set, place):
+    fold_set, res = fold_set
     assert is_fold_set("runs/three") and not is_fold_set("runs") and [o.name for o in fold_runs("runs/three")] == ["fold-1", "fold-2", "fold-3"]
-    assert family.states == ["done"]*3 and not missing(repr(family), "three", 3)
-    recipes = {(o.path/"recipe.toml").read_text() for o in family.runs}
-    assert len(recipes) == 1 and family.info["recipe"] in recipes
-    assert [o["state"] for o in family.info["runs"]] == ["done"]*3
+    assert fold_set.states == ["done"]*3 and not missing(repr(fold_set), "three", 3)
+    recipes = {(o.path/"recipe.toml").read_text() for o in fold_set.runs}
+    assert len(recipes) == 1 and fold_set.info["recipe"] in recipes
+    assert [o["state"] for o in fold_set.info["runs"]] == ["done"]*3
 
     # the JSON
     out = last_json(res)
-    each = [o.scores for o in family.runs]
-    assert out["family"] == "runs/three" and [o["fold"] for o in out["folds"]] == [1, 2, 3] and [o["images"] for o in out["folds"]] == [4, 3, 3]
+    each = [o.scores for o in fold_set.runs]
+    assert out["fold_set"] == "runs/three" and [o["fold"] for o in out["folds"]] == [1, 2, 3] and [o["images"] for o in out["folds"]] == [4, 3, 3]
     for key in ("accuracy", "mean_iou", "mean_dice"):
         values = [o[key] for o in each]
         assert [o[key] for o in out["folds"]] == values
@@ -151,14 +151,14 @@ def test_folds_are_ordinary_runs_that_add_up(family, place):
         assert row["iou"]["mean"] == (pytest.approx(statistics.mean(values)) if values else None)
         assert row["iou"]["sd"] == (pytest.approx(statistics.stdev(values)) if len(values) > 1 else None)
 
-    # all folds together: the labelled pixels of all masks, each once, and the right ones as images.csv has them
-    cm = pooled_confusion(family)
+    # all folds together: the labelled pixels of all masks, each once, and the right ones as per_image_counts.csv has them
+    counted, table = sum(np.array(o.scores["confusion"]) for o in fold_set.runs), fold_set.runs[0].classes
     masks = np.concatenate([np.asarray(Image.open(o)).ravel() for o in sorted((place/"data"/"labels").iterdir())])
-    counts = np.bincount(masks, minlength=cm.n)
-    counts[cm.classes.void] = 0
-    assert cm.matrix.sum(1).tolist() == counts.tolist()
-    images = pd.concat([pd.read_csv(o.path/"images.csv") for o in family.runs])
-    assert images.groupby("id").tp.sum().reindex(range(cm.n), fill_value=0).tolist() == cm.matrix.diagonal().tolist()
+    counts = np.bincount(masks, minlength=len(table))
+    counts[table.void] = 0
+    assert counted.sum(1).tolist() == counts.tolist()
+    images = pd.concat([pd.read_csv(o.path/"per_image_counts.csv") for o in fold_set.runs])
+    assert images.groupby("id").tp.sum().reindex(range(len(table)), fill_value=0).tolist() == counted.diagonal().tolist()
     assert images.image.nunique() == 10
 
     # what a person sees
@@ -173,18 +173,18 @@ def test_folds_are_ordinary_runs_that_add_up(family, place):
     assert "three/fold-2" in cli("runs").output and len(last_json(cli("runs", "runs/three", "--json"))) == 3
 
     # the second fold is the run that --split fold:2/3 trains
-    batches = ",".join(str(o.batch_size) for o in family.fold(2).recipe.stages)  # left open, they follow the memory that is free at the moment
+    batches = ",".join(str(o.batch_size) for o in fold_set.fold(2).recipe.stages)  # left open, they follow the memory that is free at the moment
     cli("train", "data", "--split", "fold:2/3", *SETTINGS, "--batch-size", batches, "--name", "alone")
-    assert same_weights(Run("runs/alone"), family.fold(2)) and not same_weights(Run("runs/alone"), family.fold(1))
-    assert Run("runs/alone").scores["confusion"] == family.fold(2).scores["confusion"]
+    assert same_weights(Run("runs/alone"), fold_set.fold(2)) and not same_weights(Run("runs/alone"), fold_set.fold(1))
+    assert Run("runs/alone").scores["confusion"] == fold_set.fold(2).scores["confusion"]
 
-    # the recipe of a fold, repeated in a family: its own split is not taken along
+    # the recipe of a fold, repeated in a fold set: its own split is not taken along
     again = last_json(cli("train", "--recipe", "runs/three/fold-2", "--folds", 2, "--device", "cpu", "--name", "two", "--json"))
     assert [o["images"] for o in again["folds"]] == [5, 5]
 
 
-def test_interrupted_family_goes_on(family, place, monkeypatch):
-    peace, _ = family
+def test_interrupted_fold_set_goes_on(fold_set, place, monkeypatch):
+    peace, _ = fold_set
     saved, real = [], lib.train.__globals__["run_stage"]
 
     def stage(t):
@@ -197,9 +197,6 @@ def test_interrupted_family_goes_on(family, place, monkeypatch):
     assert re.findall(r"segfast resume (\S+)", text_of(res)) == ["runs/cut"]
     cut = FoldSet("runs/cut")
     assert cut.states == ["done", "interrupted", "missing"] and [o["state"] for o in cut.info["runs"]] == cut.states
-    with pytest.raises(DataError) as e:
-        pooled_confusion(cut)
-    assert not missing(e, 1, 3, "segfast resume runs/cut")
     assert [o["accuracy"] is None for o in fold_scores(cut)["folds"]] == [False, True, True]
     before = stamps(cut.path/"fold-1")
 
@@ -216,26 +213,26 @@ def test_interrupted_family_goes_on(family, place, monkeypatch):
     assert stamps(cut.path) == before
 
 
-def test_stopped_before_its_first_step(family, place):
+def test_stopped_before_its_first_step(fold_set, place):
     "A fold that had not begun to train holds nothing: it begins again. Even its folder may have been all there was."
-    family, _ = family
-    want = [o.scores["confusion"] for o in family.runs]
-    (family.path/"fold-2/data.csv").unlink()
-    family.fold(2).update(status="running", pid=2**22 - 1)
-    shutil.rmtree(family.path/"fold-3")
-    (family.path/"fold-3").mkdir()
-    assert family.states == ["done", "interrupted", "missing"]
+    fold_set, _ = fold_set
+    want = [o.scores["confusion"] for o in fold_set.runs]
+    (fold_set.path/"fold-2/data.csv").unlink()
+    fold_set.fold(2).update(status="running", pid=2**22 - 1)
+    shutil.rmtree(fold_set.path/"fold-3")
+    (fold_set.path/"fold-3").mkdir()
+    assert fold_set.states == ["done", "interrupted", "missing"]
     assert resume_folds("runs/three", device="cpu", screen="quiet").states == ["done"]*3
-    assert [o.scores["confusion"] for o in family.runs] == want
+    assert [o.scores["confusion"] for o in fold_set.runs] == want
 
-    # nor had the family
-    for o in family.runs:
+    # nor had the fold set
+    for o in fold_set.runs:
         shutil.rmtree(o.path)
-    lib.write_json(family.path/"family.json", {**family.info, "recipe": None})
-    before = stamps(family.path)
+    lib.write_json(fold_set.path/"fold_set.json", {**fold_set.info, "recipe": None})
+    before = stamps(fold_set.path)
     with pytest.raises(DataError) as e:
-        resume_folds(family, screen="quiet")
-    assert str(family.path) in str(e.value) and "segfast resume" not in str(e.value) and stamps(family.path) == before
+        resume_folds(fold_set, screen="quiet")
+    assert str(fold_set.path) in str(e.value) and "segfast resume" not in str(e.value) and stamps(fold_set.path) == before
     assert train_folds("data", Choices(model="tiny", weights="none", size=(32, 48), epochs=(1, 1, 1)), 3, name="three", device="cpu", screen="quiet").states == ["done"]*3
 
 
@@ -250,9 +247,9 @@ def test_all_folds_have_the_first_ones_settings(place, monkeypatch):
     assert Run("runs/later").recipe.stages[0].batch_size == 4
 
 
-def test_data_that_changed(family, place):
-    family, _ = family
-    shutil.rmtree(family.path/"fold-3")
+def test_data_that_changed(fold_set, place):
+    fold_set, _ = fold_set
+    shutil.rmtree(fold_set.path/"fold-3")
     image = sorted((place/"data/images").iterdir())[0]
     image.rename(image.with_name("aaa" + image.suffix))
     mask = next(o for o in (place/"data/labels").iterdir() if o.stem.startswith(image.stem))
@@ -260,46 +257,31 @@ def test_data_that_changed(family, place):
     for o in (place/"data").glob("*.txt"):
         o.write_text(o.read_text().replace(image.name, "aaa" + image.suffix))
     said = text_of(cli("resume", "runs/three", code=1))
-    assert not missing(said, "runs/three", 10) and "--data-changed" not in said, "which a family does not take"
-    assert family.states == ["done", "done", "missing"]
+    assert not missing(said, "runs/three", 10) and "--data-changed" not in said, "which a fold set does not take"
+    assert fold_set.states == ["done", "done", "missing"]
 
 
-def test_data_that_moved(family, place):
-    family, _ = family
-    want = family.fold(3).scores["confusion"]
-    shutil.rmtree(family.path/"fold-3")
+def test_data_that_moved(fold_set, place):
+    fold_set, _ = fold_set
+    want = fold_set.fold(3).scores["confusion"]
+    shutil.rmtree(fold_set.path/"fold-3")
     os.rename("data", "elsewhere")
     cli("resume", "runs/three", "--device", "cpu", code=1)
     cli("resume", "runs/three", "--device", "cpu", "--data", "elsewhere")
-    assert family.fold(3).scores["confusion"] == want
-
-
-def test_folds_that_do_not_fit_together_are_not_added(family):
-    family, _ = family
-    path = family.path/"fold-2/data.csv"
-    table = pd.read_csv(path)
-    table.assign(image_sha256=["0"*64, *table.image_sha256[1:]]).to_csv(path, index=False)
-    with pytest.raises(DataError) as e:
-        pooled_confusion(family)
-    assert not missing(e, 1, table.image[0]) and table.image[1] not in str(e.value)
-    table.assign(split=["valid"]*len(table)).to_csv(path, index=False)
-    with pytest.raises(DataError) as e:
-        pooled_confusion(family)
-    assert not missing(e, family.path) and not re.search(r"\d|scene", str(e.value).replace(str(family.path), "")), "no file changed"
+    assert fold_set.fold(3).scores["confusion"] == want
 
 
 def test_from_python(small, place):
     recipe = Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model="tiny", weights="none")
-    family = train_folds(small, recipe, 2, out=place/"runs", name="python", device="cpu", screen="quiet")
-    shutil.rmtree(family.path/"fold-2")
+    fold_set = train_folds(small, recipe, 2, out=place/"runs", name="python", device="cpu", screen="quiet")
+    shutil.rmtree(fold_set.path/"fold-2")
     with pytest.raises(UsageError) as e:
-        resume_folds(family, screen="quiet")
+        resume_folds(fold_set, screen="quiet")
     assert not missing(e, "SegData", "data=")
     with pytest.raises(DataError) as e:
-        resume_folds(family, replace(small, pairs=small.pairs[1:]), screen="quiet")
+        resume_folds(fold_set, replace(small, pairs=small.pairs[1:]), screen="quiet")
     assert not missing(e, 10, 9)
-    assert resume_folds(family, small, device="cpu", screen="quiet").states == ["done"]*2
-    assert pooled_confusion(family.path).matrix.sum() > 0
+    assert resume_folds(fold_set, small, device="cpu", screen="quiet").states == ["done"]*2
     assert train_folds(small, recipe, 2, out=place/"runs", name="python", device="cpu", screen="quiet").states == ["done"]*2
 
 
@@ -322,9 +304,9 @@ def test_bad_data_leaves_nothing_behind(place):
     assert not list(place.glob("runs/*"))
 
 
-def test_names(family, place):
-    "A family's name is taken for runs and for other families."
-    family, _ = family
+def test_names(fold_set, place):
+    "A fold set's name is taken for runs and for other fold sets."
+    fold_set, _ = fold_set
     shutil.copytree("data", "other")
     differ = [text_of(cli("train", *options, *SETTINGS, "--name", "three", code=2)) for options in (
         ("data", "--folds", 2), ("data", "--folds", 3, "--seed", 1), ("other", "--folds", 3))]
@@ -335,30 +317,30 @@ def test_names(family, place):
     assert not missing(text_of(cli("train", "data", "--folds", 3, *SETTINGS, "--name", "single", code=2)), "--name", "segfast resume runs/single")
 
 
-def test_family_is_no_run(family):
+def test_fold_set_is_no_run(fold_set):
     assert not missing(text_of(cli("resume", "runs/three", "--extend", 1, code=2)), "runs/three", "--extend")
     assert not missing(text_of(cli("resume", "runs/three", "--data-changed", code=2)), "runs/three", "--data-changed")
     assert "segfast resume runs/three" in text_of(cli("train", "--resume", "runs/three", code=2))
     with pytest.raises(DataError) as e:
         FoldSet("runs/three/fold-1")
-    assert not missing(e, "runs/three/fold-1", "family.json")
+    assert not missing(e, "runs/three/fold-1", "fold_set.json")
 
 
-def test_family_that_is_being_trained(family):
-    family, _ = family
-    run = family.fold(3)
+def test_fold_set_that_is_being_trained(fold_set):
+    fold_set, _ = fold_set
+    run = fold_set.fold(3)
     run.take_over()
-    with FileLock(family.path/".lock"):
-        before = stamps(family.path)
+    with FileLock(fold_set.path/".lock"):
+        before = stamps(fold_set.path)
         said = text_of(cli("resume", "runs/three", code=1))
-        assert not missing(said, "runs/three") and "fold-" not in said, "the family itself is locked, not only one of its runs"
-        assert stamps(family.path) == before
+        assert not missing(said, "runs/three") and "fold-" not in said, "the fold set itself is locked, not only one of its runs"
+        assert stamps(fold_set.path) == before
 
 
-def test_spoilt_family_file(family):
-    family, _ = family
+def test_spoilt_fold_set_file(fold_set):
+    fold_set, _ = fold_set
     for text in ("", "[]", "{}", '{"folds": "3", "data": {}}'):
-        (family.path/"family.json").write_text(text)
+        (fold_set.path/"fold_set.json").write_text(text)
         res = cli("resume", "runs/three", code=1)
-        assert not missing(res.output, "runs/three/family.json") and not is_crash(res.output)
+        assert not missing(res.output, "runs/three/fold_set.json") and not is_crash(res.output)
         assert len(run_rows("runs")) == 3

@@ -88,7 +88,7 @@ def test_history_has_a_row_for_every_epoch_of_every_stage(trained):
 def test_the_finished_run_is_whole(trained):
     run, _ = trained
     assert run.state == "done" and run.status["stages_done"] == 3
-    for name in "recipe.toml", "data.csv", "classes.csv", "data.json", "environment.json", "scores.json", "scores.csv", "log.txt":
+    for name in "recipe.toml", "data.csv", "classes.csv", "data.json", "environment.json", "scores.json", "per_class.csv", "per_image.csv", "per_image_counts.csv", "log.txt":
         assert (run.path/name).stat().st_size, name
     assert (run.path/"plots/history.png").stat().st_size
     assert not [p for p in run.path.rglob("*") if p.name.endswith((".part", ".old"))]

@@ -11,7 +11,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from segfast.cli import app
-from segfast.report.compare import bootstrap, by_class, compare, differences, mean_ious, paired_counts, plot_runs
+from segfast.report.compare import bootstrap, by_class, compare, differences, mean_ious, paired_counts
 from segfast.report.compare import totals, versus
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
@@ -29,7 +29,7 @@ def made(out, name, tp=(6, 3), images=("a.png", "b.png", "c.png"), table=classes
     train = pd.DataFrame(dict(image=["t.png"], mask="t", split="train", height=4, width=4, image_sha256="3", mask_sha256="4"))
     pd.concat([train, pd.DataFrame(dict(image=images, **files))]).to_csv(run.path/"data.csv", index=False)
     rows = [(o, c, classes.names[c], tp[c], 8 - tp[1 - c], 8 - tp[c]) for o in images for c in range(2)]
-    pd.DataFrame(rows, columns=["image", "id", "class", "tp", "fp", "fn"]).to_csv(run.path/"images.csv", index=False)
+    pd.DataFrame(rows, columns=["image", "id", "class", "tp", "fp", "fn"]).to_csv(run.path/"per_image_counts.csv", index=False)
     iou = {classes.names[c]: dict(iou=tp[c]/(16 - tp[1 - c]), pixels=8) for c in range(2)}
     write_json(run.path/"scores.json", dict(mean_iou=.5, accuracy=sum(tp)/16, split="valid", classes=iou))
     run.append(dict.fromkeys(HISTORY, .5) | dict(stage=1, name="half", epoch=1, size="24x32"))
@@ -132,7 +132,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(skills):
 def test_the_same_scores_have_no_difference(tmp_path):
     a, b = made(tmp_path, "a"), made(tmp_path, "b")
     found = versus(a, b)
-    assert (found["difference"], found["low"], found["high"], found["more_than_noise"]) == (0, 0, 0, False)
+    assert (found["difference"], found["low"], found["high"], found["significant"]) == (0, 0, 0, False)
     assert not missing(found["sentence"], "a", "b", 3) and "0.0000" not in found["sentence"]
     assert len(differences([a, b])) == 0
 
@@ -145,7 +145,7 @@ def test_a_better_run(tmp_path):
     found = compare([a, b])
     assert found.differences.index.tolist() == ["loss", "wd"] and found.differences.loc["wd"].tolist() == ["0.01", "0.5"]
     forth = found.versus[0]
-    assert forth["more_than_noise"] and forth["difference"] > 0
+    assert forth["significant"] and forth["difference"] > 0
     assert not missing(forth["sentence"], "a", "b", f"{forth['difference']:.4f}", f"{forth['low']:+.4f}", f"{forth['high']:+.4f}", 3)
     assert found.classes.loc["sky"].tolist() == pytest.approx([6/13, 7/11, 7/11 - 6/13])
     back = compare([b, a]).versus[0]
@@ -161,9 +161,9 @@ def test_few_images_and_noise_are_said(tmp_path):
     few, many = (bare(sentence(str(n), n, tp=(7, 5))) for n in (19, 20))
     assert few != many
     a, b = (made(tmp_path/"noise", o, images=[f"{i}.png" for i in range(20)]) for o in "ab")
-    change(b, "images.csv", lambda d: d.assign(tp=[str(int(o) + (i == 0) - (i == 2)) for i, o in enumerate(d.tp)], fn=[str(int(o) - (i == 0) + (i == 2)) for i, o in enumerate(d.fn)]))
+    change(b, "per_image_counts.csv", lambda d: d.assign(tp=[str(int(o) + (i == 0) - (i == 2)) for i, o in enumerate(d.tp)], fn=[str(int(o) - (i == 0) + (i == 2)) for i, o in enumerate(d.fn)]))
     found = versus(a, b)
-    assert not found["more_than_noise"] and found["low"] < 0 < found["high"] and bare(found["sentence"]) != many
+    assert not found["significant"] and found["low"] < 0 < found["high"] and bare(found["sentence"]) != many
 
 
 def test_order_of_the_images_does_not_matter(tmp_path):
@@ -176,19 +176,19 @@ def change(run, file, f):
     f(df).to_csv(run.path/file, index=False)
 
 
-COUNTS = "b/images.csv", "data.csv", "classes.csv"
+COUNTS = "b/per_image_counts.csv", "data.csv", "classes.csv"
 REASONS = { # a change of run b, and what is named for it
-    "other images": (lambda r: [change(r, f, lambda d: d.replace("a.png", "z.png")) for f in ("data.csv", "images.csv")], (1, "a", "b")),
+    "other images": (lambda r: [change(r, f, lambda d: d.replace("a.png", "z.png")) for f in ("data.csv", "per_image_counts.csv")], (1, "a", "b")),
     "another file": (lambda r: change(r, "data.csv", lambda d: d.replace("1b.png", "other")), (1, "b.png")),
     "not checked": (lambda r: change(r, "data.csv", lambda d: d.assign(image_sha256="", mask_sha256="")), ("--no-check",)),
-    "another mask": (lambda r: change(r, "images.csv", lambda d: d.assign(fn=[str(int(o) + (i == 0)) for i, o in enumerate(d.fn)])), (1, "a.png")),
-    "no counts": (lambda r: (r.path/"images.csv").unlink(), ("b/images.csv",)),
-    "no column": (lambda r: change(r, "images.csv", lambda d: d.drop(columns="tp")), ("b/images.csv", "tp")),
-    "unknown image": (lambda r: change(r, "images.csv", lambda d: d.replace("a.png", "z.png")), (*COUNTS, "z.png")),
-    "unknown class": (lambda r: change(r, "images.csv", lambda d: d.assign(id="9")), (*COUNTS, 9)),
-    "no number": (lambda r: change(r, "images.csv", lambda d: d.assign(tp="many")), (*COUNTS, "'many'")),
+    "another mask": (lambda r: change(r, "per_image_counts.csv", lambda d: d.assign(fn=[str(int(o) + (i == 0)) for i, o in enumerate(d.fn)])), (1, "a.png")),
+    "no counts": (lambda r: (r.path/"per_image_counts.csv").unlink(), ("b/per_image_counts.csv",)),
+    "no column": (lambda r: change(r, "per_image_counts.csv", lambda d: d.drop(columns="tp")), ("b/per_image_counts.csv", "tp")),
+    "unknown image": (lambda r: change(r, "per_image_counts.csv", lambda d: d.replace("a.png", "z.png")), (*COUNTS, "z.png")),
+    "unknown class": (lambda r: change(r, "per_image_counts.csv", lambda d: d.assign(id="9")), (*COUNTS, 9)),
+    "no number": (lambda r: change(r, "per_image_counts.csv", lambda d: d.assign(tp="many")), (*COUNTS, "'many'")),
     "no scores": (lambda r: (r.path/"scores.json").unlink(), ("b", "done")),
-    "no table": (lambda r: (r.path/"images.csv").write_bytes(b"\xff\xfe\x00"), ("b/images.csv", "utf-8")),
+    "no table": (lambda r: (r.path/"per_image_counts.csv").write_bytes(b"\xff\xfe\x00"), ("b/per_image_counts.csv", "utf-8")),
     "other classes": (lambda r: ClassTable(["sky", "road", "void"], 2).save(r.path/"classes.csv"), ()),
 }
 
@@ -202,19 +202,19 @@ def test_why_nothing_can_be_said(tmp_path, reason):
         paired_counts(a, b)
     assert not missing(e, *named) and (named or not re.search(r"\d|\.csv|--", str(e.value)))
     found = compare([a, b])
-    assert "more_than_noise" not in found.versus[0] and str(e.value) in found.versus[0]["sentence"]
+    assert "significant" not in found.versus[0] and str(e.value) in found.versus[0]["sentence"]
     found.save_html(tmp_path/"c.html")
 
 
 def test_one_image(tmp_path):
     found = versus(made(tmp_path, "a", images=["a.png"]), made(tmp_path, "b", images=["a.png"]))
-    assert "more_than_noise" not in found and not missing(found["sentence"], "a", "b", 1)
+    assert "significant" not in found and not missing(found["sentence"], "a", "b", 1)
 
 
 def test_an_image_of_nothing_but_void_counts_as_an_image(tmp_path):
     a, b = made(tmp_path, "a"), made(tmp_path, "b", tp=(7, 5))
     for run in a, b:
-        change(run, "images.csv", lambda d: d[d.image != "b.png"])
+        change(run, "per_image_counts.csv", lambda d: d[d.image != "b.png"])
     assert versus(a, b)["images"] == 3
 
 
@@ -223,7 +223,7 @@ def test_runs_of_one_name_and_of_no_history(tmp_path):
     (b.path/"history.csv").unlink()
     found = compare([a, b])
     assert list(found.differences.columns) == [str(a.path), str(b.path)]
-    plot_runs([a, b]).savefig(tmp_path/"a.png")
+    found.plot().savefig(tmp_path/"a.png")
     assert len(found.to_dict()["totals"]["mean_iou"]) == 2
 
 
@@ -259,7 +259,7 @@ def test_wrong_arguments(tmp_path):
 
 def test_images_csv_adds_up_to_the_scores(trained, tmp_path):
     run, _ = trained
-    table, scores = pd.read_csv(run.path/"images.csv"), run.scores
+    table, scores = pd.read_csv(run.path/"per_image_counts.csv"), run.scores
     assert list(table.columns) == ["image", "id", "class", "tp", "fp", "fn"]
     m = np.array(scores["confusion"])
     sums = table.groupby("id")[["tp", "fp", "fn"]].sum().reindex(range(len(m)), fill_value=0)
@@ -286,7 +286,7 @@ def test_the_command(tmp_path):
     assert "http" not in html.replace("http-equiv", "").split("base64,")[0] and (tmp_path/"a.png").stat().st_size > 5000
     found = json.loads(cli("compare", a.path, b.path, "--json").stdout.splitlines()[-1])
     assert [o["status"] for o in found["runs"]] == ["done", "done"] and found["differences"]["wd"] == {"a": "0.01", "<b>$x_1$": "0.5"}
-    assert found["versus"][0]["more_than_noise"] is True and found["versus"][0]["sentence"] in " ".join(res.stdout.split())
+    assert found["versus"][0]["significant"] is True and found["versus"][0]["sentence"] in " ".join(res.stdout.split())
 
 
 @pytest.mark.parametrize("args, code, named", [(["a"], 2, []), (["b", "b"], 2, ["b"]), (["a", "nothing"], 1, ["nothing", "status.json"]), ([], 2, ["RUN..."]),

@@ -69,18 +69,10 @@ def _kept(folder, n, size):
     if found and [(o.shape, o.dtype) for o in (found.images, found.masks)] == [((n, *size, 3), np.uint8), ((n, *size), np.uint8)]: return found
     shutil.rmtree(folder, ignore_errors=True)
 
-def _opened(data, i, f):
-    "What `f` reads of a pair; an error names it, for the data may not have been checked."
-    try: return f()
-    except DataError: raise
-    except (OSError, SyntaxError, ValueError) as e:
-        pair = data.pairs.iloc[i]
-        raise DataError(f'{pair["image"]} or {pair["mask"]}: cannot be decoded ({" ".join(str(e).split())[:120]}). Look at it with segfast check.') from e
-
 def _fill(data, size, folder, progress):
     n = len(data.pairs)
     images, masks = (np.lib.format.open_memmap(folder/f'{o}.npy', 'w+', np.uint8, shape) for o,shape in (('images', (n, *size, 3)), ('masks', (n, *size))))
-    def put(i): images[i], masks[i] = _opened(data, i, lambda: open_pair(data, i, size))
+    def put(i): images[i], masks[i] = open_pair(data, i, size)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for done,_ in enumerate(pool.map(put, range(n)), 1):
             if progress: progress(done, n)
@@ -137,7 +129,7 @@ class UncachedPairs:
     def __len__(self): return len(self.data.pairs)
     def image(self, i):
         "The image of a row: (h, w, 3) uint8."
-        return _opened(self.data, i, lambda: open_image(self.data.path(self.data.pairs['image'].iloc[i]), self.size))
+        return open_image(self.data.path(self.data.pairs['image'].iloc[i]), self.size)
     def mask(self, i):
         "The mask of a row: (h, w) uint8."
-        return _opened(self.data, i, lambda: open_mask(self.data, self.data.pairs['mask'].iloc[i], self.size))
+        return open_mask(self.data, self.data.pairs['mask'].iloc[i], self.size)

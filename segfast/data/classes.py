@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VOID_NAMES', 'CAMVID_COLORS', 'COLOR_TABLES', 'default_colors', 'ClassTable', 'try_codes', 'read_codes', 'find_void',
-           'try_codes_table', 'codes_table', 'try_label_colors', 'read_label_colors', 'numbered_names',
-           'try_class_table']
+           'try_codes_table', 'codes_table', 'try_label_colors', 'read_label_colors', 'try_class_table',
+           'numbered_names']
 
 # %% ../../nbs/data/02_classes.ipynb #0d8ac9fa
 import colorsys, csv, os, re
@@ -229,6 +229,25 @@ def _color_row(line):
         for rgb,name in ((fields[:3], fields[3:]), (fields[1:], fields[:1])):
             if len(rgb) == 3 and name and name[0] and all(map(_byte, rgb)): return name[0], tuple(map(int, rgb))
 
+# %% ../../nbs/data/02_classes.ipynb #37c81c76
+COLOR_TABLES = ('label_colors.txt', 'class_dict.csv') # files of a folder that say which colour is which class
+
+# %% ../../nbs/data/02_classes.ipynb #4398916f
+def try_class_table(
+    path:Path # a file of colours or of names
+)->tuple: # ClassTable or None, [Problem], whether it has colours
+    "The class table of a file of either kind."
+    table, problems = try_label_colors(path)
+    if table is not None or path.suffix.lower() == '.csv': return table, problems, True
+    return *try_codes_table(path), False
+
+# %% ../../nbs/data/02_classes.ipynb #ed306655
+def numbered_names(
+    n:int # how many
+)->tuple: # class-0, class-1 and so on
+    "Names for classes that have none."
+    return tuple(f'class-{i}' for i in range(n))
+
 # %% ../../nbs/data/02_classes.ipynb #e445bfc8
 @patch
 def save(self:ClassTable,
@@ -248,22 +267,3 @@ def load(cls:ClassTable,
     void = next((int(r['id']) for r in rows if r['void'] == '1'), None)
     named = [r for r in rows if r['name']]
     return cls([r['name'] for r in named], void, [tuple(int(r[k]) for k in ('red','green','blue')) for r in named])
-
-# %% ../../nbs/data/02_classes.ipynb #37c81c76
-COLOR_TABLES = ('label_colors.txt', 'class_dict.csv') # files of a folder that say which colour is which class
-
-# %% ../../nbs/data/02_classes.ipynb #ed306655
-def numbered_names(
-    n:int # how many
-)->tuple: # class-0, class-1 and so on
-    "Names for classes that have none."
-    return tuple(f'class-{i}' for i in range(n))
-
-# %% ../../nbs/data/02_classes.ipynb #4398916f
-def try_class_table(
-    path:Path # a file of colours or of names
-)->tuple: # ClassTable or None, [Problem], whether it has colours
-    "The class table of a file of either kind."
-    table, problems = try_label_colors(path)
-    if table is not None or path.suffix.lower() == '.csv': return table, problems, True
-    return *try_codes_table(path), False

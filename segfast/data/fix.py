@@ -22,7 +22,7 @@ from ..core.errors import DataError, Problem, csv_cell
 from ..core.text import a_few
 from ..core.files import read_text
 from .pairing import IMAGE_SUFFIXES, SPLITS, is_system
-from .images import to_rgb, stored_values, inspect_file, open_pil, orientation, apply_orientation
+from .images import apply_orientation, inspect_file, orientation, read_image, stored_values, to_rgb
 from .classes import ClassTable, VOID_NAMES, try_label_colors
 from .masks import Encoding, INDEX_MODES, encode_mask, pack_colors, raw_mask, unpack_colors
 from .splits import random_split
@@ -401,7 +401,7 @@ def _copy_image(source, dest):
     if source.suffix.lower() in IMAGE_SUFFIXES:
         shutil.copyfile(source, dest)
         return ''
-    with open_pil(source) as im: to_rgb(apply_orientation(im)).save(dest, 'PNG')
+    read_image(source).save(dest, 'PNG')
     return 'saved as PNG'
 
 # %% ../../nbs/data/12_fix.ipynb #d0c49824

@@ -12,7 +12,6 @@ import base64, errno, io, os, re, secrets, shlex, socket, threading, time, webbr
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from fastcore.basics import patch
 from fastcore.xml import A, Body, Button, Caption, Code, Dd, Div, Dl, Dt, Figcaption, Figure, Form, H1, H2, Head
@@ -22,7 +21,7 @@ from PIL import Image
 
 from ..core.errors import DataError, Problem, UsageError, ignore_import_warnings, safe_text
 from ..core.text import time_text
-from ..data.images import to_rgb, bad_file, inspect_file, apply_orientation
+from ..data.images import apply_orientation, image_file, to_rgb
 from ..runs.recipe import PLAN, plan_rows
 from ..runs.run import Run
 from ..runs.listing import run_rows
@@ -321,21 +320,17 @@ MOST_BYTES = 32 << 20 # of a file
 _MOST_PIXELS = 50_000_000
 _SHOWN = 1600 # pixels of the longer side that a page shows
 
-def _decoded(im):
-    if im.width*im.height > _MOST_PIXELS: return bad_file('too-large', f'has {im.width*im.height/1e6:.0f} million pixels; this page takes up to {_MOST_PIXELS/1e6:.0f} million.', 'Use segfast predict.')
-    return dict(picture=to_rgb(apply_orientation(im)))
-
 def picture_in(
     raw:bytes, # of an image file
     name:str # of the file, for what is said about it
 )->Image.Image: # RGB, upright
     "The picture in a file that somebody sent; a `DataError` says what is wrong with one that cannot be used."
-    with TemporaryDirectory() as folder:
-        file = Path(folder)/'sent'
-        file.write_bytes(raw)
-        found = inspect_file(file, _decoded)
-    if 'bad' in found: raise DataError(Problem('error', found['bad']['code'], safe_text(name)[:100], found['bad']['message']))
-    return found['picture']
+    def bad(code, message): return DataError(Problem('error', code, safe_text(name)[:100], message))
+    try:
+        with image_file(io.BytesIO(raw)) as im:
+            if im.width*im.height > _MOST_PIXELS: raise bad('too-large', f'has {im.width*im.height/1e6:.0f} million pixels; this page takes up to {_MOST_PIXELS/1e6:.0f} million.')
+            return to_rgb(apply_orientation(im))
+    except DataError as e: raise bad(e.problems[0].code, e.problems[0].message) from None
 
 # %% ../../nbs/tools/02_ui.ipynb #a407d16e
 @dataclass
@@ -358,7 +353,7 @@ def as_answer(
     seconds:float
 )->Answer:
     "A prediction, made ready for a page."
-    image, mask, small = io.BytesIO(), io.BytesIO(), found.picture.copy()
+    image, mask, small = io.BytesIO(), io.BytesIO(), found.image.copy()
     small.thumbnail((_SHOWN, _SHOWN)); small.save(image, 'JPEG', quality=88)
     found.mask.save(mask, 'PNG')
     colors = dict(zip(found.classes.names, found.classes.colors))
@@ -380,7 +375,7 @@ def predict(self:Pages,
     with self._one:
         if self._kept is None or self._kept.path != run.path: self._kept = run
         start = time.perf_counter()
-        answer = as_answer(predict_with(self._kept, picture, self.device), address, run.name, file, time.perf_counter() - start)
+        answer = as_answer(predict_with(self._kept, picture, device=self.device), address, run.name, file, time.perf_counter() - start)
         token = secrets.token_urlsafe(12)
         self.answers[token] = answer
         while len(self.answers) > _KEPT_ANSWERS: del self.answers[next(iter(self.answers))]

@@ -418,7 +418,7 @@ def test_a_pipeline_and_the_blocks(small, text):
     flips = json.loads(text)
     flips["transform"]["transforms"] = flips["transform"]["transforms"][:1]
     block = seg_block(CachedPairs(masks[..., None].repeat(3, -1)*10, masks), small, SIZE, json.dumps(flips))
-    dls = block.dataloaders(range(len(masks)), bs=8, device=torch.device("cpu"))
+    dls = block.dataloaders(small, bs=8, device=torch.device("cpu"))
     seed_epoch(dls, 3)
     x, y = dls.one_batch()
     grey = (torch.Tensor(x[:, 0])*.229 + .485)*255

@@ -145,5 +145,5 @@ def test_values_that_cannot_be_drawn(tmp_path, call, named):
 
 
 def test_the_module_is_light():
-    code = f"import sys; import {scenes.__name__}; print([m for m in ('torch', 'fastai', 'matplotlib', 'pandas', 'scipy') if m in sys.modules])"
+    code = f"import sys; import {scenes.__name__}; print([m for m in ('torch', 'fastai', 'matplotlib', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -1,41 +1,32 @@
 """Every layout, as small as it can be drawn: recognised, split, and decoded to the ids that were drawn."""
-import io
+from helpers.layouts import draw_folders, two_folders
 import json
 import os
 import shutil
-import tarfile
-import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.layouts import COLORS, SIZE, TABLE, draw_camseq, draw_camvid, draw_idd, draw_kitti_road, draw_pets, draw_segnet, ids, paint, photo
 from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image
 
-import segfast.data.autodetect as guess
-import segfast.data.dataset as splits
+from segfast.core.errors import DataError, UsageError
 from segfast.data.check import check
-from segfast.data.formats.common import CITYSCAPES_NAMES
+from segfast.data.classes import ClassTable, read_label_colors
 from segfast.data.formats.camvid import camvid
-from segfast.data.formats.table import from_csv, from_df
+from segfast.data.formats.common import CITYSCAPES_NAMES
 from segfast.data.formats.folders import from_folders
 from segfast.data.formats.idd import idd
 from segfast.data.formats.kitti_road import kitti_road
 from segfast.data.formats.pets import pets
+from segfast.data.formats.registry import find_layout, LAYOUTS
+from segfast.data.formats.table import from_csv, from_df
 from segfast.data.formats.voc import voc_colors
-from segfast.core.errors import DataError, UsageError
-from segfast.data.pairing import find_affixes
-from segfast.data.autodetect import guess_classes
-from segfast.data.formats.registry import LAYOUTS, find_layout
+from segfast.data.masks import decode_mask, Encoding, try_decode
 from segfast.data.open import open_data
-from segfast.data.archives import unpack
-from segfast.core.files import cache_dir
-from segfast.data.classes import ClassTable, read_label_colors
-from segfast.data.masks import Encoding, try_decode, decode_mask
-from helpers.layouts import COLORS, SIZE, TABLE, draw_camseq, draw_camvid, draw_idd, draw_kitti_road, draw_pets, ids, paint, photo
 
 
 # The smallest tree of each layout: `draw` writes it and returns {mask path: ids that it must decode to}, with the splits
@@ -59,15 +50,6 @@ def draw_camvid_folders(root):
         paint(root/f"{s}_labels/{i}_L.png", COLORS[ids(i, 4)])
     (root/"class_dict.csv").write_text("name,r,g,b\nAnimal,64,128,64\nRoad,128,64,128\nVoid,0,0,0\nChild,192,128,64\n")
     return truth, {"train": 3, "valid": 1, "test": 1}
-
-
-def draw_segnet(root):
-    truth = {}
-    for i, s in enumerate(("train", "train", "val", "test")):
-        photo(root/f"{s}/{i}.png", i)
-        truth[f"{s}annot/{i}.png"] = ids(i, 12)
-        paint(root/f"{s}annot/{i}.png", ids(i, 12))
-    return truth, {"train": 2, "valid": 1, "test": 1}
 
 
 def draw_cityscapes(root, kind="labelIds"):
@@ -100,15 +82,6 @@ def draw_voc(root):
     (lists/"val.txt").write_text("2007_2\n2007_3\n")
     (lists/"trainval.txt").write_text("\n".join(f"2007_{i}" for i in range(5)))
     return truth, {"train": 3, "valid": 2}
-
-
-def draw_folders(root):
-    truth = {}
-    for i in range(5):
-        photo(root/f"photos/{i:03}.jpg", i)
-        truth[f"truth/gt_{i:03}_v2.png"] = ids(i, 3)
-        paint(root/f"truth/gt_{i:03}_v2.png", ids(i, 3)*100)
-    return truth, {"train": 4, "valid": 1}
 
 
 def draw_csv(root):
@@ -444,30 +417,6 @@ def test_masks_that_cannot_be_read_do_not_hide_the_others(tmp_path):
     assert [(p.code, p.file) for p in check(open_data(tmp_path)).errors] == [("not-an-image", "truth/gt_001_v2.png")]
 
 
-def test_affixes_of_many_files_are_found_quickly():
-    names = [str(i) for i in range(4000)]
-    started = time.perf_counter()
-    assert find_affixes(names, [f"{n}_mask" for n in names])[0] == 1.0
-    assert time.perf_counter() - started < 5
-
-
-@pytest.mark.parametrize("values, classes, void, kind", [
-    ([0, 1, 2], 3, None, "index"), ([0, 1, 255], 2, 255, "index"), ([0, 255], 2, None, "values"), ([1, 2], 2, None, "values"), ([0], 1, None, "index")])
-def test_guesses(tmp_path, values, classes, void, kind):
-    paint(tmp_path/"m.png", [values])
-    table, encoding, _ = guess_classes(tmp_path, ["m.png"])
-    assert (len(table), table.void, encoding.kind) == (classes, void, kind)
-
-
-def test_colors_are_numbered_by_red_then_green_then_blue(tmp_path):
-    colors = [(0, 0, 255), (0, 255, 0), (1, 0, 0), (255, 0, 0), (255, 0, 1)]
-    paint(tmp_path/"a.png", [colors[::-1]*300])
-    paint(tmp_path/"b.png", [[(9, 9, 9)] + colors[:2]*3000])
-    table, encoding, said = guess_classes(tmp_path, ["a.png", "b.png"])
-    assert table.colors == (*colors[:2], (1, 0, 0), (9, 9, 9), *colors[3:]) and encoding == Encoding.of_colors(table)
-    assert [(p.code, p.file, p.found, p.pixels) for p in said] == [("guessed-classes", "", None, None), ("rare-value", "b.png", [(9, 9, 9)], 1)]
-
-
 # Tables
 
 @pytest.mark.parametrize("text, code, found, named", [
@@ -519,150 +468,6 @@ def test_a_data_frame(tmp_path):
     data = from_df(df, tmp_path, ClassTable(["a", "b", "c"], 2))
     assert data.layout == "df" and data.classes.void == 2 and data.splits == {"train": 3, "valid": 1}
     assert len(from_csv(tmp_path/"pairs.csv").classes) == 3
-
-
-# Archives
-
-def pack(root, path):
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as z:
-            for p in sorted(root.rglob("*")):
-                z.write(p, p.relative_to(root.parent))
-    else:
-        with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as t:
-            t.add(root, root.name)
-    return path
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
-    return tmp_path/"cache/unpacked"
-
-
-def kept(cache): return list(cache.iterdir()) if cache.is_dir() else []
-
-
-@pytest.mark.parametrize("ending", [".zip", ".tgz", ".tar.gz", ".tar"])
-def test_archives(tmp_path, cache, ending):
-    truth, split = draw_segnet(tmp_path/"inner")
-    path = pack(tmp_path/"inner", tmp_path/f"my data{ending}")
-    data = open_data(path)
-    assert data.name == "my data" and data.layout == "segnet" and data.splits == split
-    assert str(path) in data.origin and str(data.root) in data.origin
-    before = [(p, p.stat().st_mtime_ns) for p in sorted(cache.rglob("*"))]
-    again = open_data(str(path))
-    assert again.pairs.equals(data.pairs) and [(p, p.stat().st_mtime_ns) for p in sorted(cache.rglob("*"))] == before, "unpacked once"
-    os.utime(path, (1, 1))
-    open_data(path)
-    assert len(kept(cache)) == 2, "another time, another key"
-
-
-@pytest.mark.parametrize("ending", [".zip", ".tgz", ".tar"])
-@pytest.mark.parametrize("share", [0, .02, .5, .9, .99])
-def test_truncated_archives(tmp_path, cache, ending, share):
-    draw_segnet(tmp_path/"inner")
-    path = pack(tmp_path/"inner", tmp_path/f"cut{ending}")
-    size = path.stat().st_size*share
-    if ending == ".tar":  # of what comes before its padding; the last cut is exactly where the closing blocks begin
-        with tarfile.open(path) as t:
-            last = t.getmembers()[-1]
-        size = (last.offset_data + -(-last.size//512)*512)*(share if share < .99 else 1)
-    path.write_bytes(path.read_bytes()[:int(size)])
-    with refuses(DataError, path, code="undecodable", file=str(path)):
-        open_data(path)
-    assert not kept(cache)
-
-
-def tar_with(path, *members):
-    with tarfile.open(path, "w") as t:
-        for name, kind, target in members:
-            m = tarfile.TarInfo(name)
-            m.type, m.linkname = kind, target
-            m.size = 3 if kind == tarfile.REGTYPE else 0
-            t.addfile(m, io.BytesIO(b"out") if m.size else None)
-    return path
-
-
-@pytest.mark.parametrize("name, kind, target, cause", [
-    ("../out.txt", tarfile.REGTYPE, "", type(None)), ("a/../../out.txt", tarfile.REGTYPE, "", type(None)),
-    ("/tmp/out.txt", tarfile.REGTYPE, "", type(None)),
-    ("a/link", tarfile.SYMTYPE, "../../..", tarfile.LinkOutsideDestinationError),
-    ("a/link", tarfile.LNKTYPE, "../../x", tarfile.LinkOutsideDestinationError),
-    ("a/link", tarfile.SYMTYPE, "/etc", tarfile.AbsoluteLinkError),
-    ("pipe", tarfile.FIFOTYPE, "", tarfile.SpecialFileError)])
-def test_evil_tars(tmp_path, cache, name, kind, target, cause):
-    path = tar_with(tmp_path/"evil.tar", ("good.txt", tarfile.REGTYPE, ""), (name, kind, target))
-    with refuses(DataError, path, name) as e:
-        open_data(path)
-    assert type(e.value.__cause__) is cause and e.value.problems[0].code != "undecodable" and not kept(cache)
-    assert not list(tmp_path.rglob("out.txt")) and not list(tmp_path.rglob("good.txt"))
-
-
-@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "a\\..\\..\\out.txt", "C:/out.txt"])
-def test_evil_zips(tmp_path, cache, name):
-    with zipfile.ZipFile(tmp_path/"evil.zip", "w") as z:
-        z.writestr("good.txt", "x")
-        z.writestr(name, "out")
-    with refuses(DataError, tmp_path/"evil.zip", "out.txt") as e:
-        unpack(tmp_path/"evil.zip")
-    assert e.value.problems[0].code != "undecodable" and not kept(cache) and not list(tmp_path.rglob("out.txt"))
-
-
-def test_a_link_in_a_zip(tmp_path, cache):
-    o = zipfile.ZipInfo("link")
-    o.external_attr = 0o120777 << 16
-    for name, member in ("evil.zip", o), ("plain.zip", "link"):
-        with zipfile.ZipFile(tmp_path/name, "w") as z:
-            z.writestr(member, "/etc/passwd")
-    with refuses(DataError, tmp_path/"evil.zip", "link"):
-        unpack(tmp_path/"evil.zip")
-    assert not kept(cache)
-    assert (unpack(tmp_path/"plain.zip")/"link").read_text() == "/etc/passwd", "a file with that content is no link"
-
-
-@pytest.mark.parametrize("name", ["x.zip", "x.tgz", "x.tar.gz", "x.tar"])
-@pytest.mark.parametrize("content", [b"", b"just words, and no archive at all", bytes(2048)])
-def test_what_is_no_archive(tmp_path, cache, name, content):
-    (tmp_path/name).write_bytes(content)
-    with pytest.raises(DataError):
-        open_data(tmp_path/name)
-    assert cache_dir() == cache.parent
-
-
-# Splits
-
-@pytest.mark.parametrize("n", [2, 3, 7, 101])
-@pytest.mark.parametrize("gap", [0, 1, 3])
-def test_sequences_are_contiguous(n, gap):
-    out = splits.sequence_split(n, gap=gap)
-    words = [o for o in out if o]
-    assert len(out) == n and words == sorted(words, key=["train", "valid", "test"].index) and {"train", "valid"} <= set(words)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_stratified_beats_chance(seed):
-    present = np.random.default_rng(seed).random((60, 4)) < [.9, .5, .2, .1]
-    held = np.array(splits.stratified_split(present, .25, seed)) == "valid"
-    assert abs(held.sum() - 15) <= 2 and splits.stratified_split(present, .25, seed) == splits.stratified_split(present, .25, seed)
-    assert (np.abs(present[held].sum(0) - .25*present.sum(0)) <= 2).all()
-
-
-@pytest.mark.parametrize("n, k", [(2, 2), (7, 3), (100, 5)])
-def test_every_pair_is_held_out_once(n, k):
-    held = np.array([splits.kfold_split(n, k, i) for i in range(k)]) == "valid"
-    assert (held.sum(0) == 1).all() and held.sum(1).max() - held.sum(1).min() <= 1
-    with refuses(UsageError, n, n + 1):
-        splits.kfold_split(n, n + 1)
-    assert len(splits.kfold_split(n, n)) == n
-
-
-def test_unreadable_and_looping_folders(tmp_path):
-    draw_folders(tmp_path)
-    (tmp_path/"truth/again").symlink_to(tmp_path, target_is_directory=True)
-    (tmp_path/"photos/gone.png").symlink_to(tmp_path/"nowhere.png")
-    os.mkfifo(tmp_path/"photos/pipe.png")
-    assert len(open_data(tmp_path).pairs) == 5
 
 
 def test_hidden_files_are_counted(tmp_path):
@@ -738,32 +543,6 @@ def test_a_stray_value_is_said(tmp_path):
         paint(tmp_path/f"masks/{i}.png", a)
     rare = [p for p in open_data(tmp_path).problems if p.code == "rare-value"]
     assert [(p.kind, p.file, p.found, p.pixels) for p in rare] == [("warning", "masks/2.png", [200], 2)]
-
-
-# Options
-
-@pytest.mark.parametrize("split, counts", [("random:0.4", {"train": 3, "valid": 2}), ("stratified:0.2", {"train": 4, "valid": 1}), ("sequence:0.2,0.2", {"train": 3, "valid": 1, "test": 1}),
-                                           ("sequence:0.2,0,gap=1", {"train": 3, "valid": 1}), ("fold:2/5", {"train": 4, "valid": 1})])
-def test_another_split(tmp_path, split, counts):
-    draw_camvid(tmp_path)
-    data = open_data(tmp_path, split=split)
-    assert data.splits == counts and split in data.origin and open_data(tmp_path, split=split).pairs.equals(data.pairs)
-
-
-def test_a_test_split_stays(tmp_path):
-    draw_segnet(tmp_path)
-    tested = open_data(tmp_path).split("test")["image"].tolist()
-    for split in "random", "stratified", "sequence", "fold:1/3":
-        data = open_data(tmp_path, split=split)
-        assert data.split("test")["image"].tolist() == tested and data.splits == {"train": 2, "valid": 1, "test": 1}
-
-
-@pytest.mark.parametrize("split", ["", "half", "random:0", "random:1", "random:nan", "random:inf", "random:x", "fold", "fold:0/5", "fold:6/5", "fold:1/1", "sequence:1,1", "sequence:.1,.1,.1",
-                                   "sequence:.1,step=2", "sequence:.1,gap=x", "stratified:-1"])
-def test_splits_that_are_none(tmp_path, split):
-    draw_camvid(tmp_path)
-    with refuses(UsageError, "split", repr(split), "random:0.2", "stratified:0.2", "sequence:0.15,0.15", "fold:2/5"):
-        open_data(tmp_path, split=split)
 
 
 def test_other_classes(tmp_path):
@@ -855,192 +634,6 @@ def test_layouts_say_what_they_are():
         assert o.about and len(o.tree.splitlines()) >= 2 and "mask" in o.tree.splitlines()[-1].lower()
 
 
-# Archives, again
-
-def test_bombs(tmp_path, cache, monkeypatch):
-    import segfast.data.open as lib
-    with zipfile.ZipFile(tmp_path/"bomb.zip", "w", zipfile.ZIP_DEFLATED) as z:
-        z.writestr("a.png", bytes(3_000_000))
-    with tarfile.open(tmp_path/"bomb.tgz", "w:gz") as t:
-        o = tarfile.TarInfo("a.png")
-        o.size = 3_000_000
-        t.addfile(o, io.BytesIO(bytes(o.size)))
-    monkeypatch.setattr(lib, "_BOMB", 1e6)
-    for name in "bomb.zip", "bomb.tgz":
-        with refuses(DataError, tmp_path/name) as e:
-            unpack(tmp_path/name)
-        assert e.value.problems[0].code != "undecodable"
-    monkeypatch.setattr(lib, "_MOST", 0)
-    with refuses(DataError, tmp_path/"bomb.zip", 0):
-        unpack(tmp_path/"bomb.zip")
-    assert not kept(cache)
-    monkeypatch.setattr(lib, "_BOMB", 2e9)
-    monkeypatch.setattr(lib, "_MOST", 1)
-    for name in "bomb.zip", "bomb.tgz":  # nothing but the two limits was in the way
-        assert (unpack(tmp_path/name)/"a.png").stat().st_size == 3_000_000
-
-
-def test_a_disk_that_is_too_small(tmp_path, cache, monkeypatch):
-    draw_segnet(tmp_path/"inner")
-    path = pack(tmp_path/"inner", tmp_path/"x.zip")
-    monkeypatch.setattr(shutil, "disk_usage", lambda o: shutil._ntuple_diskusage(100, 90, 10))
-    with refuses(DataError, path, "SEGFAST_CACHE"):
-        unpack(path)
-    monkeypatch.undo()
-    monkeypatch.setenv("SEGFAST_CACHE", str(cache.parent))
-    assert not kept(cache) and unpack(path).is_dir()
-
-
-def test_encrypted_and_repeated_members(tmp_path, cache):
-    draw_segnet(tmp_path/"inner")
-    raw = bytearray(pack(tmp_path/"inner", tmp_path/"x.zip").read_bytes())
-    at = raw.find(b"PK\x01\x02")
-    raw[at + 8] |= 1
-    name = bytes(raw[at + 46:]).split(b"PK\x01\x02")[0].decode()
-    (tmp_path/"locked.zip").write_bytes(raw)
-    with refuses(DataError, tmp_path/"locked.zip", repr(name)) as e:
-        unpack(tmp_path/"locked.zip")
-    assert e.value.problems[0].code != "undecodable" and name
-    tar_with(tmp_path/"twice.tar", ("a.txt", tarfile.REGTYPE, ""), ("./a.txt", tarfile.REGTYPE, ""))
-    with zipfile.ZipFile(tmp_path/"twice.zip", "w") as z:
-        with pytest.warns(UserWarning):
-            z.writestr("a.txt", "1")
-            z.writestr("a.txt", "2")
-    for name in "twice.tar", "twice.zip":
-        with refuses(DataError, tmp_path/name, "a.txt") as e:
-            unpack(tmp_path/name)
-        assert e.value.problems[0].code != "undecodable"
-    assert not kept(cache)
-
-
-@pytest.mark.parametrize("members, culprit", [
-    ([("a", tarfile.SYMTYPE, "b"), ("a/x.txt", tarfile.REGTYPE, "")], "a/x.txt"),
-    ([("b/c", tarfile.DIRTYPE, ""), ("a", tarfile.SYMTYPE, "b/c"), ("d", tarfile.SYMTYPE, "a/../..")], "d")])
-def test_links_through_links(tmp_path, cache, members, culprit):
-    path = tar_with(tmp_path/"chain.tar", *members)
-    with refuses(DataError, path, culprit) as e:
-        unpack(path)
-    assert e.value.problems[0].code != "undecodable" and not kept(cache)
-
-
-def test_a_link_that_stays_inside_is_fine(tmp_path, cache):
-    draw_segnet(tmp_path/"inner")
-    (tmp_path/"inner/val/2.png").rename(tmp_path/"inner/val/real.png")
-    (tmp_path/"inner/val/2.png").symlink_to("real.png")
-    data = open_data(pack(tmp_path/"inner", tmp_path/"x.tar"))
-    assert "val/2.png" in data.pairs["image"].tolist() and data.path("val/2.png").is_file()
-
-
-def test_what_a_mac_adds(tmp_path, cache):
-    draw_segnet(tmp_path/"inner")
-    path = pack(tmp_path/"inner", tmp_path/"x.zip")
-    with zipfile.ZipFile(path, "a") as z:
-        z.writestr("__MACOSX/inner/train/._0.png", "x")
-        z.writestr("inner/train/._0.png", "x")
-    assert open_data(path).splits == {"train": 2, "valid": 1, "test": 1}
-
-
-def test_two_processes_unpack_one_archive(tmp_path, cache):
-    from multiprocessing import get_context
-    draw_segnet(tmp_path/"inner")
-    path = pack(tmp_path/"inner", tmp_path/"x.zip")
-    with get_context("spawn").Pool(2) as pool:
-        found = pool.map(unpack, [path]*4)
-    assert len(set(found)) == 1 and len(kept(cache)) == 1
-
-
-def test_an_archive_that_another_process_unpacked_meanwhile(tmp_path, cache, monkeypatch):
-    import segfast.data.open as lib
-    draw_segnet(tmp_path/"inner")
-    path, unzip = pack(tmp_path/"inner", tmp_path/"x.zip"), lib._unzip
-
-    def slow(path, part):
-        unzip(path, part)
-        monkeypatch.setattr(lib, "_unzip", unzip)
-        unpack(path)
-    monkeypatch.setattr(lib, "_unzip", slow)
-    assert (unpack(path)/"train").is_dir() and len(kept(cache)) == 1
-
-
-def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
-    draw_segnet(tmp_path/"inner")
-    (tmp_path/"taken").touch()
-    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"taken/cache"))
-    with refuses(DataError, tmp_path/"taken/cache/unpacked", "SEGFAST_CACHE"):
-        unpack(pack(tmp_path/"inner", tmp_path/"x.zip"))
-
-
-def test_an_archive_is_not_blamed_for_a_full_disk(tmp_path, cache, monkeypatch):
-    draw_segnet(tmp_path/"inner")
-    path = pack(tmp_path/"inner", tmp_path/"x.zip")
-    def full(*args, **kwargs): raise OSError(28, "No space left on device")
-    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
-    with refuses(DataError, "No space left on device", "SEGFAST_CACHE") as e:
-        unpack(path)
-    assert e.value.__cause__.errno == 28 and str(path) not in str(e.value) and not kept(cache)
-
-
-# Folders as they come
-
-def two_folders(root, values, names="", n=6):
-    for i in range(n):
-        photo(root/f"images/{i}.png", i)
-        paint(root/f"masks/{i}.png", np.uint8(values[i % len(values)])[ids(i, len(values[i % len(values)]))])
-    if names:
-        (root/"codes.txt").write_text("".join(f"{o}\n" for o in names.split()))
-
-
-@pytest.mark.parametrize("how", ["codes.txt", "--classes"])
-def test_black_and_white_with_two_names(tmp_path, how):
-    two_folders(tmp_path/"d", [(0, 255)], "ground road"*(how == "codes.txt"))
-    (tmp_path/"names.txt").write_text("ground\nroad\n")
-    data = open_data(tmp_path/"d", classes=None if how == "codes.txt" else tmp_path/"names.txt")
-    assert data.classes.names == ("ground", "road") and data.classes.void is None
-    assert (data.ids("masks/0.png") == ids(0, 2)).all()
-
-
-@pytest.mark.parametrize("names", ["", "ground road"])
-def test_two_ways_to_write_one(tmp_path, names):
-    two_folders(tmp_path, [(0, 1), (0, 255), (0, 255)], names)
-    data = open_data(tmp_path)
-    odd = [p for p in data.problems if p.code == "mask-mixed"]
-    assert [(p.kind, p.file, p.found) for p in odd] == [("warning", "masks/0.png", ["masks/0.png", "masks/3.png"])]
-    assert missing(odd[0].message, 2, 6) == []
-    assert len(data.classes) == 2 and data.classes.void is None and all((data.ids(f"masks/{i}.png") == ids(i, 2)).all() for i in range(6))
-
-
-def test_a_void_that_nobody_named(tmp_path):
-    two_folders(tmp_path, [(0, 1, 2, 255)], "a b c")
-    data = open_data(tmp_path)
-    [said] = [p for p in data.problems if p.code == "void-guessed"]
-    assert (said.kind, said.file, said.found, data.classes.void) == ("warning", "masks/0.png", [255], 255)
-    assert missing(said.message, "codes.txt", 255) == []
-    (tmp_path/"mine.txt").write_text("x\ny\nz\n")
-    (tmp_path/"codes.txt").unlink()
-    [said] = [p for p in open_data(tmp_path, classes=tmp_path/"mine.txt").problems if p.code == "void-guessed"]
-    assert missing(said.message, "mine.txt", 255) == [] and "codes.txt" not in str(said)
-
-
-@pytest.mark.parametrize("values, void, n", [((0, 1, 2, 255), 255, 3), ((0, 1, 255), 255, 2), ((0, 127, 255), None, 3), ((0, 85, 170, 255), None, 4), ((0, 6, 12, 60, 120, 255), 255, 5)])
-def test_when_255_is_void(tmp_path, values, void, n):
-    two_folders(tmp_path, [values])
-    data = open_data(tmp_path)
-    assert (data.classes.void, len(data.classes)) == (void, n)
-
-
-def test_nothing_is_opened_twice(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
-    two_folders(tmp_path/"d", [(0, 1, 2)])
-    first = open_data(tmp_path/"d")
-    monkeypatch.setattr("segfast.data.images.open_pil", lambda path: pytest.fail(f"{path} was opened again"))
-    again = open_data(tmp_path/"d")
-    assert again.pairs.equals(first.pairs) and again.classes == first.classes and again.encoding == first.encoding
-    paint(tmp_path/"d/masks/0.png", ids(0, 5))
-    monkeypatch.undo()
-    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
-    assert len(open_data(tmp_path/"d").classes) == 5
-
-
 def test_a_table_goes_before_folders(tmp_path):
     two_folders(tmp_path, [(0, 1, 2)])
     pd.DataFrame({"image": [f"images\\{i}.png" for i in range(6)], "mask": [f"masks\\{i}.png" for i in range(6)], "split": ["train"]*4 + ["val"]*2}).to_csv(tmp_path/"list.csv", index=False)
@@ -1120,10 +713,3 @@ def test_odd_files_of_names(tmp_path):
     assert p.found == ["nowhere.png"] and missing(p.message, 1, 2) == [] and missing(p.message, 50, 51) == ["50", "51"]
     (tmp_path/"images/self.png").symlink_to("self.png")
     assert ("broken-link", "images/self.png") in [(p.code, p.file) for p in open_data(tmp_path).problems]
-
-
-def test_twenty_thousand_names_are_matched_quickly():
-    files = tuple(sorted([f"a/images/{i}.png" for i in range(20_000)] + [f"a/masks/{i}_mask.png" for i in range(20_000)]))
-    started = time.perf_counter()
-    assert guess.match_folders(files)[:2] == ("images", "masks")
-    assert time.perf_counter() - started < 10

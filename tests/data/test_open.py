@@ -10,12 +10,11 @@ from PIL import Image
 
 import segfast.data.open as lib
 from segfast.core.errors import DataError, UsageError
-from segfast.data.formats.camvid import camvid
 from segfast.data.demo import demo
+from segfast.data.formats.camvid import camvid
 from segfast.data.formats.registry import find_layout
 from segfast.data.open import open_data
 from segfast.data.pairing import list_images
-from segfast.data.splits import random_split
 
 
 @pytest.fixture
@@ -71,13 +70,6 @@ def test_no_valid_list(folder):
     a, b, c = camvid(folder), camvid(folder), camvid(folder, seed=1)
     assert a.splits == {"train": 8, "valid": 2} and codes_of(a) == {"no-valid-list"} and a.problems[0].kind == "note"
     assert a.pairs.equals(b.pairs) and not a.pairs.equals(c.pairs)
-
-
-@pytest.mark.parametrize("n", [2, 3, 5, 10, 99])
-def test_random_split_leaves_something_on_both_sides(n):
-    split = random_split(n)
-    assert len(split) == n and {"train", "valid"} == set(split)
-    assert split.count("valid") == max(1, round(n*.2))
 
 
 def test_a_single_image_without_a_list(folder):
@@ -229,6 +221,6 @@ def test_the_demo_is_drawn_once(monkeypatch):
     done = []
     a = demo(n=3, size=(48, 64), progress=lambda *o: done.append(o))
     assert done and os.listdir(a.root)
-    monkeypatch.setattr(lib.scenes, "write_demo", None)
+    monkeypatch.setattr("segfast.data.demo.write_demo", None)
     b = demo(n=3, size=(48, 64))
     assert a.root == b.root and a.pairs.equals(b.pairs) and a.classes == b.classes

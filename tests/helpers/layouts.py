@@ -84,3 +84,29 @@ def draw_idd(root):
         paint(root/f"gtFine/{s}/{i}/00{i}_inst_label.png", a)
     photo(root/"leftImg8bit/test/0/009_image.jpg")
     return truth, {"train": 2, "valid": 1}
+
+
+def draw_segnet(root):
+    truth = {}
+    for i, s in enumerate(("train", "train", "val", "test")):
+        photo(root/f"{s}/{i}.png", i)
+        truth[f"{s}annot/{i}.png"] = ids(i, 12)
+        paint(root/f"{s}annot/{i}.png", ids(i, 12))
+    return truth, {"train": 2, "valid": 1, "test": 1}
+
+
+def draw_folders(root):
+    truth = {}
+    for i in range(5):
+        photo(root/f"photos/{i:03}.jpg", i)
+        truth[f"truth/gt_{i:03}_v2.png"] = ids(i, 3)
+        paint(root/f"truth/gt_{i:03}_v2.png", ids(i, 3)*100)
+    return truth, {"train": 4, "valid": 1}
+
+
+def two_folders(root, values, names="", n=6):
+    for i in range(n):
+        photo(root/f"images/{i}.png", i)
+        paint(root/f"masks/{i}.png", np.uint8(values[i % len(values)])[ids(i, len(values[i % len(values)]))])
+    if names:
+        (root/"codes.txt").write_text("".join(f"{o}\n" for o in names.split()))

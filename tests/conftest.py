@@ -72,9 +72,9 @@ def make_tiny(n_out, weights="none"):
     "A network of a few hundred weights; its parts are where a U-Net has them."
     from torch import nn
 
-    def conv(a, b): return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
-    body = nn.Sequential(conv(3, 8), *(nn.Identity() for _ in range(5)), conv(8, 8), nn.Identity())
-    return nn.Sequential(body, nn.Conv2d(8, n_out, 1))
+    def conv(n_in, n): return nn.Sequential(nn.Conv2d(n_in, n, 3, padding=1), nn.BatchNorm2d(n), nn.ReLU())
+    encoder = nn.Sequential(conv(3, 8), *(nn.Identity() for _ in range(5)), conv(8, 8), nn.Identity())
+    return nn.Sequential(encoder, nn.Conv2d(8, n_out, 1))
 
 
 @pytest.fixture
@@ -93,8 +93,10 @@ def tiny_run_once(demo_dir, tmp_path_factory):
     from segfast.training.train import train
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, "tiny", make_tiny)
-        recipe = Recipe([Stage("full", (32, 48), 3, lr=3e-2, batch_size=4, precision="fp32")], model="tiny", weights="none")
-        return train(str(demo_dir), recipe, out=tmp_path_factory.mktemp("tiny")/"runs", name="tiny", device="cpu", screen="quiet")
+        stage = Stage("full", (32, 48), 3, lr=3e-2, batch_size=4, precision="fp32")
+        recipe = Recipe([stage], model="tiny", weights="none")
+        out = tmp_path_factory.mktemp("tiny")/"runs"
+        return train(str(demo_dir), recipe, out=out, name="tiny", device="cpu", screen="quiet")
 
 
 @pytest.fixture
@@ -103,69 +105,24 @@ def tiny_run(tiny, tiny_run_once):
     return tiny_run_once
 
 
-class Seen:
-    "What a training did, as hooks and wrapped functions saw it."
-    def __init__(self): self.shapes, self.stages, self.hypers, self.convs = [], [], [], []
-
-
 @pytest.fixture
-def spy(monkeypatch): return _spy(monkeypatch)
-
-
-def _spy(monkeypatch):
-    "Record the batches a model is given, the weights around every stage, and the optimiser's rates."
-    import torch
-    from fastai.callback.core import Callback
-
-    from segfast.training import learner, plan, train
-    seen, make_model, make_learner, stage_of_lib = Seen(), plan.seg_model, learner.seg_learner, train.run_stage
-
-    def weights(model): return {k: v.detach().clone() for k, v in model.state_dict().items()}
-
-    def seg_model(*args, **kwargs):
-        model = make_model(*args, **kwargs)
-
-        def before(module, inputs):
-            if inputs[0].device.type != "meta":
-                seen.shapes.append((len(seen.stages), module.training, tuple(inputs[0].shape)))
-
-        def after(module, inputs, output):
-            if output.device.type != "meta":
-                seen.convs.append((len(seen.stages), module.training, output.dtype))
-        model.register_forward_pre_hook(before)
-        next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d)).register_forward_hook(after)
-        return model
-
-    class Rates(Callback):
-        order = 100  # after the scheduler
-        def before_batch(self):
-            if self.training:
-                seen.hypers.append((len(seen.stages), [h["lr"] for h in self.opt.hypers]))
-
-    def seg_learner(*args, **kwargs):
-        learn = make_learner(*args, **kwargs)
-        learn.add_cb(Rates())
-        return learn
-
-    def run_stage(training):
-        seen.stages.append([weights(training.model), None])
-        stage_of_lib(training)
-        seen.stages[-1][1] = weights(training.model)
-
-    for module, f in (plan, seg_model), (learner, seg_learner), (train, run_stage):
-        monkeypatch.setattr(module, f.__name__, f)
-    return seen
+def spy(monkeypatch):
+    "A record of what trainings do: see `helpers.recorder`."
+    from helpers.recorder import record_training
+    return record_training(monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def trained(small, tmp_path_factory):
-    "One finished training of the default model at 32×48 in three stages, and what was seen while it ran."
+    "One finished training of the default model at 32×48 in three stages, and the record of it."
+    from helpers.recorder import record_training
+
     from segfast.runs.recipe import Recipe, Stage
     from segfast.training.train import train
     recipe = Recipe([Stage("half-frozen", (16, 24), 1, frozen=True, batch_size=4, precision="fp32"),
                      Stage("half", (16, 24), 1, lr=slice(1e-5, 1e-3), batch_size=4, precision="bf16"),
                      Stage("full", (32, 48), 2, lr=5e-4, batch_size=4, precision="fp32")], weights="none")
     with pytest.MonkeyPatch.context() as patch:
-        seen = _spy(patch)
+        record = record_training(patch)
         run = train(small, recipe, out=tmp_path_factory.mktemp("runs"), device="cpu", screen="quiet")
-    return run, seen
+    return run, record

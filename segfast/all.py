@@ -11,10 +11,10 @@ __all__ = ['Problem', 'DataError', 'UsageError', 'open_image', 'ClassTable', 'En
            'load_weights', 'MODELS', 'register_model', 'seg_model', 'model_table', 'Stage', 'Recipe', 'save_recipe',
            'load_recipe', 'with_stages', 'PRESETS', 'progressive', 'single', 'preset', 'Choices', 'Run', 'FoldSet',
            'fold_scores', 'list_runs', 'reopen_data', 'find_waste', 'clean', 'overlay', 'show_masks',
-           'show_probabilities', 'plot_history', 'write_report', 'compare', 'Segmenter', 'TorchPredictor', 'OnnxModel',
-           'SegPrediction', 'predict_image', 'predictions', 'score_split', 'predict', 'evaluate', 'LOSSES',
-           'register_loss', 'seg_loss', 'seg_optimizer', 'seg_schedule', 'seg_learner', 'find_lr', 'train', 'resume',
-           'train_folds', 'resume_folds', 'export', 'prompt']
+           'show_probabilities', 'plot_history', 'write_report', 'compare', 'InferenceOptions', 'Segmenter',
+           'TorchPredictor', 'OnnxModel', 'SegPrediction', 'predict_image', 'predictions', 'score_split', 'predict',
+           'evaluate', 'LOSSES', 'register_loss', 'seg_loss', 'seg_optimizer', 'seg_schedule', 'seg_learner', 'find_lr',
+           'train', 'resume', 'train_folds', 'resume_folds', 'export', 'prompt']
 
 # %% ../nbs/99_all.ipynb #c01edd9f
 from .core.errors import Problem, DataError, UsageError
@@ -47,7 +47,7 @@ from .runs.clean import find_waste, clean
 from .report.plots import overlay, show_masks, show_probabilities, plot_history
 from .report.html import write_report
 from .report.compare import compare
-from .inference.sliding import Segmenter
+from .inference.sliding import InferenceOptions, Segmenter
 from .inference.predictor import TorchPredictor
 from .inference.onnx import OnnxModel
 from .inference.result import SegPrediction, predict_image
@@ -79,8 +79,8 @@ _all_ = [
     'Stage', 'Recipe', 'save_recipe', 'load_recipe', 'with_stages', 'PRESETS', 'progressive', 'single', 'preset',
     'Choices', 'Run', 'FoldSet', 'fold_scores', 'list_runs', 'reopen_data', 'find_waste', 'clean',
     'overlay', 'show_masks', 'show_probabilities', 'plot_history', 'write_report', 'compare',
-    'Segmenter', 'TorchPredictor', 'OnnxModel', 'SegPrediction', 'predict_image', 'predictions', 'score_split',
-    'predict', 'evaluate',
+    'InferenceOptions', 'Segmenter', 'TorchPredictor', 'OnnxModel', 'SegPrediction', 'predict_image', 'predictions',
+    'score_split', 'predict', 'evaluate',
     'LOSSES', 'register_loss', 'seg_loss', 'seg_optimizer', 'seg_schedule', 'seg_learner', 'find_lr', 'train', 'resume',
     'train_folds', 'resume_folds',
     'export', 'prompt']

@@ -70,7 +70,26 @@ class Built:
     def text(self): return self.run("check").output.replace("\n", " ")
 
 
-@pytest.fixture(scope="module", params=CASES, ids=[o.name for o in CASES])
+def first_of_each(cases):
+    "The names of the first case of every code and, where no code is expected, of every kind."
+    seen, names = set(), set()
+    for c in cases:
+        told = set(c.codes) or {c.kind}
+        if told - seen:
+            names.add(c.name)
+        seen |= told
+    return names
+
+
+QUICK = first_of_each(CASES)
+
+
+def params(cases):
+    "Cases as parameters: those are slow that add nothing new to the ones before them, because there are hundreds."
+    return [pytest.param(c, id=c.name, marks=() if c.name in QUICK else pytest.mark.slow) for c in cases]
+
+
+@pytest.fixture(scope="module", params=params(CASES))
 def built(request, tmp_path_factory):
     "A folder, drawn once for all that is asked of it."
     case, folder = request.param, tmp_path_factory.mktemp("case")
@@ -154,7 +173,7 @@ def test_outside_stays_untouched(built):
     if not built.case.patch: assert tree(built.folder) == built.files
 
 
-@pytest.mark.parametrize("built", [o for o in CASES if o.ids], ids=[o.name for o in CASES if o.ids], indirect=True)
+@pytest.mark.parametrize("built", params([c for c in CASES if c.ids]), indirect=True)
 def test_ids(built):
     "The odd but sound masks mean what was drawn: brightness is not an id."
     from segfast.data.open import open_data
@@ -168,7 +187,7 @@ def test_ids(built):
 LOADED = [o for o in CASES if o.kind in ("sound", "warn", "note") and not o.patch and not o.name.startswith(("name_", "void_is", "codes_", "valid_", "published_table", "camseq_table", "suffix_"))]
 
 
-@pytest.mark.parametrize("built", LOADED, ids=[o.name for o in LOADED], indirect=True)
+@pytest.mark.parametrize("built", params(LOADED), indirect=True)
 def test_batches(built):
     "Every pair gets into a batch, with an image that is one and ids that the classes have."
     from segfast.data.cache import open_pair
@@ -184,7 +203,7 @@ CONVERTED = [o for o in CASES if "refuse" not in o.kind and o.name.startswith(("
                                                     "image_webp", "image_tiff", "image_pages", "image_animated_png", "image_progressive"))]
 
 
-@pytest.mark.parametrize("built", CONVERTED, ids=[o.name for o in CONVERTED], indirect=True)
+@pytest.mark.parametrize("built", params(CONVERTED), indirect=True)
 def test_images_are_converted_rightly(built):
     from segfast.data.cache import open_pair
     from segfast.data.open import open_data

@@ -31,11 +31,11 @@ def _check_name(path, name):
 _MOST = 2_000_000 # members
 _BOMB = 2e9 # bytes: a smaller one harms nobody
 
-def _room(path, size, n, folder):
-    "Refuse what would fill the disk, while it is being added up."
+def _check_size(path, size, n, folder):
+    "Refuse an archive that would fill the disk."
     free = shutil.disk_usage(folder).free
     if n > _MOST: raise DataError(f'{path}: holds more than {_MOST} members. Nothing of the archive was kept.')
-    if size > _BOMB and size > 200*path.stat().st_size: raise DataError(f'{path}: unpacks to {size/1e9:.1f} GB or more, {size/path.stat().st_size:.0f} times its own size: not pictures. Nothing of the archive was kept.')
+    if size > _BOMB and size > 200*path.stat().st_size: raise DataError(f'{path}: unpacks to {size/1e9:.1f} GB or more, {size/path.stat().st_size:.0f} times its own size: not images. Nothing of the archive was kept.')
     if size > 0.9*free: raise DataError(f'{path}: unpacked it takes {size/1e9:.1f} GB, but {folder} has {free/1e9:.1f} GB free. Point SEGFAST_CACHE at a larger disk.')
 
 # %% ../../nbs/data/08_archives.ipynb #283c2b03
@@ -55,7 +55,7 @@ def _alike(folder):
 def _unzip(path, folder):
     with zipfile.ZipFile(path) as z:
         members, seen, alike = z.infolist(), set(), _alike(folder)
-        _room(path, sum(o.file_size for o in members), len(members), folder)
+        _check_size(path, sum(o.file_size for o in members), len(members), folder)
         for o in members:
             _check_name(path, o.filename)
             if stat.S_ISLNK(o.external_attr >> 16): raise _bad_member(path, o.filename, 'is a link')
@@ -81,7 +81,7 @@ def extract_tar(path, folder):
         for o in t:
             members.append(o)
             size += max(0, o.size)
-            _room(path, size, len(members), folder)
+            _check_size(path, size, len(members), folder)
             _check_name(path, o.name)
             if not o.isdir(): _once(path, o.name, seen, alike)
             try: tarfile.data_filter(o, str(folder))

@@ -229,7 +229,7 @@ def with_classes(
     if table is None: return replace(data, problems=kept + problems)
     masks = list(data.pairs['mask'])
     if colored and any(not c.one for _,c in mask_contents(data.root, masks)): return replace(data, classes=table, encoding=Encoding.of_colors(table), problems=kept + problems)
-    if data.layout in ('folders', 'csv', 'df'): classes, encoding, notes = guess_classes(data.root, masks, table, path.name)
+    if data.guessed: classes, encoding, notes = guess_classes(data.root, masks, table, path.name)
     else: classes, encoding, notes = _renamed(data, table, path), data.encoding, []
     return replace(data, classes=classes, encoding=encoding, problems=kept + problems + notes)
 

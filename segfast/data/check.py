@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
-from html import escape
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -22,12 +21,14 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core.errors import DataError, Problem, UsageError, errors_of, markdown_text, safe_text, csv_cell
-from ..core.text import a_few
+from ..core.text import a_few, number_text, percent_text
+from ..core.theme import render
 from .pairing import IMAGE_SUFFIXES, is_system
 from .images import image_size
 from .classes import try_codes
 from .dataset import SegData
 from .filestats import FactStore, file_facts, facts_file
+from .formats.registry import layout_of
 from .open import open_data
 
 # %% ../../nbs/data/11_check.ipynb #c8e19707
@@ -97,7 +98,7 @@ def _image_oddities(o):
 
 def _mask_oddities(data, image, mask):
     if image['turn'] != 1: yield 'image-turned' if image['stored'] == image['size'] == mask['size'] and mask['turn'] == 1 else 'image-rotated'
-    if mask['mode'] == 'P' and data.encoding.kind != 'colors' and data.layout != 'voc': yield 'mask-palette'
+    if mask['mode'] == 'P' and data.encoding.kind != 'colors' and not layout_of(data).palette_masks: yield 'mask-palette'
     if mask['bits'] > 8: yield 'mask-16bit'
     if mask['frames'] > 1: yield 'mask-frames'
     if mask['format'] == 'JPEG' and not mask['strange'] and {int(i) for i in mask['counts']} <= data.classes.valid_values: yield 'mask-jpeg'
@@ -420,9 +421,6 @@ def _head(report):
     return head + (['images: ' + a_few([f'{n} at {o}' for o,n in sizes.most_common()], 4)] if sizes else [])
 
 # %% ../../nbs/data/11_check.ipynb #339c31f7
-_PAGE = '''<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>body{{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em}}
-table{{border-collapse:collapse}}td,th{{text-align:left;padding:.25em .7em;border-bottom:1px solid #8886;vertical-align:top}}</style><h1>{title}</h1><p>{head}</p><p><strong>{verdict}</strong></p>{table}{classes}</html>'''
-
 @patch
 def save(self:CheckReport,
     path # file to write: .json, .csv, .html, .md or .txt
@@ -441,21 +439,29 @@ def _list(report):
     n = len(_head(report)) if report.data else 0
     return '\n'.join([*(f'{markdown_text(o)}\n' for o in lines[:n]), f'**{verdict}**\n', *(f'- {markdown_text(o)}' for o in lines[n:])]) + '\n'
 
-def _shown(o): return safe_text(o) if isinstance(o, str) else [_shown(i) for i in o] if isinstance(o, list) else o
-
 def _table(report): return pd.DataFrame([p.to_dict() for p in report.problems], columns=list(Problem.__dataclass_fields__)).astype(dict(pixels='Int64'))
 
 def _page(report):
-    name, text = report.data.name if report.data else 'dataset', report.text().split('\n')
-    return _PAGE.format(title=escape(safe_text(f'segfast check: {name}')), head='<br>'.join(escape(safe_text(o)) for o in (_head(report) if report.data else [])), table=_table(report).astype(object).fillna('').map(_shown).to_html(index=False, border=0), verdict=escape(text[-1]), classes=_class_page(report))
+    "The report as an HTML page."
+    shown, text, table = _shown_cells(report), report.text().split('\n'), _table(report)
+    name = report.data.name if report.data else 'dataset'
+    return render('check.html', name=safe_text(name), head=_head(report) if report.data else [], verdict=text[-1], columns=list(table.columns), problems=shown,
+                  **_class_values(report))
 
-def _class_page(report):
-    "What the fingerprint says of each class, and the suggestions."
-    if report.data is None or not len(report.files): return ''
-    fp = fingerprint(report)
-    rows = pd.DataFrame({'share of labelled pixels': fp['class_share'], 'images': fp['class_images'], 'share at borders': fp['boundary_share'], 'weight': fp['suggested']['class_weights']})
-    facts = f'void {fp["void_share"]:.2%}; mean {fp["mean"]}, std {fp["std"]}; suggested size {_hw(fp["suggested"]["size"])}, batch size {fp["suggested"]["batch_size"]}; digest {fp["digest"]}'
-    return f'<h2>Classes</h2>{rows.rename(index=safe_text).to_html(border=0)}<p>{escape(facts)}</p>'
+def _shown_cells(report):
+    "The table of problems as texts of one line; empty for nothing."
+    def text(v): return ', '.join(map(text, v)) if isinstance(v, list) else safe_text(v)
+    return [[text(v) for v in row] for row in _table(report).astype(object).fillna('').values.tolist()]
+
+def _class_values(report):
+    "Statistics of each class and of all images, for the page."
+    if report.data is None or not len(report.files): return dict(classes=[], statistics=[])
+    fp, table = fingerprint(report), report.data.classes
+    colors, weights = dict(zip(table.names, table.colors)), fp['suggested']['class_weights']
+    def row(name, share): return dict(text=name, color=colors[name]), percent_text(share, 2), f'{fp["class_images"][name]:,}', percent_text(fp['boundary_share'][name]), number_text(weights[name])
+    statistics = [('Void', percent_text(fp['void_share'], 2)), ('Mean', ', '.join(map(number_text, fp['mean']))), ('Standard deviation', ', '.join(map(number_text, fp['std']))),
+                  ('Suggested size', _hw(fp['suggested']['size'])), ('Suggested batch size', fp['suggested']['batch_size']), ('Digest', fp['digest'])]
+    return dict(classes=[row(*pair) for pair in fp['class_share'].items()], statistics=statistics)
 
 # %% ../../nbs/data/11_check.ipynb #5bf3bff1
 def check_or_raise(

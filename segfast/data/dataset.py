@@ -29,11 +29,12 @@ class SegData:
     classes: ClassTable
     root: Path               # the folder that the paths are relative to
     name: str                # short name, used for the run
-    layout: str              # which layout function made it
+    layout: str              # name in `LAYOUTS`, or `df` for a table made in Python
     origin: str = ''         # one line for people: where the data came from and why
     problems: list = field(default_factory=list) # what the layout itself noticed, as `Problem`s
     known: str|None = None   # its name in `KNOWN`, when it was opened by that name: a known dataset may have a recipe of its own
     encoding: Encoding = INDEX # how the pixels of its masks stand for class ids
+    guessed: bool = False    # whether classes and encoding were worked out from the masks, for want of anybody who says
 
     def split(self, *names)->pd.DataFrame:
         "The pairs of one or more splits."

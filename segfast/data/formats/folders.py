@@ -6,6 +6,8 @@
 __all__ = ['from_folders']
 
 # %% ../../../nbs/data/formats/09_folders.ipynb #d26e6152
+from dataclasses import replace
+
 from ..pairing import existing_folder
 from ..dataset import SegData
 from ..autodetect import guess_classes, pair_folders
@@ -21,4 +23,4 @@ def from_folders(
     root = existing_folder(root)
     rows, split, problems = pair_folders(root, seed)
     classes, encoding, notes = guess_classes(root, [m for _,_,m in rows])
-    return make_data(root, name, 'folders', rows, split, classes, encoding, problems + notes)
+    return replace(make_data(root, name, 'folders', rows, split, classes, encoding, problems + notes), guessed=True)

@@ -49,8 +49,8 @@ def from_df(
     split = _of_column(df, problems)
     problems += _twice(rows, split)
     if 'valid' not in split: split = hold_out(split, 0.2, seed, problems)
-    if classes is None: classes, encoding, notes = guess_classes(root, [m for _,_,m in rows]); problems += notes
-    return make_data(root, name, layout, rows, split, classes, encoding, problems)
+    if guessed := classes is None: classes, encoding, notes = guess_classes(root, [m for _,_,m in rows]); problems += notes
+    return replace(make_data(root, name, layout, rows, split, classes, encoding, problems), guessed=guessed)
 
 # %% ../../../nbs/data/formats/10_table.ipynb #c772b39e
 def _twice(rows, split):

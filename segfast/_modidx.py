@@ -239,7 +239,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'segfast.data.check._page': ('data/check.html#_page', 'segfast/data/check.py'),
                                     'segfast.data.check._pair_problems': ('data/check.html#_pair_problems', 'segfast/data/check.py'),
                                     'segfast.data.check._same_masks': ('data/check.html#_same_masks', 'segfast/data/check.py'),
-                                    'segfast.data.check._shown_cells': ('data/check.html#_shown_cells', 'segfast/data/check.py'),
                                     'segfast.data.check._size_notes': ('data/check.html#_size_notes', 'segfast/data/check.py'),
                                     'segfast.data.check._size_problem': ('data/check.html#_size_problem', 'segfast/data/check.py'),
                                     'segfast.data.check._smooth': ('data/check.html#_smooth', 'segfast/data/check.py'),

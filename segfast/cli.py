@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from .core.errors import DataError, UsageError, ignore_import_warnings, safe_text
+from .core.text import count_text, speed_text
 
 # %% ../nbs/90_cli.ipynb #b96cf12e
 _BadUsage = typer.BadParameter.__base__ # what the option parser raises
@@ -137,9 +138,9 @@ def train(
     weights: Weights = None,
     from_: From = None,
     size: Size = None,
-    epochs: Annotated[str|None, typer.Option(metavar='N,N,N', help='Epochs of each stage.  [default: 5,5,5]')] = None,
+    epochs: Annotated[str|None, typer.Option(metavar='N,N,N', help='Epochs per stage.  [default: 5,5,5]')] = None,
     batch_size: BatchSize = None,
-    lr: Annotated[str, typer.Option(metavar='auto|find|X', help='Rate of the first stage, the others in proportion; or find it.')] = 'auto',
+    lr: Annotated[str, typer.Option(metavar='auto|find|X', help='Learning rate of the first stage; or find it.')] = 'auto',
     aug: Augment = None,
     precision: Precision = None,
     seed: Seed = None,
@@ -147,46 +148,39 @@ def train(
     workers: Workers = None,
     check: Check = True,
     out: Annotated[Path, typer.Option(metavar='DIR', help='Folder of all runs.')] = Path('runs'),
-    log: Annotated[list[str]|None, typer.Option('--log', metavar='TRACKER', help='Also write curves for tensorboard or wandb (offline). May be repeated.')] = None,
+    log: Annotated[list[str]|None, typer.Option('--log', metavar='LOGGER', help='Also write curves for tensorboard or wandb (offline).')] = None,
     folds: Annotated[int|None, typer.Option('--folds', metavar='N', help='Cross-validation: N runs, of which each holds out another Nth of the images.')] = None,
-    resume: Annotated[Path|None, typer.Option('--resume', metavar='RUN', help='Go on with a run, as `segfast resume` does; settings that differ from its own are refused.')] = None,
     name: Annotated[str|None, typer.Option(help='Name of the run.  [default: date, data, two words]')] = None,
     set_: Set = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ):
-    "Train a model: check the data, run the stages, score it at native size."
+    "Train a model: check the data, run the stages, score the result."
     from segfast.runs.presets import Choices
     from segfast.runs.recipe import parse_counts, parse_rate, parse_size
-    if folds is not None: _folds_alone(split, resume)
-    if resume: set_, device, workers = _safe_sets(set_, device, workers)
-    choices = Choices(recipe, progressive, model, _start(weights, from_), _if(parse_size, size), _if(parse_counts, epochs), _if(parse_counts, batch_size, '--batch-size'),
-                      parse_rate(lr), precision, seed, aug, tuple(set_ or ()))
-    if resume is None: data, options = _opened(data, recipe, dict(layout=layout, border=border, classes=classes, check=check, **({} if folds else dict(split=split))))
+    if folds is not None and split: raise UsageError('--folds and --split both say which images are held out. Use one of them.')
+    choices = Choices(recipe=recipe, progressive=progressive, model=model, weights=_start(weights, from_), size=_if(parse_size, size), epochs=_if(parse_counts, epochs),
+                      batch_size=_if(parse_counts, batch_size, '--batch-size'), lr=parse_rate(lr), precision=precision, seed=seed, augment=aug, sets=tuple(set_ or ()))
+    data, options = _find_data(data, recipe, dict(layout=layout, border=border, classes=classes, check=check, **({} if folds else dict(split=split))))
+    options.update(out=out, name=name, device=device, workers=workers, loggers=log or ())
     ignore_import_warnings()
-    if resume: return _go_on(resume, data, device, workers, choices, as_json, asked=dict(layout=layout, border=border, split=split, classes=classes, name=name, log=log))
-    if folds is not None: return _train_folds(data, choices, folds, out, name, device, workers, as_json, log=log or (), **options)
+    if folds is not None: return _train_folds(data, choices, folds, as_json, **options)
     from segfast.training.train import train
-    _show_scores(train(data, choices, out, name, device, workers, log=log or (), **options), as_json)
+    _show_scores(train(data, choices, **options), as_json)
 
-def _folds_alone(split, resume):
-    "Refuse what contradicts --folds."
-    if split: raise UsageError('--folds and --split both say which images are held out. Take one of them.')
-    if resume: raise UsageError(f'--folds begins a family of runs, --resume goes on with a run. To go on with a family: segfast resume {_quoted(resume)}')
-
-def _train_folds(data, choices, folds, out, name, device, workers, as_json, **kwargs):
+def _train_folds(data, choices, folds, as_json, **options):
     from segfast.training.crossval import train_folds
-    _show_family(train_folds(data, choices, folds, out, name, device, workers, **kwargs), as_json)
+    _show_fold_set(train_folds(data, choices, folds, **options), as_json)
 
-def _show_family(family, as_json):
+def _show_fold_set(fold_set, as_json):
     from segfast.runs.listing import fold_scores
     from segfast.report.console import fold_table
-    scores = fold_scores(family)
-    _print(fold_table(scores, family.runs[0].classes), err=as_json)
-    typer.echo(f'Family: {safe_text(family.path)}', err=as_json)
-    if as_json: _json(dict(fold_set=str(family.path), **scores))
+    scores = fold_scores(fold_set)
+    _print(fold_table(scores, fold_set.runs[0].classes), err=as_json)
+    typer.echo(f'Fold set: {safe_text(fold_set.path)}', err=as_json)
+    if as_json: _json(dict(fold_set=str(fold_set.path), **scores))
 
-def _opened(data, recipe, options):
+def _find_data(data, recipe, options):
     "Which data, and how to open it: as the run did whose recipe is repeated, where the command line says nothing else."
     from segfast.runs.presets import PRESETS
     from segfast.runs.reopen import open_arguments
@@ -196,39 +190,11 @@ def _opened(data, recipe, options):
     if how := ' '.join(f'--{k} {v}' for k,v in taken.items() if k != 'check'): _lines(f'The data is opened as in {recipe}: {how}', err=True)
     return (known['source'] if data is None else data), {**options, **taken}
 
-def _safe_sets(sets, device, workers):
-    "Without --set workers=N and --set device=NAME, which may change on the way."
-    parts = [(o, *(p.strip() for p in o.partition('=')[::2])) for o in sets or ()]
-    given = {k: v for _,k,v in parts if k in ('workers', 'device')}
-    if not given.get('workers', '0').isdigit(): raise UsageError(f'--set workers={given["workers"]}: expected a whole number.')
-    return [o for o,k,_ in parts if k not in given], given.get('device', device), int(given['workers']) if 'workers' in given else workers
-
-def _same_opening(run, asked):
-    "Refuse what a run that goes on cannot take: another way to open its data, a name, trackers."
-    from segfast.runs.reopen import open_arguments
-    known = open_arguments(run) or {}
-    asked = {k: str(Path(v).resolve()) if k == 'classes' else v for k,v in asked.items() if v}
-    if odd := [f'--{k}' for k,v in asked.items() if v != known.get(k)]:
-        raise UsageError(f'{run}: goes on as it began, and these settings differ: {", ".join(odd)}.\nLeave them out; or start a new run: segfast train DATA --recipe {_quoted(run)}')
-
-def _go_on(run, data, device, workers, choices, as_json, asked=None, **kwargs):
-    from segfast.runs.listing import is_fold_set
-    if is_fold_set(run): return _go_on_family(run, data, device, workers, choices, as_json, **kwargs)
-    _same_opening(run, asked or {})
-    from segfast.training.resume import resume
-    _show_scores(resume(run, data, device, workers, choices=choices, **kwargs), as_json)
-
-def _go_on_family(family, data, device, workers, choices, as_json, extend=0, data_changed=False):
-    if choices: raise UsageError(f'{family}: is a family of runs, which goes on as it began: segfast resume {_quoted(family)}')
-    if extend or data_changed: raise UsageError(f'{family}: is a family of runs, all of one recipe and the same data. --extend and --data-changed are for a single run.')
-    from segfast.training.crossval import resume_folds
-    _show_family(resume_folds(family, data, device, workers), as_json)
-
 def _start(weights, run):
     "Which weights `--weights` and `--from` ask for."
     from segfast.runs.run import Run
     if run is None: return weights
-    if weights: raise UsageError('--from and --weights both say where the weights come from. Take one of them.')
+    if weights: raise UsageError('--from and --weights both say where the weights come from. Use one of them.')
     return str(Run(run).path.resolve())
 
 def _show_scores(run, as_json):
@@ -241,18 +207,25 @@ def _show_scores(run, as_json):
 # %% ../nbs/90_cli.ipynb #c25d8427
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run, or of a family that --folds began.')],
-    extend: Annotated[int, typer.Option('--extend', min=0, metavar='EPOCHS', help='Add a stage of so many epochs.')] = 0,
+    run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run, or of a fold set.')],
+    extend: Annotated[int, typer.Option('--extend', min=0, metavar='EPOCHS', help='Add a stage with this many epochs.')] = 0,
     data: Annotated[str|None, typer.Option('--data', metavar='DATA', help='Where its data is now, if it moved.')] = None,
-    data_changed: Annotated[bool, typer.Option('--data-changed', help='Go on although files of its data changed.')] = False,
+    data_changed: Annotated[bool, typer.Option('--data-changed', help='Resume although files of its data changed.')] = False,
     device: Device = 'auto',
     workers: Workers = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ):
-    "Go on with a run that was interrupted, exactly as if it had not been."
+    "Resume an interrupted run, exactly as if it had not stopped."
+    from segfast.runs.listing import is_fold_set
     ignore_import_warnings()
-    _go_on(run, data, device, workers, None, as_json, extend=extend, data_changed=data_changed)
+    if is_fold_set(run):
+        if extend or data_changed: raise UsageError(f'{run}: is a fold set, whose runs share one recipe and the same data. --extend and --data-changed are for a single run.')
+        from segfast.training.crossval import resume_folds
+        return _show_fold_set(resume_folds(run, data, device=device, workers=workers), as_json)
+    from segfast.training.resume import resume
+    _show_scores(resume(run, data, device=device, workers=workers, extend=extend, data_changed=data_changed), as_json)
+
 
 # %% ../nbs/90_cli.ipynb #543a5dea
 @app.command()
@@ -282,14 +255,15 @@ def find_lr(
     as_json: AsJson = False,
     debug: Debug = False,
 ):
-    "Find a learning rate: a short trial at rising rates, read in three ways."
+    "Find a learning rate by a short trial."
     from segfast.runs.presets import Choices
     from segfast.runs.recipe import parse_counts, parse_size
     if plot: _can_draw(plot)
-    choices = Choices(recipe, progressive, model, _start(weights, from_), _if(parse_size, size), None, _if(parse_counts, batch_size, '--batch-size'), None, precision, seed, aug, tuple(set_ or ()))
+    choices = Choices(recipe=recipe, progressive=progressive, model=model, weights=_start(weights, from_), size=_if(parse_size, size), batch_size=_if(parse_counts, batch_size, '--batch-size'),
+                      precision=precision, seed=seed, augment=aug, sets=tuple(set_ or ()))
     ignore_import_warnings()
     from segfast.training.lr_finder import find_lr
-    found = find_lr(data, choices, stage, steps, device, workers, check=check, layout=layout, border=border, split=split, classes=classes)
+    found = find_lr(data, choices, stage=stage, steps=steps, device=device, workers=workers, check=check, layout=layout, border=border, split=split, classes=classes)
     if plot: found.plot().savefig(plot, dpi=90)
     if as_json: return _json(dict(found.suggestions, stage=stage, plot=str(plot) if plot else None, rates=found.rates, losses=found.losses))
     typer.echo('\n'.join(f'{k:<7} {v:.1e}' for k,v in found.suggestions.items()) + '\nTo train with the first: ' + (f'--lr {found.valley:.1e}' if stage == 1 else f'--set stages.{stage}.lr={found.valley:.1e}'))

@@ -9,7 +9,7 @@ __all__ = ['find_images', 'Output', 'PredictionSummary', 'predict_images', 'open
 import glob, os, time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -18,65 +18,71 @@ from PIL import Image
 
 from ..core.errors import DataError, Problem, UsageError, safe_text
 from ..core.files import read_json
+from ..core.text import shape_text
 from ..data.pairing import walk_images
 from ..data.masks import colorize
 from ..runs.run import Run
 from ..runs.listing import fold_runs, is_fold_set
-from .sliding import Segmenter
-from .result import SegPrediction, collect_bands, picture_of
+from .sliding import InferenceOptions, Segmenter
+from .result import SegPrediction, as_image, collect_bands
 
 # %% ../../nbs/inference/06_predict.ipynb #cd89d863
 def find_images(
     inputs, # paths of images and folders, and patterns
-    out=None, # a folder that holds masks: where it lies in one of these, what is in it is no image
-    failed:dict|None=None # gets what is not there -> why, as long as something else is; None raises
-)->dict: # relative path without ending, posix -> the image; where two share it, the ending stays
-    "The images that are meant, and what each mask will be called."
+    out=None, # folder of masks; files in it are not taken as images
+    failed:dict|None=None # gets each missing input -> why, if others are there; None raises
+)->dict: # name of the mask (relative path without its ending; with it where two share the rest) -> path of the image
+    "Find the images to predict, and the name of each mask."
     found, lost = {}, []
-    for o in map(str, inputs): found |= {path.parent.resolve()/path.name: (path, rel) for path,rel in _images_at(o, out, lost)}
+    for text in map(str, inputs): found |= {path.parent.resolve()/path.name: (path, rel) for path,rel in _images_at(text, out, lost)}
     if lost and (failed is None or not found): raise DataError(lost[0])
-    if failed is not None: failed.update({o.file: o.message for o in lost})
+    if failed is not None: failed.update({problem.file: problem.message for problem in lost})
     shared = {k for k,n in Counter(rel.with_suffix('') for _,rel in found.values()).items() if n > 1}
     named = [((rel if rel.with_suffix('') in shared else rel.with_suffix('')).as_posix(), path) for path,rel in found.values()]
-    _no_two_alike(named)
+    _check_names(named)
     return dict(named)
 
 def _images_at(text, out, lost):
     "(path, path of the mask) of each image, and in `lost` what is wrong with the others."
     path, here = Path(text), len(lost)
-    if path.is_dir(): root, files = path, _below(path, lost)
+    if path.is_dir():
+        root, problems = path, []
+        files = [path/rel for rel in walk_images(path, problems=problems)]
+        lost += [replace(p, file=str(path/p.file)) for p in problems if p.kind == 'error']
     elif path.is_file() or not glob.has_magic(text): root, files = path.parent, [path] if path.is_file() else []
-    else: root, files = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts)), [Path(o) for o in sorted(glob.glob(text, recursive=True)) if Path(o).is_file()]
-    if not files and len(lost) == here: lost.append(Problem('error', 'missing', text, 'holds no image.' if path.is_dir() else f'there is no such {"image" if glob.has_magic(text) else "file or folder"}.'))
-    return [(o, rel) for o in files if not _is_mask(rel := o.relative_to(root), root, out) or o == path]
-
-def _below(folder, lost):
-    problems = []
-    files = [folder/o for o in walk_images(folder, problems=problems)]
-    lost += [replace(o, file=str(folder/o.file)) for o in problems if o.kind == 'error']
-    return files
+    else:
+        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+        files = [Path(f) for f in sorted(glob.glob(text, recursive=True)) if Path(f).is_file()]
+    if not files and len(lost) == here:
+        message = 'holds no image.' if path.is_dir() else f'there is no such {"image" if glob.has_magic(text) else "file or folder"}.'
+        lost.append(Problem('error', 'missing', text, message))
+    return [(f, rel) for f in files if not _is_mask(rel := f.relative_to(root), root, out) or f == path]
 
 def _is_mask(rel, root, out):
-    "Whether an image lies where masks go, in a folder below the one that was named."
+    "Whether a file is in the folder of masks, where that is below the folder that was named."
     try: inner = Path(out).resolve().relative_to(root.resolve()).parts if out else ()
     except ValueError: return False
     return bool(inner) and rel.parts[:len(inner)] == inner
 
-def _no_two_alike(named):
+def _check_names(named):
+    "Raise an error where two images would become one mask."
     seen = {}
     for name,path in named:
-        if name in seen: raise DataError(f'{safe_text(seen[name])} and {safe_text(path)} would both become {safe_text(name)}.png. Predict them into two folders, or give the folder above both.')
+        if name in seen:
+            raise DataError(f'{safe_text(seen[name])} and {safe_text(path)} would both become {safe_text(name)}.png. '
+                            'Predict them into two folders, or give the folder above both.')
         seen[name] = path
 
 # %% ../../nbs/inference/06_predict.ipynb #04a33701
 @dataclass(frozen=True)
 class Output:
-    "Where the masks go, and what else is written."
+    "Where the masks are written, and what else is written."
     folder:Path
+    _:KW_ONLY
     overlay:bool=False # overlays/NAME.jpg
     probabilities:bool=False # probabilities/NAME.npy: (classes, h, w) float16
-    rgb:bool=False # the mask as colours, not as ids
-    overwrite:bool=False
+    rgb:bool=False # write masks as colours, not as ids
+    overwrite:bool=False # replace files that exist
 
     def files(self,
         name:str # from `find_images`
@@ -86,24 +92,27 @@ class Output:
         more = dict(overlay=folder/'overlays'/f'{name}.jpg', probabilities=folder/'probabilities'/f'{name}.npy')
         return dict(mask=folder/f'{name}.png') | {k: v for k,v in more.items() if getattr(self, k)}
 
-    def refuse(self,
+    def check(self,
         images:dict # from `find_images`
     ):
-        "An error before anything is computed, where files would be lost or cannot be written."
+        "Raise an error before anything is computed, if files would be lost or cannot be written."
         folder = Path(self.folder).absolute()
-        above = next(o for o in (folder, *folder.parents) if o.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK): raise DataError(f'{safe_text(self.folder)}: no mask can be written here ({safe_text(above)} is {"read-only" if above.is_dir() else "not a folder"}). Take another --out.')
-        targets = [o for name in images for o in self.files(name).values()]
-        ours = {o.resolve() for o in images.values()}
-        if own := [o for o in targets if o.resolve() in ours]: raise UsageError(f'{safe_text(own[0])}: is one of the images, and would be overwritten. Choose another --out.')
-        there = [] if self.overwrite else [o for o in targets if o.exists()]
-        if there: raise UsageError(f'{safe_text(there[0])}: exists already{f", and {len(there) - 1} more" if len(there) > 1 else ""}. Take another --out, or --overwrite.')
+        above = next(f for f in (folder, *folder.parents) if f.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            why = 'read-only' if above.is_dir() else 'not a folder'
+            raise DataError(f'{safe_text(self.folder)}: no mask can be written here ({safe_text(above)} is {why}). Choose another --out.')
+        targets, inputs = [f for name in images for f in self.files(name).values()], {f.resolve() for f in images.values()}
+        if own := [f for f in targets if f.resolve() in inputs]:
+            raise UsageError(f'{safe_text(own[0])}: is one of the images, and would be overwritten. Choose another --out.')
+        there = [] if self.overwrite else [f for f in targets if f.exists()]
+        more = f', and {len(there) - 1} more' if len(there) > 1 else ''
+        if there: raise UsageError(f'{safe_text(there[0])}: exists already{more}. Choose another --out, or --overwrite.')
 
     def write(self,
         name:str,
         found:SegPrediction
     ):
-        "Write what was found in one image."
+        "Write the files of one image."
         for what,path in self.files(name).items():
             path.parent.mkdir(parents=True, exist_ok=True)
             getattr(self, f'_{what}')(path, found)
@@ -115,14 +124,14 @@ class Output:
 # %% ../../nbs/inference/06_predict.ipynb #18da9229
 @dataclass
 class PredictionSummary:
-    "What was done for some images."
-    masks:int # written
+    "How many masks were written, which images failed, and how long it took."
+    masks:int # how many were written
     failed:dict # image -> why it has no mask
     seconds:float
 
     @property
     def images_per_second(self)->float:
-        "Reading and writing included."
+        "The speed, reading and writing included."
         return self.masks/max(self.seconds, 1e-9)
 
     def to_dict(self)->dict:
@@ -132,97 +141,93 @@ class PredictionSummary:
 def predict_images(
     segmenter:Segmenter,
     inputs, # paths of images and folders, and patterns
-    out:Output|str|Path, # where to, and what
+    out:Output|str|Path, # the folder, or what to write where
     progress=None # called with (done, total) images
 )->PredictionSummary:
-    "Write a mask for each image; an image that cannot be read is reported, and the others go on."
+    "Write a mask for each image with a model that is open already; an image that cannot be read is reported in the summary."
     out, started = out if isinstance(out, Output) else Output(Path(out)), time.perf_counter()
     images = find_images(inputs, out.folder, failed := {})
-    out.refuse(images)
+    out.check(images)
     total = len(images) + len(failed)
     with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
         writing, done = [], 0
-        for batch in _decoded(readers, segmenter, images, failed):
-            _wait(writing) # one batch may be written while the next is computed, and no more
-            writing = [writers.submit(out.write, name, found) for name,found in _answered(segmenter, batch, out.probabilities)]
+        for batch in _decode_batches(readers, segmenter, images, failed):
+            for future in writing: future.result() # one batch may be written while the next is computed, and no more
+            writing = [writers.submit(out.write, name, found) for name,found in _predict_batch(segmenter, batch, out.probabilities)]
             done += len(batch)
             if progress: progress(done + len(failed), total)
-        _wait(writing)
+        for future in writing: future.result()
     return PredictionSummary(done, {str(k): v for k,v in failed.items()}, time.perf_counter() - started)
 
-def _wait(futures):
-    for o in futures: o.result()
-
-def _decoded(pool, segmenter, images, failed):
-    "Batches of (name, picture, what the model needs of it); while one is worked on, the next is decoded."
-    def read(path): return (picture := picture_of(path)), segmenter.prepare(picture)
+def _decode_batches(pool, segmenter, images, failed):
+    "Batches of (name, image, what the model needs of it); while one is predicted, the next is decoded."
+    def read(path): return (image := as_image(path)), segmenter.prepare(image)
     names, n, ahead = list(images), 1 if segmenter.tile else segmenter.batch_size, []
     for k in range(0, len(names) + n, n):
-        now, ahead = ahead, [(name, pool.submit(read, images[name])) for name in names[k:k+n]]
-        batch = [(name, *o) for name,future in now if (o := _result(future, images[name], failed))]
+        now, ahead, batch = ahead, [(name, pool.submit(read, images[name])) for name in names[k:k+n]], []
+        for name,future in now:
+            try: batch.append((name, *future.result()))
+            except DataError as e: failed[images[name]] = ' '.join(problem.message for problem in e.problems)
         if batch: yield batch
 
-def _result(future, path, failed):
-    try: return future.result()
-    except DataError as e: failed[path] = ' '.join(o.message for o in e.problems)
-
-def _answered(segmenter, batch, probabilities):
-    for (name, picture, _),bands in zip(batch, segmenter.bands([o[2] for o in batch], [o[1].size[::-1] for o in batch])):
+def _predict_batch(segmenter, batch, probabilities):
+    "(name, `SegPrediction`) of each image of a batch."
+    prepared, sizes = [x for _,_,x in batch], [image.size[::-1] for _,image,_ in batch]
+    for (name, image, _),bands in zip(batch, segmenter.bands(prepared, sizes)):
         ids, kept = collect_bands(segmenter, bands, probabilities)
-        yield name, SegPrediction(ids, segmenter.classes, picture, kept)
+        yield name, SegPrediction(ids, segmenter.classes, image, kept)
 
 # %% ../../nbs/inference/06_predict.ipynb #777b14b5
 def open_predictors(
-    models, # paths of runs, of families of runs, or of .onnx files
-    device:str='auto', # auto, cpu, cuda, cuda:N, mps
-    precision:str='auto', # auto, fp32, fp16 (CUDA) or bf16
-    size:tuple|None=None # (height, width) that whole images are shown at; None is each model's own
+    models, # paths of runs, of fold sets, or of .onnx files
+    options:InferenceOptions|None=None # size, precision and device
 )->list: # predictors, for a `Segmenter`
-    "The models that are meant, ready to answer."
-    return [p for o in models for p in _predictors_at(Path(o), device, precision, size)]
+    "Open trained models as predictors."
+    return [p for path in models for p in _predictors_at(Path(path), options or InferenceOptions())]
 
-def _predictors_at(path, device, precision, size):
+def _predictors_at(path, options):
     if path.suffix.lower() == '.onnx':
         from segfast.inference.onnx import OnnxModel
-        return [OnnxModel(path, size=size)]
+        return [OnnxModel(path, size=options.size)]
     from segfast.inference.run_model import run_predictor
-    return [run_predictor(run, device, precision, size) for run in runs_at(path)]
+    return [run_predictor(run, options) for run in runs_at(path)]
 
 def runs_at(
-    path # folder of a run, or of a family of folds
+    path # folder of a run, or of a fold set
 )->list: # of `Run`
-    "The run at a path, or the runs of a family."
+    "The run at a path, or the runs of a fold set."
     found = fold_runs(path) if is_fold_set(path) else [Run(path)]
-    if not found: raise DataError(f'{safe_text(path)}: none of its folds has begun. Go on with it first: segfast resume {safe_text(path)}')
+    if not found: raise DataError(f'{safe_text(path)}: none of its folds has started. Resume it first: segfast resume {safe_text(path)}')
     return found
 
 def scale_note(
     run:Run,
     tile:tuple # (height, width)
 )->str|None:
-    "What to say to somebody who shows a model tiles at a scale that it has never seen."
+    "A note for a user whose tiles show objects much larger than the model saw them in training; None if there is none."
     sizes = (read_json(run.path/'data.json').get('fingerprint') or {}).get('sizes') or {}
     h, w = (int(n) for n in max(sizes, key=sizes.get).split('x')) if sizes else run.recipe.stages[-1].size
     seen = run.recipe.stages[-1].size
     if h*w < 2*seen[0]*seen[1]: return None
-    return f'The model learned from images of {h}x{w} shown at {seen[0]}x{seen[1]}. A tile of {tile[0]}x{tile[1]} shows everything {(h*w/(seen[0]*seen[1]))**0.5:.1f} times as large as it knows it; without --tile, masks may be better.'
+    times = (h*w/(seen[0]*seen[1]))**0.5
+    return (f'The model was trained on images of {shape_text((h, w))}, resized to {shape_text(seen)}. '
+            f'A tile of {shape_text(tile)} shows everything {times:.1f} times as large as in training; without --tile, masks may be better.')
 
 # %% ../../nbs/inference/06_predict.ipynb #55177f29
 def predict(
-    models, # paths of runs, families or .onnx files
+    models, # path of a run, a fold set or an .onnx file; or a list of them, as an ensemble
     inputs, # paths of images and folders, and patterns
-    out:Output,
+    out:Output|str|Path, # the folder, or what to write where
+    *,
+    options:InferenceOptions|None=None, # tiles, TTA, batch size, size, precision, device
     progress=None, # called with (done, total) images
-    say=None, # called with a line that a person should read
-    tile:tuple|None=None, # (height, width) of tiles at full resolution
-    overlap:int|None=None, # pixels that tiles share; None: 64, of small tiles half
-    tta:bool=False, # test-time augmentation
-    batch_size:int|None=None, # images or tiles at a time; None: at most 8, fewer where they are large
-    size:tuple|None=None, # (height, width) that whole images are shown at
-    device:str='auto', # auto, cpu, cuda, cuda:N, mps
-    precision:str='auto' # auto, fp32, fp16 (CUDA) or bf16
+    say=None # called with a line that a person should read
 )->PredictionSummary:
-    "Write a mask for each image, by one model or several together."
-    out.refuse(find_images(inputs, out.folder, {})) # before a model is loaded
-    if tile and say and (note := next((n for o in models if (Path(o)/'status.json').is_file() and (n := scale_note(Run(o), tile))), None)): say(note)
-    return predict_images(Segmenter(open_predictors(models, device, precision, size), tile, overlap, tta, batch_size), inputs, out, progress)
+    "Write a mask for each image, with one model or an ensemble."
+    models, out = models if isinstance(models, (list, tuple)) else [models], out if isinstance(out, Output) else Output(Path(out))
+    options = options or InferenceOptions()
+    out.check(find_images(inputs, out.folder, {})) # before a model is loaded
+    if options.tile and say:
+        runs = [Run(path) for path in models if (Path(path)/'status.json').is_file()]
+        if note := next(filter(None, (scale_note(run, options.tile) for run in runs)), None): say(note)
+    return predict_images(Segmenter(open_predictors(models, options), options), inputs, out, progress)

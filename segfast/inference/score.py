@@ -52,8 +52,8 @@ def score_split(
     model, # `nn.Module` from images (n, 3, h, w) to logits (n, classes, h, w), predictor, or `Segmenter`
     data:SegData,
     size:tuple|None=None, # (height, width) that a module is given
-    *,
     split:str='valid', # train, valid, test or all
+    *,
     bs:int=8, # images per batch
     cache:bool|None=True, # as in `predictions`
     progress:Callable|None=None, # called with (done, total) images
@@ -63,8 +63,9 @@ def score_split(
     rows = split_rows(data, split)
     cm = ConfusionMatrix(data.classes)
     for done,(i,pred,truth) in enumerate(predictions(model, data, size, rows, bs, cache), 1):
-        cm.update(pred, truth)
-        if each: each(i, cm.last)
+        one = ConfusionMatrix(data.classes).update(pred, truth)
+        cm += one
+        if each: each(i, one.matrix)
         if progress: progress(done, len(rows))
     return cm
 

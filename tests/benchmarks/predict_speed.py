@@ -28,7 +28,7 @@ from predict_memory import photo  # noqa: E402
 from segfast.models.zoo import seg_model  # noqa: E402
 from segfast.runs.recipe import parse_size  # noqa: E402
 from segfast.inference.predict import Output, open_predictors, predict_images  # noqa: E402
-from segfast.inference.sliding import Segmenter  # noqa: E402
+from segfast.inference.sliding import InferenceOptions, Segmenter  # noqa: E402
 from untrained import CLASSES, about, about_text, untrained  # noqa: E402
 
 
@@ -61,7 +61,7 @@ def loop(learn, files, out):
 
 def ours(run, folder, out, device, precision):
     "A function that gives images a second of segfast, the model loaded before."
-    segmenter = Segmenter(open_predictors([run.path], device, precision))
+    segmenter = Segmenter(open_predictors([run.path], InferenceOptions(device=device, precision=precision)))
 
     def measured():
         done = predict_images(segmenter, [folder], Output(out, overwrite=True))

@@ -117,7 +117,7 @@ def test_what_is_written(tiny_run, demo_dir, tmp_path):
     confusion = pd.read_csv(tmp_path/"out/confusion.csv", index_col=0)
     assert confusion.to_numpy().tolist() == found["confusion"] and confusion.index.tolist() == list(classes.names) == confusion.columns.tolist()
     cli("predict", tiny_run.path, demo_dir/"images", "--out", tmp_path/"masks")
-    rows = pd.read_csv(tmp_path/"out/scores.csv")
+    rows = pd.read_csv(tmp_path/"out/per_image.csv")
     assert rows.mean_iou.is_monotonic_increasing and len(rows) == 10
     for row in rows.itertuples():
         truth, pred = ids_of(demo_dir/"labels"/f"{Path(row.image).stem}_P.png"), ids_of(tmp_path/"masks"/f"{Path(row.image).stem}.png")
@@ -264,7 +264,7 @@ def masks(tiny_run, demo_dir, tmp_path):
 def test_predictions_score_as_the_run_did(masks, demo_dir, tmp_path, base):
     found = evaluated("--predictions", masks, "--data", demo_dir, "--out", tmp_path/"out")
     assert found["confusion"] == base["confusion"] and found["classes"] == base["classes"] and found["ece"] is None
-    assert sorted(o.name for o in (tmp_path/"out").iterdir()) == ["confusion.csv", "per_class.csv", "scores.csv", "scores.json", "worst"]
+    assert sorted(o.name for o in (tmp_path/"out").iterdir()) == ["confusion.csv", "per_class.csv", "per_image.csv", "per_image_counts.csv", "scores.json", "worst"]
 
 
 @pytest.mark.parametrize("how", ["grey", "colours", "named as the masks"])
@@ -333,7 +333,7 @@ def test_a_place_that_cannot_be_written(tiny_run, tmp_path):
 
 def test_text_for_people(tiny_run, tmp_path):
     res = cli("evaluate", tiny_run.path, "--boundary", "--out", tmp_path/"out")
-    scores, worst = json.loads((tmp_path/"out/scores.json").read_text()), pd.read_csv(tmp_path/"out/scores.csv").iloc[0]
+    scores, worst = json.loads((tmp_path/"out/scores.json").read_text()), pd.read_csv(tmp_path/"out/per_image.csv").iloc[0]
     lines = res.stdout.splitlines()[-3:]
     assert not missing(lines[0], "valid", "demo", f"{scores['boundary_iou']:.3f}") and not missing(lines[1], worst.image, f"{worst.mean_iou:.3f}")
     assert lines[2].endswith(str(tmp_path/"out"))

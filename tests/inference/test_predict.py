@@ -20,7 +20,7 @@ from segfast.inference.predictor import TorchPredictor
 from segfast.inference.result import predict_image
 from segfast.runs.run import Run
 from segfast.inference.predict import Output, predict_images
-from segfast.inference.sliding import NumpyArrays, Segmenter, resize_rows
+from segfast.inference.sliding import InferenceOptions, NumpyArrays, Segmenter, resize_rows
 
 RNG = np.random.default_rng(0)
 STATS = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # of ImageNet
@@ -98,7 +98,7 @@ def test_masks_lie_as_the_picture_is_seen(tmp_path, turn, kind):
     mask = read(tmp_path/"out/turned.png")
     assert mask.shape == ((64, 48) if turn > 4 else (48, 64))
     assert (mask == seen.argmax(2)).mean() > (0.95 if seen.shape[:2] != (64, 64) else 0.99)  # a side of 48 is shown at 64
-    assert (predict_image(Segmenter(Channel(), tile=(32, 32)), tmp_path/f"turned.{kind}").ids == seen.argmax(2)).all()
+    assert (predict_image(Segmenter(Channel(), InferenceOptions(tile=(32, 32))), tmp_path/f"turned.{kind}").ids == seen.argmax(2)).all()
 
 
 MODES = {"grey.png": lambda im: im.convert("L"), "bilevel.png": lambda im: im.convert("1"), "palette.png": lambda im: im.quantize(16), "alpha.png": lambda im: im.convert("RGBA"), "grey alpha.png": lambda im: im.convert("LA"),
@@ -262,14 +262,14 @@ def test_what_else_is_written(tmp_path, photos, tiny_run):
 
 # Numbers
 
-def look(model, picture, size, mirrored=False):
-    "A model's logits at the picture's own size, as anybody would write it."
-    x = torch.tensor(np.array(picture)).permute(2, 0, 1)[None].float()/255
+def view(model, image, size, mirrored=False):
+    "A model's logits at the image's own size, in plain PyTorch."
+    x = torch.tensor(np.array(image)).permute(2, 0, 1)[None].float()/255
     x = F.interpolate(x, size, mode="bilinear", align_corners=False)
     x = (x - STATS[0].view(1, 3, 1, 1))/STATS[1].view(1, 3, 1, 1)
     with torch.no_grad():
         out = model(x.flip(3)).flip(3) if mirrored else model(x)
-    return F.interpolate(out, picture.size[::-1], mode="bilinear", align_corners=False)[0]
+    return F.interpolate(out, image.size[::-1], mode="bilinear", align_corners=False)[0]
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def street(demo_dir): return Image.open(sorted((demo_dir/"images").iterdir())[0]
 
 
 def test_one_view_is_that_of_plain_pytorch(tiny_run, street):
-    mine = look(tiny_run.model("cpu"), street, (32, 48)).softmax(0).numpy()
+    mine = view(tiny_run.model("cpu"), street, (32, 48)).softmax(0).numpy()
     found = tiny_run.predict(street, probabilities=True)
     assert np.abs(found.probabilities - mine).max() < 1e-5
     assert len(np.unique(found.ids)) > 2  # it has learned to say more than one thing
@@ -285,7 +285,7 @@ def test_one_view_is_that_of_plain_pytorch(tiny_run, street):
 
 def test_tta_is_the_mean_of_six(tiny_run, street):
     model, sizes = tiny_run.model("cpu"), [(32, 32), (32, 48), (32, 64)]  # 0.75, 1 and 1.25, in multiples of 32
-    mine = torch.stack([look(model, street, s, m).softmax(0) for s in sizes for m in (False, True)]).mean(0).numpy()
+    mine = torch.stack([view(model, street, s, m).softmax(0) for s in sizes for m in (False, True)]).mean(0).numpy()
     found = tiny_run.predict(street, tta=True, probabilities=True)
     assert np.abs(found.probabilities - mine).max() < 1e-5
     assert np.abs(tiny_run.predict(street, probabilities=True).probabilities - mine).max() > 1e-3  # the test can fail
@@ -304,7 +304,7 @@ def other_run(tiny_run, tmp_path):
 
 def test_an_ensemble_is_the_mean_of_its_members(tmp_path, tiny_run, other_run, street):
     street.save(tmp_path/"street.png")
-    mine = torch.stack([look(r.model("cpu"), street, (32, 48)).softmax(0) for r in (tiny_run, other_run)]).mean(0).numpy()
+    mine = torch.stack([view(r.model("cpu"), street, (32, 48)).softmax(0) for r in (tiny_run, other_run)]).mean(0).numpy()
     cli("predict", tiny_run.path, "--ensemble", other_run.path, tmp_path/"street.png", "--out", tmp_path/"both", "--probabilities")
     found = np.load(tmp_path/"both/probabilities/street.npy").astype(np.float32)
     assert np.abs(found - mine).max() < 1e-3  # half precision
@@ -329,7 +329,7 @@ def test_no_seams_on_an_equivariant_model(tile, overlap, batch_size):
     net, picture = torch.nn.Conv2d(3, 6, 1), soft(110, 140)
     predictor = TorchPredictor(net, ClassTable(list("abcdef")), (110, 140))
     whole = predict_image(Segmenter(predictor), picture, probabilities=True)
-    tiled = predict_image(Segmenter(predictor, tile, overlap, batch_size=batch_size), picture, probabilities=True)
+    tiled = predict_image(Segmenter(predictor, InferenceOptions(tile=tile, overlap=overlap, batch_size=batch_size)), picture, probabilities=True)
     assert np.abs(whole.probabilities - tiled.probabilities).max() < 1e-5
     top = np.sort(whole.probabilities, 0)
     clear = top[-1] - top[-2] > 1e-4
@@ -347,7 +347,7 @@ def test_tiles_show_every_pixel_to_the_model():
                 seen[o[..., 0], o[..., 1]] = True
             return super().__call__(images, size)
     at = np.dstack([*np.mgrid[:110, :140], np.zeros((110, 140))]).astype(np.uint8)
-    predict_image(Segmenter(Eyes(), (32, 48), 8), at)
+    predict_image(Segmenter(Eyes(), InferenceOptions(tile=(32, 48), overlap=8)), at)
     assert seen.all()
 
 

@@ -107,19 +107,24 @@ class ResNetEncoder(nn.Module):
 
 # %% ../../nbs/models/00_nets.ipynb #4913da91
 class ResUNet(nn.Module):
-    "A U-Net on a resnet body, with a narrow decoder that enlarges to the size of each skip connection."
+    "A U-Net on a resnet encoder, with a narrow decoder that enlarges to the size of each skip connection."
     def __init__(self,
-        body:ResNetEncoder, # five pictures, each half as large
+        encoder:ResNetEncoder, # five pictures, each half as large
         n_out:int, # channels of the logits, one a class
         channels=(256, 128, 64, 32, 16), # of the decoder's levels; four end at half size, and the logits are enlarged
         upsampling:str='nearest' # nearest or bilinear
     ):
         super().__init__()
-        skips = [*reversed(body.channels[:-1]), 0]
-        self.body, self.upsampling = body, upsampling
-        self.up = nn.ModuleList(two_convs(a + s, b) for a,s,b in zip((body.channels[-1], *channels), skips, channels))
+        skips = [*reversed(encoder.channels[:-1]), 0]
+        self.body, self.upsampling = encoder, upsampling # `body` in the names of a weights file, so it stays
+        self.up = nn.ModuleList(two_convs(a + s, b) for a,s,b in zip((encoder.channels[-1], *channels), skips, channels))
         self.head = nn.Conv2d(channels[-1], n_out, 3, padding=1)
         he_init(self.up)
+
+    @property
+    def encoder(self)->ResNetEncoder:
+        "The encoder, which a frozen stage leaves alone."
+        return self.body
 
     def forward(self, x:Tensor)->Tensor:
         "Logits (n, n_out, h, w) of pictures (n, 3, h, w)."
@@ -140,16 +145,22 @@ def upsample_to(
 
 # %% ../../nbs/models/00_nets.ipynb #9eff99c5
 class DeepLab(nn.Module):
-    "DeepLabV3: a body with atrous convolutions, a head with several rates; in training a tuple of logits, (main, auxiliary)."
+    "DeepLabV3: an encoder with atrous convolutions, a head with several rates; in training a tuple of logits, (main, auxiliary)."
     def __init__(self,
-        body:ResNetEncoder, # made with replace_stride_with_dilation
+        encoder:ResNetEncoder, # made with replace_stride_with_dilation
         n_out:int, # channels of the logits, one a class
         aux:bool=True # an auxiliary head, in training
     ):
         super().__init__()
-        self.body, self.head = body, DeepLabHead(body.channels[-1], n_out)
-        self.aux = FCNHead(body.channels[-2], n_out) if aux else None
+        # `body` stands in the names of a weights file, so it stays
+        self.body, self.head = encoder, DeepLabHead(encoder.channels[-1], n_out)
+        self.aux = FCNHead(encoder.channels[-2], n_out) if aux else None
         one_value_norms(self)
+
+    @property
+    def encoder(self)->ResNetEncoder:
+        "The encoder, which a frozen stage leaves alone."
+        return self.body
 
     def forward(self, x:Tensor)->'Tensor|tuple':
         "Logits (n, n_out, h, w) of pictures (n, 3, h, w); in training, with an auxiliary head, two of them."

@@ -168,5 +168,5 @@ def _preset(self:Choices, name, size):
 def _changed_file(self:Choices):
     r = self.file if self.size is None else resize_recipe(self.file, self.size)
     if self.epochs is not None: r = with_stages(r, 'epochs', self.epochs)
-    if self.weights == 'none' and any(s.frozen for s in r.stages): raise UsageError(f'--recipe {self.recipe} has frozen stages, and --weights none would leave a random body in them. Set stages.N.frozen=false.')
+    if self.weights == 'none' and any(s.frozen for s in r.stages): raise UsageError(f'--recipe {self.recipe} has frozen stages, and --weights none would leave a random encoder in them. Set stages.N.frozen=false.')
     return r if self.weights is None else replace(r, weights=self.weights)

@@ -33,13 +33,13 @@ class Stage:
     name: str
     size: tuple                # (height, width) in pixels that the model sees
     epochs: int
-    frozen: bool = False       # only the decoder trains; the body keeps its weights
+    frozen: bool = False       # only the decoder trains; the encoder keeps its weights
     lr: float|str = 1e-3       # highest rate of the schedule, or "find"; a (low, high) pair or slice sets `spread` as well
     spread: float = 1.         # the head's rate over the deepest layers' (100: they train a hundred times slower)
     batch_size: int|str = 'auto' # images a batch, or "auto": fitted to the free memory
     precision: str = 'auto'    # auto, fp32, fp16 (CUDA) or bf16
     pct_start: float = 0.25    # share of the steps in which the rate still rises (one_cycle)
-    train_bn: bool = False     # in a frozen stage, train the body's batch norms as well, as fastai does (gradients then flow through the whole body)
+    train_bn: bool = False     # in a frozen stage, train the encoder's batch norms as well, as fastai does (gradients then flow through the whole encoder)
     schedule: str = 'one_cycle' # one_cycle, flat_cos, step (half every 4 epochs), poly or constant
     accumulate: int = 1        # batches whose gradients are added up before a step
 

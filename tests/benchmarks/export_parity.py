@@ -18,7 +18,7 @@ warnings.filterwarnings("ignore", message="`torch.jit.script`")
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
-from segfast.tools.export import Portable, onnx_proto, opened, parity, trace, traceable  # noqa: E402
+from segfast.tools.export import Portable, onnx_proto, open_exported, compare_outputs, trace, make_traceable  # noqa: E402
 from segfast.models.cost import SMP_EXAMPLES  # noqa: E402
 from segfast.models.zoo import find_model, MODELS  # noqa: E402
 from segfast.inference.predictor import normalize  # noqa: E402
@@ -43,7 +43,7 @@ def pictures(n, size):
 def exported(net, size, file):
     "Write the model, which is of no other use afterwards, as a file for a size, or for every size."
     import onnx
-    onnx.save(onnx_proto(trace(traceable(Portable(net)), size)), file)
+    onnx.save(onnx_proto(trace(make_traceable(Portable(net)), size)), file)
 
 
 @torch.no_grad()
@@ -59,8 +59,8 @@ def row(name, args, sizes):
             exported(net, size, file)
             del net
             gc.collect()
-            session = opened(file, "onnx")
-            results += [parity(lambda x, y=y: y, session, [o]) for o, y in zip(batches, logits)]
+            session = open_exported(file, "onnx")
+            results += [compare_outputs(lambda x, y=y: y, session, [o]) for o, y in zip(batches, logits)]
         mb, top = file.stat().st_size/1e6, max(o.abs().max().item() for o in logits)
     cells = "".join(f"{o.logits:>12.1e}{o.pixels:>10.3%}" for o in results)
     print(f"{name:<32}{mb:>8.1f}{time.perf_counter() - start:>9.1f}{top:>9.1f}{cells}   {'yes' if all(o.ok for o in results) else 'NO'}", flush=True)

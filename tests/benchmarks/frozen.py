@@ -1,4 +1,4 @@
-"""What a frozen stage costs, with and without fastai's habit of training the body's batch norms.
+"""What a frozen stage costs, with and without fastai's habit of training the encoder's batch norms.
 
     python tests/benchmarks/frozen.py [--size 96x128] [--batch-size 8] [--steps 10] [--precision auto] [--device auto]
 

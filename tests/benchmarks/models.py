@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-MODELS = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "unet_dropout", "smp:unet/resnet34", "fast,body=resnet34", "unet_resnet34,last_cross=false"]
+MODELS = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "unet_dropout", "smp:unet/resnet34", "fast,encoder=resnet34", "unet_resnet34,last_cross=false"]
 
 
 def trained(args, label, epochs):

@@ -25,7 +25,7 @@ CLASSES = ClassTable([str(i) for i in range(12)])
 VARIANTS = [
     ("unet_resnet34", {}), ("unet_resnet34", dict(bottle=True)), ("unet_resnet34", dict(blur=True)), ("unet_resnet34", dict(self_attention=True)),
     ("unet_resnet34", dict(last_cross=False)), ("unet_resnet18", {}), ("unet_resnet18", dict(last_cross=False)), ("fast", {}), ("fast", dict(upsampling="bilinear")),
-    ("fast", dict(channels=[256, 128, 64, 32])), ("fast", dict(body="resnet34")), ("fast", dict(body="resnet34", channels=[256, 128, 64, 32])),
+    ("fast", dict(channels=[256, 128, 64, 32])), ("fast", dict(encoder="resnet34")), ("fast", dict(encoder="resnet34", channels=[256, 128, 64, 32])),
     ("deeplabv3_resnet50", {}), ("unet", {}), ("unet_dropout", {}), ("smp:unet/resnet34", {}), ("smp:unetplusplus/efficientnet-b3", {}), ("smp:fpn/tu-convnext_tiny", {}),
 ]
 

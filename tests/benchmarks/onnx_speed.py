@@ -19,7 +19,7 @@ import onnx  # noqa: E402
 import torch  # noqa: E402
 
 from segfast.inference.onnx import INPUT, open_session  # noqa: E402
-from segfast.tools.export import Portable, _int8, onnx_proto, trace, traceable  # noqa: E402
+from segfast.tools.export import Portable, quantize_int8, onnx_proto, trace, make_traceable  # noqa: E402
 from segfast.models.zoo import find_model  # noqa: E402
 from segfast.runs.recipe import parse_size  # noqa: E402
 
@@ -40,10 +40,10 @@ def alternating(ways, seconds):
 
 def files(net, size, folder, images, int8):
     "Name -> ONNX file."
-    proto = onnx_proto(trace(traceable(Portable(copy.deepcopy(net)))))
+    proto = onnx_proto(trace(make_traceable(Portable(copy.deepcopy(net)))))
     onnx.save(proto, folder/"fp32.onnx")
     if int8:
-        onnx.save(_int8(proto, list(images)), folder/"int8.onnx")
+        onnx.save(quantize_int8(proto, list(images)), folder/"int8.onnx")
     return {f"onnxruntime {o.stem}": o for o in sorted(folder.glob("*.onnx"))}
 
 

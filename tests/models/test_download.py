@@ -156,7 +156,7 @@ def test_other_weights_put_there_by_hand(server, hub):
 def test_weights_at_the_command_line(server, hub, demo_dir, monkeypatch, tmp_path):
     _, name = published()
     street = shutil.copytree(demo_dir, tmp_path/"street")
-    monkeypatch.setattr("segfast.models.download_weights", lambda url=None: download_weights(server.url(name)))
+    monkeypatch.setattr("segfast.models.zoo.download_weights", lambda url=None: download_weights(server.url(name)))
     res = CliRunner().invoke(app, ["train", str(street), "--size", "32x48", "--device", "cpu", "--out", str(tmp_path/"runs")])
     assert res.exit_code == 1
     assert server.url(name) in res.stderr and "--weights none" in res.stderr and "Traceback" not in res.stderr
@@ -360,7 +360,7 @@ def test_the_plan_says_which_was_taken(server, home, tiny, archive, demo_dir, tm
     shutil.copytree(demo_dir, "camvid_tiny")
 
     def began(*args): raise DataError("far enough")
-    monkeypatch.setattr("segfast.training.train._run_stages", began)
+    monkeypatch.setattr("segfast.training.train._train_stages", began)
     args = ["--size", "32x48", "--weights", "none", "--epochs", "1,1,1", "--device", "cpu"]
     plan = CliRunner().invoke(app, ["train", "camvid_tiny", *args]).stderr
     assert any(not missing(o, server.url(tiny), "./camvid_tiny") for o in plan.splitlines())

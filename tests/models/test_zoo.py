@@ -103,7 +103,7 @@ def test_a_file_of_the_whole_model(net, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("head", [True, False])
-def test_a_file_of_a_resnet_body(net, tmp_path, head):
+def test_a_file_of_a_resnet_encoder(net, tmp_path, head):
     torch.manual_seed(5)
     state = {k: v for k, v in resnet34().state_dict().items() if head or not k.startswith("fc.")}
     torch.save(state, tmp_path/"body.pth")
@@ -160,7 +160,7 @@ def test_a_pickle_is_refused(tmp_path, capsys):
 SMALL = dict(unet=dict(channels=[8, 16, 32], middle=64), unet_dropout=dict(channels=[8, 16, 32, 64], middle=64))
 OWN = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "unet_dropout"]
 OPTIONS = [("unet_resnet18", dict(self_attention=True, blur=True, act="mish")), ("unet_resnet18", dict(bottle=True)), ("unet_resnet18", dict(last_cross=False)),
-           ("fast", dict(body="resnet18", upsampling="bilinear")), ("fast", dict(body="resnet18", channels=[64, 32, 16, 8])), ("fast", dict(body="resnet50", channels=[32])),
+           ("fast", dict(encoder="resnet18", upsampling="bilinear")), ("fast", dict(encoder="resnet18", channels=[64, 32, 16, 8])), ("fast", dict(encoder="resnet50", channels=[32])),
            ("deeplabv3_resnet50", dict(aux=False)), ("unet", dict(channels=[8], middle=8, batch_norm=False, dropout=0.5)), ("unet_dropout", dict(channels=[4]*5, middle=8, batch_norm=True))]
 CASES = [(o, SMALL.get(o, {})) for o in OWN] + OPTIONS
 ids = [f"{name}-{'-'.join(map(str, o))}" for name, o in CASES]
@@ -257,7 +257,7 @@ NO_OPTIONS = [
     ("unet_resnet34", dict(act="rleu"), ["rleu", "relu"]),
     ("unet_resnet34", dict(act=1), ["act", 1]),
     ("unet_resnet34", dict(bottle=True, last_cross=False), ["bottle", "last_cross"]),
-    ("fast", dict(body="resnet35"), ["resnet35", "resnet34"]),
+    ("fast", dict(encoder="resnet35"), ["resnet35", "resnet34"]),
     ("fast", dict(channels=[1]*6), ["channels", [1]*6]),
     ("fast", dict(channels=[]), ["channels", []]),
     ("fast", dict(channels=[8, 0]), ["channels", [8, 0], 1]),
@@ -281,13 +281,13 @@ def test_options_that_are_none():
 
 def test_a_model_of_ones_own(monkeypatch):
     "One function and one line; a plain entry in the dictionary will do too."
-    monkeypatch.setattr("segfast.models.models", dict(MODELS))
+    registry = dict(MODELS)
+    monkeypatch.setattr("segfast.models.zoo.MODELS", registry)
 
     @register_model()
     def dot(n_out, weights="none", bias=True): return nn.Conv2d(3, n_out, 1, bias=bias)
 
-    from segfast.models.zoo import MODELS as now
-    now["dot"] = MODELS.pop("dot") if "dot" in MODELS else now["dot"]
+    assert "dot" in registry and "dot" not in MODELS
     assert published_weights("dot") == () and model_options("dot") == dict(bias=True)
     assert seg_model("dot", table(4), bias=False).bias is None
     assert model_table((32, 32), names=["dot"]).parameters[0] == 12*3 + 12
@@ -320,17 +320,18 @@ def web(monkeypatch):
             torch.manual_seed(9)
             if "coco" in url: return deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True).state_dict()
             return get_model(url.rsplit("/", 1)[-1].split("-")[0]).state_dict()
-    monkeypatch.setattr("segfast.models.download_weights", download)
+    for module in "zoo", "weights": # whole models, and encoders
+        monkeypatch.setattr(f"segfast.models.{module}.download_weights", download)
     return asked
 
 
-@pytest.mark.parametrize("name, body, options", [("unet_resnet18", "resnet18", {}), ("fast", "resnet18", {}), ("fast", "resnet34", dict(body="resnet34")), ("deeplabv3_resnet50", "resnet50", {})])
-def test_imagenet_goes_into_the_body_and_nowhere_else(web, name, body, options, tmp_path):
+@pytest.mark.parametrize("name, encoder, options", [("unet_resnet18", "resnet18", {}), ("fast", "resnet18", {}), ("fast", "resnet34", dict(encoder="resnet34")), ("deeplabv3_resnet50", "resnet50", {})])
+def test_imagenet_goes_into_the_encoder_and_nowhere_else(web, name, encoder, options, tmp_path):
     torch.manual_seed(1)
     model = seg_model(name, table(3), **options) # imagenet is what it takes by itself
-    assert len(web) == 1 and f"/{body}-" in web[0]
+    assert len(web) == 1 and f"/{encoder}-" in web[0]
     torch.manual_seed(9)
-    published = get_model(body).state_dict()
+    published = get_model(encoder).state_dict()
     file = tmp_path/"body.pth"
     torch.save(published, file)
     own = kept(model)
@@ -338,7 +339,7 @@ def test_imagenet_goes_into_the_body_and_nowhere_else(web, name, body, options, 
     for key in "conv1.weight", "layer4.1.conv2.weight", "bn1.running_mean":
         assert any(k.startswith(inside) and v.shape == published[key].shape and torch.equal(v, published[key]) for k, v in own.items()), key
     torch.manual_seed(1)
-    assert same(own, kept(seg_model(name, table(3), str(file), **options))), "a file of the body does the same"
+    assert same(own, kept(seg_model(name, table(3), str(file), **options))), "a file of the encoder does the same"
 
 
 @pytest.mark.parametrize("aux", [True, False])
@@ -378,18 +379,18 @@ def test_a_new_head_for_other_classes(name, tmp_path):
 # Groups, and what is frozen
 
 @pytest.mark.parametrize("name", [*OWN, "smp:unet/resnet18"])
-def test_groups_hold_every_parameter_once_and_the_body_first(name):
+def test_groups_hold_every_parameter_once_and_the_encoder_first(name):
     if name.startswith("smp:"): pytest.importorskip("segmentation_models_pytorch")
     model = made(name, 2, SMALL.get(name, {}))
     parts = layer_groups(model)
     assert sorted(id(p) for g in parts for p in g) == sorted(id(p) for p in model.parameters())
     assert len(parts) == (1 if name in ("unet", "unet_dropout") else 3)
-    body = [p for g in parts[:-1] for p in g]
-    for p in body:
+    encoder = [p for g in parts[:-1] for p in g]
+    for p in encoder:
         p.requires_grad_(False)
     x = torch.randn(2, 3, 64, 64)
     for o in outputs(model.train()(x)): o.mean().backward(retain_graph=True)
-    assert all(p.grad is None for p in body) and all(p.grad is not None for p in parts[-1])
+    assert all(p.grad is None for p in encoder) and all(p.grad is not None for p in parts[-1])
     if len(parts) == 3:
         names = {id(p): k for k, p in model.named_parameters()}
         first, later = [names[id(p)] for p in parts[0]], [names[id(p)] for p in parts[1]]
@@ -398,7 +399,7 @@ def test_groups_hold_every_parameter_once_and_the_body_first(name):
 
 @pytest.mark.parametrize("name, frozen", [("fast", True), ("unet", False)])
 def test_freezing_a_learner(small, name, frozen):
-    learn = seg_learner(seg_dls(small, (32, 48), bs=4, device="cpu"), small.classes, name, "none", train_bn=False, model_options=SMALL.get(name, dict(body="resnet18")))
+    learn = seg_learner(seg_dls(small, (32, 48), bs=4, device="cpu"), small.classes, name, "none", train_bn=False, model_options=SMALL.get(name, dict(encoder="resnet18")))
     learn.freeze()
     trains = [p.requires_grad for g in layer_groups(learn.model)[:-1] for p in g]
     assert (len(trains) > 0) == frozen and not any(trains) and all(p.requires_grad for p in layer_groups(learn.model)[-1])
@@ -450,7 +451,7 @@ def test_the_table_of_costs():
     assert first_named(e, MODELS) == "fast"
 
 
-def test_every_body_is_there():
+def test_every_encoder_is_there():
     assert all(f"unet_{o}" in MODELS for o in ENCODERS) and next(iter(MODELS)) == "unet_resnet34"
     t = model_table((32, 32)).set_index("model")
     assert set(MODELS) | set(SMP_EXAMPLES) == set(t.index) and t.parameters[list(MODELS)].notna().all()
@@ -460,7 +461,8 @@ def test_every_body_is_there():
 # segmentation_models_pytorch
 
 def test_without_the_extra(monkeypatch):
-    monkeypatch.setattr("segfast.models.models", dict(fast=MODELS["fast"]))
+    for module in "zoo", "cost":
+        monkeypatch.setattr(f"segfast.models.{module}.MODELS", dict(fast=MODELS["fast"]))
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     for ask in (lambda: seg_model("smp:unet/resnet18", table(2)), lambda: check_model("smp:unet/resnet18"), lambda: model_table(names=["smp:unet/resnet18"])):
         with refuses(UsageError, "pip install", "segfast[models]", "smp:unet/resnet18"):
@@ -524,13 +526,13 @@ def test_smp_weights_without_a_network(smp, encoder, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path/"hub"))
 
     def down(*args, **kwargs): raise OSError("Network is unreachable")
-    monkeypatch.setattr("segfast.models.urlopen", down)
+    monkeypatch.setattr("segfast.models.encoders.urlopen", down)
     assert "imagenet" in published_weights(f"smp:unet/{encoder}")
     with refuses(DataError, "imagenet", encoder, "--weights", "none"):
         seg_model(f"smp:unet/{encoder}", table(2))
 
 
-def test_smp_body_file(smp, tmp_path):
+def test_smp_encoder_file(smp, tmp_path):
     model = made("smp:unet/resnet18", 2, {})
     save_file(kept(model), tmp_path/"w.safetensors")
     assert same(kept(seg_model("smp:unet/resnet18", table(2), str(tmp_path/"w.safetensors"))), kept(model))
@@ -544,7 +546,7 @@ def test_activations_grow_with_size_and_batch(net):
     assert training_bytes(net, (64, 64), 4, "bf16") < training_bytes(net, (64, 64), 4, "fp32")
 
 
-def test_a_frozen_body_needs_less(net):
+def test_a_frozen_encoder_needs_less(net):
     whole = activation_bytes(net, (64, 64), 2), training_bytes(net, (64, 64), 2)
     for p in net[0].parameters():
         p.requires_grad_(False)
@@ -589,7 +591,7 @@ def test_three_groups_and_a_module_of_ones_own(small, tiny):
     assert len(learn.opt.param_lists) == 3 and np.allclose(learn.wd, 1e-2)
 
 
-def test_a_module_without_a_fastai_body(small):
+def test_a_module_without_an_encoder(small):
     "`seg_learner` takes any module, as its signature says; there is then one group."
     net = torch.nn.Conv2d(3, len(small.classes), 1)
     learn = seg_learner(seg_dls(small, (32, 48), bs=4, device="cpu"), small.classes, net)

@@ -443,22 +443,18 @@ def _table(report): return pd.DataFrame([p.to_dict() for p in report.problems], 
 
 def _page(report):
     "The report as an HTML page."
-    shown, text, table = _shown_cells(report), report.text().split('\n'), _table(report)
-    name = report.data.name if report.data else 'dataset'
-    return render('check.html', name=safe_text(name), head=_head(report) if report.data else [], verdict=text[-1], columns=list(table.columns), problems=shown,
-                  **_class_values(report))
-
-def _shown_cells(report):
-    "The table of problems as texts of one line; empty for nothing."
-    def text(v): return ', '.join(map(text, v)) if isinstance(v, list) else safe_text(v)
-    return [[text(v) for v in row] for row in _table(report).astype(object).fillna('').values.tolist()]
+    name, text, table = report.data.name if report.data else 'dataset', report.text().split('\n'), _table(report)
+    def cell(v): return ', '.join(map(cell, v)) if isinstance(v, list) else safe_text(v)
+    problems = [list(map(cell, row)) for row in table.astype(object).fillna('').values.tolist()]
+    return render('check.html', name=safe_text(name), head=_head(report) if report.data else [], verdict=text[-1], columns=list(table.columns),
+                  problems=problems, **_class_values(report))
 
 def _class_values(report):
     "Statistics of each class and of all images, for the page."
     if report.data is None or not len(report.files): return dict(classes=[], statistics=[])
     fp, table = fingerprint(report), report.data.classes
     colors, weights = dict(zip(table.names, table.colors)), fp['suggested']['class_weights']
-    def row(name, share): return dict(text=name, color=colors[name]), percent_text(share, 2), f'{fp["class_images"][name]:,}', percent_text(fp['boundary_share'][name]), number_text(weights[name])
+    def row(name, share): return dict(text=safe_text(name), color=colors[name]), percent_text(share, 2), f'{fp["class_images"][name]:,}', percent_text(fp['boundary_share'][name]), number_text(weights[name])
     statistics = [('Void', percent_text(fp['void_share'], 2)), ('Mean', ', '.join(map(number_text, fp['mean']))), ('Standard deviation', ', '.join(map(number_text, fp['std']))),
                   ('Suggested size', _hw(fp['suggested']['size'])), ('Suggested batch size', fp['suggested']['batch_size']), ('Digest', fp['digest'])]
     return dict(classes=[row(*pair) for pair in fp['class_share'].items()], statistics=statistics)

@@ -273,7 +273,7 @@ def test_pickles_beside_a_checkpoint_are_not_looked_at(half_done, small):
     assert go_on(half_done, small).state == "done"
 
 
-@pytest.mark.parametrize("key, value", [("epoch", 1), ("batches", 3), ("rates", [1.0]), ("smooth_loss", [1, 2.0])])
+@pytest.mark.parametrize("key, value", [("epoch", 1), ("batches", 3), ("lrs", [1.0]), ("smooth_loss", [1, 2.0])])
 def test_an_edited_state_is_noticed(half_done, small, key, value):
     "One digit of a JSON file is as much of a training as the weights are."
     path = half_done.path/"checkpoints/last/state.json"
@@ -555,7 +555,8 @@ class Tags(HTMLParser):
     def handle_data(self, data): self.text += data
 
 
-PLAIN = {"html", "meta", "title", "style", "h1", "h2", "p", "br", "strong", "table", "thead", "tbody", "tr", "th", "td", "div", "span", "em", "b", "figure", "figcaption", "img"}
+PLAIN = {"html", "meta", "title", "style", "h1", "h2", "p", "br", "strong", "table", "thead", "tbody", "tr", "th", "td", "div", "span", "em", "b", "figure", "figcaption", "img",
+         "head", "body", "main", "section", "caption", "dl", "dt", "dd", "svg", "rect"}
 
 
 def harmless(page, *names):
@@ -691,7 +692,7 @@ def nasty_run(nasty_dir, tiny, tmp_path):
         with Image.open(p) as im: bad = np.asarray(im).max() == 77
         if bad: Image.fromarray(np.zeros((32, 48), np.uint8)).save(p)
     recipe = recipe_of(dict(name="$\\frac$ <b> =x 木 \x1b[2J"), dict(name="[bold red]\nforged"))
-    return fit(data, recipe, tmp_path/"runs", log=("tensorboard",) if tensorboard() else ())
+    return fit(data, recipe, tmp_path/"runs", loggers=("tensorboard",) if tensorboard() else ())
 
 
 def tensorboard():
@@ -705,7 +706,7 @@ def test_a_run(nasty_run, tmp_path, capsys):
     assert {o.name for o in (run.path/"plots").iterdir()} >= {"history.png", "predictions.png"}
     with open(run.path/"classes.csv", newline="", encoding="utf-8") as f: assert [o["name"] for o in csv.DictReader(f)] == list(run.classes.names)
     assert run.classes.names == open_data(tmp_path/NASTY[1]).classes.names, "exact where it is read back"
-    with open(run.path/"scores.csv", newline="", encoding="utf-8") as f: names = [o[0] for o in list(csv.reader(f))[1:]]
+    with open(run.path/"per_class.csv", newline="", encoding="utf-8") as f: names = [o[0] for o in list(csv.reader(f))[1:]]
     assert not any(re.match(r"[=+@-]", o) for o in names) and names[:len(run.classes)] == [csv_cell(o) for o in run.classes.names]
     assert [s.name for s in run.recipe.stages] == ["$\\frac$ <b> =x 木 \x1b[2J", "[bold red]\nforged"]
     assert run.history["name"].tolist() == [s.name for s in run.recipe.stages]

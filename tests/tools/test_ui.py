@@ -77,7 +77,7 @@ def test_the_list_has_each_run_and_sorts_both_ways(client, runs):
     Run(runs/"second").update(mean_iou=.99)
     page = client.get("/?sort=mean_iou").text
     assert page.index("/run/second") < page.index("/run/first") and 'aria-sort="descending"' in page
-    page = client.get("/?sort=mean_iou&turned=1").text
+    page = client.get("/?sort=mean_iou&reverse=1").text
     assert page.index("/run/first") < page.index("/run/second") and 'aria-sort="ascending"' in page
     assert client.get("/?sort=<script>").status_code == 200
 
@@ -119,7 +119,7 @@ def test_a_picture_comes_back_as_the_mask_that_predict_gives(client, one):
     token = str(page.url).rpartition("/")[2]
     answer = client.get(f"/mask/{token}/mask.png?download=1")
     assert answer.headers["content-disposition"] == 'attachment; filename="street-1-mask.png"'
-    expected = one.predict(Image.open(io.BytesIO(raw)), "cpu")
+    expected = one.predict(Image.open(io.BytesIO(raw)), device="cpu")
     assert (np.asarray(Image.open(io.BytesIO(answer.content))) == expected.ids).all()
     assert Image.open(io.BytesIO(client.get(f"/mask/{token}/image.jpg").content)).size == (60, 40)
     for name, share in expected.shares.items():

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'half', 'progressive', 'single', 'camvid_lesson', 'demo_short', 'camseq_deeplab', 'pets_unet', 'idd_unet',
-           'kitti_road_256', 'has_size', 'preset', 'recipe_file', 'Choices']
+           'kitti_road_256', 'Preset', 'preset', 'recipe_file', 'Choices']
 
 # %% ../../nbs/runs/01_presets.ipynb #9a5b0376
 from dataclasses import dataclass, replace
-from inspect import Parameter, signature
 from pathlib import Path
+from typing import Callable, NamedTuple
 
 from fastcore.basics import patch
 
@@ -60,10 +60,11 @@ def single(
 def camvid_lesson(size:tuple, epochs=(10, 12, 10, 10), lr:float=3e-3, weights:str='imagenet', **kwargs)->Recipe:
     "The schedule of fast.ai's lesson 3 on CamVid."
     r = progressive(size, epochs, lr=lr, weights=weights, name=kwargs.pop('name', 'camvid'), **kwargs)
-    if weights != 'none': r.stages[-1] = replace(r.stages[-1], lr=lr/30, spread=round(lr/30/1e-6, 6)) # slice(1e-6, lr/10) of the lesson's second, full-size lr
+    # the last stage has slice(1e-6, lr/10) of the lesson's second, full-size lr
+    if weights != 'none': r.stages[-1] = replace(r.stages[-1], lr=lr/30, spread=round(lr/30/1e-6, 6))
     return r
 
-def demo_short(size:tuple=(96, 128), epochs=(8, 12, 14), lr:float=2e-3, weights:str='none', **kwargs)->Recipe:
+def demo_short(size:tuple, epochs=(8, 12, 14), lr:float=2e-3, weights:str='none', **kwargs)->Recipe:
     "A few minutes on two processor cores, from random weights."
     return progressive(size, epochs, lr=lr, weights=weights, name=kwargs.pop('name', 'demo'), **kwargs)
 
@@ -71,40 +72,54 @@ def _alone(name, size, epochs, lr, weights, model, stage, **kwargs):
     "A recipe of one stage."
     epochs = epochs[0] if isinstance(epochs, (tuple, list)) and len(epochs) == 1 else epochs
     if not isinstance(epochs, int): raise UsageError(f'epochs: {len(epochs)} values for the one stage of the recipe {name}.')
-    return Recipe([Stage('full', size, epochs, lr=lr, **stage)], **{**dict(name=name, model=model, weights=weights), **kwargs})
+    return Recipe([Stage('full', size, epochs, lr=lr, **stage)], **dict(name=name, model=model, weights=weights) | kwargs)
 
 def camseq_deeplab(size:tuple, epochs=6, lr:float=2e-4, weights:str='imagenet', **kwargs)->Recipe:
     "The DeepLabV3 tutorial on CamSeq: Adam, the rate halved every 4 epochs, the best by validation loss."
-    return _alone('camseq', size, epochs, lr, weights, 'deeplabv3_resnet50', dict(schedule='step', batch_size=2), **{**dict(augment='none', optimizer='adamw', wd=0., monitor='valid_loss', keep='best', samples=2), **kwargs})
+    own = dict(augment='none', optimizer='adamw', wd=0., monitor='valid_loss', keep='best', samples=2)
+    return _alone('camseq', size, epochs, lr, weights, 'deeplabv3_resnet50', dict(schedule='step', batch_size=2), **own | kwargs)
 
-def pets_unet(size:tuple=(64, 64), epochs=30, lr:float=1e-3, weights:str='none', **kwargs)->Recipe:
+def pets_unet(size:tuple, epochs=30, lr:float=1e-3, weights:str='none', **kwargs)->Recipe:
     "The Keras tutorial on Oxford Pets: a U-Net from scratch, stopped early by validation accuracy."
-    return _alone('pets', size, epochs, lr, weights, 'unet', dict(schedule='constant', batch_size=32), **{**dict(augment='none', optimizer='adamw', wd=0., patience=3, keep='best', samples=5), **kwargs})
+    own = dict(augment='none', optimizer='adamw', wd=0., patience=3, keep='best', samples=5)
+    return _alone('pets', size, epochs, lr, weights, 'unet', dict(schedule='constant', batch_size=32), **own | kwargs)
 
-def idd_unet(size:tuple=(128, 128), epochs=30, lr:float=1e-3, weights:str='none', **kwargs)->Recipe:
+def idd_unet(size:tuple, epochs=30, lr:float=1e-3, weights:str='none', **kwargs)->Recipe:
     "The TensorFlow tutorial on India Driving: a U-Net with dropout, from scratch."
-    return _alone('idd', size, epochs, lr, weights, 'unet_dropout', dict(schedule='constant', batch_size=16), **{**dict(augment='none', optimizer='adamw', wd=0., samples=5), **kwargs})
+    own = dict(augment='none', optimizer='adamw', wd=0., samples=5)
+    return _alone('idd', size, epochs, lr, weights, 'unet_dropout', dict(schedule='constant', batch_size=16), **own | kwargs)
 
-def kitti_road_256(size:tuple=(256, 256), epochs=(5, 15), lr:float=1e-3, weights:str='imagenet', **kwargs)->Recipe:
+def kitti_road_256(size:tuple, epochs=(5, 15), lr:float=1e-3, weights:str='imagenet', **kwargs)->Recipe:
     "The Lightning tutorial on KITTI's road: two classes at 256x256."
-    return single(size, epochs, lr=lr, weights=weights, **{**dict(name='kitti_road', samples=5), **kwargs})
+    return single(size, epochs, lr=lr, weights=weights, **dict(name='kitti_road', samples=5) | kwargs)
 
-PRESETS = dict(progressive=progressive, single=single, camvid=camvid_lesson, demo=demo_short, camseq=camseq_deeplab, pets=pets_unet, idd=idd_unet, kitti_road=kitti_road_256)
+# %% ../../nbs/runs/01_presets.ipynb #c2895b06
+class Preset(NamedTuple):
+    "A recipe by name."
+    make: Callable            # (size, epochs, lr, weights, **fields of `Recipe`) -> `Recipe`
+    progressive: bool = True  # whether it begins at a smaller size
+    size: tuple|None = None   # its own full (height, width); None takes the images'
+    offline: bool = False     # a dataset of this name downloads no weights, whatever it is trained with
 
-def has_size(
-    name:str # of a preset
-)->bool:
-    "Whether a preset brings a size of its own; the others take the images'."
-    return signature(PRESETS[name]).parameters['size'].default is not Parameter.empty
+PRESETS = dict(
+    progressive = Preset(progressive),
+    single      = Preset(single, progressive=False),
+    camvid      = Preset(camvid_lesson),
+    demo        = Preset(demo_short, size=(96, 128), offline=True),
+    camseq      = Preset(camseq_deeplab, progressive=False),
+    pets        = Preset(pets_unet, progressive=False, size=(64, 64)),
+    idd         = Preset(idd_unet, progressive=False, size=(128, 128)),
+    kitti_road  = Preset(kitti_road_256, progressive=False, size=(256, 256)))
 
 def preset(
     name:str, # name in `PRESETS`
     size:tuple|None=None, # full (height, width); required unless the preset has its own
-    **kwargs # other arguments of the preset; None means its default
+    **kwargs # epochs, lr, weights and fields of `Recipe`; None means the preset's own
 )->Recipe:
     "The recipe of a name."
     if name not in PRESETS: raise unknown_name('recipe', name, PRESETS)
-    return PRESETS[name](**{k: v for k,v in dict(size=size, **kwargs).items() if v is not None})
+    make, size = PRESETS[name].make, size or PRESETS[name].size
+    return make(**{k: v for k,v in dict(size=size, **kwargs).items() if v is not None})
 
 # %% ../../nbs/runs/01_presets.ipynb #998b2715
 def recipe_file(
@@ -116,9 +131,7 @@ def recipe_file(
     if not (path/'recipe.toml').is_file(): raise UsageError(f'--recipe {path}: is a folder without a recipe.toml, so no run. Accepted: {", ".join(PRESETS)}, a TOML file, the folder of a run.')
     return path/'recipe.toml'
 
-_ONE_SIZE = ('single', 'camseq', 'pets', 'idd', 'kitti_road') # presets that are not progressive
-
-@dataclass
+@dataclass(kw_only=True)
 class Choices:
     "What a command line says about a recipe; None leaves it open."
     recipe:str|None = None        # name of a preset, a TOML file, or the folder of a run
@@ -138,35 +151,40 @@ class Choices:
         if self.precision not in (None, *PRECISIONS): raise unknown_name('precision', self.precision, PRECISIONS)
         self.file = None
         if self.recipe and self.recipe not in PRESETS:
-            if Path(self.recipe).suffix != '.toml' and not Path(self.recipe).exists(): raise unknown_name('recipe', self.recipe, [*PRESETS, 'a TOML file', 'the folder of a run'])
+            if Path(self.recipe).suffix != '.toml' and not Path(self.recipe).exists():
+                raise unknown_name('recipe', self.recipe, [*PRESETS, 'a TOML file', 'the folder of a run'])
             self.file = load_recipe(recipe_file(self.recipe))
-        if self.recipe and self.progressive is not None and (self.file or (self.recipe in _ONE_SIZE) == self.progressive): raise UsageError(f'--recipe {self.recipe} says the stages already: leave out --{"" if self.progressive else "no-"}progressive.')
+        if self.recipe and self.progressive is not None and (self.file or PRESETS[self.recipe].progressive != self.progressive):
+            option = '--progressive' if self.progressive else '--no-progressive'
+            raise UsageError(f'--recipe {self.recipe} says the stages already: leave out {option}.')
 
     def to_recipe(self,
         name:str|None, # the known name of the dataset; None for a folder
         size:tuple # (height, width) of its images
     )->Recipe:
         "The recipe for a dataset whose images have this size."
-        if self.size is None and self.file is None and min(size) < 2*MIN_SIDE: raise UsageError(f'The images are only {size[0]}x{size[1]}: give a larger --size, at least {2*MIN_SIDE}x{2*MIN_SIDE}.')
+        if self.size is None and self.file is None and min(size) < 2*MIN_SIDE:
+            raise UsageError(f'The images are only {size[0]}x{size[1]}: give a larger --size, at least {2*MIN_SIDE}x{2*MIN_SIDE}.')
         r = self._changed_file() if self.file else self._preset(name, size)
         given = {k: getattr(self, k) for k in ('model', 'seed', 'augment') if getattr(self, k) is not None}
         r = with_rate(replace(r, **given), self.lr)
         for key in ('batch_size', 'precision'):
             if getattr(self, key) is not None: r = with_stages(r, key, getattr(self, key))
-        for o in self.sets: r = set_value(r, o)
+        for assignment in self.sets: r = set_value(r, assignment)
         return r
 
 # %% ../../nbs/runs/01_presets.ipynb #f974572a
 @patch
 def _preset(self:Choices, name, size):
     chosen = self.recipe or ('single' if self.progressive is False else name if name in PRESETS else 'progressive')
-    own = self.size or (None if has_size(chosen) else size)
-    weights = self.weights or ('none' if name == 'demo' else None) # the demo needs no network, whatever its schedule
+    own = self.size or PRESETS[chosen].size or size
+    weights = self.weights or ('none' if name in PRESETS and PRESETS[name].offline else None)
     return preset(chosen, own, epochs=self.epochs, weights=weights)
 
 @patch
 def _changed_file(self:Choices):
     r = self.file if self.size is None else resize_recipe(self.file, self.size)
     if self.epochs is not None: r = with_stages(r, 'epochs', self.epochs)
-    if self.weights == 'none' and any(s.frozen for s in r.stages): raise UsageError(f'--recipe {self.recipe} has frozen stages, and --weights none would leave a random encoder in them. Set stages.N.frozen=false.')
+    if self.weights == 'none' and any(s.frozen for s in r.stages):
+        raise UsageError(f'--recipe {self.recipe} has frozen stages, and --weights none would leave a random encoder in them. Set stages.N.frozen=false.')
     return r if self.weights is None else replace(r, weights=self.weights)

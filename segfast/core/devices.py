@@ -17,7 +17,7 @@ from .text import plural
 # %% ../../nbs/core/03_devices.ipynb #e61ec185
 def pick_device(
     name='auto' # auto, cpu, cuda, cuda:1, mps, or a `torch.device`
-)->'torch.device':
+): # the `torch.device`
     "The device of a name; `auto` takes CUDA, else Apple's, else the CPU."
     import torch
     if name == 'auto': name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'

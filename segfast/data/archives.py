@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..core.errors import DataError, Problem
+from ..core.text import size_text
 from ..core.files import cache_dir
 from .pairing import folder_entries, is_system
 
@@ -35,8 +36,8 @@ def _check_size(path, size, n, folder):
     "Refuse an archive that would fill the disk."
     free = shutil.disk_usage(folder).free
     if n > _MOST: raise DataError(f'{path}: holds more than {_MOST} members. Nothing of the archive was kept.')
-    if size > _BOMB and size > 200*path.stat().st_size: raise DataError(f'{path}: unpacks to {size/1e9:.1f} GB or more, {size/path.stat().st_size:.0f} times its own size: not images. Nothing of the archive was kept.')
-    if size > 0.9*free: raise DataError(f'{path}: unpacked it takes {size/1e9:.1f} GB, but {folder} has {free/1e9:.1f} GB free. Point SEGFAST_CACHE at a larger disk.')
+    if size > _BOMB and size > 200*path.stat().st_size: raise DataError(f'{path}: unpacks to {size_text(size)} or more, {size/path.stat().st_size:.0f} times its own size: not images. Nothing of the archive was kept.')
+    if size > 0.9*free: raise DataError(f'{path}: unpacked it takes {size_text(size)}, but {folder} has {size_text(free)} free. Point SEGFAST_CACHE at a larger disk.')
 
 # %% ../../nbs/data/08_archives.ipynb #283c2b03
 def _once(path, name, seen, alike):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from ..core.errors import DataError, Problem, UsageError, errors_of
-from ..core.text import a_few
+from ..core.text import a_few, count_text
 from .pairing import IMAGE_WORDS, MASK_WORDS, strip_affix, plain_numbers, mask_rank, match_folders, may_hold_pairs, folder_place, pairs_beside
 from .pairing import folder_entries, sample_images, join_pairs, files_by_key, stem_of, walk_images
 from .classes import COLOR_TABLES, ClassTable, try_class_table, numbered_names, try_codes_table, try_label_colors
@@ -88,7 +88,7 @@ def _shades(bad):
 def _rare(found, show, contents):
     "Warnings about values on few pixels of a single mask."
     total = Counter(v for _,c in found for v in contents(c))
-    return [Problem('warning', 'rare-value', p, f'{show(v)} on {n} pixel{"s"*(n > 1)}, and in no other mask: it was taken for a class of its own.', found=[v], pixels=n, fix='If it is a slip, recode it.')
+    return [Problem('warning', 'rare-value', p, f'{show(v)} on {count_text(n, "pixel")}, and in no other mask: it was taken for a class of its own.', found=[v], pixels=n, fix='If it is a slip, recode it.')
             for p,c in found for v,n in contents(c).items() if len(found) > 1 and total[v] == 1 and n < 0.001*sum(contents(c).values())]
 
 # %% ../../nbs/data/07_autodetect.ipynb #d5d1916a

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ...core.errors import DataError, Problem, errors_of
 from ...core.text import a_few
-from ..pairing import folder_entries, list_images, join_pairs, files_by_key, stem_of, walk_images
+from ..pairing import FilesByKey, folder_entries, list_images, join_pairs, files_by_key, stem_of, walk_images
 from ..classes import COLOR_TABLES, ClassTable, numbered_names, try_label_colors
 from ..masks import Encoding, INDEX
 from ..dataset import SegData
@@ -24,7 +24,11 @@ from ..splits import read_split_list, split_by_lists
 from ..filestats import mask_contents
 
 # %% ../../../nbs/data/formats/00_common.ipynb #0e75d538
-def images_in(root, folder, problems=None):
+def images_in(
+    root, # the dataset's folder
+    folder:str, # in it
+    problems:list|None=None # gets what is odd
+)->list: # paths relative to `root`
     "The images in a sub-folder; none if it is not there."
     if not os.path.isdir(root/folder): return []
     try: return list_images(root/folder, problems, f'{folder}/')
@@ -33,7 +37,16 @@ def images_in(root, folder, problems=None):
         problems += [replace(p, file=f'{folder}/') for p in e.problems]
         return []
 
-def make_data(root, name, layout, rows, split, classes, encoding=INDEX, problems=()):
+def make_data(
+    root, # the dataset's folder
+    name:str|None, # of the dataset; the folder's when None
+    layout:str, # name in `LAYOUTS`
+    rows:list, # (key, image, mask), paths relative to `root`
+    split:list, # train, valid, test or None for each
+    classes:ClassTable,
+    encoding:Encoding=INDEX, # of the masks
+    problems=() # what the reader noticed
+)->SegData:
     "A `SegData` of (key, image, mask) rows and their splits."
     kept = [(i, m, s) for (_,i,m),s in zip(rows, split) if s]
     if not kept: raise DataError(errors_of(problems) + [Problem('error', 'no-images', '', f'{root}: no image with a mask was found for the layout {layout}. Found: {a_few(folder_entries(root))}.')])
@@ -42,7 +55,11 @@ def make_data(root, name, layout, rows, split, classes, encoding=INDEX, problems
     return SegData(pd.DataFrame(kept, columns=['image', 'mask', 'split']), classes, root, name or root.resolve().name, layout, f'folder {root}', problems, encoding=encoding)
 
 # %% ../../../nbs/data/formats/00_common.ipynb #367339b9
-def painted_classes(root, masks, problems):
+def painted_classes(
+    root, # the dataset's folder
+    masks:list, # paths relative to `root`
+    problems:list # gets the faults of the table
+)->tuple: # ClassTable, Encoding
     "ClassTable and Encoding of a folder's colour table; faults are added to `problems`, and what a faulty table lacks is void."
     names = [o for o in COLOR_TABLES if (root/o).is_file()]
     classes, found = try_label_colors(root/names[0]) if names else (None, [Problem('error', 'colors', COLOR_TABLES[0], f'not found in {root}, and no class_dict.csv either: the colours of the masks mean nothing.', fix='Write one class a line: r g b name.')])
@@ -56,7 +73,13 @@ def painted_classes(root, masks, problems):
     elif classes.void is None and len(classes) < 256: classes = replace(classes, void=255)
     return classes, replace(Encoding.of_colors(classes), rest=classes.ignore_index if classes.void is not None else 0)
 
-def rows_of_split_folders(root, image_folder, mask_folder, core, mask_name):
+def rows_of_split_folders(
+    root, # the dataset's folder
+    image_folder:str, # with {} for the split
+    mask_folder:str, # likewise
+    core, # a mask's stem -> its image's
+    mask_name:str # of the mask, with {} for the image's stem
+)->tuple: # [(key, image, mask)], [Problem]
     "Rows of folders whose names hold the split: `core` takes a mask's stem to its image's, `mask_name` an image's stem to its mask."
     rows, problems = [], []
     for s in ('train', 'val', 'valid', 'test'):
@@ -67,7 +90,12 @@ def rows_of_split_folders(root, image_folder, mask_folder, core, mask_name):
     return rows, problems
 
 # %% ../../../nbs/data/formats/00_common.ipynb #ca45498d
-def split_of_lists(root, rows, files, problems):
+def split_of_lists(
+    root, # the dataset's folder
+    rows:list, # (key, image, mask)
+    files:dict, # split -> list file, relative to `root`
+    problems:list # gets the faults of the lists
+)->list: # a split for each row, None for those in no list
     "The split that list files give; their faults are added to `problems`."
     keys = {k for k,_,_ in rows}
     def name(line): return line if line in keys else line.split()[0]
@@ -85,8 +113,14 @@ def split_of_lists(root, rows, files, problems):
     return split
 
 # %% ../../../nbs/data/formats/00_common.ipynb #cbad72c2
-def files_under(root, top, ending, splits=('train', 'val', 'valid', 'test'), problems=None):
-    "The files below a folder by their path, without the ending of their stem (a pattern)."
+def files_under(
+    root, # the dataset's folder
+    top:str, # a folder in it, with one folder per split
+    ending:str, # of the stems, a pattern
+    splits:tuple=('train', 'val', 'valid', 'test'), # folders to read
+    problems:list|None=None # gets what is odd
+)->FilesByKey: # by their path below `top`, without the ending
+    "The files below a folder by their path, without the ending of their stem."
     end = re.compile(f'(?:{ending})$')
     def key(p):
         stem = str(PurePosixPath(p).with_suffix(''))

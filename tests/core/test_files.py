@@ -1,0 +1,72 @@
+"""Small text files as people save them; JSON files that are whole or not there."""
+import json
+import os
+
+import numpy as np
+import pytest
+from helpers.refusals import refuses
+
+from segfast.core.errors import DataError
+from segfast.core.files import cache_dir, read_json, read_lines, read_text, to_plain, write_atomic, write_json
+
+
+@pytest.mark.parametrize("raw, lines, odd", [
+    (b"a\nb\n", ["a", "b"], 0), (b"a\r\nb\r\n", ["a", "b"], 1), (b"\xef\xbb\xbfa\n", ["a"], 1), (b" a \n", ["a"], 1), (b"a\n\n\n", ["a"], 1),
+    (b"a\rb", ["a", "b"], 1), (b"", [], 0), (b"\n\n", [], 0), ("Straße\n".encode(), ["Straße"], 0)])
+def test_lines_as_editors_save_them(tmp_path, raw, lines, odd):
+    (tmp_path/"a.txt").write_bytes(raw)
+    found = read_text(tmp_path/"a.txt")
+    assert found.lines == lines == read_lines(tmp_path/"a.txt") and len(found.odd) == odd and not found.problems
+
+
+def test_blank_lines_are_numbered(tmp_path):
+    (tmp_path/"a.txt").write_text("a\n\nb\n")
+    found = read_text(tmp_path/"a.txt")
+    assert (found.numbers, found.blank) == ([1, 3], [2])
+
+
+@pytest.mark.parametrize("raw", [b"a\xff", "ab".encode("utf-16"), b"a\0b"])
+def test_what_is_no_utf8_is_named(tmp_path, raw):
+    (tmp_path/"a.txt").write_bytes(raw)
+    assert [p.code for p in read_text(tmp_path/"a.txt").problems] == ["encoding"]
+    with refuses(DataError, "a.txt", code="encoding"):
+        read_lines(tmp_path/"a.txt")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    assert [p.code for p in read_text(tmp_path/"a.txt").problems] == ["unreadable"]
+
+
+def test_plain_values():
+    found = to_plain({1: np.float32("nan"), "a": (np.int64(3), [np.arange(2)]), "b": float("inf"), "c": None, "d": True})
+    assert found == {"1": None, "a": [3, [[0, 1]]], "b": None, "c": None, "d": True} and json.dumps(found)
+
+
+def test_json_there_and_back(tmp_path):
+    write_json(tmp_path/"a.json", {"name": "Straße", "iou": float("nan")})
+    assert read_json(tmp_path/"a.json") == {"name": "Straße", "iou": None}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", "NaN"])
+def test_broken_json_is_named(tmp_path, text):
+    (tmp_path/"a.json").write_text(text)
+    with refuses(DataError, tmp_path/"a.json"):
+        read_json(tmp_path/"a.json")
+    with refuses(DataError, tmp_path/"b.json"):
+        read_json(tmp_path/"b.json")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    write_atomic(tmp_path/"a.txt", "old")
+    def full(fd): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError):
+        write_atomic(tmp_path/"a.txt", "new")
+    assert (tmp_path/"a.txt").read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path))
+    assert cache_dir() == tmp_path
+    monkeypatch.setenv("SEGFAST_CACHE", "~/somewhere")
+    assert cache_dir().is_absolute()

@@ -16,7 +16,7 @@ from ..data.classes import ClassTable
 # %% ../../nbs/metrics/01_boundary.ipynb #927a9fdb
 def boundary_width(
     shape, # (height, width) in pixels
-    ratio:float=0.02 # share of the picture's diagonal
+    ratio:float=0.02 # share of the image's diagonal
 )->int: # pixels, at least 1
     "How wide the rim is in which outlines are compared."
     return max(1, round(ratio*float(np.hypot(*shape))))
@@ -27,7 +27,7 @@ def boundary(
     d:int, # width of the rim, pixels
     void:np.ndarray|None=None # (h, w) bool: pixels of which nothing is known
 )->np.ndarray: # (h, w) bool
-    "Which pixels are within `d` of the outline of their own class, or of the picture's edge."
+    "Which pixels are within `d` of the outline of their own class, or of the image's edge."
     void = np.zeros(ids.shape, bool) if void is None else void
     low = minimum_filter(np.where(void, ids.max(initial=0), ids), 2*d + 1, mode='constant', cval=-1)
     high = maximum_filter(np.where(void, -1, ids), 2*d + 1, mode='constant', cval=-1)
@@ -56,7 +56,7 @@ class BoundaryIoU:
     "Intersection over union of the classes' rims, over all images seen."
     def __init__(self,
         classes:ClassTable, # names, and which one is void
-        ratio:float=0.02 # width of a rim, as a share of each picture's diagonal
+        ratio:float=0.02 # width of a rim, as a share of each image's diagonal
     ):
         self.classes, self.ratio = classes, ratio
         self.both, self.true, self.pred = np.zeros((3, len(classes)), np.int64)

@@ -40,7 +40,7 @@ class Calibration:
         return self
 
     @property
-    def table(self)->pd.DataFrame: # a row a bin: bin (from 1), low, high, pixels, confidence, accuracy; the last two NaN where there are no pixels
+    def table(self)->pd.DataFrame: # one row per bin: bin (from 1), low, high, pixels, confidence, accuracy; the last two NaN where there are no pixels
         "Mean confidence and share of right pixels by bin; a last row for a confidence of exactly 1 where there are such pixels."
         edges, (n, sure, right) = np.linspace(0, 1, self.bins + 1), self._sums
         some = np.where(n > 0, n, np.nan)

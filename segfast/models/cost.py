@@ -37,7 +37,7 @@ def multiply_adds(
 def activation_bytes(
     model:nn.Module, # images (n, 3, h, w) to logits; not changed
     size:tuple, # (height, width) in pixels
-    bs:int # images a batch
+    bs:int # images per batch
 )->int: # bytes in float32
     "Bytes that a forward pass keeps for the backward pass, found without computing it."
     state = _meta_state(model)
@@ -54,7 +54,7 @@ def activation_bytes(
 def training_bytes(
     model:nn.Module, # images (n, 3, h, w) to logits; not changed
     size:tuple, # (height, width) in pixels
-    bs:int, # images a batch
+    bs:int, # images per batch
     precision:str='fp32' # fp32, fp16 or bf16
 )->int:
     "Bytes that a training step takes: weights, gradients and Adam's two averages, and the activations."
@@ -71,7 +71,7 @@ def _cost(name, size, n_out, bs, precision):
 def model_table(
     size:tuple=(96, 128), # (height, width) in pixels
     classes:int=12, # number of classes
-    bs:int=8, # images a batch
+    bs:int=8, # images per batch
     precision:str='fp32', # fp32, fp16 or bf16
     names=None # of models; None takes all in `MODELS`, and examples of the rest
 )->pd.DataFrame: # model, parameters, multiply_adds of one image, training_bytes of a batch, weights, needs, about

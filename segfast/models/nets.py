@@ -28,7 +28,7 @@ class AnySize(nn.Module):
     def forward(self,
         x:Tensor # (n, 3, h, w)
     )->Tensor: # (n, classes, h, w)
-        "Logits (n, classes, h, w) of pictures (n, 3, h, w) of any size, or a tuple of such."
+        "Logits (n, classes, h, w) of images (n, 3, h, w) of any size, or a tuple of such."
         h, w = x.shape[-2:]
         below, right = (max(o + -o % self.multiple, self.smallest) - o for o in (h, w))
         if below or right: x = F.pad(x, (0, right, 0, below), mode='replicate')
@@ -58,8 +58,8 @@ def he_init(
 class UNet(nn.Module):
     "Ronneberger's U-Net, with padded convolutions; height and width must be multiples of 2**len(channels)."
     def __init__(self,
-        n_out:int, # channels of the logits, one a class
-        channels=(64, 128, 256), # of the levels, from the picture's size down
+        n_out:int, # channels of the logits, one per class
+        channels=(64, 128, 256), # of the levels, from the image's size down
         middle:int=512, # channels at the bottom
         batch_norm:bool=True, # the paper of 2015 had none
         dropout:float=0. # share of the numbers left out after each pool and before each merge
@@ -74,7 +74,7 @@ class UNet(nn.Module):
         he_init(self)
 
     def forward(self, x:Tensor)->Tensor:
-        "Logits (n, n_out, h, w) of pictures (n, 3, h, w)."
+        "Logits (n, n_out, h, w) of images (n, 3, h, w)."
         seen = []
         for level in self.down:
             seen.append(level(x))
@@ -87,7 +87,7 @@ class UNet(nn.Module):
 RESNET = ('conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2', 'layer3', 'layer4') # torchvision's names, in the order of the layers
 
 class ResNetEncoder(nn.Module):
-    "A torchvision resnet without its classifier: five pictures, each half as large as the one before."
+    "A torchvision resnet without its classifier: five feature maps, each half as large as the one before."
     def __init__(self,
         name:str='resnet34', # in `torchvision.models`: a resnet, resnext or wide resnet
         **kwargs # other arguments of it, such as replace_stride_with_dilation
@@ -100,7 +100,7 @@ class ResNetEncoder(nn.Module):
     def forward(self,
         x:Tensor # (n, 3, h, w)
     )->list: # of (n, channels[i], h/2**(i+1), w/2**(i+1)), rounded up
-        "Five feature pictures of (n, 3, h, w), from half the size down to a thirty-second."
+        "Five feature maps of (n, 3, h, w), from half the size down to a thirty-second."
         out = [self.relu(self.bn1(self.conv1(x)))]
         for layer in (nn.Sequential(self.maxpool, self.layer1), self.layer2, self.layer3, self.layer4): out.append(layer(out[-1]))
         return out
@@ -109,8 +109,8 @@ class ResNetEncoder(nn.Module):
 class ResUNet(nn.Module):
     "A U-Net on a resnet encoder, with a narrow decoder that enlarges to the size of each skip connection."
     def __init__(self,
-        encoder:ResNetEncoder, # five pictures, each half as large
-        n_out:int, # channels of the logits, one a class
+        encoder:ResNetEncoder, # five feature maps, each half as large
+        n_out:int, # channels of the logits, one per class
         channels=(256, 128, 64, 32, 16), # of the decoder's levels; four end at half size, and the logits are enlarged
         upsampling:str='nearest' # nearest or bilinear
     ):
@@ -127,7 +127,7 @@ class ResUNet(nn.Module):
         return self.body
 
     def forward(self, x:Tensor)->Tensor:
-        "Logits (n, n_out, h, w) of pictures (n, 3, h, w)."
+        "Logits (n, n_out, h, w) of images (n, 3, h, w)."
         *skips, y = self.body(x)
         for level, skip in zip(self.up, (*reversed(skips), None)):
             y = upsample_to(y, x if skip is None else skip, self.upsampling)
@@ -139,7 +139,7 @@ def upsample_to(
     like:Tensor, # gives the size
     mode:str='bilinear' # nearest or bilinear
 )->Tensor:
-    "As large as another picture."
+    "As large as another image."
     size = like.shape[-2:]
     return y if y.shape[-2:] == size else F.interpolate(y, size, mode=mode, **({} if mode == 'nearest' else dict(align_corners=False)))
 
@@ -148,7 +148,7 @@ class DeepLab(nn.Module):
     "DeepLabV3: an encoder with atrous convolutions, a head with several rates; in training a tuple of logits, (main, auxiliary)."
     def __init__(self,
         encoder:ResNetEncoder, # made with replace_stride_with_dilation
-        n_out:int, # channels of the logits, one a class
+        n_out:int, # channels of the logits, one per class
         aux:bool=True # an auxiliary head, in training
     ):
         super().__init__()
@@ -163,14 +163,14 @@ class DeepLab(nn.Module):
         return self.body
 
     def forward(self, x:Tensor)->'Tensor|tuple':
-        "Logits (n, n_out, h, w) of pictures (n, 3, h, w); in training, with an auxiliary head, two of them."
+        "Logits (n, n_out, h, w) of images (n, 3, h, w); in training, with an auxiliary head, two of them."
         *_, before, last = self.body(x)
         main = upsample_to(self.head(last), x)
         return (main, upsample_to(self.aux(before), x)) if self.training and self.aux is not None else main
 
 # %% ../../nbs/models/00_nets.ipynb #99e90132
 class OneValueBatchNorm(nn.BatchNorm2d):
-    "A batch norm that takes its running averages where a batch has one value a channel."
+    "A batch norm that takes its running averages where a batch has one value per channel."
     def forward(self, x:Tensor)->Tensor:
         "The normalised batch, (n, c, h, w) like the input."
         if not (self.training and x.numel() == x.shape[1]): return super().forward(x)

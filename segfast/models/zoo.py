@@ -30,12 +30,12 @@ ACTIVATIONS = dict(relu=nn.ReLU, leaky_relu=nn.LeakyReLU, elu=nn.ELU, gelu=nn.GE
 
 def resnet_unet(
     encoder:str, # in `torchvision.models`: a resnet, resnext or wide resnet
-    n_out:int, # channels of the output, one a class
+    n_out:int, # channels of the output, one per class
     weights:str='imagenet', # imagenet, none, or a .safetensors/.pth file of the encoder or of the whole model
     self_attention:bool=False, # one layer in which every place looks at every other
     blur:bool=False, # average after each enlargement, against chequered patterns
     bottle:bool=False, # half the channels between the two convolutions of the last block
-    last_cross:bool=True, # the picture itself is put beside the last layers, which a block of residuals merges
+    last_cross:bool=True, # the image itself is put beside the last layers, which a block of residuals merges
     act:str='relu' # name in `ACTIVATIONS`, of the decoder
 )->nn.Module: # images (n, 3, h, w) to logits (n, n_out, h, w)
     "fastai's U-Net (`unet_learner`) on a torchvision resnet."
@@ -75,7 +75,7 @@ for _encoder in ENCODERS: register_model('imagenet', name=f'unet_{_encoder}')(pa
 # %% ../../nbs/models/03_zoo.ipynb #a6d29cab
 @register_model('imagenet')
 def fast(
-    n_out:int, # channels of the output, one a class
+    n_out:int, # channels of the output, one per class
     weights:str='imagenet', # imagenet, none, or a file of the encoder or of the whole model
     encoder:str='resnet18', # name in `ENCODERS`
     channels:list=(256, 128, 64, 32, 16), # of the decoder's levels; four end at half size, which is quicker still
@@ -92,7 +92,7 @@ _COCO = dict(resnet50=DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.url, re
 
 def deeplabv3(
     encoder:str, # resnet50 or resnet101
-    n_out:int, # channels of the output, one a class
+    n_out:int, # channels of the output, one per class
     weights:str='imagenet', # imagenet, coco, none, or a file of the encoder or of the whole model
     aux:bool=True # a second head in training; the model then returns two logits, and the loss adds 0.4 of the second's
 )->nn.Module: # images (n, 3, h, w) to logits (n, n_out, h, w); in training a tuple of two
@@ -117,7 +117,7 @@ def _plain(name, n_out, weights, channels, **kwargs):
 
 @register_model()
 def unet(
-    n_out:int, # channels of the output, one a class
+    n_out:int, # channels of the output, one per class
     weights:str='none', # none, or a file of the whole model
     channels:list=(64, 128, 256), # of the levels
     middle:int=512, # channels at the bottom
@@ -129,7 +129,7 @@ def unet(
 
 @register_model()
 def unet_dropout(
-    n_out:int, # channels of the output, one a class
+    n_out:int, # channels of the output, one per class
     weights:str='none', # none, or a file of the whole model
     channels:list=(64, 128, 256, 512), # of the levels
     middle:int=1024, # channels at the bottom
@@ -150,7 +150,7 @@ class _SMP(AnySize):
     def forward(self, x):
         "Images (n, 3, h, w) to logits (n, classes, h, w)."
         try: return super().forward(x)
-        except AssertionError as e: raise UsageError(f'This encoder takes pictures of one size only ({" ".join(str(e).split())[:120]}). Take one without a fixed size, such as smp:unet/tu-convnext_tiny.') from e
+        except AssertionError as e: raise UsageError(f'This encoder takes images of one size only ({" ".join(str(e).split())[:120]}). Take one without a fixed size, such as smp:unet/tu-convnext_tiny.') from e
 
 def smp_model(
     name:str # smp:ARCHITECTURE/ENCODER
@@ -221,7 +221,7 @@ def check_model(
 
 def seg_model(
     name:str, # in `MODELS`, or smp:ARCHITECTURE/ENCODER
-    classes:ClassTable, # one output a name
+    classes:ClassTable, # one output per name
     weights:str|None=None, # imagenet, none, or a file; None takes what is published for the model
     **options # of the model function, see `model_options`
 )->nn.Module: # images (n, 3, h, w) to logits (n, classes, h, w); DeepLab in training a tuple of two logits

@@ -40,14 +40,14 @@ def is_fold_set(
 def fold_folders(
     path # of a fold set
 )->list: # of paths, in the order of the folds
-    "The folders of the runs of a fold set that have been begun."
+    "The folders of the runs of a fold set that have been started."
     there = [p.parent for p in Path(path).glob('fold-*/status.json') if p.parent.name[5:].isdecimal()]
     return sorted(there, key=lambda p: int(p.name[5:]))
 
 def fold_runs(
     path # of a fold set
 )->list: # of `Run`, in the order of the folds
-    "The runs of a fold set that have been begun."
+    "The runs of a fold set that have been started."
     return [Run(p) for p in fold_folders(path)]
 
 def _listed(path): return f'{path.parent.name}/{path.name}' if is_fold_set(path.parent) else path.name
@@ -55,7 +55,7 @@ def _listed(path): return f'{path.parent.name}/{path.name}' if is_fold_set(path.
 def run_rows(
     out='runs', # folder of all runs
     sort:str='started' # one of `ROW`: the best score, the newest and the shortest first
-)->list: # one dict a run
+)->list: # one dict per run
     "What the runs in a folder are and how they ended."
     if sort not in ROW: raise unknown_name('column', sort, ROW)
     rows = sorted((_run_row(p) for p in run_folders(out)), key=lambda r: r['started'], reverse=True)
@@ -119,22 +119,22 @@ class FoldSet:
         return self.info['folds']
     @property
     def runs(self)->list:
-        "The runs that have been begun, in the order of the folds."
+        "The runs that have been started, in the order of the folds."
         return fold_runs(self.path)
 
     def fold(self,
         i:int # from 1
-    )->Run|None: # None before it has begun
+    )->Run|None: # None before it has started
         "The run of a fold."
         return next((run for run in self.runs if run.name == f'fold-{i}'), None)
 
     @property
-    def states(self)->list: # of str, one a fold
+    def states(self)->list: # of str, one per fold
         "What became of each fold: done, running, failed, interrupted or missing."
         return [run.state if (run := self.fold(i)) else 'missing' for i in range(1, self.k + 1)]
 
     @property
-    def recipe(self)->Recipe|None: # None before the first fold has begun
+    def recipe(self)->Recipe|None: # None before the first fold has started
         "The recipe of all folds, as it was settled for the first."
         text, first = self.info.get('recipe'), self.fold(1)
         return from_toml(text) if text else first.recipe if first else None

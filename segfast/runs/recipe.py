@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'MONITORS', 'SCHEDULES', 'MIN_SIDE', 'PLAN', 'Stage', 'Recipe', 'to_toml', 'from_toml', 'save_recipe',
-           'load_recipe', 'rate_text', 'plan_rows', 'per_stage', 'resize_recipe', 'with_stages', 'set_value',
-           'parse_size', 'parse_counts', 'parse_rate', 'with_rate']
+           'load_recipe', 'lr_text', 'plan_rows', 'per_stage', 'resize_recipe', 'with_stages', 'set_value',
+           'parse_size', 'parse_counts', 'parse_lr', 'with_lr']
 
 # %% ../../nbs/runs/00_recipe.ipynb #a998f7aa
 import re
@@ -34,11 +34,11 @@ class Stage:
     size: tuple                # (height, width) in pixels that the model sees
     epochs: int
     frozen: bool = False       # only the decoder trains; the encoder keeps its weights
-    lr: float|str = 1e-3       # highest rate of the schedule, or "find"; a (low, high) pair or slice sets `spread` as well
-    spread: float = 1.         # the head's rate over the deepest layers' (100: they train a hundred times slower)
-    batch_size: int|str = 'auto' # images a batch, or "auto": fitted to the free memory
+    lr: float|str = 1e-3       # highest learning rate of the schedule, or "find"; a (low, high) pair or slice sets `spread` as well
+    spread: float = 1.         # the head's learning rate over the deepest layers' (100: they train a hundred times slower)
+    batch_size: int|str = 'auto' # images per batch, or "auto": fitted to the free memory
     precision: str = 'auto'    # auto, fp32, fp16 (CUDA) or bf16
-    pct_start: float = 0.25    # share of the steps in which the rate still rises (one_cycle)
+    pct_start: float = 0.25    # share of the steps in which the learning rate still rises (one_cycle)
     train_bn: bool = False     # in a frozen stage, train the encoder's batch norms as well, as fastai does (gradients then flow through the whole encoder)
     schedule: str = 'one_cycle' # one_cycle, flat_cos, step (half every 4 epochs), poly or constant
     accumulate: int = 1        # batches whose gradients are added up before a step
@@ -51,8 +51,8 @@ class Stage:
         self._check()
 
     @property
-    def rates(self):
-        "The rate as fastai takes it: a number, or a slice from the deepest layers to the head."
+    def lr_range(self):
+        "The learning rate as fastai takes it: a number, or a slice from the deepest layers to the head."
         return self.lr if self.spread == 1 else slice(self.lr/self.spread, self.lr)
 
 # %% ../../nbs/runs/00_recipe.ipynb #27291a51
@@ -81,7 +81,7 @@ class Recipe:
     stages: list                   # `Stage`s, run one after the other, each from the weights of the one before
     name: str = 'progressive'
     model: str = 'unet_resnet34'   # name in `segfast.models.models`
-    weights: str = 'imagenet'      # imagenet, none, a .safetensors/.pth file, or the folder of a run to go on from
+    weights: str = 'imagenet'      # imagenet, none, a .safetensors/.pth file, or the folder of a run to start from
     loss: str = 'cross_entropy'    # name in `segfast.training.losses`
     augment: str = 'default'       # name in `segfast.data.augment.AUGMENTATIONS`, or the JSON text of an albumentations pipeline
     wd: float = 1e-2               # weight decay
@@ -164,7 +164,7 @@ def load_recipe(
     except UsageError as e: raise UsageError(str(e) if str(path) in str(e) else f'{path}: {e}') from None
 
 # %% ../../nbs/runs/00_recipe.ipynb #5f0995f1
-def rate_text(
+def lr_text(
     stage:Stage
 )->str: # 1e-03, 7.5e-06 to 7.5e-04, or find
     "A stage's learning rate; the deepest layers' first where they have their own."
@@ -172,13 +172,13 @@ def rate_text(
     def one(x): return f'{x:.1e}'.replace('.0e', 'e')
     return one(stage.lr) if stage.spread == 1 else f'{one(stage.lr/stage.spread)} to {one(stage.lr)}'
 
-PLAN = ('stage', 'size', 'epochs', 'trains', 'rate', 'batch', 'precision')
+PLAN = ('stage', 'size', 'epochs', 'trains', 'learning rate', 'batch size', 'precision')
 
 def plan_rows(
     recipe:Recipe
 )->list: # of tuples of text, as the heads in `PLAN`
     "The stages of a recipe, for a table."
-    return [(safe_text(s.name), f'{s.size[0]}×{s.size[1]}', str(s.epochs), 'decoder' if s.frozen else 'all layers', rate_text(s), str(s.batch_size), s.precision) for s in recipe.stages]
+    return [(safe_text(s.name), f'{s.size[0]}×{s.size[1]}', str(s.epochs), 'decoder' if s.frozen else 'all layers', lr_text(s), str(s.batch_size), s.precision) for s in recipe.stages]
 
 @patch
 def __str__(self:Recipe):
@@ -214,7 +214,7 @@ def resize_recipe(
 def with_stages(
     recipe:Recipe,
     key:str, # a field of `Stage`
-    values # one value for all stages, or one a stage
+    values # one value for all stages, or one per stage
 )->Recipe:
     "The recipe with one field of its stages changed."
     values = per_stage(values, len(recipe.stages), key, [len(recipe.stages)])
@@ -268,7 +268,7 @@ def parse_counts(
     if not all(_digits(o) and int(o) > 0 for o in parts): raise UsageError(f'{option} {text}: expected whole numbers of at least 1, such as 5,5,5.')
     return tuple(int(o) for o in parts)
 
-def parse_rate(
+def parse_lr(
     text:str # auto, find, or a positive number
 ):
     "A learning rate: None for auto, `find`, or the number."
@@ -279,11 +279,11 @@ def parse_rate(
     return rate
 
 # %% ../../nbs/runs/00_recipe.ipynb #9b305fa2
-def with_rate(
+def with_lr(
     recipe:Recipe,
-    lr # rate of the first stage, the others in proportion; "find" for all; None changes nothing
+    lr # learning rate of the first stage, the others in proportion; "find" for all; None changes nothing
 )->Recipe:
-    "The recipe at another rate."
+    "The recipe at another learning rate."
     if lr is None: return recipe
     if lr == 'find': return with_stages(recipe, 'lr', 'find')
     base = next((s.lr for s in recipe.stages if s.lr != 'find'), lr)

@@ -157,7 +157,7 @@ def run_path(
     if not above.is_dir() or not os.access(above, os.W_OK): raise DataError(f'{out}: no run can be written here ({above} is {"not a folder" if not above.is_dir() else "read-only"}).')
     return path
 
-def _taken(path): return UsageError(f'{path}: this run exists already. Choose another --name, or go on with it: segfast resume {shlex.quote(str(path))}')
+def _taken(path): return UsageError(f'{path}: this run exists already. Choose another --name, or resume it: segfast resume {shlex.quote(str(path))}')
 
 def _now(): return datetime.now().astimezone().isoformat(timespec='seconds')
 def _process(): return dict(pid=os.getpid(), pid_started=psutil.Process().create_time(), host=platform.node())
@@ -193,7 +193,7 @@ def log(self:Run, text:str):
 
 @patch(as_prop=True)
 def history(self:Run):
-    "The history as a `DataFrame`: one row an epoch of any stage."
+    "The history as a `DataFrame`: one row per epoch of any stage."
     import pandas as pd # here, because `segfast runs` must not wait for it
     path = self.path/'history.csv'
     if not path.exists() or not path.stat().st_size: return pd.DataFrame(columns=HISTORY)
@@ -268,7 +268,7 @@ def checkpoint_file(self:Run,
     name:str='model.safetensors'
 )->Path:
     "A file of a checkpoint that is whole; of the checkpoint before it, where the last is not."
-    if kind == 'last': folder = self.newest()
+    if kind == 'last': folder = self.newest_checkpoint()
     else:
         old = self.path/'checkpoints'/f'.{kind}.old'
         folder = self.path/'checkpoints'/kind
@@ -302,13 +302,13 @@ def lock(self:Run):
     lock = FileLock(self.path/'.lock', timeout=0 if _alive(self.status) else 15) # the loaders of a process that was killed hold it for some seconds more
     try: lock.acquire()
     except Timeout: raise DataError(f'{self.path}: is being trained by another process ({self.status.get("pid")} on {self.status.get("host")}). Wait for it, or stop it first.') from None
-    except OSError as e: raise DataError(f'{self.path}: cannot be written ({e.strerror}). Copy the run to where you may write, and go on with the copy.') from None
+    except OSError as e: raise DataError(f'{self.path}: cannot be written ({e.strerror}). Copy the run to where you may write, and resume the copy.') from None
     try: yield
     finally: lock.release()
 
 @patch
 def take_over(self:Run, **values):
-    "This process goes on with the run, whose lock it holds: its status is `running` again, and what a crash left half-written is gone."
+    "This process resumes the run, whose lock it holds: its status is `running` again, and what a crash left half-written is gone."
     self._sweep()
     (self.path/'plots').mkdir(exist_ok=True)
     self.update(status='running', error=None, **_process(), **values)

@@ -143,7 +143,7 @@ def test_pictures(done):
 def test_camvid_is_frozen_first_then_sliced(runs):
     frozen, half, full = runs("camvid").recipe.stages
     assert (frozen.spread, half.spread, full.spread) == (1, 100, 100)
-    assert (half.rates, full.rates) == (slice(1e-3/400, 1e-3/4), slice(1e-6, 1e-4))
+    assert (half.lr_range, full.lr_range) == (slice(1e-3/400, 1e-3/4), slice(1e-6, 1e-4))
 
 
 def test_camseq_halves_the_rate_after_four_epochs(runs):

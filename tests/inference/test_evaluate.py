@@ -340,10 +340,10 @@ def test_text_for_people(tiny_run, tmp_path):
     assert max(map(len, res.stdout.splitlines()[:-3])) <= 100
 
 
-# Ensembles and families
+# Ensembles and fold sets
 
 @pytest.fixture(scope="session")
-def family_once(tiny_run_once, demo_dir, tmp_path_factory):
+def fold_set_once(tiny_run_once, demo_dir, tmp_path_factory):
     "Two folds of one epoch."
     from segfast.training.crossval import train_folds
     from segfast.models.zoo import MODELS
@@ -351,24 +351,24 @@ def family_once(tiny_run_once, demo_dir, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, "tiny", __import__("conftest").make_tiny)
         recipe = Recipe([Stage("full", (32, 48), 1, lr=3e-2, batch_size=4, precision="fp32")], model="tiny", weights="none")
-        return train_folds(str(demo_dir), recipe, 2, tmp_path_factory.mktemp("family"), "family", "cpu", screen="quiet").path
+        return train_folds(str(demo_dir), recipe, 2, tmp_path_factory.mktemp("folds"), "folds", "cpu", screen="quiet").path
 
 
-def test_a_family(tiny, family_once, demo_dir, tmp_path):
-    res = cli("evaluate", family_once, "--json", "--out", tmp_path/"out")
-    found, folds = json.loads(res.stdout.splitlines()[-1], parse_constant=no_number), [Run(family_once/f"fold-{i}") for i in (1, 2)]
+def test_a_fold_set(tiny, fold_set_once, demo_dir, tmp_path):
+    res = cli("evaluate", fold_set_once, "--json", "--out", tmp_path/"out")
+    found, folds = json.loads(res.stdout.splitlines()[-1], parse_constant=no_number), [Run(fold_set_once/f"fold-{i}") for i in (1, 2)]
     for k in "accuracy", "mean_iou", "mean_dice":
         each = [o.scores[k] for o in folds]
         assert [o[k] for o in found["folds"]["each"]] == each
         assert found["folds"]["mean"][k] == pytest.approx(statistics.mean(each)) and found["folds"]["sd"][k] == pytest.approx(statistics.stdev(each))
     assert found["confusion"] == (np.array(folds[0].scores["confusion"]) + np.array(folds[1].scores["confusion"])).tolist()
     assert found["images"] == 10 and found["ensemble"] is False
-    assert "±" in cli("evaluate", family_once, "--out", tmp_path/"out").stdout
+    assert "±" in cli("evaluate", fold_set_once, "--out", tmp_path/"out").stdout
 
 
-def test_the_ensemble_of_a_family(tiny, family_once, demo_dir, tmp_path):
+def test_the_ensemble_of_a_fold_set(tiny, fold_set_once, demo_dir, tmp_path):
     other = recoded(demo_dir, tmp_path/"other", valid=False)
-    found, folds = evaluated(family_once, "--data", other, "--out", tmp_path/"out"), [Run(family_once/f"fold-{i}") for i in (1, 2)]
+    found, folds = evaluated(fold_set_once, "--data", other, "--out", tmp_path/"out"), [Run(fold_set_once/f"fold-{i}") for i in (1, 2)]
     images = sorted((other/"images").iterdir())
     preds = [np.mean([r.predict(o, probabilities=True).probabilities for r in folds], 0).argmax(0) for o in images]
     mine = counted([ids_of(other/"labels"/f"{o.stem}_P.png") for o in images], preds, len(folds[0].classes), folds[0].classes.void)

@@ -8,10 +8,10 @@ from helpers.refusals import refuses
 
 from segfast.core.errors import UsageError
 from segfast.runs.recipe import MONITORS, SCHEDULES, PRECISIONS, Recipe, Stage, from_toml
-from segfast.runs.presets import PRESETS, Choices, half
-from segfast.runs.recipe import load_recipe, parse_counts, parse_rate, parse_size, resize_recipe
+from segfast.runs.presets import PRESETS, RecipeOptions, half_size
+from segfast.runs.recipe import load_recipe, parse_counts, parse_lr, parse_size, resize_recipe
 from segfast.runs.presets import preset, progressive
-from segfast.runs.recipe import save_recipe, set_value, to_toml, with_rate, with_stages
+from segfast.runs.recipe import save_recipe, set_value, to_toml, with_lr, with_stages
 from segfast.runs.presets import single
 
 SIZE = 96, 128
@@ -49,7 +49,7 @@ def test_any_recipe_round_trips(seed):
 def test_a_slice_survives_as_rate_and_spread():
     s = Stage("s", SIZE, 1, lr=slice(1e-5, 1e-3))
     back = from_toml(to_toml(Recipe([s]))).stages[0]
-    assert back == s and back.rates == slice(pytest.approx(1e-5), 1e-3)
+    assert back == s and back.lr_range == slice(pytest.approx(1e-5), 1e-3)
     assert Stage("s", SIZE, 1, lr=(1e-5, 1e-3)) == s == Stage("s", SIZE, 1, lr=[1e-5, 1e-3])
 
 
@@ -95,8 +95,8 @@ def test_bad_recipe_values(key, values):
 @pytest.mark.parametrize("size", [(96, 128), (97, 131), (360, 480), (33, 32)])
 def test_half_size_first(size):
     r = progressive(size)
-    assert half(size) == (size[0]//2, size[1]//2)
-    assert [s.size for s in r.stages] == [half(size), half(size), size]
+    assert half_size(size) == (size[0]//2, size[1]//2)
+    assert [s.size for s in r.stages] == [half_size(size), half_size(size), size]
     assert [s.frozen for s in r.stages] == [True, False, False]
     assert r.stages[1].spread == pytest.approx(100) and r.epochs == 15
 
@@ -104,7 +104,7 @@ def test_half_size_first(size):
 def test_the_lesson():
     r = preset("camvid", (360, 480))
     assert [(s.size, s.epochs, s.frozen) for s in r.stages] == [((180, 240), 10, True), ((180, 240), 12, False), ((360, 480), 10, True), ((360, 480), 10, False)]
-    a, b, c, d = (s.rates for s in r.stages)
+    a, b, c, d = (s.lr_range for s in r.stages)
     assert a == 3e-3 and b == slice(pytest.approx(3e-3/400), pytest.approx(3e-3/4)) and c == pytest.approx(1e-3)
     assert d == slice(pytest.approx(1e-6), pytest.approx(1e-4))
     assert r.wd == 1e-2 and [s.pct_start for s in r.stages] == [.9, .25, .8, .25]
@@ -125,7 +125,7 @@ def test_epochs_per_stage():
 @pytest.mark.parametrize("name", PRESETS)
 def test_resized(name, size):
     r = resize_recipe(preset(name, SIZE), size)
-    assert r.size == size and all(s.size in (size, half(size)) for s in r.stages)
+    assert r.size == size and all(s.size in (size, half_size(size)) for s in r.stages)
     assert r == preset(name, size)
 
 
@@ -144,13 +144,13 @@ def test_set_value():
 
 
 @pytest.mark.parametrize("name, weights", list(itertools.product(PRESETS, ["none", "imagenet"])))
-def test_with_rate_keeps_proportions(name, weights):
+def test_with_lr_keeps_proportions(name, weights):
     r = preset(name, SIZE, weights=weights)
-    scaled = with_rate(r, r.stages[0].lr*7)
+    scaled = with_lr(r, r.stages[0].lr*7)
     for a, b in zip(r.stages, scaled.stages):
         assert b.lr == pytest.approx(7*a.lr) and replace(b, lr=a.lr) == a
-    assert with_rate(r, None) == r and {s.lr for s in with_rate(r, "find").stages} == {"find"}
-    assert with_rate(with_rate(r, "find"), 1e-3).stages[0].lr == 1e-3
+    assert with_lr(r, None) == r and {s.lr for s in with_lr(r, "find").stages} == {"find"}
+    assert with_lr(with_lr(r, "find"), 1e-3).stages[0].lr == 1e-3
 
 
 def test_with_stages():
@@ -165,9 +165,9 @@ def test_with_stages():
 
 def test_nothing_chosen():
     for data, name in ("camvid", "camvid"), ("demo", "demo"), ("mine", "progressive"):
-        assert Choices().to_recipe(data, SIZE).name == name
-    assert Choices().to_recipe("demo", (240, 320)).size == (96, 128)
-    assert Choices().to_recipe("mine", (241, 321)).size == (241, 321)
+        assert RecipeOptions().to_recipe(data, SIZE).name == name
+    assert RecipeOptions().to_recipe("demo", (240, 320)).size == (96, 128)
+    assert RecipeOptions().to_recipe("mine", (241, 321)).size == (241, 321)
 
 
 choices = [dict(zip(("recipe", "progressive", "weights", "size", "epochs", "batch_size", "lr", "precision", "seed"), o)) for o in itertools.product(
@@ -176,7 +176,7 @@ choices = [dict(zip(("recipe", "progressive", "weights", "size", "epochs", "batc
 
 @pytest.mark.parametrize("given", random.Random(0).sample(choices, 120), ids=lambda d: "-".join(str(v) for v in d.values() if v is not None))
 def test_every_choice_is_in_the_recipe(given):
-    r = Choices(**given).to_recipe("mine", SIZE)
+    r = RecipeOptions(**given).to_recipe("mine", SIZE)
     assert r.size == (given["size"] or SIZE)
     if given["weights"]:
         assert r.weights == "none" and not any(s.frozen for s in r.stages)
@@ -192,36 +192,36 @@ def test_every_choice_is_in_the_recipe(given):
 
 
 def test_one_size():
-    r = Choices(progressive=False).to_recipe("demo", SIZE)
+    r = RecipeOptions(progressive=False).to_recipe("demo", SIZE)
     assert {s.size for s in r.stages} == {SIZE} and r.name == "single"
     with refuses(UsageError, "--recipe", "single", "--progressive"):
-        Choices(recipe="single", progressive=True)
+        RecipeOptions(recipe="single", progressive=True)
 
 
 def test_the_demo_at_one_size_stays_small_and_from_scratch():
     "`segfast train demo --no-progressive` must not need a download that `segfast train demo` does not need."
-    r = Choices(progressive=False).to_recipe("demo", (240, 320))
+    r = RecipeOptions(progressive=False).to_recipe("demo", (240, 320))
     assert r.weights == "none"
 
 
 def test_a_preset_and_no_progressive_contradict():
     "`--recipe camvid --no-progressive` would silently train progressively."
     with refuses(UsageError, "--recipe", "camvid", "--no-progressive"):
-        Choices(recipe="camvid", progressive=False).to_recipe("camvid", SIZE)
+        RecipeOptions(recipe="camvid", progressive=False).to_recipe("camvid", SIZE)
 
 
 def test_a_file(tmp_path):
     own = random_recipe(3)
     save_recipe(own, tmp_path/"own.toml")
-    assert Choices(recipe=str(tmp_path/"own.toml")).to_recipe("mine", SIZE) == own
-    r = Choices(recipe=str(tmp_path/"own.toml"), epochs=(2,), seed=9, sets=("wd=0.25",)).to_recipe("mine", SIZE)
+    assert RecipeOptions(recipe=str(tmp_path/"own.toml")).to_recipe("mine", SIZE) == own
+    r = RecipeOptions(recipe=str(tmp_path/"own.toml"), epochs=(2,), seed=9, sets=("wd=0.25",)).to_recipe("mine", SIZE)
     assert (r.seed, r.wd, {s.epochs for s in r.stages}) == (9, .25, {2})
     assert {f.name for f in fields(Recipe) if getattr(r, f.name) != getattr(own, f.name)} == {"seed", "wd", "stages"}
     for name in "nope", "nope.toml":
         with refuses(UsageError, name):
-            Choices(recipe=name)
+            RecipeOptions(recipe=name)
     with refuses(UsageError, "--recipe", tmp_path/"own.toml", "--no-progressive"):
-        Choices(recipe=str(tmp_path/"own.toml"), progressive=False)
+        RecipeOptions(recipe=str(tmp_path/"own.toml"), progressive=False)
 
 
 @pytest.mark.parametrize("text", ["0x0", "96", "96x", "x96", "axb", "96x128x3", "-96x128", "31x64", "96.5x128", "", "²x³"])
@@ -239,9 +239,9 @@ def test_bad_counts(text):
 @pytest.mark.parametrize("text", ["", "x", "0", "-1", "nan", "inf", "1e400", "AUTO"])
 def test_bad_rates(text):
     with refuses(UsageError, "--lr", text, "auto", "find"):
-        parse_rate(text)
+        parse_lr(text)
 
 
 def test_good_values():
     assert parse_size("96x128") == parse_size(" 96 X 128 ") == parse_size("96×128") == SIZE
-    assert parse_counts(" 5, 6 ,7") == (5, 6, 7) and parse_rate("1e-3") == 1e-3 and parse_rate("auto") is None and parse_rate("find") == "find"
+    assert parse_counts(" 5, 6 ,7") == (5, 6, 7) and parse_lr("1e-3") == 1e-3 and parse_lr("auto") is None and parse_lr("find") == "find"

@@ -528,7 +528,7 @@ WHOLE = """import sys
 from segfast.runs.run import Run
 run = Run(sys.argv[1])
 assert not {"torch", "fastai"} & set(sys.modules)
-print(run.predict(sys.argv[2], "cpu").shape, type(run.model("cpu").eval()).__name__, callable(run.learner))
+print(run.predict(sys.argv[2], device="cpu").shape, type(run.model("cpu").eval()).__name__, callable(run.learner))
 """
 
 

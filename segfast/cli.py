@@ -5,9 +5,12 @@
 # %% auto #0
 __all__ = ['app', 'Debug', 'AsJson', 'Data', 'LayoutName', 'Border', 'Split', 'Classes', 'Recipe', 'Model', 'Weights', 'From',
            'Size', 'BatchSize', 'Precision', 'Augment', 'Seed', 'Device', 'Workers', 'Check', 'Set', 'Model_', 'Tile',
-           'Overlap', 'TTA', 'Batch', 'Shown', 'RunPrecision', 'Commands', 'main', 'train', 'resume', 'find_lr',
-           'check', 'evaluate', 'predict', 'export', 'report', 'ui', 'prompt', 'runs', 'compare', 'clean', 'models',
-           'datasets', 'demo_data']
+           'Overlap', 'TTA', 'Batch', 'Shown', 'RunPrecision', 'Commands', 'print_text', 'discard_stdout',
+           'explain_error', 'interruption_text', 'quote_path', 'debug_option', 'version_option', 'main', 'print_tables',
+           'parse_given', 'print_json', 'train', 'train_fold_set', 'show_fold_set', 'find_data', 'start_weights',
+           'show_scores', 'resume', 'find_lr', 'check_writable', 'check', 'fix_found', 'progress_bar',
+           'inference_options', 'evaluate', 'show_evaluation', 'fold_lines', 'predict', 'split_models', 'export',
+           'report', 'ui', 'prompt', 'runs', 'compare', 'clean', 'models', 'datasets', 'demo_data']
 
 # %% ../nbs/90_cli.ipynb #75472e0f
 import contextlib, json, os, shlex, signal, sys
@@ -32,65 +35,77 @@ class Commands(TyperGroup):
             finally: sys.stdout.flush() # a full disk shows itself here, and not when nobody can explain it any more
         except Exception as e:
             if ctx.obj == 'debug' or isinstance(e, (typer.Exit, typer.Abort, BrokenPipeError)): raise
-            if isinstance(e, OSError) and not e.filename: _give_up_stdout()
-            code, text = _explained(e)
-        except KeyboardInterrupt as e: code, text = 130, _interrupted(e)
-        _lines(text, err=True)
+            if isinstance(e, OSError) and not e.filename: discard_stdout()
+            code, text = explain_error(e)
+        except KeyboardInterrupt as e: code, text = 130, interruption_text(e)
+        print_text(text, err=True)
         raise typer.Exit(code)
 
     def make_context(self, info_name, args, parent=None, **extra):
         try: return super().make_context(info_name, args, parent, **extra)
         except _BadUsage as e:
             if parent is not None or type(e).__name__ == 'NoArgsIsHelpError': raise
-            code, text = _explained(e)
-        _lines(text, err=True)
+            code, text = explain_error(e)
+        print_text(text, err=True)
         raise typer.Exit(code)
 
-def _lines(text, err=False):
-    "Write text from which a terminal takes no orders: names of files may hold anything."
+def print_text(
+    text:str, # lines
+    err:bool=False # to stderr instead
+):
+    "Print text without control characters: names of files may hold anything."
     typer.echo('\n'.join(map(safe_text, text.split('\n'))), err=err)
 
-def _give_up_stdout():
-    "What could not be written is dropped, or Python would try once more as it ends, and fail."
+def discard_stdout():
+    "Drop what could not be written, or Python would try again as it ends, and fail."
     with contextlib.suppress(OSError, ValueError): os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-def _explained(e):
-    "Exit code and text of an exception."
+def explain_error(
+    e:Exception
+)->tuple: # exit code, text
+    "What a command says about an exception."
     if isinstance(e, _BadUsage): return 2, f'{e.format_message()}\nSee: {e.ctx.command_path if e.ctx else "segfast"} --help'
     if isinstance(e, UsageError): return 2, str(e)
     if isinstance(e, DataError): return 1, str(e)
     if isinstance(e, MemoryError) or 'OutOfMemory' in type(e).__name__ or "can't allocate memory" in str(e): return 1, 'Out of memory. A smaller --batch-size or --size takes less.'
     if type(e).__name__ == 'UnidentifiedImageError': return 1, f'{" ".join(str(e).split())}.\nLook at the data with segfast check.'
     if isinstance(e, OSError): return 1, f'{e.filename or "Could not write"}: {e.strerror}.'
-    return 1, f'Unexpected {type(e).__name__}: {" ".join(str(e).split())[:300]}\nThis is a fault of segfast. Run again with --debug for the traceback, and please report it.'
+    return 1, f'Unexpected {type(e).__name__}: {" ".join(str(e).split())[:300]}\nPlease report it. Run again with --debug for the traceback.'
 
-def _interrupted(e):
+def interruption_text(
+    e:KeyboardInterrupt # with the run as `segfast_run`, if one was trained
+)->str:
+    "What was kept, and how to resume."
     run = getattr(e, 'segfast_run', None)
-    if run is None: return 'Interrupted before training began; nothing was kept.'
-    return f'Interrupted. What was trained is kept in {safe_text(run.path)}.\nTo go on: segfast resume {_quoted(run.path)}'
+    if run is None: return 'Interrupted before training began; nothing was saved.'
+    return f'Interrupted. Everything trained so far is saved in {safe_text(run.path)}.\nTo resume: segfast resume {quote_path(run.path)}'
 
-def _quoted(path):
-    "A path as a word for a shell, that is no option either."
+def quote_path(
+    path:str|Path
+)->str:
+    "A path as a shell reads it as one word, and not as an option."
     return safe_text(shlex.quote(f'./{path}' if str(path).startswith('-') else str(path)))
 
 # %% ../nbs/90_cli.ipynb #902f56f0
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False,
                   help='Train, measure and explain image segmentation models, from a folder of images and masks.')
 
-def _debug(ctx:typer.Context, value:bool):
+def debug_option(ctx:typer.Context, value:bool)->bool:
+    "Remember that errors show their traceback."
     if value: ctx.find_root().obj = 'debug'
     return value
 
-def _version(value:bool):
+def version_option(value:bool):
+    "Print the version and end."
     if not value: return
     from segfast import __version__
     typer.echo(f'segfast {__version__}')
     raise typer.Exit
 
 @app.callback()
-def main(version:Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='Show the version.')] = False): pass
+def main(version:Annotated[bool, typer.Option('--version', callback=version_option, is_eager=True, help='Show the version.')] = False): pass
 
-Debug = Annotated[bool, typer.Option('--debug', callback=_debug, help='Show the traceback of an error.')]
+Debug = Annotated[bool, typer.Option('--debug', callback=debug_option, help='Show the traceback of an error.')]
 AsJson = Annotated[bool, typer.Option('--json', help='End stdout with one JSON object.')]
 Data = Annotated[str, typer.Argument(help='A folder, an archive of one, a .csv table, or a name that `segfast datasets` lists.', metavar='DATA')]
 LayoutName = Annotated[str|None, typer.Option('--layout', help='How the folder is laid out; found when not given.')]
@@ -111,18 +126,30 @@ Workers = Annotated[int|None, typer.Option('--workers', min=0, help='Loader proc
 Check = Annotated[bool, typer.Option('--check/--no-check', help='Look for everything wrong with the data first, and refuse to train on errors.')]
 Set = Annotated[list[str]|None, typer.Option('--set', metavar='KEY=VALUE', help='Change a value of the recipe: wd=0.1, stages.2.lr=1e-4. May be repeated.')]
 
-def _print(*renderables, err=False):
-    "Write to stdout as a terminal or a pipe can take it."
+def print_tables(
+    *renderables, # of rich, or text
+    err:bool=False # to stderr instead
+):
+    "Print tables for a terminal, or with 100 columns for a pipe."
     from rich.console import Console
     file = sys.stderr if err else sys.stdout
     console = Console(file=file, width=None if file.isatty() or 'COLUMNS' in os.environ else 100)
-    for o in renderables: console.print(o)
+    for renderable in renderables: console.print(renderable)
 
-def _if(parse, text, *args): return None if text is None else parse(text, *args)
+def parse_given(
+    parse, # called with the text and the arguments
+    text:str|None,
+    *args
+): # None without a text
+    "Parse the value of an option that may be left out."
+    return None if text is None else parse(text, *args)
 
-def _json(o):
+def print_json(
+    value # dict or list; NumPy values and paths become plain ones
+):
+    "Print one line of JSON."
     from segfast.core.files import to_plain
-    typer.echo(json.dumps(to_plain(o), ensure_ascii=False, allow_nan=False).encode(errors='backslashreplace')) # names that are no text become \udcff, which JSON reads back
+    typer.echo(json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False).encode(errors='backslashreplace')) # names that are no text become \udcff, which JSON reads back
 
 # %% ../nbs/90_cli.ipynb #19983d88
 @app.command()
@@ -156,53 +183,64 @@ def train(
     debug: Debug = False,
 ):
     "Train a model: check the data, run the stages, score the result."
-    from segfast.runs.presets import Choices
-    from segfast.runs.recipe import parse_counts, parse_rate, parse_size
+    from segfast.runs.presets import RecipeOptions
+    from segfast.runs.recipe import parse_counts, parse_lr, parse_size
     if folds is not None and split: raise UsageError('--folds and --split both say which images are held out. Use one of them.')
-    choices = Choices(recipe=recipe, progressive=progressive, model=model, weights=_start(weights, from_), size=_if(parse_size, size), epochs=_if(parse_counts, epochs),
-                      batch_size=_if(parse_counts, batch_size, '--batch-size'), lr=parse_rate(lr), precision=precision, seed=seed, augment=aug, sets=tuple(set_ or ()))
-    data, options = _find_data(data, recipe, dict(layout=layout, border=border, classes=classes, check=check, **({} if folds else dict(split=split))))
+    choices = RecipeOptions(recipe=recipe, progressive=progressive, model=model, weights=start_weights(weights, from_), size=parse_given(parse_size, size), epochs=parse_given(parse_counts, epochs),
+                      batch_size=parse_given(parse_counts, batch_size, '--batch-size'), lr=parse_lr(lr), precision=precision, seed=seed, augment=aug, sets=tuple(set_ or ()))
+    data, options = find_data(data, recipe, dict(layout=layout, border=border, classes=classes, check=check, **({} if folds else dict(split=split))))
     options.update(out=out, name=name, device=device, workers=workers, loggers=log or ())
     ignore_import_warnings()
-    if folds is not None: return _train_folds(data, choices, folds, as_json, **options)
+    if folds is not None: return train_fold_set(data, choices, folds, as_json, **options)
     from segfast.training.train import train
-    _show_scores(train(data, choices, **options), as_json)
+    show_scores(train(data, choices, **options), as_json)
 
-def _train_folds(data, choices, folds, as_json, **options):
+def train_fold_set(data, choices, folds, as_json, **options):
     from segfast.training.crossval import train_folds
-    _show_fold_set(train_folds(data, choices, folds, **options), as_json)
+    show_fold_set(train_folds(data, choices, folds, **options), as_json)
 
-def _show_fold_set(fold_set, as_json):
+def show_fold_set(
+    fold_set, # a `segfast.runs.listing.FoldSet`
+    as_json:bool # end with one line of JSON
+):
+    "Print the scores of all folds."
     from segfast.runs.listing import fold_scores
     from segfast.report.console import fold_table
     scores = fold_scores(fold_set)
-    _print(fold_table(scores, fold_set.runs[0].classes), err=as_json)
+    print_tables(fold_table(scores, fold_set.runs[0].classes), err=as_json)
     typer.echo(f'Fold set: {safe_text(fold_set.path)}', err=as_json)
-    if as_json: _json(dict(fold_set=str(fold_set.path), **scores))
+    if as_json: print_json(dict(fold_set=str(fold_set.path), **scores))
 
-def _find_data(data, recipe, options):
+def find_data(data, recipe, options):
     "Which data, and how to open it: as the run did whose recipe is repeated, where the command line says nothing else."
     from segfast.runs.presets import PRESETS
     from segfast.runs.reopen import open_arguments
     known = (open_arguments(recipe) or {}) if recipe and recipe not in PRESETS else {}
     if data is None and 'source' not in known: raise UsageError(f'Which DATA? {recipe} does not say what it was trained on.' if recipe else 'Which DATA? segfast train DATA, such as `segfast train demo --progressive`.\nSee: segfast train --help')
     taken = {k: v for k,v in known.items() if k in options and (options[k] is None or v is False)}
-    if how := ' '.join(f'--{k} {v}' for k,v in taken.items() if k != 'check'): _lines(f'The data is opened as in {recipe}: {how}', err=True)
+    if how := ' '.join(f'--{k} {v}' for k,v in taken.items() if k != 'check'): print_text(f'The data is opened as in {recipe}: {how}', err=True)
     return (known['source'] if data is None else data), {**options, **taken}
 
-def _start(weights, run):
+def start_weights(
+    weights:str|None, # of `--weights`
+    run:Path|None # of `--from`
+)->str|None:
     "Which weights `--weights` and `--from` ask for."
     from segfast.runs.run import Run
     if run is None: return weights
     if weights: raise UsageError('--from and --weights both say where the weights come from. Use one of them.')
     return str(Run(run).path.resolve())
 
-def _show_scores(run, as_json):
+def show_scores(
+    run, # a finished `segfast.runs.run.Run`
+    as_json:bool # end with one line of JSON
+):
+    "Print the scores of a run and its folder."
     from segfast.report.console import score_table
-    _print(score_table(run.scores, run.classes), err=as_json)
+    print_tables(score_table(run.scores, run.classes), err=as_json)
     page = run.path/'report.html'
-    _lines(f'Run: {run.path}' + (f'\nReport: {page}' if page.is_file() else ''), err=as_json)
-    if as_json: _json(dict(run=str(run.path), **{k: run.status[k] for k in ('accuracy', 'mean_iou', 'seconds')}))
+    print_text(f'Run: {run.path}' + (f'\nReport: {page}' if page.is_file() else ''), err=as_json)
+    if as_json: print_json(dict(run=str(run.path), **{k: run.status[k] for k in ('accuracy', 'mean_iou', 'seconds')}))
 
 # %% ../nbs/90_cli.ipynb #c25d8427
 @app.command()
@@ -222,9 +260,9 @@ def resume(
     if is_fold_set(run):
         if extend or data_changed: raise UsageError(f'{run}: is a fold set, whose runs share one recipe and the same data. --extend and --data-changed are for a single run.')
         from segfast.training.crossval import resume_folds
-        return _show_fold_set(resume_folds(run, data, device=device, workers=workers), as_json)
+        return show_fold_set(resume_folds(run, data, device=device, workers=workers), as_json)
     from segfast.training.resume import resume
-    _show_scores(resume(run, data, device=device, workers=workers, extend=extend, data_changed=data_changed), as_json)
+    show_scores(resume(run, data, device=device, workers=workers, extend=extend, data_changed=data_changed), as_json)
 
 
 # %% ../nbs/90_cli.ipynb #543a5dea
@@ -256,20 +294,24 @@ def find_lr(
     debug: Debug = False,
 ):
     "Find a learning rate by a short trial."
-    from segfast.runs.presets import Choices
+    from segfast.runs.presets import RecipeOptions
     from segfast.runs.recipe import parse_counts, parse_size
-    if plot: _can_draw(plot)
-    choices = Choices(recipe=recipe, progressive=progressive, model=model, weights=_start(weights, from_), size=_if(parse_size, size), batch_size=_if(parse_counts, batch_size, '--batch-size'),
+    if plot: check_writable(plot)
+    choices = RecipeOptions(recipe=recipe, progressive=progressive, model=model, weights=start_weights(weights, from_), size=parse_given(parse_size, size), batch_size=parse_given(parse_counts, batch_size, '--batch-size'),
                       precision=precision, seed=seed, augment=aug, sets=tuple(set_ or ()))
     ignore_import_warnings()
     from segfast.training.lr_finder import find_lr
     found = find_lr(data, choices, stage=stage, steps=steps, device=device, workers=workers, check=check, layout=layout, border=border, split=split, classes=classes)
     if plot: found.plot().savefig(plot, dpi=90)
-    if as_json: return _json(dict(found.suggestions, stage=stage, plot=str(plot) if plot else None, rates=found.rates, losses=found.losses))
+    if as_json: return print_json(dict(found.suggestions, stage=stage, plot=str(plot) if plot else None, rates=found.rates, losses=found.losses))
     typer.echo('\n'.join(f'{k:<7} {v:.1e}' for k,v in found.suggestions.items()) + '\nTo train with the first: ' + (f'--lr {found.valley:.1e}' if stage == 1 else f'--set stages.{stage}.lr={found.valley:.1e}'))
 
-def _can_draw(path, option='--plot', endings=('.png', '.svg', '.pdf')):
-    "Say early that a file cannot be written."
+def check_writable(
+    path:Path,
+    option:str='--plot', # that named it
+    endings:tuple=('.png', '.svg', '.pdf')
+):
+    "Refuse early a file that cannot be written."
     if path.suffix.lower() not in endings: raise UsageError(f'{option} {path}: expected a name that ends in {", ".join(endings[:-1])} or {endings[-1]}.')
     if not path.resolve().parent.is_dir(): raise UsageError(f'{option} {path}: there is no folder {path.parent}.')
     if path.is_dir() or not os.access(path.resolve().parent, os.W_OK): raise UsageError(f'{option} {path}: cannot be written.')
@@ -291,21 +333,28 @@ def check(
 ):
     "Look for everything that is wrong with a dataset."
     from segfast.data.check import check_path
-    with _bar('checking') as progress: found = check_path(data, layout, progress, cache, border=border, split=split, classes=classes)
+    with progress_bar('checking') as progress: found = check_path(data, layout, progress, cache, border=border, split=split, classes=classes)
     if report: found.save(report)
-    if as_json: _json(found.to_dict())
+    if as_json: print_json(found.to_dict())
     elif found.data is None: found.raise_errors()
-    else: _lines(found.text())
-    if fix: _repair(found, fix)
+    else: print_text(found.text())
+    if fix: fix_found(found, fix)
     if not found.ok or (strict and found.warnings): raise typer.Exit(1)
 
-def _repair(found, folder):
+def fix_found(
+    found, # a `segfast.data.check.CheckReport`
+    folder:Path # of the copy
+):
+    "Write a corrected copy of a dataset, and say where."
+    from segfast.core.text import count_text
     from segfast.data.fix import write_fixed_copy
     log = write_fixed_copy(found, folder)
-    typer.echo(f'{safe_text(folder)}: a corrected copy, {len(log)} change{"s" if len(log) != 1 else ""} listed in {safe_text(folder/"changes.csv")}.', err=True)
+    print_text(f'{folder}: a corrected copy, {count_text(len(log), "change")} listed in {folder/"changes.csv"}.', err=True)
 
 @contextlib.contextmanager
-def _bar(what):
+def progress_bar(
+    what:str # is done
+): # a function of (done, total), or None for a pipe
     "A progress bar on stderr for a person, nothing for a pipe."
     if not sys.stderr.isatty():
         yield None
@@ -325,10 +374,15 @@ Batch = Annotated[int|None, typer.Option('--batch-size', min=1, metavar='N', hel
 Shown = Annotated[str|None, typer.Option('--size', metavar='HxW', help="Resize whole images to this size.  [default: that of the run's last stage]")]
 RunPrecision = Annotated[str, typer.Option('--precision', help='auto, fp32, fp16 (CUDA) or bf16; auto is what the run was trained in.')]
 
-def _inference_options(size, tile, **options):
+def inference_options(
+    size:str|None, # HxW
+    tile:str|None, # HxW
+    **options # further fields of `InferenceOptions`
+): # InferenceOptions
+    "The options of evaluate and predict, from text."
     from segfast.inference.sliding import InferenceOptions
     from segfast.runs.recipe import parse_size
-    return InferenceOptions(size=_if(parse_size, size), tile=_if(parse_size, tile, '--tile'), **options)
+    return InferenceOptions(size=parse_given(parse_size, size), tile=parse_given(parse_size, tile, '--tile'), **options)
 
 @app.command()
 def evaluate(
@@ -353,24 +407,35 @@ def evaluate(
     debug: Debug = False,
 ):
     "Score a model per class and per image."
-    options = _inference_options(size, tile, overlap=overlap, tta=tta, batch_size=batch_size, precision=precision, device=device)
+    options = inference_options(size, tile, overlap=overlap, tta=tta, batch_size=batch_size, precision=precision, device=device)
     ignore_import_warnings()
     from segfast.inference.evaluate import evaluate, save_evaluation
     models = [model for model in (run, *(ensemble or [])) if model]
     found = evaluate(models, predictions=predictions, data=data, split=split, boundary=boundary, options=options, layout=layout, border=border, classes=classes)
     out = out or (run/'evaluation'/f'{found.scores["data"]}-{found.scores["split"]}' if run and run.is_dir() else None)
     if out: save_evaluation(found, out)
-    _show_evaluation(found, out, as_json)
+    show_evaluation(found, out, as_json)
 
-def _show_evaluation(found, out, as_json):
+def show_evaluation(
+    found, # a `segfast.inference.evaluate.Evaluation`
+    out:Path, # where it was saved
+    as_json:bool # end with one line of JSON
+):
+    "Print the scores of an evaluation."
     from segfast.report.console import score_table
     scores = found.scores
-    _print(score_table(scores, found.cm.classes), err=as_json)
+    print_tables(score_table(scores, found.cm.classes), err=as_json)
     extra = [f'{name} {scores[k]:.3f}' for k,name in (('boundary_iou', 'boundary IoU'), ('ece', 'calibration error')) if scores.get(k) is not None]
-    _lines('\n'.join([f'{scores["split"]} images of {scores["data"]}, at native size{"; " + ", ".join(extra) if extra else ""}', *_family_lines(scores), *([f'Worst image: {found.images.image[0]} (mean IoU {found.images.mean_iou[0]:.3f})'] if len(found.images) else []), *([f'Written: {out}'] if out else [])]), err=as_json)
-    if as_json: _json(dict(scores, out=str(out) if out else None))
+    lines = ['; '.join([f'{scores["split"]} images of {scores["data"]}, at the size of their masks', *extra]), *fold_lines(scores)]
+    if len(found.images): lines.append(f'Worst image: {found.images.image[0]} (mean IoU {found.images.mean_iou[0]:.3f})')
+    if out: lines.append(f'Written: {out}')
+    print_text('\n'.join(lines), err=as_json)
+    if as_json: print_json(dict(scores, out=str(out) if out else None))
 
-def _family_lines(scores):
+def fold_lines(
+    scores:dict # of an evaluation
+):
+    "The scores of each fold as lines."
     if 'folds' not in scores: return []
     mean, sd = scores['folds']['mean'], scores['folds']['sd']
     return [f'{len(scores["folds"]["each"])} folds: ' + ', '.join(f'{k.replace("_", " ")} {mean[k]:.3f} ± {sd[k]:.3f}' for k in ('accuracy', 'mean_iou')) + (' each; above, their ensemble' if scores['ensemble'] else ' each; above, all their held-out images together'), *([scores['note']] if 'note' in scores else [])]
@@ -397,19 +462,19 @@ def predict(
     debug: Debug = False,
 ):
     "Write a mask for each image, at its own size."
-    options = _inference_options(size, tile, overlap=overlap, tta=tta, batch_size=batch_size, precision=precision, device=device)
+    options = inference_options(size, tile, overlap=overlap, tta=tta, batch_size=batch_size, precision=precision, device=device)
     ignore_import_warnings()
     from segfast.inference.predict import Output, predict
-    models, images = _models_and_images(run, ensemble, images)
+    models, images = split_models(run, ensemble, images)
     output = Output(out, overlay=overlay, probabilities=probabilities, rgb=rgb, overwrite=overwrite)
-    with _bar('predicting') as progress: done = predict(models, images, output, options=options, progress=progress, say=lambda text: _lines(text, err=True))
-    for file,why in done.failed.items(): _lines(f'{file}: {why}', err=True)
+    with progress_bar('predicting') as progress: done = predict(models, images, output, options=options, progress=progress, say=lambda text: print_text(text, err=True))
+    for file,why in done.failed.items(): print_text(f'{file}: {why}', err=True)
     failed = f'; {len(done.failed)} without one, named above' if done.failed else ''
-    _lines(f'{count_text(done.masks, "mask")} in {out}, {speed_text(done.images_per_second)} images/s{failed}', err=as_json)
-    if as_json: _json(dict(out=str(out), **done.to_dict()))
+    print_text(f'{count_text(done.masks, "mask")} in {out}, {speed_text(done.images_per_second)} images/s{failed}', err=as_json)
+    if as_json: print_json(dict(out=str(out), **done.to_dict()))
     if done.failed: raise typer.Exit(1)
 
-def _models_and_images(run, ensemble, images):
+def split_models(run, ensemble, images):
     "With --ensemble, runs and .onnx files among the images are additional models."
     from segfast.runs.listing import is_fold_set
     def is_model(o): return Path(o).suffix.lower() == '.onnx' or (Path(o)/'status.json').is_file() or is_fold_set(o)
@@ -423,9 +488,9 @@ def _models_and_images(run, ensemble, images):
 def export(
     run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run.')],
     to: Annotated[str, typer.Option('--to', metavar='FORMAT', help='onnx, safetensors or torch-export.')] = 'onnx',
-    size: Annotated[str|None, typer.Option('--size', metavar='HxW|dynamic', help='Of the pictures that it takes, height x width; or every size.  [default: every size, where the model can]')] = None,
+    size: Annotated[str|None, typer.Option('--size', metavar='HxW|dynamic', help='Size of the input images, height x width; or every size.  [default: every size, if the model can]')] = None,
     out: Annotated[Path|None, typer.Option('--out', metavar='FILE', help='The file; its model card is the README.md beside it.  [default: RUN/export/FORMAT/]')] = None,
-    argmax: Annotated[bool, typer.Option('--argmax', help='Class ids come out, not logits.')] = False,
+    argmax: Annotated[bool, typer.Option('--argmax', help='Output class ids, not logits.')] = False,
     quantize: Annotated[str|None, typer.Option('--quantize', metavar='int8|fp16', help='Fewer bits; the scores before and after are shown (onnx).')] = None,
     opset: Annotated[int|None, typer.Option('--opset', metavar='N', help="Version of ONNX's operations.")] = None,
     data: Annotated[str|None, typer.Option('--data', metavar='DATA', help='Where its data is now, if it moved.')] = None,
@@ -433,11 +498,11 @@ def export(
     as_json: AsJson = False,
     debug: Debug = False,
 ):
-    "Write a run's model as a file that runs elsewhere, and prove that it computes the same."
+    "Write a trained model as a file that runs elsewhere."
     ignore_import_warnings()
     from segfast.tools.export import export
-    made = export(run, to, size, opset, quantize, out, argmax, data, overwrite)
-    _json(made.to_dict()) if as_json else _lines(made.text())
+    made = export(run, to, size=size, opset=opset, quantize=quantize, out=out, argmax=argmax, data=data, overwrite=overwrite)
+    print_json(made.to_dict()) if as_json else print_text(made.text())
 
 # %% ../nbs/90_cli.ipynb #b7c7b36b
 @app.command()
@@ -450,7 +515,7 @@ def report(
     "Write a run's report: one self-contained HTML file."
     from segfast.report.html import write_report
     path = write_report(run, out)
-    _json(dict(run=str(run), report=str(path), bytes=path.stat().st_size)) if as_json else _lines(f'Report: {path}')
+    print_json(dict(run=str(run), report=str(path), bytes=path.stat().st_size)) if as_json else print_text(f'Report: {path}')
 
 # %% ../nbs/90_cli.ipynb #cf97f2db
 @app.command()
@@ -463,7 +528,7 @@ def ui(
 ):
     "Show runs in a browser, on this machine only: scores, reports, comparisons, masks of your images."
     from segfast.tools.ui import serve_ui
-    serve_ui(out, port, open_, device, _lines)
+    serve_ui(out, port, open_, device, print_text)
 
 # %% ../nbs/90_cli.ipynb #3fb56e6f
 @app.command()
@@ -485,9 +550,9 @@ def prompt(
     debug: Debug = False,
 ):
     "Segment what points or a box point at, with Segment Anything."
-    from segfast.tools.sam import prompt_lines, prompt_to_folder
+    from segfast.tools.sam import prompt_text, prompt_to_folder
     made = prompt_to_folder(image, out, points, random, grid, box, model, multimask, as_masks, overwrite, add, device, seed)
-    _json(made) if as_json else _lines(prompt_lines(made))
+    print_json(made) if as_json else print_text(prompt_text(made))
 
 # %% ../nbs/90_cli.ipynb #ccf7d526
 @app.command()
@@ -500,10 +565,10 @@ def runs(
     "List the runs in a folder, the newest first."
     from segfast.runs.listing import run_rows
     rows = run_rows(out, sort)
-    if as_json: return _json(rows)
-    if not rows: return typer.echo(f'No runs in {safe_text(out)}. Start one: segfast train demo --progressive --out {_quoted(out)}')
+    if as_json: return print_json(rows)
+    if not rows: return typer.echo(f'No runs in {safe_text(out)}. Start one: segfast train demo --progressive --out {quote_path(out)}')
     from segfast.report.console import run_table
-    _print(run_table(rows))
+    print_tables(run_table(rows))
 
 @app.command()
 def compare(
@@ -514,15 +579,15 @@ def compare(
     debug: Debug = False,
 ):
     "Compare runs side by side: settings, scores, curves, and what is significant."
-    if plot: _can_draw(plot)
-    if html: _can_draw(html, '--html', ('.html', '.htm'))
+    if plot: check_writable(plot)
+    if html: check_writable(html, '--html', ('.html', '.htm'))
     from segfast.report.compare import compare
     found = compare(runs)
     if plot: found.plot().savefig(plot, dpi=110)
     if html: found.save_html(html)
-    if as_json: return _json(found.to_dict())
+    if as_json: return print_json(found.to_dict())
     from segfast.report.console import compare_view
-    _print(compare_view(found.to_dict()))
+    print_tables(compare_view(found.to_dict()))
 
 @app.command()
 def clean(
@@ -539,11 +604,11 @@ def clean(
     found = find_waste(out, failed)
     gone = clean(found) if yes else []
     kept, shown = [o for o in found if o.run.path not in [p.run.path for p in gone]], gone if yes else found
-    if as_json: return _json(dict(deleted=[o.to_dict() for o in gone], kept=[o.to_dict() for o in kept], bytes=sum(o.bytes for o in shown)))
-    if shown: _print(waste_view([o.to_dict() for o in shown]), '')
+    if as_json: return print_json(dict(deleted=[o.to_dict() for o in gone], kept=[o.to_dict() for o in kept], bytes=sum(o.bytes for o in shown)))
+    if shown: print_tables(waste_view([o.to_dict() for o in shown]), '')
     again = f'segfast clean {shlex.quote(str(out))}{" --failed" if failed else ""} --yes'
     typer.echo(f'Deleted: {size_text(sum(o.bytes for o in gone))}.' if gone else f'This would free {size_text(sum(o.bytes for o in found))}. To delete it: {again}' if shown else f'{out}: nothing to delete.')
-    if yes and kept: _lines(f'Left alone, because they are being trained or have changed just now: {", ".join(o.run.name for o in kept)}', err=True)
+    if yes and kept: print_text(f'Left alone, because they are being trained or have changed just now: {", ".join(o.run.name for o in kept)}', err=True)
 
 @app.command()
 def models(
@@ -560,16 +625,16 @@ def models(
     ignore_import_warnings()
     from segfast.models.cost import model_table
     rows = json.loads(model_table(parse_size(size), classes, batch_size, precision, names or None).to_json(orient='records'))
-    if as_json: return _json(rows)
+    if as_json: return print_json(rows)
     from segfast.report.console import model_view
-    _print(model_view(rows))
+    print_tables(model_view(rows))
 
 @app.command()
 def datasets(as_json: AsJson = False, debug: Debug = False):
     "List the datasets known by name, and the layouts of a folder that are recognised."
     from segfast.data.open import KNOWN
     from segfast.data.formats.registry import LAYOUTS
-    if as_json: return _json(dict(names={k: o.about for k,o in KNOWN.items()}, layouts={k: dict(about=o.about, tree=o.tree) for k,o in LAYOUTS.items()}))
+    if as_json: return print_json(dict(names={k: o.about for k,o in KNOWN.items()}, layouts={k: dict(about=o.about, tree=o.tree) for k,o in LAYOUTS.items()}))
     layouts = [line for k,o in LAYOUTS.items() for line in ('', f'  {k}: {o.about}', *(f'      {t}' for t in o.tree.splitlines()))]
     typer.echo('\n'.join(['Names:', *(f'  {k:<12} {o.about}' for k,o in KNOWN.items()), '', 'Layouts of a folder of your own, found by themselves:', *layouts]))
 
@@ -586,4 +651,4 @@ def demo_data(
     from segfast.data.demo import write_demo
     try: write_demo(folder, n=n, size=parse_size(size), seed=seed)
     except FileExistsError as e: raise DataError(str(e)) from None
-    typer.echo(f'{safe_text(folder)}: {n} images. Train on them: segfast train {_quoted(folder)} --progressive --weights none --size 96x128')
+    typer.echo(f'{safe_text(folder)}: {n} images. Train on them: segfast train {quote_path(folder)} --progressive --weights none --size 96x128')

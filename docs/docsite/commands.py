@@ -8,7 +8,7 @@ from docsite.api import cell, code, grid
 GROUPS = {
     "Data": "--layout --border --split --classes --check --data --data-changed",
     "Model": "--model --weights --from --size",
-    "Training": "--progressive --recipe --epochs --batch-size --lr --aug --precision --seed --set --stage --steps --extend --resume",
+    "Training": "--progressive --recipe --epochs --batch-size --lr --aug --precision --seed --set --stage --steps --extend",
     "Computer": "--device --workers",
     "Output": "--out --name --log --json --plot --html --report --debug --as-masks --overwrite --add",
 }

@@ -27,7 +27,7 @@ from ..models.weights import load_state, read_weights
 from ..models.zoo import check_model, layer_groups, published_weights, seg_model
 from ..models.cost import training_bytes
 from ..runs.recipe import Recipe
-from ..runs.presets import Choices
+from ..runs.presets import RecipeOptions
 from ..runs.run import Run
 from ..report.console import Plan
 from .losses import make_loss, uses_class_weights
@@ -77,12 +77,12 @@ def first_weights(
 
 # %% ../../nbs/training/08_plan.ipynb #b85c324c
 def complete_recipe(
-    recipe:Recipe|Choices,
+    recipe:Recipe|RecipeOptions,
     known:str|None, # the dataset's known name
     size:tuple # (height, width) of the images
 )->Recipe: # not settled yet
     "The recipe that choices stand for, for images of a size; with the weights of a run, its model too."
-    if not isinstance(recipe, Choices): return recipe
+    if not isinstance(recipe, RecipeOptions): return recipe
     if recipe.weights is None and recipe.model and not published_weights(recipe.model): recipe = replace(recipe, weights='none')
     made = recipe.to_recipe(known, size)
     if not is_run_folder(made.weights): return made
@@ -92,7 +92,7 @@ def complete_recipe(
     return replace(made, model=theirs.model, model_options={**theirs.model_options, **own})
 
 def check_settings_early(
-    recipe:Recipe|Choices,
+    recipe:Recipe|RecipeOptions,
     known:str|None, # the dataset's known name
     device:torch.device
 ):
@@ -160,7 +160,7 @@ def known_name(
 
 def prepare_training(
     data, # a `SegData`, or what `open_data` takes
-    recipe:Recipe|Choices,
+    recipe:Recipe|RecipeOptions,
     device:torch.device,
     screen, # from `make_screen`
     check:bool, # check the data

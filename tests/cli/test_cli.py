@@ -115,7 +115,7 @@ def test_without_json_the_scores_are_the_result(demo_dir, tmp_path, monkeypatch,
 def test_options_reach_the_recipe(demo_dir, tmp_path, monkeypatch):
     from segfast.core.errors import DataError
     def began(recipe, *args): raise DataError(f"far enough: {recipe}")
-    monkeypatch.setattr("segfast.training.train._run_stages", began)
+    monkeypatch.setattr("segfast.training.train._train_stages", began)
     args = ["--size", "64x96", "--epochs", "2,3,4", "--batch-size", "4,4,2", "--lr", "2e-3", "--precision", "fp32", "--seed", "7", "--weights", "none",
             "--device", "cpu", "--set", "wd=0.1", "--set", "stages.2.lr=1e-4"]
     res = cli("train", demo_dir, *args, "--out", tmp_path, "--name", "first")
@@ -255,9 +255,10 @@ def test_interrupted(demo_dir, tmp_path):
     run = Run(tmp_path/"first")
     assert run.status["status"] == "interrupted" and len(run.history) >= 1
     assert f"segfast resume {tmp_path/'first'}" in said[-1]
-    assert run.newest() == tmp_path/"first/checkpoints/last"
+    assert run.newest_checkpoint() == tmp_path/"first/checkpoints/last"
 
 
+@pytest.mark.slow
 def test_interrupted_while_checking(demo_dir, tmp_path):
     data = Path(shutil.copytree(demo_dir, tmp_path/"street"))
     first, mask = sorted((data/"images").iterdir())[0], sorted((data/"labels").iterdir())[0]
@@ -344,6 +345,7 @@ def test_imports_no_more_than_it_needs(args, without, trained, demo_dir):
 
 # --- pipes ---
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="closes a pipe as a shell does")
 @pytest.mark.parametrize("args", [["datasets"], ["datasets", "--json"], ["runs"]], ids=" ".join)
 def test_reader_gone(args):
@@ -364,6 +366,7 @@ def test_disk_full():
     assert os.strerror(errno.ENOSPC) in err and not is_crash(err) and len(err.splitlines()) <= 3
 
 
+@pytest.mark.slow
 def test_output_in_ascii(trained, demo_dir, tmp_path):
     env = {"PYTHONIOENCODING": "ascii"}
     code, out, err = done("runs", trained[3], env=env)

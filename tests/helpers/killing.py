@@ -342,7 +342,7 @@ def outcome(path):
     out["history"] = [[o[i] for i in keep] for o in lines]
     out["scores"] = {k: v for k, v in json.loads((path/"scores.json").read_text()).items() if "second" not in k}
     status = json.loads((path/"status.json").read_text())
-    return out | {f"status/{k}": status.get(k) for k in ("status", "stages_done", "best", "rates", "accuracy", "mean_iou", "error")}
+    return out | {f"status/{k}": status.get(k) for k in ("status", "stages_done", "best", "lrs", "accuracy", "mean_iou", "error")}
 
 
 def differences(a, b):

@@ -329,6 +329,7 @@ print(len(open_data("camvid_tiny").pairs))
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_download(server, home, tiny, archive):
     server.files[tiny] = archive, "stuck"
     command = [sys.executable, "-W", "ignore", "-c", CHILD, server.url(tiny)]
@@ -354,6 +355,7 @@ def test_known_name_wins_over_a_folder(server, home, tiny, archive, demo_dir, tm
     assert open_data(Path("camvid_tiny")).root.resolve() == tmp_path/"camvid_tiny"
 
 
+@pytest.mark.slow
 def test_the_plan_says_which_was_taken(server, home, tiny, archive, demo_dir, tmp_path, monkeypatch):
     server.files[tiny] = archive, "whole"
     monkeypatch.chdir(tmp_path)

@@ -104,19 +104,6 @@ def test_plots_that_are_gone(run):
     assert cli("resume", run, "--device", "cpu").exit_code == 0
 
 
-@pytest.mark.parametrize("args", [["--split", "random:0.5"], ["--layout", "pets"], ["--border", "class"], ["--classes", "nope.txt"], ["--name", "zz"], ["--log", "tensorboard"], ["--no-progressive"], ["--seed", "7"],
-                                  ["--set", "wd=0.5"], ["--epochs", "3,3"]], ids=" ".join)
-def test_resume_refuses_other_settings_and_names_them(run, args):
-    key = dict(epochs="stages.1.epochs", set="wd").get(args[0].strip("-"), args[0].removeprefix("--no-").strip("-"))
-    assert key in said(cli("train", "--resume", run, *args), 2)
-    assert Run(run).state == "interrupted"
-
-
-def test_what_may_change_on_the_way(run):
-    assert cli("train", "--resume", run, "--set", "workers=0", "--set", "device=cpu", "--seed", "42").exit_code == 0
-    assert "workers" in said(cli("train", "--resume", run, "--set", "workers=many"), 2)
-
-
 def test_a_picture_that_is_none(data, tmp_path):
     bad = tmp_path/"bad"
     shutil.copytree(data, bad)

@@ -280,7 +280,7 @@ def test_an_edited_state_is_noticed(half_done, small, key, value):
     state = json.loads(path.read_text())
     assert state[key] != value
     path.write_text(json.dumps({**state, key: value}))
-    with pytest.warns(UserWarning, match=re.escape(str(path))): assert half_done.newest() == half_done.path/"checkpoints/previous"
+    with pytest.warns(UserWarning, match=re.escape(str(path))): assert half_done.newest_checkpoint() == half_done.path/"checkpoints/previous"
 
 
 def test_a_run_with_a_pickle_is_no_beginning(half_done, demo_dir):
@@ -758,6 +758,7 @@ def test_the_screen(name, kind):
     assert not CONTROL.search(text.replace("\r\n", "\n")) and safe_text(name)[:12] in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MULTI)
 def test_pictures(name):
     "Drawn without a warning: pytest makes an error of any."
@@ -781,6 +782,7 @@ def test_recipes_and_tables_of_classes_come_back_exactly(name, tmp_path):
     assert ClassTable.load(tmp_path/"c.csv") == table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MULTI)
 def test_names_of_runs(name, small, tmp_path):
     "A name that is a folder's is taken as it is; what leads elsewhere or cannot be printed is refused. The data's name is only borrowed from."
@@ -842,6 +844,7 @@ def test_the_resume_line_is_one_word(name, monkeypatch, small, tmp_path):
     assert command[:2] == ["segfast", "resume"] and len(command) == 3 and Path(command[2]) == Path(name)/"a" and not command[2].startswith("-")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PATHS)
 def test_other_lines_to_copy(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -22,7 +22,7 @@ from segfast.cli import app
 from segfast.core.errors import DataError, UsageError
 from segfast.data.open import open_data
 from segfast.runs.listing import FoldSet, fold_runs, fold_scores, is_fold_set, run_rows
-from segfast.runs.presets import Choices
+from segfast.runs.presets import RecipeOptions
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.run import Run
 from segfast.training.crossval import resume_folds, train_folds
@@ -213,6 +213,7 @@ def test_interrupted_fold_set_goes_on(fold_set, place, monkeypatch):
     assert stamps(cut.path) == before
 
 
+@pytest.mark.slow
 def test_stopped_before_its_first_step(fold_set, place):
     "A fold that had not begun to train holds nothing: it begins again. Even its folder may have been all there was."
     fold_set, _ = fold_set
@@ -233,9 +234,10 @@ def test_stopped_before_its_first_step(fold_set, place):
     with pytest.raises(DataError) as e:
         resume_folds(fold_set, screen="quiet")
     assert str(fold_set.path) in str(e.value) and "segfast resume" not in str(e.value) and stamps(fold_set.path) == before
-    assert train_folds("data", Choices(model="tiny", weights="none", size=(32, 48), epochs=(1, 1, 1)), 3, name="three", device="cpu", screen="quiet").states == ["done"]*3
+    assert train_folds("data", RecipeOptions(model="tiny", weights="none", size=(32, 48), epochs=(1, 1, 1)), 3, name="three", device="cpu", screen="quiet").states == ["done"]*3
 
 
+@pytest.mark.slow
 def test_all_folds_have_the_first_ones_settings(place, monkeypatch):
     "A batch size that is fitted to free memory is fitted once."
     free = iter([16e9]*3)
@@ -289,7 +291,7 @@ def test_from_python(small, place):
 
 @pytest.mark.parametrize("options, named", [
     (["--folds", 0], ["--folds 0"]), (["--folds", 1], ["--folds 1"]), (["--folds", -3], ["--folds -3"]), (["--folds", 11], [11, 2, 10]), (["--folds", "x"], ["--folds", "train --help"]),
-    (["--folds", 2, "--split", "random"], ["--folds", "--split"]), (["--folds", 2, "--resume", "runs/a"], ["--folds", "--resume", "segfast resume runs/a"]),
+    (["--folds", 2, "--split", "random"], ["--folds", "--split"]),
     (["--folds", 2, "--name", "a/b"], ["--name", "a/b"]), (["--folds", 2, "--model", "resnetty"], ["resnetty", "unet_resnet34"]), (["--folds", 2, "--set", "colour=blue"], ["colour", "wd"]),
 ])
 def test_contradictions_and_wrong_numbers(options, named, place):
@@ -320,7 +322,6 @@ def test_names(fold_set, place):
 def test_fold_set_is_no_run(fold_set):
     assert not missing(text_of(cli("resume", "runs/three", "--extend", 1, code=2)), "runs/three", "--extend")
     assert not missing(text_of(cli("resume", "runs/three", "--data-changed", code=2)), "runs/three", "--data-changed")
-    assert "segfast resume runs/three" in text_of(cli("train", "--resume", "runs/three", code=2))
     with pytest.raises(DataError) as e:
         FoldSet("runs/three/fold-1")
     assert not missing(e, "runs/three/fold-1", "fold_set.json")

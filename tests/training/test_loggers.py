@@ -15,7 +15,7 @@ import torch
 from helpers.problems import missing
 from helpers.training import fit, recipe_of
 
-import segfast.training.loggers as trackers
+import segfast.training.loggers as loggers
 import segfast.training.train as lib
 from segfast.core.errors import UsageError
 from segfast.models.zoo import seg_model
@@ -30,7 +30,7 @@ COLUMNS = ("stage", "epoch", "lr", "train_loss", "valid_loss", "accuracy", "mean
 
 @pytest.fixture
 def watched(monkeypatch):
-    "A function that trains with trackers, the same for all stages, and closes them."
+    "A function that trains with loggers, the same for all stages, and closes them."
     def train(data, recipe, out, *names):
         cbs, real = [], lib.run_stage
 
@@ -82,6 +82,7 @@ def test_curves_go_on_over_stages_and_say_what_the_history_says(small, tiny, tmp
     assert curve(read, "batch/lr_2")[1][at_ends] == pytest.approx(history.lr.to_numpy(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_every_epoch_has_a_picture(small, tiny, tmp_path, watched):
     import io
 
@@ -139,27 +140,28 @@ def test_names_of_classes_reach_no_tag(small, tiny, tmp_path, watched):
     assert plain.Tags() == odd.Tags()
 
 
+@pytest.mark.slow
 def test_the_search_for_a_rate_is_no_training(small, tiny, tmp_path, watched):
     run = watched(small, recipe_of(dict(lr="find")), tmp_path, "tensorboard")
     assert curve(events(run), "batch/loss")[0] == [1, 2]
 
 
 class Notes(Logger):
-    "A tracker that remembers."
+    "A logger that remembers."
     package = "json"
     def __init__(self, record):
         super().__init__(record)
         self.rows, self.ends = [], []
-    def scalars(self, values, step): self.rows.append((step, values))
-    def picture(self, image, step): pass
+    def write_scalars(self, values, step): self.rows.append((step, values))
+    def write_image(self, image, step): pass
     def close(self, ok=True):
         super().close(ok)
         self.ends.append(ok)
 
 
-def test_a_tracker_on_a_learner_leaves_the_finder_out(small, tiny, a_run):
+def test_a_logger_on_a_learner_leaves_the_finder_out(small, tiny, a_run):
     notes = Notes(a_run)
-    learn = lib.stage_learner(Training(recipe_of({}), small, seg_model("tiny", small.classes, "none"), a_run, None, torch.device("cpu")), [notes])
+    learn = lib.stage_learner(Training(recipe=recipe_of({}), data=small, model=seg_model("tiny", small.classes, "none"), run=a_run, device=torch.device("cpu")), [notes])
     lib.run_lr_finder(learn, steps=10)
     assert notes.rows == []
     with learn.no_bar(), learn.no_logging():
@@ -188,7 +190,7 @@ def test_one_that_does_not_start_closes_those_that_did(a_run, monkeypatch):
         def __init__(self, record): raise UsageError("no")
     monkeypatch.setitem(LOGGERS, "notes", lambda record: made.append(Notes(record)) or made[0])
     monkeypatch.setitem(LOGGERS, "broken", Broken)
-    monkeypatch.setattr(trackers, "_installed", lambda package: True)
+    monkeypatch.setattr(loggers, "_installed", lambda package: True)
     LOGGERS["notes"].package = "json"
     with pytest.raises(UsageError, match="no"):
         make_loggers(["notes", "broken"], a_run)
@@ -216,18 +218,18 @@ def test_an_empty_folder_is_no_package(tmp_path, monkeypatch):
     (tmp_path/"only_a_folder").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     import only_a_folder  # noqa: F401 (Python takes it for a package)
-    assert not trackers._installed("only_a_folder")
-    assert trackers._installed("json")
+    assert not loggers._installed("only_a_folder")
+    assert loggers._installed("json")
 
 
 def test_the_mode_of_wandb(monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    assert trackers.wandb_mode() == "offline"
+    assert loggers.wandb_mode() == "offline"
     monkeypatch.setenv("WANDB_MODE", "online")
-    assert trackers.wandb_mode() == "online", "asked for"
+    assert loggers.wandb_mode() == "online", "asked for"
     monkeypatch.setenv("WANDB_MODE", "ofline")
     with pytest.raises(UsageError) as e:
-        trackers.wandb_mode()
+        loggers.wandb_mode()
     assert not missing(e, "WANDB_MODE", "'ofline'", "'offline'", "online")
 
 
@@ -287,6 +289,7 @@ def no_network(monkeypatch):
     return tried
 
 
+@pytest.mark.slow
 def test_wandb_offline_says_what_the_history_says(small, tiny, tmp_path, watched, no_network):
     run = watched(renamed(small), recipe_of(dict(epochs=2), dict(size=(16, 24))), tmp_path, "wandb")
     rows = list(wandb_history(offline_file(run)))
@@ -309,7 +312,7 @@ import sys
 from segfast.runs.run import Run
 from segfast.training.loggers import open_loggers
 with open_loggers(["wandb"], Run(sys.argv[1])) as (board,):
-    for i in range(3): board.scalars({"batch/loss": i/2}, i + 1)
+    for i in range(3): board.write_scalars({"batch/loss": i/2}, i + 1)
 """
 
 
@@ -319,6 +322,7 @@ def connected(trace):
     return [line for line in lines if "127.0.0." not in line and '"::1"' not in line]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace shows what W&B's own process, in another language, connects to")
 def test_no_process_of_wandb_asks_for_the_network(a_run, tmp_path):
     "Without WANDB_ERROR_REPORTING=false this finds a question to the name server."

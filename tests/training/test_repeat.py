@@ -42,13 +42,14 @@ def same(a, b):
     return weights, a.history.drop(columns=CLOCK).equals(b.history.drop(columns=CLOCK)), a.scores["confusion"] == b.scores["confusion"]
 
 
+@pytest.mark.slow
 def test_the_same_bits(street, tmp_path, tiny):
     a = first(street, tmp_path, tiny, "--split", "random:0.3", "--set", "class_weights=inverse", "--set", "ema=0.9")
     again, res = train("--recipe", a.path, out=tmp_path/"runs", name="again")
     assert same(a, again) == (True, True, True) and again.recipe == a.recipe
     assert "--split random:0.3" in res.stderr
     assert (a.path/"data.csv").read_text() == (again.path/"data.csv").read_text() and open_arguments(a.path) == open_arguments(again.path)
-    assert (a.path/"images.csv").read_text() == (again.path/"images.csv").read_text()
+    assert (a.path/"per_image_counts.csv").read_text() == (again.path/"per_image_counts.csv").read_text()
     file, _ = train(street, "--recipe", a.path/"recipe.toml", out=tmp_path/"runs", name="file")
     assert same(a, file) == (True, True, True)
     other, _ = train("--recipe", a.path, "--seed", "7", out=tmp_path/"runs", name="other")
@@ -57,6 +58,7 @@ def test_the_same_bits(street, tmp_path, tiny):
     assert list(found["differences"]) == ["seed"] and found["versus"][1]["difference"] == found["versus"][1]["low"] == 0
 
 
+@pytest.mark.slow
 def test_what_the_command_line_says_goes_first(street, tmp_path, tiny):
     a = first(street, tmp_path, tiny, "--split", "random:0.3")
     b, _ = train("--recipe", a.path, "--split", "random:0.5", "--epochs", "1,1,1", out=tmp_path/"runs", name="b")
@@ -130,7 +132,7 @@ def test_only_whole_weights_predict(street, tmp_path, tiny):
 
 @pytest.mark.parametrize("bad", [np.zeros((8, 8, 4)), np.zeros((8,)), np.zeros((0, 8, 3)), np.full((8, 8, 3), 2.), np.full((8, 8), -1), np.full((8, 8), np.nan), np.full((8, 8), 1j), np.array(None)])
 def test_what_is_no_picture(bad):
-    from segfast.inference.result import as_picture
+    from segfast.inference.result import as_image
     with pytest.raises(ValueError) as e:
-        as_picture(bad)
+        as_image(bad)
     assert any(o in str(e.value) for o in (str(bad.shape), str(bad.dtype)))

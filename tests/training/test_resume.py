@@ -71,21 +71,25 @@ MOMENTS = [["stage", 1], ["load", 3], ["backward", 2], ["backward-done", 1], ["b
            ["finish", 1], ["evaluate-done", 1], ["finish-done", 1]]
 
 
+@pytest.mark.slow
 def test_killed_at_every_kind_of_moment(server, folder, peace):
     assert kill_at_each(server, folder, "ema", MOMENTS, lambda k: equal(k, peace)) == len(MOMENTS) >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant, kills, seed", [("ranger", 4, 1), ("workers", 3, 2), ("bf16", 4, 3), ("sgd", 4, 4), ("patience", 3, 5)])
 def test_killed_at_moments_drawn_by_lot(server, folder, peace, variant, kills, seed):
     assert kill_at_each(server, folder, variant, plans(peace(variant).traces[0], kills, seed, most=4), lambda k: equal(k, peace)) == kills
 
 
+@pytest.mark.slow
 def test_killed_in_the_finder(begin, peace):
     k = begin("ranger")
     assert k.go(["finder", 1]) and k.go(["finder-done", 1])
     equal(k.finish(), peace)
 
 
+@pytest.mark.slow
 def test_killed_while_a_crash_is_mended(begin, peace):
     k = begin("ema")
     assert k.go(["best", 1]) and k.go(["best-again", 1]) and k.go(["rewind", 1]) and k.go(["replace-done", 1])
@@ -115,6 +119,7 @@ def test_an_epoch_that_is_seeded_otherwise_shows(begin, peace):
     assert {"last/model.safetensors", "last/memory.safetensors", "history"} <= odd.keys(), "the same up to the last epochs, and yet it is seen"
 
 
+@pytest.mark.slow
 def test_the_size_on_disk_is_bounded(begin):
     k, seen = begin("sgd"), set()
     for moment in ["rename-done", 3], ["file", 2], ["rmtree", 1], ["rename", 2], ["rename-done", 2], ["replace", 3], ["replace", 3]:
@@ -138,6 +143,7 @@ def test_stopped_after_a_batch(begin, peace, variant, at, batch, number):
     equal(k.finish(), peace)
 
 
+@pytest.mark.slow
 def test_stopped_again_and_again_in_one_epoch(begin, peace):
     k, seen = begin("bf16"), []
     for _ in range(4):
@@ -147,6 +153,7 @@ def test_stopped_again_and_again_in_one_epoch(begin, peace):
     equal(k.finish(), peace)
 
 
+@pytest.mark.slow
 def test_stopped_while_batches_are_passed_by(begin, peace):
     k = begin("bf16")
     k.go(signals=[["backward", 3, "SIGINT"]])
@@ -155,6 +162,7 @@ def test_stopped_while_batches_are_passed_by(begin, peace):
     equal(k.finish(), peace)
 
 
+@pytest.mark.slow
 def test_stopped_and_killed(begin, peace):
     k = begin("ema")
     k.go(signals=[["backward", 2, "SIGINT"]])
@@ -171,6 +179,7 @@ def test_stopped_twice_ends_at_once(begin, peace):
     equal(k.finish(), peace)
 
 
+@pytest.mark.slow
 def test_stopped_twice_in_a_checkpoint(begin, peace):
     k = begin("ema")
     k.go(signals=[["backward", 2, "SIGINT"], ["rename-done", 1, "SIGTERM"]])
@@ -178,6 +187,7 @@ def test_stopped_twice_in_a_checkpoint(begin, peace):
     equal(k.finish(), peace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [["validate", 2], ["validate-done", 2], ["save", 2], ["row", 2]])
 def test_stopped_in_a_validation(begin, peace, at):
     k = begin("ema")
@@ -186,6 +196,7 @@ def test_stopped_in_a_validation(begin, peace, at):
     equal(k.finish(), peace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [["finder", 1], ["evaluate", 1], ["stage", 1]])
 def test_stopped_between_fits(begin, peace, at):
     k = begin("ranger")
@@ -194,6 +205,7 @@ def test_stopped_between_fits(begin, peace, at):
     equal(k.finish(), peace)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["all-SIGINT", "all-SIGTERM"])
 def test_stopped_with_its_loaders(begin, peace, number):
     "As a terminal and a cluster do it: every process of the job hears the signal."
@@ -213,6 +225,7 @@ def toml(tmp_path, name):
     return path
 
 
+@pytest.mark.slow
 def test_the_command_line(server, folder, peace, begin, tmp_path):
     "A process of its own: a lock that others respect, Ctrl-C, exit code 130, the line that says how to go on, and going on by it."
     k = begin("ema")
@@ -235,6 +248,7 @@ def test_the_command_line(server, folder, peace, begin, tmp_path):
     equal(k, peace)
 
 
+@pytest.mark.slow
 def test_stopped_before_it_goes_on(begin, peace):
     k = begin("sgd")
     k.go(["save", 1])
@@ -275,6 +289,7 @@ def test_what_is_finished_is_extended_only(folder, begin):
     assert run.history[:len(old)].equals(old) and list(run.history["name"][len(old):]) == ["extra-1"]*2
 
 
+@pytest.mark.slow
 def test_an_extension_that_is_killed(begin):
     a, b = begin("patience"), begin("patience")
     a.name += "-a"
@@ -286,6 +301,7 @@ def test_an_extension_that_is_killed(begin):
     assert differences(a.path, b.finish().path) == {}
 
 
+@pytest.mark.slow
 def test_data_that_changed_is_refused(server, folder, begin, tmp_path):
     from PIL import Image
     k = begin("sgd")
@@ -305,6 +321,7 @@ def test_data_that_changed_is_refused(server, folder, begin, tmp_path):
 
 # A disk that is full, or spoils files
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["ENOSPC", "EROFS"])
 @pytest.mark.parametrize("at", [["file", 4], ["fsync", 45], ["rename", 4], ["link", 1], ["row", 2], ["replace", 8], ["atomic", 9]])
 def test_a_disk_that_is_full(begin, peace, at, what):
@@ -314,10 +331,11 @@ def test_a_disk_that_is_full(begin, peace, at, what):
     k.go(fails=[*at, getattr(errno, what), "somewhere"])
     text = os.strerror(getattr(errno, what))
     assert k.code == 1 and text in k.err and f"segfast resume {k.path}" in k.err and len(k.err.splitlines()) == 2, k.err
-    assert (Run(k.path).newest() is not None) == any((k.checkpoints/o).is_dir() for o in ("last", "previous")), "what was there before is whole"
+    assert (Run(k.path).newest_checkpoint() is not None) == any((k.checkpoints/o).is_dir() for o in ("last", "previous")), "what was there before is whole"
     equal(k.finish(), peace)
 
 
+@pytest.mark.slow
 def test_a_small_disk(server, folder, begin, peace):
     k = begin("ema", runs="small")
     k.path.parent.mkdir()
@@ -346,6 +364,7 @@ def edit(path): path.write_text(re.sub(r'"since": \d+', '"since": 7', path.read_
 def forget(path): path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, harm", [("model.safetensors", cut), ("training.safetensors", flip), ("memory.safetensors", flip), ("memory.safetensors", forget), ("state.json", cut), ("state.json", edit), ("state.json", forget)])
 def test_a_damaged_checkpoint_is_passed_over(begin, peace, name, harm):
     k = begin("ema")
@@ -357,6 +376,7 @@ def test_a_damaged_checkpoint_is_passed_over(begin, peace, name, harm):
     equal(k, peace)
 
 
+@pytest.mark.slow
 def test_no_checkpoint_is_whole(begin):
     k = begin("ema")
     k.go(["finish", 1])
@@ -368,6 +388,7 @@ def test_no_checkpoint_is_whole(begin):
     assert (k.path/"history.csv").read_text() == history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bytes", [1, 12, 70])
 def test_a_row_that_was_cut_short(begin, peace, bytes):
     k = begin("ema")

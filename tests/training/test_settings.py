@@ -16,6 +16,7 @@ from segfast.models.zoo import seg_model
 from segfast.runs.recipe import Recipe, Stage, from_toml, load_recipe, to_toml
 from segfast.training.callbacks import AccumulateGradients, batch_files
 from segfast.training.checkpoints import BestEpoch
+from segfast.training.ema import ema_updates
 from segfast.training.lr_finder import find_lr
 from segfast.training.plan import first_weights, head_tensors
 
@@ -53,7 +54,7 @@ def test_the_average_goes_on_over_stages(small, tiny, tmp_path, monkeypatch):
 
     def run_stage(training):
         real(training)
-        seen.append(training.ema.updates)
+        seen.append(ema_updates(training.ema))
     monkeypatch.setattr(lib, "run_stage", run_stage)
     fit(small, recipe_of(dict(epochs=1), dict(epochs=2), ema=.99), tmp_path)
     assert seen == [2, 6], "8 images, 4 a batch"
@@ -112,6 +113,7 @@ def test_clipping_bounds_the_step(small, plain_net, tmp_path):
 
 # Schedules and optimisers
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["one_cycle", "flat_cos", "step", "poly", "constant"])
 def test_the_rate_follows_the_schedule(small, tiny, tmp_path, spy, schedule):
     fit(small, recipe_of(dict(epochs=6, lr=1e-3, schedule=schedule)), tmp_path)
@@ -125,18 +127,21 @@ def test_the_rate_follows_the_schedule(small, tiny, tmp_path, spy, schedule):
         assert set(lrs) == {1e-3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "ranger"])
 def test_every_optimiser_trains(small, tiny, tmp_path, optimizer):
     run = fit(small, recipe_of(dict(epochs=3, lr=1e-2)), tmp_path, name="a") if optimizer == "adam" else fit(small, recipe_of(dict(epochs=3, lr=1e-2), optimizer=optimizer), tmp_path, name="a")
     assert run.history.train_loss.iloc[-1] < run.history.train_loss.iloc[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["focal", "dice", "lovasz", "ohem", "0.375*ce+1.125*dice"])
 def test_every_loss_trains(small, tiny, tmp_path, loss):
     run = fit(small, recipe_of(dict(epochs=3, lr=1e-2), loss=loss), tmp_path)
     assert run.history.train_loss.iloc[-1] < run.history.train_loss.iloc[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["inverse", "median_frequency", "effective_number"])
 def test_class_weights_change_the_training(small, tiny, tmp_path, scheme):
     plain = fit(small, recipe_of({}), tmp_path, name="plain")
@@ -157,10 +162,10 @@ def test_best_by_loss(small, tiny, tmp_path):
 
 def stuck(monkeypatch):
     "No epoch is better than the first."
-    real = BestEpoch.take
+    real = BestEpoch.update
 
-    def take(self, row): return real(self, {**row, self.monitor: .5 - .01*self.epochs})
-    monkeypatch.setattr(BestEpoch, "take", take)
+    def update(self, row): return real(self, {**row, self.monitor: .5 - .01*self.epochs})
+    monkeypatch.setattr(BestEpoch, "update", update)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "step"])
@@ -261,9 +266,9 @@ def test_other_classes_get_a_new_head(small, tiny, tmp_path, names):
 
 def test_a_run_starts_from_a_run(small, tiny, tmp_path):
     "By choices, as the command line has them: the other run's model is taken over."
-    from segfast.runs.presets import Choices
+    from segfast.runs.presets import RecipeOptions
     other = fit(small, recipe_of(dict(epochs=2)), tmp_path)
-    run = lib.train(small, Choices(weights=str(other.path), size=(32, 48), epochs=(1, 1), recipe="single", batch_size=(4,), precision="fp32", lr=1e-9), out=tmp_path, name="next", device="cpu", screen="quiet")
+    run = lib.train(small, RecipeOptions(weights=str(other.path), size=(32, 48), epochs=(1, 1), recipe="single", batch_size=(4,), precision="fp32", lr=1e-9), out=tmp_path, name="next", device="cpu", screen="quiet")
     assert run.recipe.model == other.recipe.model and run.recipe.stages[0].frozen
     gone = max((a - b).abs().max().item() for (k, a), b in zip(weights_of(run).items(), weights_of(other).values()) if "running" not in k and "num_batches" not in k)
     assert gone < 1e-6
@@ -320,10 +325,10 @@ def test_no_epoch_was_best(small, tiny, tmp_path):
     "With validation masks that say nothing, the last weights are the best there are."
     screen = Said()
     best = BestEpoch("mean_iou")
-    best.take(dict(stage=1, epoch=1, mean_iou=float("nan")))
+    best.update(dict(stage=1, epoch=1, mean_iou=float("nan")))
     assert best.where is None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BestEpoch, "take", lambda self, row: bool(setattr(self, "epochs", self.epochs + 1)))
+        patch.setattr(BestEpoch, "update", lambda self, row: bool(setattr(self, "epochs", self.epochs + 1)))
         run = fit(small, recipe_of({}, keep="best"), tmp_path, screen=screen)
     assert run.state == "done" and any(not missing(o, run.recipe.monitor) for o in screen.lines)
     assert same(load_file(run.checkpoint_file("best")), weights_of(run))

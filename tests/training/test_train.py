@@ -231,7 +231,7 @@ def test_no_gradient_in_the_body_of_a_frozen_stage(small, trained, tmp_path):
 # Rates
 
 def stage_learner(recipe, data, model):
-    return lib.stage_learner(Training(recipe, data, model, None, None, torch.device("cpu")))
+    return lib.stage_learner(Training(recipe=recipe, data=data, model=model, device=torch.device("cpu")))
 
 
 def test_the_finder_leaves_the_weights_alone(small, tiny):
@@ -272,6 +272,7 @@ def found(monkeypatch):
     return rates
 
 
+@pytest.mark.slow
 def test_a_found_rate_is_used_and_plotted(small, tiny, tmp_path, spy, found):
     run = fit(small, recipe_of(dict(lr="find"), dict(lr="find", spread=10.)), tmp_path)
     assert sorted(p.name for p in (run.path/"plots").glob("lr-*.png")) == ["lr-1.png", "lr-2.png"]
@@ -283,6 +284,7 @@ def test_a_found_rate_is_used_and_plotted(small, tiny, tmp_path, spy, found):
     assert spy.hypers[-1][1][-1]/spy.hypers[-1][1][0] == pytest.approx(10)
 
 
+@pytest.mark.slow
 def test_finding_the_rate_does_not_move_the_start(small, tiny, tmp_path, found):
     "A stage whose rate was found trains as the same stage given that rate: same weights in the end."
     once, again = (fit(small, recipe_of(dict(lr="find")), tmp_path/name) for name in ("once", "again"))
@@ -304,6 +306,7 @@ def test_a_run_repeats_bit_for_bit_and_another_seed_does_not(small, tiny, tmp_pa
     assert not same(weights_of(a), weights_of(c))
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(small, tiny, tmp_path):
     stages = dict(epochs=2), dict(size=(40, 40))
     a, b = (fit(small, recipe_of(*stages, augment="default"), tmp_path/str(n), workers=n) for n in (0, 2))
@@ -431,6 +434,7 @@ def test_a_disk_without_hard_links(small, tiny, tmp_path, monkeypatch):
     assert weights_of(run, "best")
 
 
+@pytest.mark.slow
 def test_the_smallest_size_and_batch(small, tmp_path):
     "What the settings allow must not fall over in a batch norm: 16x16 in the half stage, one image a batch."
     recipe = recipe_of(dict(size=(16, 16), batch_size=1), dict(size=(32, 32), batch_size=1), model="unet_resnet34")
@@ -481,8 +485,8 @@ def test_run_stage_alone(small, tiny, tmp_path):
     model = seg_model(tiny, small.classes, "none")
     before = {k: v.clone() for k, v in model.state_dict().items()}
     run = Run.create(tmp_path, recipe, small.classes, dict(name="small"))
-    training = Training(recipe, small, model, run, make_screen("quiet"), torch.device("cpu"))
+    training = Training(recipe=recipe, data=small, model=model, run=run, screen=make_screen("quiet"), device=torch.device("cpu"))
     run_stage(training)
-    assert training.done and (training.stage, training.epoch, training.rates) == (1, 0, [recipe.stages[0].lr]) and len(run.history) == 2
+    assert training.done and (training.stage, training.epoch, training.lrs) == (1, 0, [recipe.stages[0].lr]) and len(run.history) == 2
     assert training.best.value == pytest.approx(run.history.accuracy.max())
     assert not same(before, model.state_dict())

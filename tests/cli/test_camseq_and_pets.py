@@ -55,6 +55,7 @@ def photos(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_the_film_in_one_command(film, tmp_path):
     run = command("train", film, "--model", "deeplabv3_resnet50", "--recipe", "camseq", "--size", "32x48", "--epochs", 2, "--weights", "none", "--out", tmp_path)
     history, data = run.history, open_data(film)
@@ -69,6 +70,7 @@ def test_the_film_in_one_command(film, tmp_path):
     assert abs(score_split(model, data, run.recipe.size).accuracy - run.scores["accuracy"]) < 1e-3
 
 
+@pytest.mark.slow
 def test_the_photographs_in_one_command(photos, tmp_path):
     run = command("train", photos, "--model", "unet", "--recipe", "pets", "--size", "32x32", "--batch-size", 6, "--set", "model_options.channels=[4,8]", "--set", "model_options.middle=16", "--out", tmp_path)
     n, best = len(run.history), run.status["best"]

@@ -19,6 +19,8 @@ from segfast.runs.presets import preset
 from segfast.runs.recipe import to_toml
 from segfast.runs.run import Run
 
+pytestmark = pytest.mark.slow # real models are trained
+
 BODY = "body.pth"  # a resnet34 as torchvision saves it: with weights to start from, the recipes freeze and slice
 
 

@@ -31,6 +31,7 @@ def png(a, mode=None):
     return f.getvalue()
 
 
+@pytest.mark.slow
 def test_real_camvid(shared_data):
     report = check(camvid(shared_data/"camvid"))
     assert report.ok and report.errors == [] and len(report.files) == 468

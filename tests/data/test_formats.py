@@ -143,6 +143,7 @@ def test_one_batch(tree):
     assert tuple(x.shape) == (2, 3, 20, 28) and set(y.unique().tolist()) <= data.classes.valid_values
 
 
+@pytest.mark.slow
 def test_train_folder(tree, tiny, tmp_path, monkeypatch):
     "`segfast train FOLDER` with no word about the data, for every layout, one epoch a stage; with a network of a few hundred weights in the place of the default."
     from typer.testing import CliRunner
@@ -160,6 +161,7 @@ def test_train_folder(tree, tiny, tmp_path, monkeypatch):
     assert json.loads((run/"status.json").read_text())["status"] == "done" and run.name in res.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kitti_road", "folders"])
 def test_train_with_no_option_but_the_folder(name, tmp_path, monkeypatch):
     from typer.testing import CliRunner

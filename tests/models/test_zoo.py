@@ -95,6 +95,7 @@ def test_unknown_names():
 
 # Weights files
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
 def test_a_file_of_the_whole_model(net, tmp_path, suffix):
     path = tmp_path/f"w{suffix}"
@@ -114,6 +115,7 @@ def test_a_file_of_a_resnet_encoder(net, tmp_path, head):
     assert same(rest, {k: v for k, v in kept(net).items() if k in rest}), "the decoder is as the seed made it"
 
 
+@pytest.mark.slow
 def test_files_that_do_not_fit(net, tmp_path):
     whole = kept(net)
     head = max(k for k in whole if k.endswith("weight") and whole[k].shape[0] == 12)
@@ -173,6 +175,7 @@ def outputs(out): return list(out) if isinstance(out, tuple) else [out]
 def heads(name, options, training): return 2 if training and name.startswith("deeplab") and options.get("aux", True) else 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, options", CASES, ids=ids)
 def test_any_size_any_classes_any_mode(name, options):
     torch.manual_seed(0)
@@ -196,6 +199,7 @@ def test_any_size_any_classes_any_mode(name, options):
             assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, options", CASES, ids=ids)
 def test_the_gradient_reaches_every_parameter(name, options):
     torch.manual_seed(0)
@@ -238,6 +242,7 @@ def test_the_default_is_fastais_bit_for_bit():
     assert same(kept(ours), kept(theirs))
 
 
+@pytest.mark.slow
 def test_options_change_the_network():
     torch.manual_seed(0)
     plain, n = seg_model("unet_resnet18", table(2), "none"), {}
@@ -357,6 +362,7 @@ def test_coco_is_all_but_the_last_layers(web, aux):
     assert all(torch.equal(v, theirs[k.replace("body.", "backbone.", 1).replace("head.", "classifier.", 1).replace("aux.", "aux_classifier.", 1)]) for k, v in model.items() if k not in last)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 def test_a_new_head_for_other_classes(name, tmp_path):
     options = SMALL.get(name, {})
@@ -451,6 +457,7 @@ def test_the_table_of_costs():
     assert first_named(e, MODELS) == "fast"
 
 
+@pytest.mark.slow
 def test_every_encoder_is_there():
     assert all(f"unet_{o}" in MODELS for o in ENCODERS) and next(iter(MODELS)) == "unet_resnet34"
     t = model_table((32, 32)).set_index("model")
@@ -481,6 +488,7 @@ def smp():
 ARCHITECTURES = "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3plus pan upernet segformer".split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*(f"smp:{o}/resnet18" for o in ARCHITECTURES), "smp:unetplusplus/efficientnet-b0", "smp:unet/tu-resnet18", "smp:fpn/tu-mobilenetv3_small_050"])
 def test_smp_any_size(smp, name):
     torch.manual_seed(0)

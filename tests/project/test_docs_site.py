@@ -16,6 +16,8 @@ from helpers.site import ROOT, site  # noqa: E402, F401
 
 import segfast  # noqa: E402
 
+pytestmark = pytest.mark.slow # each test builds a site
+
 SITE = "site_name: toy\nuse_directory_urls: false\nnav:\n{nav}theme: {{name: material, font: false, palette: {{}}}}\nextra: {{}}\nplugins: [search]\n" \
        "markdown_extensions: [attr_list, md_in_html, tables, pymdownx.superfences]\nvalidation: {{links: {{not_found: ignore, anchors: ignore, unrecognized_links: ignore}}}}\n"
 NAV = ("index.ipynb", "toys.ipynb", "lesson/01_first.ipynb", "../LOG.md")

@@ -11,6 +11,7 @@ import pytest
 
 import segfast
 
+pytestmark = pytest.mark.slow # an sdist and a wheel are built
 
 @pytest.fixture(scope="module")
 def settings(tree):

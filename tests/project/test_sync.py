@@ -116,11 +116,13 @@ edits = [edit_module, edit_readme, edit_notebook, edit_index, leave_uncleaned, l
          edit_module_in_package, leave_stale_module_in_package]
 
 
+@pytest.mark.slow
 def test_this_tree_is_in_step(repo):
     code, said = sync(repo)
     assert code == 0, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", edits)
 def test_committed_edit_fails(repo, edit):
     changed = edit(repo)
@@ -130,6 +132,7 @@ def test_committed_edit_fails(repo, edit):
     assert code != 0 and changed in said, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", [edit_module, edit_readme, edit_notebook])
 def test_uncommitted_edit_fails(repo, edit):
     changed = edit(repo)
@@ -137,6 +140,7 @@ def test_uncommitted_edit_fails(repo, edit):
     assert code != 0 and changed in said, said
 
 
+@pytest.mark.slow
 def test_added_module_fails_until_it_is_in_git(repo):
     def rename(cells):
         for c in cells:
@@ -150,6 +154,7 @@ def test_added_module_fails_until_it_is_in_git(repo):
     assert code == 0, said
 
 
+@pytest.mark.slow
 def test_added_package_fails_until_it_is_in_git(repo):
     added = add_package(repo)
     code, said = sync(repo)

@@ -94,6 +94,7 @@ def test_a_run_shows_its_scores_and_how_to_make_a_report(client, one, runs):
     assert client.get("/run/first/history.png").headers["content-type"] == "image/png"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["scores.json", "recipe.toml", "classes.csv", "data.json", "status.json"])
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"classes": {"a": 3}, "status": 7}', "\0\xff"])
 def test_a_damaged_run_is_shown_as_far_as_it_goes(client, runs, file, text):

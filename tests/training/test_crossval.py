@@ -183,6 +183,7 @@ def test_folds_are_ordinary_runs_that_add_up(fold_set, place):
     assert [o["images"] for o in again["folds"]] == [5, 5]
 
 
+@pytest.mark.slow
 def test_interrupted_fold_set_goes_on(fold_set, place, monkeypatch):
     peace, _ = fold_set
     saved, real = [], lib.train.__globals__["run_stage"]

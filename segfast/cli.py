@@ -535,23 +535,24 @@ def ui(
 def prompt(
     image: Annotated[Path, typer.Argument(metavar='IMAGE', help='The image to segment.')],
     out: Annotated[Path, typer.Option(metavar='DIR', help='Folder for masks, overlay.png and masks.json; with --as-masks, the dataset.')],
-    points: Annotated[str|None, typer.Option(metavar='X,Y;X,Y', help='A mask for each point, in pixels; with --box, all on the one thing in it.')] = None,
+    points: Annotated[str|None, typer.Option(metavar='X,Y;X,Y', help='A mask for each point, in pixels; with --box, all on the object in it.')] = None,
     random: Annotated[int|None, typer.Option(metavar='N', help='A mask for each of N random points.')] = None,
     grid: Annotated[str|None, typer.Option(metavar='RxC', help='A mask for each point of a grid, rows x columns.')] = None,
-    box: Annotated[str|None, typer.Option(metavar='X0,Y0,X1,Y1', help='A mask of the thing in a box.')] = None,
+    box: Annotated[str|None, typer.Option(metavar='X0,Y0,X1,Y1', help='A mask of the object in a box.')] = None,
     model: Annotated[str, typer.Option(metavar='NAME|FOLDER', help='Segment Anything 1 or 2, from the hub or a folder.')] = 'facebook/sam-vit-base',
-    multimask: Annotated[bool, typer.Option('--multimask', help='Three masks a prompt, from a part to the whole.')] = False,
+    multimask: Annotated[bool, typer.Option('--multimask', help='Three masks per prompt, from a part to the whole.')] = False,
     as_masks: Annotated[str|None, typer.Option(metavar='CLASS', help='Add image and mask of this class to a dataset in DIR that `segfast train` can use.')] = None,
-    overwrite: Annotated[bool, typer.Option('--overwrite', help='Start a mask anew that is there.')] = False,
-    add: Annotated[bool, typer.Option('--add', help='Paint the class on a mask that is there.')] = False,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace a mask that exists.')] = False,
+    add: Annotated[bool, typer.Option('--add', help='Draw the class on a mask that exists.')] = False,
     device: Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:N or mps.')] = 'auto',
     seed: Annotated[int, typer.Option(min=0, help='Seed of the random points.')] = 42,
     as_json: AsJson = False,
     debug: Debug = False,
 ):
-    "Segment what points or a box point at, with Segment Anything."
+    "Segment with points or a box (Segment Anything)."
     from segfast.tools.sam import prompt_text, prompt_to_folder
-    made = prompt_to_folder(image, out, points, random, grid, box, model, multimask, as_masks, overwrite, add, device, seed)
+    made = prompt_to_folder(image, out, points, random=random, grid=grid, box=box, model=model, multimask=multimask, as_masks=as_masks,
+                            overwrite=overwrite, add=add, device=device, seed=seed)
     print_json(made) if as_json else print_text(prompt_text(made))
 
 # %% ../nbs/90_cli.ipynb #ccf7d526

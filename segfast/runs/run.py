@@ -246,7 +246,7 @@ def checkpoint_flaw(folder):
     return f'{folder/odd[0]} is missing, or was changed or cut short since it was written' if odd or 'model.safetensors' not in sums else None
 
 @patch
-def newest(self:Run,
+def newest_checkpoint(self:Run,
     say=warnings.warn # called with a sentence where a damaged checkpoint is passed over
 )->Path|None: # its folder; None where no epoch was ever finished
     "The newest checkpoint that is whole."

@@ -21,13 +21,13 @@ from torch import nn
 
 import segfast.tools.export as lib
 from segfast.core.errors import DataError, UsageError
-from segfast.tools.export import Portable, export, load_exported, onnx_proto, parity, trace, traceable
+from segfast.tools.export import Portable, export, load_exported, onnx_proto, compare_outputs, trace, make_traceable
 from segfast.models.zoo import find_model, MODELS
 from segfast.inference.onnx import OnnxModel
 from segfast.inference.predictor import TorchPredictor
 from segfast.inference.result import predict_image
 from segfast.runs.recipe import Recipe, Stage
-from segfast.inference.sliding import Segmenter
+from segfast.inference.sliding import InferenceOptions, Segmenter
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
@@ -89,6 +89,7 @@ def made(run, tmp_path_factory): return export(run, out=tmp_path_factory.mktemp(
 NAMES = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "smp:unet/resnet34"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, options", [*((o, {}) for o in NAMES), ("unet_resnet18", dict(self_attention=True, blur=True, last_cross=False))])
 def test_one_file_for_every_size(name, options, tmp_path):
     if name.startswith("smp:"):
@@ -100,7 +101,7 @@ def test_one_file_for_every_size(name, options, tmp_path):
             net.train()(torch.randn(2, 3, 64, 64))
     assert any(v.abs().max() > 1e-3 for k, v in net.state_dict().items() if k.endswith("running_mean"))
     other.load_state_dict(net.state_dict())
-    onnx.save(onnx_proto(trace(traceable(Portable(other.eval())))), tmp_path/"m.onnx")
+    onnx.save(onnx_proto(trace(make_traceable(Portable(other.eval())))), tmp_path/"m.onnx")
     run = session(tmp_path/"m.onnx")
     for n, size in (2, (32, 48)), (1, (64, 64)), (1, (45, 60)):
         images = random_images(n, size)
@@ -111,7 +112,7 @@ def test_one_file_for_every_size(name, options, tmp_path):
 
 
 def test_run_to_file(run, made):
-    assert made.parity.ok and made.dynamic and made.parity.images == 2 and not made.parity.made and made.notes == []
+    assert made.parity.ok and made.dynamic and made.parity.images == 2 and not made.parity.synthetic and made.notes == []
     images = as_bytes(random_images(3, (41, 70)))
     for size in (41, 70), (32, 48), (64, 100):
         mine, its = (f(images, size) for f in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)), OnnxModel(made.path, threads=1)))
@@ -122,7 +123,7 @@ def test_the_same_masks_as_the_run(run, made, tmp_path):
     "At the pictures' own size, whole, in tiles and in several views."
     picture = Image.fromarray(as_bytes(random_images(1, (90, 130)))[0])
     for options in {}, dict(tile=(40, 56), overlap=8), dict(tta=True):
-        mine, its = (np.asarray(predict_image(Segmenter(p, **options), picture)) for p in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)), OnnxModel(made.path, threads=1)))
+        mine, its = (np.asarray(predict_image(Segmenter(p, InferenceOptions(**options)), picture)) for p in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)), OnnxModel(made.path, threads=1)))
         assert its.shape == (90, 130) and (mine == its).mean() > 0.999
 
 
@@ -155,7 +156,7 @@ def test_other_formats(run, to, tmp_path):
     made = export(run, to, out=tmp_path/f"m{lib.EXPORTS[to]}")
     assert made.parity.ok and made.parity.sizes == [(32, 48), (25, 37)]
     images = random_images(1, (50, 40))
-    its = lib.opened(made.path, to)(torch.tensor(images)).detach().numpy()
+    its = lib.open_exported(made.path, to)(torch.tensor(images)).detach().numpy()
     np.testing.assert_allclose(its, by_hand(run.model("cpu"), images), atol=1e-4)
 
 
@@ -185,29 +186,30 @@ def test_an_altered_graph_is_found_and_removed(run, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_file_right_at_one_size_only_becomes_one_of_fixed_size(run, monkeypatch, tmp_path):
     class Sly(nn.Module):
         "Adds to the logits where the tracer saw a width over 64."
         def __init__(self, net): super().__init__(); self.net = net
         def forward(self, x): return self.net(x) + 1 if x.shape[-1] > 64 else self.net(x)
-    monkeypatch.setattr(lib, "traceable", lambda p: (setattr(p, "net", Sly(p.net)), p.eval())[1])
+    monkeypatch.setattr(lib, "make_traceable", lambda p: (setattr(p, "net", Sly(p.net)), p.eval())[1])
     made = export(run, out=tmp_path/"m.onnx")
     assert not made.dynamic and made.parity.ok and len(made.notes) == 1 and made.notes[0] in made.text()
 
 
 def test_parity_counts_pixels_and_sees_nan(run):
     net, images = run.model("cpu"), torch.tensor(random_images(2, (32, 48)).transpose(0, 2, 3, 1))
-    flipped = parity(net, lambda x: -Portable(net)(x), [images])
+    flipped = compare_outputs(net, lambda x: -Portable(net)(x), [images])
     assert flipped.pixels == 1 and not flipped.ok
 
     def one_pixel(x):
         y = Portable(net)(x).clone()
         y[0, :, 0, 0] = -y[0, :, 0, 0]
         return y
-    assert parity(net, one_pixel, [images]).pixels == pytest.approx(1/(2*32*48))
-    assert not parity(net, lambda x: Portable(net)(x)*float("nan"), [images]).ok
+    assert compare_outputs(net, one_pixel, [images]).pixels == pytest.approx(1/(2*32*48))
+    assert not compare_outputs(net, lambda x: Portable(net)(x)*float("nan"), [images]).ok
     with pytest.raises(DataError):  # no file is at fault
-        parity(lambda x: net(x)*float("nan"), Portable(net), [images])
+        compare_outputs(lambda x: net(x)*float("nan"), Portable(net), [images])
 
 
 # Sizes, opsets, argmax, bits
@@ -223,6 +225,7 @@ def test_fixed_size(run, tmp_path):
     assert not missing(called, model.path, "40x56", "32x48") and not missing(opened, model.path, "40x56", "32x48")
 
 
+@pytest.mark.slow
 def test_a_model_for_one_size(demo_dir, monkeypatch, tmp_path):
     monkeypatch.setitem(MODELS, "one-size", OneSize)
     run = run_of(demo_dir, tmp_path, "one-size")
@@ -243,6 +246,7 @@ def test_argmax(run, tmp_path):
         OnnxModel(made.path)
 
 
+@pytest.mark.slow
 def test_opset(run, tmp_path):
     made = export(run, opset=20, out=tmp_path/"m.onnx")
     assert [o.version for o in onnx.load(made.path).opset_import if not o.domain] == [20]
@@ -250,6 +254,7 @@ def test_opset(run, tmp_path):
         export(run, opset=999, out=tmp_path/"other"/"m.onnx")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits, share", [("int8", 0.6), ("fp16", 0.8)])
 def test_fewer_bits(run, made, bits, share, tmp_path):
     small = export(run, quantize=bits, out=tmp_path/"m.onnx")
@@ -284,6 +289,7 @@ def test_nothing_of_this_computer_is_in_the_file(run, made, tmp_path):
 
 # The card
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", list(lib.EXPORTS))
 def test_the_cards_code_runs(run, to, tmp_path, monkeypatch, capsys):
     made = export(run, to, out=tmp_path/f"m{lib.EXPORTS[to]}")
@@ -326,12 +332,12 @@ def test_without_the_data(run, demo_dir, tmp_path):
     (copied/"data.json").write_text(json.dumps(dict(data, opened=dict(data["opened"], source=str(tmp_path/"gone")))))
     alone = export(Run(copied), "safetensors")
     card, otherwise = alone.card.read_text(), str(replace(alone.parity, made=False))
-    assert alone.parity.made and alone.parity.ok and "--data DATA" in alone.text() and str(tmp_path) not in card
+    assert alone.parity.synthetic and alone.parity.ok and "--data DATA" in alone.text() and str(tmp_path) not in card
     for text in alone.text(), card:
         assert str(alone.parity) in text and otherwise not in text, "which would say that the run's own images were compared"
     with pytest.raises(DataError, match="--data DATA"):
         export(Run(copied), quantize="int8")
-    assert not export(Run(copied), "safetensors", data=demo_dir, overwrite=True).parity.made
+    assert not export(Run(copied), "safetensors", data=demo_dir, overwrite=True).parity.synthetic
     with pytest.raises(DataError) as e:
         export(Run(copied), "safetensors", data=str(tmp_path/"nowhere"), overwrite=True)
     assert (codes_of(e), files_of(e)) == (["folder-missing"], [str(tmp_path/"nowhere")])

@@ -153,7 +153,7 @@ def pictures():
 def test_every_kind_of_image(name, tmp_path, sam):
     im, kwargs, size = pictures()[name]
     im.save(tmp_path/name, **kwargs)
-    rgb = lib.read_rgb(tmp_path/name)
+    rgb = np.asarray(lib.as_image(tmp_path/name))
     assert (rgb.shape, rgb.dtype) == ((*size, 3), np.uint8)
     found = lib.prompt(tmp_path/name, grid="2x2", model=sam)
     assert (found.masks.shape, found.masks.dtype) == ((4, *size), bool)
@@ -169,7 +169,7 @@ def test_heights_that_look_like_channels(size, kind, sams):
 def test_deep_greys_keep_their_brightness(tmp_path):
     im, *_ = pictures()["deep.png"]
     im.save(tmp_path/"deep.png")
-    assert (lib.read_rgb(tmp_path/"deep.png")[..., 0] == np.asarray(im)//257).all()
+    assert (np.asarray(lib.as_image(tmp_path/"deep.png"))[..., 0] == np.asarray(im)//257).all()
 
 
 @pytest.mark.parametrize("content, codes", [
@@ -191,9 +191,9 @@ def test_images_that_are_none(content, codes, tmp_path):
 def test_shapes_of_answers(kind, given, n, sams, photo):
     one, three = (lib.prompt(photo, **given, model=sams[kind], multimask=m) for m in (False, True))
     assert one.masks.shape == (n, 45, 70) and one.scores.shape == (n,) and len(one.prompts) == n
-    assert three.masks.shape == (3*n, 45, 70) and three.of.tolist() == [i for i in range(n) for _ in range(3)]
-    assert [three.of[i] for i in three.best] == list(range(n))
-    assert all(three.scores[j] == max(three.scores[three.of == i]) for i, j in enumerate(three.best))
+    assert three.masks.shape == (3*n, 45, 70) and three.prompt_index.tolist() == [i for i in range(n) for _ in range(3)]
+    assert [three.prompt_index[i] for i in three.best] == list(range(n))
+    assert all(three.scores[j] == max(three.scores[three.prompt_index == i]) for i, j in enumerate(three.best))
     for mask, box in zip(three.masks, three.boxes):
         if box is None:
             assert not mask.any()
@@ -473,7 +473,7 @@ def test_what_is_written(kind, folders, photo, tmp_path):
         assert (row["prompt"], row["pixels"]) == (i//3, int(found.masks[i].sum()))
         assert row["score"] == pytest.approx(float(found.scores[i])) and row["box"] == (list(found.boxes[i]) if found.boxes[i] else None)
     assert opened(out/"overlay.png").size == (70, 45)
-    lines = lib.prompt_lines(made).splitlines()
+    lines = lib.prompt_text(made).splitlines()
     assert missing(lines[0], photo, 18, folders[kind]) == []
     assert missing(lines[-2], 6, "masks.json") == missing(lines[-1], out) == []
     assert len(lines) == 15 and all(missing(line, f"mask-{i:03}.png") == [] for i, line in enumerate(lines[1:13]))
@@ -522,7 +522,7 @@ def answering(sam, monkeypatch, area):
     def ask(sam, rgb, prompts, multimask):
         h, w = rgb.shape[:2]
         return np.stack([area(h, w)]*len(prompts)), np.ones(len(prompts), np.float32), np.arange(len(prompts))
-    monkeypatch.setattr(lib, "_ask", ask)
+    monkeypatch.setattr(lib, "_predict", ask)
 
 
 def left(h, w): return np.arange(w)[None].repeat(h, 0) < w//2
@@ -552,7 +552,7 @@ def test_labels_hold_the_class_and_the_rest(sam, photo, tmp_path, monkeypatch):
     assert (ids(root) == top(45, 70)).all() and (root/"codes.txt").read_text() == "background\nCar\nRoad\n"
     assert sorted(o.name for o in (root/"prompts/photo").iterdir()) == ["1", "2"]
     made = lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car", overwrite=True)
-    [line] = [o for o in lib.prompt_lines(made).splitlines() if "photo_P.png" in o]
+    [line] = [o for o in lib.prompt_text(made).splitlines() if "photo_P.png" in o]
     assert missing(line, "labels/photo_P.png", "Car", 1) == []
 
 
@@ -560,7 +560,7 @@ def test_only_the_best_mask_of_a_prompt_counts(sam, photo, tmp_path, monkeypatch
     def ask(sam, rgb, prompts, multimask):
         h, w = rgb.shape[:2]
         return np.stack([left(h, w), top(h, w), ~nothing(h, w)]), np.array([0.4, 0.9, np.nan]), np.zeros(3, int)
-    monkeypatch.setattr(lib, "_ask", ask)
+    monkeypatch.setattr(lib, "_predict", ask)
     made = lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, multimask=True, as_masks="Car")
     assert (ids(tmp_path/"set") == top(45, 70)).all()
     assert made["masks"][2]["score"] is None and json.loads((tmp_path/"set/prompts/photo/1/masks.json").read_text())["masks"][2]["score"] is None
@@ -640,10 +640,11 @@ def test_every_kind_of_image_can_be_labelled(name, sam, tmp_path, monkeypatch):
     assert data.layout == "camvid" and len(data.pairs) == 4
     assert [str(p) for p in check(data).errors] == []
     for row in data.pairs.itertuples():
-        assert data.ids(row.mask).shape == lib.read_rgb(data.root/row.image).shape[:2] == size
+        assert data.ids(row.mask).shape == np.asarray(lib.as_image(data.root/row.image)).shape[:2] == size
         assert opened(data.root/row.image).mode == "RGB"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sam", "sam2"])
 def test_from_points_to_a_trained_model(kind, folders, demo_dir, tmp_path, tiny):
     "The whole way: the demo's images, a grid of points, masks of two classes, a check, a training, scores."

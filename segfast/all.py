@@ -9,8 +9,8 @@ __all__ = ['Problem', 'DataError', 'UsageError', 'open_image', 'ClassTable', 'En
            'fingerprint', 'write_fixed_copy', 'open_pair', 'seg_block', 'seg_dls', 'ConfusionMatrix', 'per_class',
            'BoundaryIoU', 'Calibration', 'plot_reliability', 'masked_accuracy', 'acc_camvid', 'seg_metrics',
            'load_weights', 'MODELS', 'register_model', 'seg_model', 'model_table', 'Stage', 'Recipe', 'save_recipe',
-           'load_recipe', 'with_stages', 'PRESETS', 'progressive', 'single', 'preset', 'Choices', 'Run', 'FoldSet',
-           'fold_scores', 'list_runs', 'reopen_data', 'find_waste', 'clean', 'overlay', 'show_masks',
+           'load_recipe', 'with_stages', 'PRESETS', 'progressive', 'single', 'preset', 'RecipeOptions', 'Run',
+           'FoldSet', 'fold_scores', 'list_runs', 'reopen_data', 'find_waste', 'clean', 'overlay', 'show_masks',
            'show_probabilities', 'plot_history', 'write_report', 'compare', 'InferenceOptions', 'Segmenter',
            'TorchPredictor', 'OnnxModel', 'SegPrediction', 'predict_image', 'predictions', 'score_split', 'predict',
            'evaluate', 'LOSSES', 'register_loss', 'seg_loss', 'seg_optimizer', 'seg_schedule', 'seg_learner', 'find_lr',
@@ -39,7 +39,7 @@ from .models.weights import load_weights
 from .models.zoo import MODELS, register_model, seg_model
 from .models.cost import model_table
 from .runs.recipe import Stage, Recipe, save_recipe, load_recipe, with_stages
-from .runs.presets import PRESETS, progressive, single, preset, Choices
+from .runs.presets import PRESETS, progressive, single, preset, RecipeOptions
 from .runs.run import Run
 from .runs.listing import FoldSet, fold_scores, list_runs
 from .runs.reopen import reopen_data
@@ -77,7 +77,7 @@ _all_ = [
     'seg_metrics',
     'load_weights', 'MODELS', 'register_model', 'seg_model', 'model_table',
     'Stage', 'Recipe', 'save_recipe', 'load_recipe', 'with_stages', 'PRESETS', 'progressive', 'single', 'preset',
-    'Choices', 'Run', 'FoldSet', 'fold_scores', 'list_runs', 'reopen_data', 'find_waste', 'clean',
+    'RecipeOptions', 'Run', 'FoldSet', 'fold_scores', 'list_runs', 'reopen_data', 'find_waste', 'clean',
     'overlay', 'show_masks', 'show_probabilities', 'plot_history', 'write_report', 'compare',
     'InferenceOptions', 'Segmenter', 'TorchPredictor', 'OnnxModel', 'SegPrediction', 'predict_image', 'predictions',
     'score_split', 'predict', 'evaluate',

@@ -438,7 +438,9 @@ def fold_lines(
     "The scores of each fold as lines."
     if 'folds' not in scores: return []
     mean, sd = scores['folds']['mean'], scores['folds']['sd']
-    return [f'{len(scores["folds"]["each"])} folds: ' + ', '.join(f'{k.replace("_", " ")} {mean[k]:.3f} ± {sd[k]:.3f}' for k in ('accuracy', 'mean_iou')) + (' each; above, their ensemble' if scores['ensemble'] else ' each; above, all their held-out images together'), *([scores['note']] if 'note' in scores else [])]
+    each = ', '.join(f'{k.replace("_", " ")} {mean[k]:.3f} ± {sd[k]:.3f}' for k in ('accuracy', 'mean_iou'))
+    above = 'their ensemble' if scores['ensemble'] else 'all their held-out images together'
+    return [f'{len(scores["folds"]["each"])} folds: {each} each; above, {above}', *filter(None, [scores.get('note')])]
 
 # %% ../nbs/90_cli.ipynb #74b55986
 @app.command()

@@ -220,13 +220,13 @@ def test_two_processes_unpack_one_archive(tmp_path, cache):
 
 def test_an_archive_that_another_process_unpacked_meanwhile(tmp_path, cache, monkeypatch):
     draw_segnet(tmp_path/"inner")
-    path, unzip = pack(tmp_path/"inner", tmp_path/"x.zip"), lib._unzip
+    path, unzip = pack(tmp_path/"inner", tmp_path/"x.zip"), lib.extract_zip
 
     def slow(path, part):
         unzip(path, part)
-        monkeypatch.setattr(lib, "_unzip", unzip)
+        monkeypatch.setattr(lib, "extract_zip", unzip)
         unpack(path)
-    monkeypatch.setattr(lib, "_unzip", slow)
+    monkeypatch.setattr(lib, "extract_zip", slow)
     assert (unpack(path)/"train").is_dir() and len(kept(cache)) == 1
 
 

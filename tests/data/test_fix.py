@@ -478,7 +478,7 @@ def test_an_empty_folder_and_new_parents(report, tmp_path):
     assert (tmp_path/"there").stat().st_mode == (tmp_path).joinpath("a/b").stat().st_mode
 
 
-@pytest.mark.parametrize("what, error, raised", [("encode_mask", OSError(28, "No space left on device"), DataError), ("_copy_image", OSError(28, "No space left on device"), DataError),
+@pytest.mark.parametrize("what, error, raised", [("encode_mask", OSError(28, "No space left on device"), DataError), ("copy_image", OSError(28, "No space left on device"), DataError),
                                                  ("check", KeyboardInterrupt(), KeyboardInterrupt), ("_take_name", OSError(13, "Permission denied"), DataError)])
 def test_nothing_is_left_when_it_fails(report, tmp_path, monkeypatch, what, error, raised):
     def fail(*args, **kwargs): raise error

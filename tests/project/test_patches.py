@@ -89,13 +89,14 @@ def split_target(target, modules):
 def defined_names(tree):
     "What a module defines or imports at its top level."
     for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+            continue
         for inner in ast.walk(node):
             if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
                 yield inner.id
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            yield node.name
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            yield from ((alias.asname or alias.name).split(".")[0] for alias in node.names)
+            elif isinstance(inner, (ast.Import, ast.ImportFrom)):
+                yield from ((alias.asname or alias.name).split(".")[0] for alias in inner.names)
 
 
 def function_nodes(tree):
@@ -169,8 +170,9 @@ def test_every_patch_acts():
 LIBRARY = {
     "__init__": "", "data/__init__": "",
     "data/masks": "from .images import open_image\ndef read(p): return open_image(p)\ndef walk(p): return walk(p)",
-    "data/images": "import os\nfrom pathlib import Path\ndef open_image(p=os.sep): return Path(p)\nclass Reader:\n"
-                   "    def take(self): return os.sep\n    def drop(self): self.take()\nCASE = open_image",
+    "data/images": "try: import os\nexcept ImportError: pass\nfrom pathlib import Path\n"
+                   "def open_image(p=os.sep): return Path(p)\nclass Reader:\n    def take(self): return os.sep\n"
+                   "    def drop(self): self.take()\nCASE = open_image",
     "cli": "def run():\n    from .data.masks import read\n    from segfast.data import images\n    images.gone()",
 }
 
@@ -196,7 +198,8 @@ def library(tmp_path):
     ('m.setattr("segfast.data.images.open_image", 1)', "nothing looks up segfast.data.images.open_image when it runs"),
     ('m.setattr("segfast.data.masks.walk", 1)', "nothing looks up segfast.data.masks.walk when it runs"),
     ('m.setattr("segfast.data.images.Path.gone", 1)', None),
-    ('m.setattr("segfast.data.images.Reader.drop", 1)', "nothing looks up segfast.data.images.Reader.drop when it runs"),
+    ('m.setattr("segfast.data.images.Reader.drop", 1)',
+     "nothing looks up segfast.data.images.Reader.drop when it runs"),
     ('import segfast.data.images as lib\nm.setattr(lib, "sep", 1)', "segfast.data.images has no sep"),
     ('m.setattr("segfast.masks.read", 1)', "segfast has no masks"),
     ('m.setattr("segfast.data.masks", 1)', "segfast.data.masks is a module"),

@@ -385,11 +385,12 @@ def test_a_report_that_fails_does_not_fail_the_training(small, tiny, tmp_path, m
 
 
 def test_an_interrupted_training_has_a_report(small, tiny, tmp_path, monkeypatch):
-    import segfast.training.train as room
+    import segfast.training.train as training
     from segfast.runs.recipe import Recipe, Stage
-    monkeypatch.setattr(room, "_evaluated", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt()))
+    def interrupt(*args, **kwargs): raise KeyboardInterrupt
+    monkeypatch.setattr(training, "score_split", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        room.train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
+        training.train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
     assert Run(tmp_path/"r").status["status"] == "interrupted" and "interrupted" in banner(tmp_path/"r/report.html")[1].lower()
 
 

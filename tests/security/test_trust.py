@@ -477,9 +477,9 @@ def test_names_that_differ_in_case(cache, monkeypatch, one, other, ending):
     "Two files on Linux; on a disk that takes them for one, the second would overwrite the first, and nobody would know."
     path = f"case.{ending}"
     zip_of(path, (one, "1"), (other, "2")) if ending == "zip" else tar_of(path, member(one), member(other))
-    if not archives._alike(cache.parent if cache.parent.mkdir() is None else None): assert len([o for o in unpack(path).rglob("*") if o.is_file()]) == 2
+    if not archives.ignores_case(cache.parent if cache.parent.mkdir() is None else None): assert len([o for o in unpack(path).rglob("*") if o.is_file()]) == 2
     os.utime(path, (1, 1))
-    monkeypatch.setattr(archives, "_alike", lambda folder: True)
+    monkeypatch.setattr(archives, "ignores_case", lambda folder: True)
     with pytest.raises(DataError) as e: unpack(path)
     assert not missing(e, path, repr(other))
 

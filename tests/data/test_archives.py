@@ -9,7 +9,7 @@ import pytest
 from helpers.layouts import draw_segnet
 from helpers.refusals import refuses
 
-import segfast.data.archives as lib
+import segfast.data.archives as archives
 from segfast.core.errors import DataError
 from segfast.core.files import cache_dir
 from segfast.data.archives import unpack
@@ -134,17 +134,17 @@ def test_bombs(tmp_path, cache, monkeypatch):
         o = tarfile.TarInfo("a.png")
         o.size = 3_000_000
         t.addfile(o, io.BytesIO(bytes(o.size)))
-    monkeypatch.setattr(lib, "_BOMB", 1e6)
+    monkeypatch.setattr(archives, "_BOMB", 1e6)
     for name in "bomb.zip", "bomb.tgz":
         with refuses(DataError, tmp_path/name) as e:
             unpack(tmp_path/name)
         assert e.value.problems[0].code != "undecodable"
-    monkeypatch.setattr(lib, "_MOST", 0)
+    monkeypatch.setattr(archives, "_MOST", 0)
     with refuses(DataError, tmp_path/"bomb.zip", 0):
         unpack(tmp_path/"bomb.zip")
     assert not kept(cache)
-    monkeypatch.setattr(lib, "_BOMB", 2e9)
-    monkeypatch.setattr(lib, "_MOST", 1)
+    monkeypatch.setattr(archives, "_BOMB", 2e9)
+    monkeypatch.setattr(archives, "_MOST", 1)
     for name in "bomb.zip", "bomb.tgz":  # nothing but the two limits was in the way
         assert (unpack(tmp_path/name)/"a.png").stat().st_size == 3_000_000
 
@@ -220,13 +220,13 @@ def test_two_processes_unpack_one_archive(tmp_path, cache):
 
 def test_an_archive_that_another_process_unpacked_meanwhile(tmp_path, cache, monkeypatch):
     draw_segnet(tmp_path/"inner")
-    path, unzip = pack(tmp_path/"inner", tmp_path/"x.zip"), lib.extract_zip
+    path, unzip = pack(tmp_path/"inner", tmp_path/"x.zip"), archives.extract_zip
 
     def slow(path, part):
         unzip(path, part)
-        monkeypatch.setattr(lib, "extract_zip", unzip)
+        monkeypatch.setattr(archives, "extract_zip", unzip)
         unpack(path)
-    monkeypatch.setattr(lib, "extract_zip", slow)
+    monkeypatch.setattr(archives, "extract_zip", slow)
     assert (unpack(path)/"train").is_dir() and len(kept(cache)) == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from helpers.refusals import refuses
 from PIL import Image, UnidentifiedImageError
 
-import segfast.data.cache as lib
+import segfast.data.cache as cache_module
 from segfast.core.errors import DataError, UsageError
 from segfast.data.cache import open_pair, write_cache
 from segfast.data.classes import ClassTable
@@ -26,7 +26,7 @@ def kept(cache): return sorted(p.name for p in cache.iterdir()) if cache.exists(
 # The cache
 
 def test_key_changes_with_what_matters(copy, cache):
-    def key(data=copy, size=SIZE): return lib.cache_key(data, size)
+    def key(data=copy, size=SIZE): return cache_module.cache_key(data, size)
     first = key()
     assert key() == first and key(size=(48, 32)) != first and key(size=(32, 49)) != first
     assert key(replace(copy, classes=ClassTable(copy.classes.names, None))) == first  # the arrays do not depend on what is void
@@ -111,13 +111,13 @@ def test_two_processes_make_one_good_cache(copy, cache):
 
 def test_losing_the_race_is_fine(copy, cache, monkeypatch):
     "Another process finishes the same arrays while these are made."
-    real = lib.fill_cache
+    real = cache_module.fill_cache
 
     def slow(data, size, folder, progress):
         real(data, size, folder, progress)
-        theirs = folder.parent/lib.cache_key(data, size)
+        theirs = folder.parent/cache_module.cache_key(data, size)
         shutil.copytree(folder, theirs)
-    monkeypatch.setattr(lib, "fill_cache", slow)
+    monkeypatch.setattr(cache_module, "fill_cache", slow)
     d = write_cache(copy, SIZE)
     assert len(kept(cache)) == 1 and np.array_equal(d.image(3), open_pair(copy, 3, SIZE)[0])
 

@@ -8,7 +8,7 @@ import pytest
 from helpers.refusals import refuses
 from PIL import Image
 
-import segfast.data.demo as scenes
+import segfast.data.demo as demo_module
 from segfast.data.demo import CODES, COLORS, scene, write_demo
 
 VOID = CODES.index("Void")
@@ -145,5 +145,5 @@ def test_values_that_cannot_be_drawn(tmp_path, call, named):
 
 
 def test_the_module_is_light():
-    code = f"import sys; import {scenes.__name__}; print([m for m in ('torch', 'fastai', 'matplotlib', 'scipy') if m in sys.modules])"
+    code = f"import sys; import {demo_module.__name__}; print([m for m in ('torch', 'fastai', 'matplotlib', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

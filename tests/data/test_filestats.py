@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import segfast.data.filestats as lib
+import segfast.data.filestats as filestats
 from segfast.data.autodetect import guess_classes
 from segfast.data.check import check, class_weights, fingerprint
 from segfast.data.filestats import FactStore, file_stamp, image_facts, mask_facts
@@ -96,12 +96,12 @@ def folder(demo_dir, tmp_path): return shutil.copytree(demo_dir, tmp_path/"mine"
 @pytest.fixture
 def opened(monkeypatch):
     "The names of the files that are opened."
-    names, inspect_file = [], lib.inspect_file
+    names, inspect_file = [], filestats.inspect_file
 
     def spy(path, look):
         names.append(os.path.basename(path))
         return inspect_file(path, look)
-    monkeypatch.setattr(lib, "inspect_file", spy)
+    monkeypatch.setattr(filestats, "inspect_file", spy)
     return names
 
 
@@ -159,7 +159,7 @@ def test_a_cache_that_cannot_be_written_is_said(folder, monkeypatch, tmp_path):
 def test_a_damaged_cache_is_begun_anew(folder, opened):
     data = camvid(folder)
     check(data)
-    lib.facts_file(data.root).write_bytes(b"x"*5000)
+    filestats.facts_file(data.root).write_bytes(b"x"*5000)
     assert check(data).ok and len(opened) == 40
     check(data)
     assert len(opened) == 40
@@ -225,7 +225,7 @@ def test_values_are_counted_as_pixel_by_pixel(tmp_path):
 def test_what_an_older_version_kept_of_colors_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
     Image.new("RGB", (4, 4), (255, 0, 1)).save(tmp_path/"m.png")
-    with closing(FactStore(lib.facts_file(tmp_path))) as store:
+    with closing(FactStore(filestats.facts_file(tmp_path))) as store:
         store.put([("m.png", "values", file_stamp(tmp_path/"m.png"), dict(one=False, jpeg=False, grey=False, counts={str(0xff0001): 16}, many=1))])
     assert guess_classes(tmp_path, ["m.png"])[0].colors == ((255, 0, 1),)
 

@@ -13,7 +13,7 @@ from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image
 
-import segfast.data.fix as lib
+import segfast.data.fix as fix
 from segfast.data.check import check
 from segfast.data.formats.table import from_csv
 from segfast.core.errors import DataError
@@ -482,7 +482,7 @@ def test_an_empty_folder_and_new_parents(report, tmp_path):
                                                  ("check", KeyboardInterrupt(), KeyboardInterrupt), ("_take_name", OSError(13, "Permission denied"), DataError)])
 def test_nothing_is_left_when_it_fails(report, tmp_path, monkeypatch, what, error, raised):
     def fail(*args, **kwargs): raise error
-    monkeypatch.setattr(lib, what, fail)
+    monkeypatch.setattr(fix, what, fail)
     was = tree(tmp_path)
     with pytest.raises(raised) as e:
         write_fixed_copy(report, tmp_path/"a/copy")
@@ -491,7 +491,7 @@ def test_nothing_is_left_when_it_fails(report, tmp_path, monkeypatch, what, erro
 
 
 def test_a_copy_with_errors_is_not_kept(report, tmp_path, monkeypatch):
-    monkeypatch.setattr(lib, "check", lambda data, **kwargs: report)
+    monkeypatch.setattr(fix, "check", lambda data, **kwargs: report)
     with refuses(DataError, 1, code="not-repaired", kind="error") as e:
         write_fixed_copy(report, tmp_path/"copy")
     assert [(p.code, p.file) for p in e.value.problems[1:]] == [("mask-values", "labels/scene_003_P.png")]

@@ -8,7 +8,7 @@ from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image
 
-import segfast.data.open as lib
+import segfast.data.open as open_module
 from segfast.core.errors import DataError, UsageError
 from segfast.data.demo import demo
 from segfast.data.formats.camvid import camvid
@@ -202,7 +202,7 @@ def test_home_and_links(folder, tmp_path, monkeypatch):
 def test_a_known_name_wins_over_a_folder(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder.rename(tmp_path/"demo")
-    monkeypatch.setitem(lib.KNOWN, "demo", lib.Known(lambda name, progress=None: demo(n=2, size=(48, 64)), "two scenes"))
+    monkeypatch.setitem(open_module.KNOWN, "demo", open_module.Known(lambda name, progress=None: demo(n=2, size=(48, 64)), "two scenes"))
     data = open_data("demo")
     assert len(data.pairs) == 2 and str(data.root) in data.origin and "./demo" in data.origin
     assert len(open_data("./demo").pairs) == len(open_data(Path("demo")).pairs) == len(open_data(str(tmp_path/"demo")).pairs) == 10
@@ -210,10 +210,10 @@ def test_a_known_name_wins_over_a_folder(folder, tmp_path, monkeypatch):
 
 def test_names_that_are_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with refuses(DataError, *lib.KNOWN, code="folder-missing", file="camvit") as e:
+    with refuses(DataError, *open_module.KNOWN, code="folder-missing", file="camvit") as e:
         open_data("camvit")
     assert missing(e.value.problems[0].fix, "camvid") == []
-    with refuses(UsageError, "layout", "nope", *lib.LAYOUTS):
+    with refuses(UsageError, "layout", "nope", *open_module.LAYOUTS):
         open_data("demo", "nope")
 
 

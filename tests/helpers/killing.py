@@ -115,7 +115,7 @@ def watch(moments):
 
     import segfast.core.files as files
     import segfast.data.cache as cache
-    import segfast.runs.run as runs
+    import segfast.runs.run as run_module
     import segfast.training.callbacks as callbacks
     import segfast.training.checkpoints as checkpoints
     import segfast.training.resume as resume
@@ -131,10 +131,10 @@ def watch(moments):
     moments.around(checkpoints, "save_best", "best")
     moments.around(resume, "save_best", "best-again")
     moments.around(callbacks, "save_checkpoint", "save")
-    moments.around(runs.Run, "append", "row")
-    moments.around(runs.Run, "rewind", "rewind")
-    for place in files, runs: moments.around(place, "write_atomic", "atomic")
-    moments.around(runs, "_sum", "sum")
+    moments.around(run_module.Run, "append", "row")
+    moments.around(run_module.Run, "rewind", "rewind")
+    for place in files, run_module: moments.around(place, "write_atomic", "atomic")
+    moments.around(run_module, "_sum", "sum")
     moments.around(train, "run_stage", "stage")
     moments.around(train, "run_lr_finder", "finder")
     moments.around(train, "score_split", "evaluate")
@@ -255,7 +255,7 @@ class Killed:
     variant: str
     name: str = "killed"
     seed: int = 42
-    runs: str = "runs"
+    run_module: str = "runs"
     kills: list = field(default_factory=list) # plans that came to pass
     traces: list = field(default_factory=list) # the events of each attempt
     code: int|None = None

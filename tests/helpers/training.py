@@ -3,7 +3,7 @@ import torch
 from fastai.callback.core import Callback
 from safetensors.torch import load_file
 
-import segfast.training.learner as lib
+import segfast.training.learner as learner
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.run import Run
 from segfast.training.train import train
@@ -39,13 +39,13 @@ class Bad(Callback):
 
 
 def with_bad(monkeypatch, at, what):
-    real = lib.seg_learner
+    real = learner.seg_learner
 
     def seg_learner(*args, **kwargs):
         learn = real(*args, **kwargs)
         learn.add_cb(Bad(at, what))
         return learn
-    monkeypatch.setattr(lib, "seg_learner", seg_learner)
+    monkeypatch.setattr(learner, "seg_learner", seg_learner)
 
 
 def only_run(out):

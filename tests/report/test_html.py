@@ -385,12 +385,12 @@ def test_a_report_that_fails_does_not_fail_the_training(small, tiny, tmp_path, m
 
 
 def test_an_interrupted_training_has_a_report(small, tiny, tmp_path, monkeypatch):
-    import segfast.training.train as training
+    import segfast.training.train as train_module
     from segfast.runs.recipe import Recipe, Stage
     def interrupt(*args, **kwargs): raise KeyboardInterrupt
-    monkeypatch.setattr(training, "score_split", interrupt)
+    monkeypatch.setattr(train_module, "score_split", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        training.train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
+        train_module.train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
     assert Run(tmp_path/"r").status["status"] == "interrupted" and "interrupted" in banner(tmp_path/"r/report.html")[1].lower()
 
 

@@ -50,7 +50,7 @@ def measured(folder, args):
 
     from helpers.killing import register
 
-    import segfast.training.train as lib
+    import segfast.training.train as train
     from segfast.data.demo import write_demo
     from segfast.runs.recipe import Recipe, Stage
     process, rows, began = psutil.Process(), [], time.perf_counter()
@@ -59,12 +59,12 @@ def measured(folder, args):
         order = 1000
 
         def after_epoch(self): rows.append((time.perf_counter() - began, own(process), process.num_fds()))
-    real = lib.stage_learner
-    lib.stage_learner = lambda t, cbs=(): real(t, [*cbs, Look()])
+    real = train.stage_learner
+    train.stage_learner = lambda t, cbs=(): real(t, [*cbs, Look()])
     register()
     write_demo(folder/"data", n=10, size=(48, 64))
     stage = Stage("tiny", (16, 24), args.epochs, batch_size=4, precision="fp32", lr=1e-4, schedule="constant")
-    lib.train(folder/"data", Recipe([stage], model="tiny", weights="none", ema=.99), out=folder/"runs", device="cpu", screen="quiet", workers=args.workers)
+    train.train(folder/"data", Recipe([stage], model="tiny", weights="none", ema=.99), out=folder/"runs", device="cpu", screen="quiet", workers=args.workers)
     return np.array(rows)
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import nn
 
-import segfast.tools.export as lib
+import segfast.tools.export as export_module
 from segfast.core.errors import DataError, UsageError
 from segfast.tools.export import Portable, export, load_exported, onnx_proto, compare_outputs, trace, make_traceable
 from segfast.models.zoo import find_model, MODELS
@@ -153,10 +153,10 @@ def test_a_process_without_torch(run, made, tmp_path):
 
 @pytest.mark.parametrize("to", ["safetensors", "torch-export"])
 def test_other_formats(run, to, tmp_path):
-    made = export(run, to, out=tmp_path/f"m{lib.EXPORTS[to]}")
+    made = export(run, to, out=tmp_path/f"m{export_module.EXPORTS[to]}")
     assert made.parity.ok and made.parity.sizes == [(32, 48), (25, 37)]
     images = random_images(1, (50, 40))
-    its = lib.open_exported(made.path, to)(torch.tensor(images)).detach().numpy()
+    its = export_module.open_exported(made.path, to)(torch.tensor(images)).detach().numpy()
     np.testing.assert_allclose(its, by_hand(run.model("cpu"), images), atol=1e-4)
 
 
@@ -178,11 +178,11 @@ def altered(proto):
 
 
 def test_an_altered_graph_is_found_and_removed(run, monkeypatch, tmp_path):
-    honest = lib.onnx_proto
-    monkeypatch.setattr(lib, "onnx_proto", lambda *args, **kwargs: altered(honest(*args, **kwargs)))
+    honest = export_module.onnx_proto
+    monkeypatch.setattr(export_module, "onnx_proto", lambda *args, **kwargs: altered(honest(*args, **kwargs)))
     with pytest.raises(DataError) as e:
         export(run, out=tmp_path/"m.onnx")
-    assert not missing(e, run.path, f"{lib.LOGITS_LIMIT:g}", f"{lib.PIXELS_LIMIT:.1%}")
+    assert not missing(e, run.path, f"{export_module.LOGITS_LIMIT:g}", f"{export_module.PIXELS_LIMIT:.1%}")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -192,7 +192,7 @@ def test_a_file_right_at_one_size_only_becomes_one_of_fixed_size(run, monkeypatc
         "Adds to the logits where the tracer saw a width over 64."
         def __init__(self, net): super().__init__(); self.net = net
         def forward(self, x): return self.net(x) + 1 if x.shape[-1] > 64 else self.net(x)
-    monkeypatch.setattr(lib, "make_traceable", lambda p: (setattr(p, "net", Sly(p.net)), p.eval())[1])
+    monkeypatch.setattr(export_module, "make_traceable", lambda p: (setattr(p, "net", Sly(p.net)), p.eval())[1])
     made = export(run, out=tmp_path/"m.onnx")
     assert not made.dynamic and made.parity.ok and len(made.notes) == 1 and made.notes[0] in made.text()
 
@@ -281,7 +281,7 @@ def test_metadata(run, made):
 
 def test_nothing_of_this_computer_is_in_the_file(run, made, tmp_path):
     found = made.path.read_bytes() + made.card.read_bytes()
-    for word in str(lib.__file__).rsplit("/", 1)[0], str(run.path.parent), "site-packages", ".py\"", "stack_trace", sys.prefix:
+    for word in str(export_module.__file__).rsplit("/", 1)[0], str(run.path.parent), "site-packages", ".py\"", "stack_trace", sys.prefix:
         assert word.encode() not in found
     graph = onnx.load(made.path).graph
     assert [[d.dim_param or d.dim_value for d in o.type.tensor_type.shape.dim] for o in (*graph.input, *graph.output)] == [["n", 3, "h", "w"], ["n", len(run.classes), "h", "w"]]
@@ -290,9 +290,9 @@ def test_nothing_of_this_computer_is_in_the_file(run, made, tmp_path):
 # The card
 
 @pytest.mark.slow
-@pytest.mark.parametrize("to", list(lib.EXPORTS))
+@pytest.mark.parametrize("to", list(export_module.EXPORTS))
 def test_the_cards_code_runs(run, to, tmp_path, monkeypatch, capsys):
-    made = export(run, to, out=tmp_path/f"m{lib.EXPORTS[to]}")
+    made = export(run, to, out=tmp_path/f"m{export_module.EXPORTS[to]}")
     code = re.search("```python\n(.*?)\n```", made.card.read_text(), re.S)[1]
     Image.fromarray(as_bytes(random_images(1, (60, 80)))[0]).save(tmp_path/"photo.jpg", quality=95)
     monkeypatch.chdir(tmp_path)
@@ -346,7 +346,7 @@ def test_without_the_data(run, demo_dir, tmp_path):
 # What is refused
 
 @pytest.mark.parametrize("options, named", [
-    (dict(to="tflite"), ["tflite", *lib.EXPORTS]), (dict(quantize="int4"), ["int4", *lib.QUANTIZE]), (dict(to="torch-export", quantize="int8"), ["--quantize", "onnx", "torch-export"]),
+    (dict(to="tflite"), ["tflite", *export_module.EXPORTS]), (dict(quantize="int4"), ["int4", *export_module.QUANTIZE]), (dict(to="torch-export", quantize="int8"), ["--quantize", "onnx", "torch-export"]),
     (dict(to="safetensors", argmax=True), ["--argmax", "safetensors"]), (dict(to="safetensors", size="64x64"), ["--size", "safetensors"]), (dict(opset=9), ["--opset", 9, 18]),
     (dict(size="8x8"), ["--size", "8x8", 32]), (dict(size="big"), ["--size", "big", "HEIGHTxWIDTH"]), (dict(out="model.pt"), ["--out", "model.pt", ".onnx"])])
 def test_settings_that_make_no_sense(run, options, named):

@@ -13,7 +13,7 @@ from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image
 
-import segfast.tools.sam as lib
+import segfast.tools.sam as sam_module
 from segfast.data.check import check
 from segfast.core.errors import DataError, UsageError
 from segfast.data.open import open_data
@@ -26,11 +26,11 @@ def folders(tmp_path_factory):
     "A tiny model of each generation, with random weights, on disk."
     pytest.importorskip("transformers", reason=REASON)
     root = tmp_path_factory.mktemp("sam")
-    return {kind: lib.tiny_sam(root/kind, kind) for kind in ("sam", "sam2")}
+    return {kind: sam_module.tiny_sam(root/kind, kind) for kind in ("sam", "sam2")}
 
 
 @pytest.fixture(scope="module")
-def sams(folders): return {k: lib.load_sam(o, device="cpu") for k, o in folders.items()}
+def sams(folders): return {k: sam_module.load_sam(o, device="cpu") for k, o in folders.items()}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def opened(path):
 
 def python(code, **env):
     "Run some code in a fresh Python."
-    root = str(Path(lib.__file__).parents[2])
+    root = str(Path(sam_module.__file__).parents[2])
     return subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": root, **env})
 
 
@@ -75,19 +75,19 @@ def python(code, **env):
 @pytest.mark.parametrize("text", ["", ";", "1", "1,2,3", "a,b", "1,2;x", "nan,1", "inf,1", "1;2"])
 def test_points_that_are_none(text):
     with refuses(UsageError, "--points", text):
-        lib.parse_points(text)
+        sam_module.parse_points(text)
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "5,1,4,9", "1,9,4,9", "a,b,c,d", "0,0,nan,4"])
 def test_boxes_that_are_none(text):
     with refuses(UsageError, "--box", text):
-        lib.parse_box(text)
+        sam_module.parse_box(text)
 
 
 @pytest.mark.parametrize("text", ["", "3", "0x3", "3x", "-1x3", "3x3x3", "3,3", "1.5x2"])
 def test_grids_that_are_none(text):
     with refuses(UsageError, "--grid", text):
-        lib.parse_grid(text)
+        sam_module.parse_grid(text)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (45, 70), (97, 131)])
@@ -95,7 +95,7 @@ def test_grid_is_inside_even_and_symmetrical(size):
     h, w = size
     for rows in range(1, min(h, 5) + 1):
         for cols in range(1, min(w, 7) + 1):
-            points = lib.grid_points(size, (rows, cols))
+            points = sam_module.grid_points(size, (rows, cols))
             assert len(set(points)) == rows*cols
             assert all(0 <= x < w and 0 <= y < h for x, y in points)
             xs = sorted({x for x, _ in points})
@@ -103,9 +103,9 @@ def test_grid_is_inside_even_and_symmetrical(size):
 
 
 def test_random_points_are_inside_different_and_repeated():
-    points = lib.random_points((5, 7), 35)
+    points = sam_module.random_points((5, 7), 35)
     assert sorted(points) == [(x, y) for x in range(7) for y in range(5)]
-    assert lib.random_points((50, 70), 9, seed=1) == lib.random_points((50, 70), 9, seed=1) != lib.random_points((50, 70), 9, seed=2)
+    assert sam_module.random_points((50, 70), 9, seed=1) == sam_module.random_points((50, 70), 9, seed=1) != sam_module.random_points((50, 70), 9, seed=2)
 
 
 @pytest.mark.parametrize("given, named", [
@@ -125,12 +125,12 @@ def test_random_points_are_inside_different_and_repeated():
 ])
 def test_prompts_that_cannot_be(given, named):
     with refuses(UsageError, *named) as e:
-        lib.make_prompts((45, 70), **given)
+        sam_module.make_prompts((45, 70), **given)
     assert len(str(e.value).splitlines()) <= 3
 
 
 def test_a_box_may_be_the_whole_image_and_takes_all_points():
-    assert lib.make_prompts((45, 70), points="1,1;69,44", box="0,0,70,45") == [lib.Prompt(((1, 1), (69, 44)), (0, 0, 70, 45))]
+    assert sam_module.make_prompts((45, 70), points="1,1;69,44", box="0,0,70,45") == [sam_module.Prompt(((1, 1), (69, 44)), (0, 0, 70, 45))]
 
 
 # Images
@@ -153,9 +153,9 @@ def pictures():
 def test_every_kind_of_image(name, tmp_path, sam):
     im, kwargs, size = pictures()[name]
     im.save(tmp_path/name, **kwargs)
-    rgb = np.asarray(lib.as_image(tmp_path/name))
+    rgb = np.asarray(sam_module.as_image(tmp_path/name))
     assert (rgb.shape, rgb.dtype) == ((*size, 3), np.uint8)
-    found = lib.prompt(tmp_path/name, grid="2x2", model=sam)
+    found = sam_module.prompt(tmp_path/name, grid="2x2", model=sam)
     assert (found.masks.shape, found.masks.dtype) == ((4, *size), bool)
 
 
@@ -163,13 +163,13 @@ def test_every_kind_of_image(name, tmp_path, sam):
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 5), (4, 3), (3, 3)])
 def test_heights_that_look_like_channels(size, kind, sams):
     rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    assert lib.prompt(rgb, points=[(0, 0)], model=sams[kind]).masks.shape == (1, *size)
+    assert sam_module.prompt(rgb, points=[(0, 0)], model=sams[kind]).masks.shape == (1, *size)
 
 
 def test_deep_greys_keep_their_brightness(tmp_path):
     im, *_ = pictures()["deep.png"]
     im.save(tmp_path/"deep.png")
-    assert (np.asarray(lib.as_image(tmp_path/"deep.png"))[..., 0] == np.asarray(im)//257).all()
+    assert (np.asarray(sam_module.as_image(tmp_path/"deep.png"))[..., 0] == np.asarray(im)//257).all()
 
 
 @pytest.mark.parametrize("content, codes", [
@@ -180,7 +180,7 @@ def test_images_that_are_none(content, codes, tmp_path):
     if content is not None:
         path.write_bytes(content)
     with refuses(DataError, path, file=str(path), kind="error") as e:
-        lib.prompt(path, points="1,1")
+        sam_module.prompt(path, points="1,1")
     assert e.value.problems[0].code in codes
 
 
@@ -189,7 +189,7 @@ def test_images_that_are_none(content, codes, tmp_path):
 @pytest.mark.parametrize("kind", ["sam", "sam2"])
 @pytest.mark.parametrize("given, n", [(dict(points="10,20;60,5"), 2), (dict(random=3), 3), (dict(grid="3x3"), 9), (dict(box="5,6,40,30"), 1), (dict(box="5,6,40,30", points="10,10;20,20"), 1)])
 def test_shapes_of_answers(kind, given, n, sams, photo):
-    one, three = (lib.prompt(photo, **given, model=sams[kind], multimask=m) for m in (False, True))
+    one, three = (sam_module.prompt(photo, **given, model=sams[kind], multimask=m) for m in (False, True))
     assert one.masks.shape == (n, 45, 70) and one.scores.shape == (n,) and len(one.prompts) == n
     assert three.masks.shape == (3*n, 45, 70) and three.prompt_index.tolist() == [i for i in range(n) for _ in range(3)]
     assert [three.prompt_index[i] for i in three.best] == list(range(n))
@@ -219,8 +219,8 @@ def test_a_mask_comes_back_where_the_point_was(kind, size, sams, monkeypatch):
 
     monkeypatch.setattr(model, "forward", answer)
     h, w = size
-    points = lib.grid_points(size, (4, 4))
-    found = lib.prompt(np.zeros((h, w, 3), np.uint8), points=points, model=sams[kind])
+    points = sam_module.grid_points(size, (4, 4))
+    found = sam_module.prompt(np.zeros((h, w, 3), np.uint8), points=points, model=sams[kind])
     assert seen[0].dtype == torch.float32 and seen[0].shape == (1, 16, 1, 2)
     for (x, y), mask in zip(points, found.masks):
         ys, xs = np.nonzero(mask)
@@ -238,7 +238,7 @@ def test_boxes_reach_the_model_scaled(kind, sams, photo, monkeypatch):
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(sams[kind].model, "forward", spy)
-    lib.prompt(photo, box="7,9,35,45", points="7,9;14,18", model=sams[kind])
+    sam_module.prompt(photo, box="7,9,35,45", points="7,9;14,18", model=sams[kind])
     sx, sy = 64/70, (41/45 if kind == "sam" else 64/45)  # the first keeps the aspect, in whole pixels
     want = torch.tensor([7*sx, 9*sy, 35*sx, 45*sy])
     assert torch.allclose(seen["input_boxes"].flatten(), want, atol=1e-4)
@@ -247,10 +247,10 @@ def test_boxes_reach_the_model_scaled(kind, sams, photo, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["sam", "sam2"])
 def test_many_points_in_parts_are_as_one_by_one(kind, sams, photo):
-    points = lib.grid_points((45, 70), (5, 7))  # more than go through at once
-    many = lib.prompt(photo, points=points, model=sams[kind])
+    points = sam_module.grid_points((45, 70), (5, 7))  # more than go through at once
+    many = sam_module.prompt(photo, points=points, model=sams[kind])
     some = [0, 14, 15, 34]
-    single = [lib.prompt(photo, points=[points[i]], model=sams[kind]) for i in some]
+    single = [sam_module.prompt(photo, points=[points[i]], model=sams[kind]) for i in some]
     for i, one in zip(some, single):
         assert (many.masks[i] != one.masks[0]).mean() < 0.001
         assert many.scores[i] == pytest.approx(one.scores[0], abs=1e-5)
@@ -262,12 +262,12 @@ def test_the_published_name_of_the_second_generation(folders, tmp_path, photo, s
     folder = Path(shutil.copytree(folders["sam2"], tmp_path/"video"))
     config = json.loads((folder/"config.json").read_text())
     (folder/"config.json").write_text(json.dumps(config | dict(model_type="sam2_video")))
-    found = lib.prompt(photo, points="9,9", model=folder, device="cpu")
-    assert (found.masks == lib.prompt(photo, points="9,9", model=sams["sam2"]).masks).all()
+    found = sam_module.prompt(photo, points="9,9", model=folder, device="cpu")
+    assert (found.masks == sam_module.prompt(photo, points="9,9", model=sams["sam2"]).masks).all()
 
 
 def test_it_shows_itself(sam, photo):
-    found = lib.prompt(photo, points="10,20;60,5", model=lib.Sam("<b>", sam.kind, sam.model, sam.processor))
+    found = sam_module.prompt(photo, points="10,20;60,5", model=sam_module.Sam("<b>", sam.kind, sam.model, sam.processor))
     html = found._repr_html_()
     assert "<b>" not in html and "&lt;b&gt;" in html and html.count("<tr>") == 3 and "data:image/png" in html
     assert missing(repr(found), 2, "45x70", "<b>") == []
@@ -277,8 +277,8 @@ def test_what_is_drawn():
     image = np.full((20, 30, 3), 100, np.uint8)
     mask = np.zeros((1, 20, 30), bool)
     mask[0, 5:15, 5:15] = True
-    drawn = lib.draw_prompts(image, mask, [lib.Prompt(((25, 10),), (2, 2, 28, 18))])
-    colour = np.array(lib.default_colors(1)[0])
+    drawn = sam_module.draw_prompts(image, mask, [sam_module.Prompt(((25, 10),), (2, 2, 28, 18))])
+    colour = np.array(sam_module.default_colors(1)[0])
     assert (drawn[5, 5] == colour).all()                                           # the outline
     assert (drawn[10, 10] == ((100 + colour)/2).round()).all()                     # the area
     assert drawn[10, 25].tolist() == [255]*3 and drawn[2, 2].tolist() == [0]*3     # point and box
@@ -288,8 +288,8 @@ def test_what_is_drawn():
 def test_a_small_mask_stays_visible_in_a_large_one():
     masks = np.zeros((2, 20, 30), bool)
     masks[0, 8:12, 8:12], masks[1] = True, True
-    drawn = lib.draw_prompts(np.zeros((20, 30, 3), np.uint8), masks)
-    assert drawn[8, 8].tolist() == list(lib.default_colors(2)[0])
+    drawn = sam_module.draw_prompts(np.zeros((20, 30, 3), np.uint8), masks)
+    assert drawn[8, 8].tolist() == list(sam_module.default_colors(2)[0])
 
 
 # Models that are none
@@ -329,7 +329,7 @@ def index(text): return dict(model__safetensors=None, model__safetensors__index_
 def test_folders_that_are_no_model(files, named, folders, tmp_path):
     folder = broken(folders["sam"], tmp_path, **files)
     with refuses(DataError, folder, *named) as e:
-        lib.load_sam(folder, device="cpu")
+        sam_module.load_sam(folder, device="cpu")
     assert len(str(e.value).splitlines()) <= 3
 
 
@@ -344,12 +344,12 @@ def test_no_pickle_is_ever_opened(folders, tmp_path, monkeypatch):
         monkeypatch.setattr(module, name, boom)
     config = json.loads((folders["sam"]/"config.json").read_text())
     folder = broken(folders["sam"], tmp_path, pytorch_model__bin=b"\x80\x04.")
-    assert lib.load_sam(folder, device="cpu").kind == "sam"
+    assert sam_module.load_sam(folder, device="cpu").kind == "sam"
     for wish in "pytorch_model.bin", "adapter_model.bin":
         (folder/"adapter_model.bin").write_bytes(b"\x80\x04.")
         (folder/"config.json").write_text(json.dumps(config | dict(transformers_weights=wish)))
         with refuses(DataError, folder, "transformers_weights", wish):
-            lib.load_sam(folder, device="cpu")
+            sam_module.load_sam(folder, device="cpu")
 
 
 def test_weights_that_are_not_all_there(folders, tmp_path):
@@ -359,27 +359,27 @@ def test_weights_that_are_not_all_there(folders, tmp_path):
     gone = next(k for k in weights if k.startswith("mask_decoder"))
     save_file({k: v for k, v in weights.items() if k != gone}, folder/"model.safetensors", metadata=dict(format="pt"))
     with refuses(DataError, folder, 1, "SamModel", gone):
-        lib.load_sam(folder, device="cpu")
+        sam_module.load_sam(folder, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere-at-all", "a/b/c", "a\\b"])
 def test_paths_that_are_not_there(name):
     with refuses(DataError, name, "config.json", "model.safetensors"):
-        lib.load_sam(name)
+        sam_module.load_sam(name)
 
 
 def test_a_file_is_no_model(photo):
     with refuses(DataError, photo, "config.json", "model.safetensors") as e:
-        lib.load_sam(photo)
+        sam_module.load_sam(photo)
     with pytest.raises(DataError) as absent:
-        lib.load_sam(photo.with_name("gone.png"))
+        sam_module.load_sam(photo.with_name("gone.png"))
     assert str(e.value) != str(absent.value).replace("gone.png", photo.name), "a file is not taken for nothing"
 
 
 def test_names_that_cannot_be():
     pytest.importorskip("transformers", reason=REASON)
     with refuses(UsageError, "--model", "a b"):
-        lib.load_sam("a b")
+        sam_module.load_sam("a b")
 
 
 def test_offline_nothing_is_looked_for(monkeypatch):
@@ -388,7 +388,7 @@ def test_offline_nothing_is_looked_for(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: asked.append(args))
     monkeypatch.setattr(time, "sleep", asked.append)
     with refuses(DataError, "segfast-tests/no-such-model", "HF_HUB_OFFLINE", "--model") as e:
-        lib.load_sam("segfast-tests/no-such-model")
+        sam_module.load_sam("segfast-tests/no-such-model")
     assert asked == [] and len(str(e.value).splitlines()) <= 3
 
 
@@ -420,7 +420,7 @@ def test_what_the_hub_may_answer(monkeypatch):
         def fail(*args, error=error, **kwargs): raise error
         monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
         with refuses(DataError, "someone/something", *named) as e:
-            lib.load_sam("someone/something")
+            sam_module.load_sam("someone/something")
         assert "HF_HUB_OFFLINE" not in str(e.value) and len(str(e.value).splitlines()) <= 3
 
 
@@ -433,7 +433,7 @@ def test_only_safetensors_are_asked_for(monkeypatch, folders):
         asked["patterns"] = allow_patterns
         return str(folders["sam"])
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert lib.load_sam("someone/something", device="cpu").name == "someone/something"
+    assert sam_module.load_sam("someone/something", device="cpu").name == "someone/something"
     hub = ["pytorch_model.bin", "model.pt", "modeling_sam.py", "adapter_config.json", "model.safetensors", "model-00001-of-00002.safetensors", "config.json", "preprocessor_config.json"]
     assert [o for o in hub if any(fnmatch(o, p) for p in asked["patterns"])] == hub[4:]
 
@@ -441,7 +441,7 @@ def test_only_safetensors_are_asked_for(monkeypatch, folders):
 def test_without_the_extra(monkeypatch, photo):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with refuses(UsageError, "pip install", "segfast[sam]"):
-        lib.prompt(photo, points="1,1")
+        sam_module.prompt(photo, points="1,1")
 
 
 def test_the_room_is_light():
@@ -451,7 +451,7 @@ def test_the_room_is_light():
 
 def test_a_wrong_device(folders, photo):
     with refuses(UsageError, "--device", "gpu", "cpu", "cuda", "mps"):
-        lib.prompt(photo, points="1,1", model=folders["sam"], device="gpu")
+        sam_module.prompt(photo, points="1,1", model=folders["sam"], device="gpu")
 
 
 # On disk
@@ -459,13 +459,13 @@ def test_a_wrong_device(folders, photo):
 @pytest.mark.parametrize("kind", ["sam", "sam2"])
 def test_what_is_written(kind, folders, photo, tmp_path):
     out = tmp_path/"out"/"deep"
-    made = lib.prompt_to_folder(photo, out, grid="2x3", model=folders[kind], multimask=True, device="cpu")
+    made = sam_module.prompt_to_folder(photo, out, grid="2x3", model=folders[kind], multimask=True, device="cpu")
     told = json.loads((out/"masks.json").read_text())
     assert made == told | dict(folder=str(out))
     assert sorted(o.name for o in out.iterdir()) == [*(f"mask-{i:03}.png" for i in range(18)), "masks.json", "overlay.png"]
     assert (told["size"], told["image"], told["model"], told["multimask"]) == ([45, 70], str(photo), str(folders[kind]), True)
-    assert [o["points"] for o in told["prompts"]] == [[list(p)] for p in lib.grid_points((45, 70), (2, 3))]
-    found = lib.prompt(photo, grid="2x3", model=folders[kind], multimask=True, device="cpu")
+    assert [o["points"] for o in told["prompts"]] == [[list(p)] for p in sam_module.grid_points((45, 70), (2, 3))]
+    found = sam_module.prompt(photo, grid="2x3", model=folders[kind], multimask=True, device="cpu")
     for i, row in enumerate(told["masks"]):
         im = opened(out/row["file"])
         assert im.mode == "L" and set(np.unique(im)) <= {0, 255}
@@ -473,7 +473,7 @@ def test_what_is_written(kind, folders, photo, tmp_path):
         assert (row["prompt"], row["pixels"]) == (i//3, int(found.masks[i].sum()))
         assert row["score"] == pytest.approx(float(found.scores[i])) and row["box"] == (list(found.boxes[i]) if found.boxes[i] else None)
     assert opened(out/"overlay.png").size == (70, 45)
-    lines = lib.prompt_text(made).splitlines()
+    lines = sam_module.prompt_text(made).splitlines()
     assert missing(lines[0], photo, 18, folders[kind]) == []
     assert missing(lines[-2], 6, "masks.json") == missing(lines[-1], out) == []
     assert len(lines) == 15 and all(missing(line, f"mask-{i:03}.png") == [] for i, line in enumerate(lines[1:13]))
@@ -481,13 +481,13 @@ def test_what_is_written(kind, folders, photo, tmp_path):
 
 def test_nothing_is_written_over_unasked(sam, photo, tmp_path):
     out = tmp_path/"out"
-    lib.prompt_to_folder(photo, out, grid="2x2", model=sam)
+    sam_module.prompt_to_folder(photo, out, grid="2x2", model=sam)
     (out/"mask-mine.png").write_bytes(b"mine")
     before = {o.name: o.read_bytes() for o in out.iterdir()}
     with refuses(DataError, out, "--overwrite"):
-        lib.prompt_to_folder(photo, out, points="5,5", model=sam)
+        sam_module.prompt_to_folder(photo, out, points="5,5", model=sam)
     assert before == {o.name: o.read_bytes() for o in out.iterdir()}
-    lib.prompt_to_folder(photo, out, points="5,5", model=sam, overwrite=True)
+    sam_module.prompt_to_folder(photo, out, points="5,5", model=sam, overwrite=True)
     assert sorted(o.name for o in out.iterdir()) == ["mask-000.png", "mask-mine.png", "masks.json", "overlay.png"]  # the old ones are gone, a person's is not
 
 
@@ -499,19 +499,19 @@ def test_nothing_is_written_over_unasked(sam, photo, tmp_path):
     (dict(points="5,5", as_masks="Background"), ["--as-masks", "Background", "codes.txt", "'background'"]),
 ])
 def test_wrong_usage_is_said_before_anything_is_loaded_or_written(given, named, photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(lib, "load_sam", lambda *args: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(sam_module, "load_sam", lambda *args: pytest.fail("a model was loaded"))
     with refuses(UsageError, *named):
-        lib.prompt_to_folder(photo, tmp_path/"out", **given)
+        sam_module.prompt_to_folder(photo, tmp_path/"out", **given)
     assert not (tmp_path/"out").exists()
 
 
 def test_out_is_a_file(photo):
     with refuses(UsageError, "--out", photo):
-        lib.prompt_to_folder(photo, photo, points="5,5")
+        sam_module.prompt_to_folder(photo, photo, points="5,5")
 
 
 def test_random_points_keep_their_seed(sam, photo, tmp_path):
-    made = [lib.prompt_to_folder(photo, tmp_path/str(i), random=4, model=sam, seed=s) for i, s in enumerate((7, 7, 8))]
+    made = [sam_module.prompt_to_folder(photo, tmp_path/str(i), random=4, model=sam, seed=s) for i, s in enumerate((7, 7, 8))]
     assert made[0]["seed"] == 7 and made[0]["prompts"] == made[1]["prompts"] != made[2]["prompts"]
 
 
@@ -522,7 +522,7 @@ def answering(sam, monkeypatch, area):
     def ask(sam, rgb, prompts, multimask):
         h, w = rgb.shape[:2]
         return np.stack([area(h, w)]*len(prompts)), np.ones(len(prompts), np.float32), np.arange(len(prompts))
-    monkeypatch.setattr(lib, "_predict", ask)
+    monkeypatch.setattr(sam_module, "_predict", ask)
 
 
 def left(h, w): return np.arange(w)[None].repeat(h, 0) < w//2
@@ -536,23 +536,23 @@ def ids(root, stem="photo"): return np.asarray(opened(root/f"labels/{stem}_P.png
 def test_labels_hold_the_class_and_the_rest(sam, photo, tmp_path, monkeypatch):
     root = tmp_path/"set"
     answering(sam, monkeypatch, left)
-    made = lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car")
+    made = sam_module.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car")
     assert (root/"codes.txt").read_text() == "background\nCar\n" and made["classes"] == ["background", "Car"]
     assert (ids(root) == left(45, 70)).all()
     assert (root/"images/photo.png").read_bytes() == photo.read_bytes()
     assert made["label"] == dict(name="Car", id=1, file="labels/photo_P.png", pixels=45*35, share=0.5) and Path(made["folder"]) == root/"prompts/photo/1"
     answering(sam, monkeypatch, top)
     with refuses(DataError, "photo_P.png", "--add", "Road", "--overwrite"):
-        lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Road")
+        sam_module.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Road")
     assert (root/"codes.txt").read_text() == "background\nCar\n"  # nothing happened
-    lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Road", add=True)
+    sam_module.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Road", add=True)
     assert (root/"codes.txt").read_text() == "background\nCar\nRoad\n"
     assert (ids(root) == np.where(top(45, 70), 2, left(45, 70))).all()
-    lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car", overwrite=True)
+    sam_module.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car", overwrite=True)
     assert (ids(root) == top(45, 70)).all() and (root/"codes.txt").read_text() == "background\nCar\nRoad\n"
     assert sorted(o.name for o in (root/"prompts/photo").iterdir()) == ["1", "2"]
-    made = lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car", overwrite=True)
-    [line] = [o for o in lib.prompt_text(made).splitlines() if "photo_P.png" in o]
+    made = sam_module.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car", overwrite=True)
+    [line] = [o for o in sam_module.prompt_text(made).splitlines() if "photo_P.png" in o]
     assert missing(line, "labels/photo_P.png", "Car", 1) == []
 
 
@@ -560,8 +560,8 @@ def test_only_the_best_mask_of_a_prompt_counts(sam, photo, tmp_path, monkeypatch
     def ask(sam, rgb, prompts, multimask):
         h, w = rgb.shape[:2]
         return np.stack([left(h, w), top(h, w), ~nothing(h, w)]), np.array([0.4, 0.9, np.nan]), np.zeros(3, int)
-    monkeypatch.setattr(lib, "_predict", ask)
-    made = lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, multimask=True, as_masks="Car")
+    monkeypatch.setattr(sam_module, "_predict", ask)
+    made = sam_module.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, multimask=True, as_masks="Car")
     assert (ids(tmp_path/"set") == top(45, 70)).all()
     assert made["masks"][2]["score"] is None and json.loads((tmp_path/"set/prompts/photo/1/masks.json").read_text())["masks"][2]["score"] is None
 
@@ -571,26 +571,26 @@ def test_void_is_the_rest_where_there_is_no_background(sam, photo, tmp_path, mon
     root = tmp_path/"set"
     root.mkdir()
     (root/"codes.txt").write_bytes(b"\xef\xbb\xbfSky\r\nVoid\r\n")
-    lib.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car")
+    sam_module.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car")
     assert (root/"codes.txt").read_bytes() == b"Sky\nVoid\nCar\n" and (ids(root) == np.where(left(45, 70), 2, 1)).all()
 
 
 def test_an_empty_answer_writes_nothing(sam, photo, tmp_path, monkeypatch):
     answering(sam, monkeypatch, nothing)
     with refuses(DataError, photo):
-        lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
+        sam_module.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
     assert not (tmp_path/"set").exists()
 
 
 def test_another_image_of_the_same_name(sam, photo, tmp_path, monkeypatch):
     answering(sam, monkeypatch, left)
-    lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
+    sam_module.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
     other = tmp_path/"other"/"photo.jpg"
     other.parent.mkdir()
     Image.new("RGB", (70, 45)).save(other)
     for kwargs in {}, dict(overwrite=True), dict(add=True):
         with refuses(DataError, tmp_path/"set/images/photo.png"):
-            lib.prompt_to_folder(other, tmp_path/"set", points="5,5", model=sam, as_masks="Car", **kwargs)
+            sam_module.prompt_to_folder(other, tmp_path/"set", points="5,5", model=sam, as_masks="Car", **kwargs)
 
 
 def test_an_image_that_is_in_the_dataset_stays_where_it_is(sam, photo, tmp_path, monkeypatch):
@@ -599,7 +599,7 @@ def test_an_image_that_is_in_the_dataset_stays_where_it_is(sam, photo, tmp_path,
     (root/"images").mkdir(parents=True)
     inside = root/"images/photo.png"
     inside.write_bytes(photo.read_bytes())
-    lib.prompt_to_folder(inside, root, points="5,5", model=sam, as_masks="Car")
+    sam_module.prompt_to_folder(inside, root, points="5,5", model=sam, as_masks="Car")
     assert [o.name for o in (root/"images").iterdir()] == ["photo.png"] and inside.read_bytes() == photo.read_bytes()
 
 
@@ -608,22 +608,22 @@ def test_datasets_of_another_kind_are_left_alone(file, sam, photo, tmp_path):
     (tmp_path/"set").mkdir()
     (tmp_path/"set"/file).mkdir()
     with refuses(DataError, tmp_path/"set", file):
-        lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
+        sam_module.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
 
 
 def test_masks_without_names_are_left_alone(sam, photo, tmp_path):
     (tmp_path/"set/labels").mkdir(parents=True)
     Image.new("L", (70, 45)).save(tmp_path/"set/labels/other_P.png")
     with refuses(DataError, tmp_path/"set", "codes.txt", "labels/"):
-        lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
+        sam_module.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
 
 
 def test_a_mask_of_another_size_is_not_painted_on(sam, photo, tmp_path, monkeypatch):
     answering(sam, monkeypatch, left)
-    lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
+    sam_module.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
     Image.new("L", (10, 10)).save(tmp_path/"set/labels/photo_P.png")
     with refuses(DataError, "10x10", "45x70"):
-        lib.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car", add=True)
+        sam_module.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car", add=True)
 
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
@@ -635,12 +635,12 @@ def test_every_kind_of_image_can_be_labelled(name, sam, tmp_path, monkeypatch):
         path = tmp_path/"in"/f"{i}-{name}"
         path.parent.mkdir(exist_ok=True)
         im.rotate(90*i).save(path, **kwargs)
-        lib.prompt_to_folder(path, tmp_path/"set", points="1,1", model=sam, as_masks="Car")
+        sam_module.prompt_to_folder(path, tmp_path/"set", points="1,1", model=sam, as_masks="Car")
     data = open_data(tmp_path/"set")
     assert data.layout == "camvid" and len(data.pairs) == 4
     assert [str(p) for p in check(data).errors] == []
     for row in data.pairs.itertuples():
-        assert data.ids(row.mask).shape == np.asarray(lib.as_image(data.root/row.image)).shape[:2] == size
+        assert data.ids(row.mask).shape == np.asarray(sam_module.as_image(data.root/row.image)).shape[:2] == size
         assert opened(data.root/row.image).mode == "RGB"
 
 
@@ -650,10 +650,10 @@ def test_from_points_to_a_trained_model(kind, folders, demo_dir, tmp_path, tiny)
     "The whole way: the demo's images, a grid of points, masks of two classes, a check, a training, scores."
     from segfast.runs.recipe import Recipe, Stage
     from segfast.training.train import train
-    root, sam = tmp_path/"set", lib.load_sam(folders[kind], device="cpu")
+    root, sam = tmp_path/"set", sam_module.load_sam(folders[kind], device="cpu")
     for image in sorted((demo_dir/"images").iterdir())[:6]:
-        lib.prompt_to_folder(image, root, points="20,20;40,30", model=sam, as_masks="Car")
-        lib.prompt_to_folder(image, root, box="0,24,64,48", model=sam, as_masks="Road", add=True)
+        sam_module.prompt_to_folder(image, root, points="20,20;40,30", model=sam, as_masks="Car")
+        sam_module.prompt_to_folder(image, root, box="0,24,64,48", model=sam, as_masks="Road", add=True)
     data = open_data(root)
     report = check(data)
     assert report.ok, report.text()

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-import segfast.training.crossval as lib
+import segfast.training.crossval as crossval
 from segfast.cli import app
 from segfast.core.errors import DataError, UsageError
 from segfast.data.open import open_data
@@ -98,7 +98,7 @@ def no_training(monkeypatch):
         run.update(status="done", accuracy=0.5, mean_iou=0.25, seconds=1.)
         seen.append(data.pairs)
         return run
-    monkeypatch.setattr(lib, "train", train)
+    monkeypatch.setattr(crossval, "train", train)
     return seen
 
 
@@ -186,7 +186,7 @@ def test_folds_are_ordinary_runs_that_add_up(fold_set, place):
 @pytest.mark.slow
 def test_interrupted_fold_set_goes_on(fold_set, place, monkeypatch):
     peace, _ = fold_set
-    saved, real = [], lib.train.__globals__["run_stage"]
+    saved, real = [], crossval.train.__globals__["run_stage"]
 
     def stage(t):
         if t.run.path.match("cut/fold-2") and t.stage == 1: raise KeyboardInterrupt
@@ -230,7 +230,7 @@ def test_stopped_before_its_first_step(fold_set, place):
     # nor had the fold set
     for o in fold_set.runs:
         shutil.rmtree(o.path)
-    lib.write_json(fold_set.path/"fold_set.json", {**fold_set.info, "recipe": None})
+    crossval.write_json(fold_set.path/"fold_set.json", {**fold_set.info, "recipe": None})
     before = stamps(fold_set.path)
     with pytest.raises(DataError) as e:
         resume_folds(fold_set, screen="quiet")

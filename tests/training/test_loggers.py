@@ -16,7 +16,7 @@ from helpers.problems import missing
 from helpers.training import fit, recipe_of
 
 import segfast.training.loggers as loggers
-import segfast.training.train as lib
+import segfast.training.train as train_module
 from segfast.core.errors import UsageError
 from segfast.models.zoo import seg_model
 from segfast.runs.presets import preset
@@ -32,7 +32,7 @@ COLUMNS = ("stage", "epoch", "lr", "train_loss", "valid_loss", "accuracy", "mean
 def watched(monkeypatch):
     "A function that trains with loggers, the same for all stages, and closes them."
     def train(data, recipe, out, *names):
-        cbs, real = [], lib.run_stage
+        cbs, real = [], train_module.run_stage
 
         def run_stage(training):
             if not cbs:
@@ -40,7 +40,7 @@ def watched(monkeypatch):
             training.cbs = cbs
             return real(training)
         with monkeypatch.context() as patch:
-            patch.setattr(lib, "run_stage", run_stage)
+            patch.setattr(train_module, "run_stage", run_stage)
             run = fit(data, recipe, out)
         for cb in cbs:
             cb.close()
@@ -161,8 +161,8 @@ class Notes(Logger):
 
 def test_a_logger_on_a_learner_leaves_the_finder_out(small, tiny, a_run):
     notes = Notes(a_run)
-    learn = lib.stage_learner(Training(recipe=recipe_of({}), data=small, model=seg_model("tiny", small.classes, "none"), run=a_run, device=torch.device("cpu")), [notes])
-    lib.run_lr_finder(learn, steps=10)
+    learn = train_module.stage_learner(Training(recipe=recipe_of({}), data=small, model=seg_model("tiny", small.classes, "none"), run=a_run, device=torch.device("cpu")), [notes])
+    train_module.run_lr_finder(learn, steps=10)
     assert notes.rows == []
     with learn.no_bar(), learn.no_logging():
         learn.fit(1)

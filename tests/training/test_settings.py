@@ -8,7 +8,7 @@ from helpers.problems import missing
 from helpers.training import fit, only_run, recipe_of, same, weights_of, with_bad
 from safetensors.torch import load_file
 
-import segfast.training.train as lib
+import segfast.training.train as train_module
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
 from segfast.inference.score import score_split
@@ -50,12 +50,12 @@ def test_the_average_is_saved_and_evaluated(small, tiny, tmp_path):
 
 def test_the_average_goes_on_over_stages(small, tiny, tmp_path, monkeypatch):
     seen = []
-    real = lib.run_stage
+    real = train_module.run_stage
 
     def run_stage(training):
         real(training)
         seen.append(ema_updates(training.ema))
-    monkeypatch.setattr(lib, "run_stage", run_stage)
+    monkeypatch.setattr(train_module, "run_stage", run_stage)
     fit(small, recipe_of(dict(epochs=1), dict(epochs=2), ema=.99), tmp_path)
     assert seen == [2, 6], "8 images, 4 a batch"
 
@@ -199,14 +199,14 @@ def test_samples_are_drawn(small, tiny, tmp_path):
 # When something runs out
 
 def test_out_of_memory_halves_the_batch(small, tiny, tmp_path, monkeypatch):
-    real, tried = lib.run_stage, []
+    real, tried = train_module.run_stage, []
 
     def run_stage(training):
         s = training.recipe.stages[training.stage]
         tried.append((s.batch_size, s.accumulate))
         if s.batch_size > 2: raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return real(training)
-    monkeypatch.setattr(lib, "run_stage", run_stage)
+    monkeypatch.setattr(train_module, "run_stage", run_stage)
     screen = Said()
     run = fit(small, recipe_of(dict(batch_size=8), {}), tmp_path, screen=screen)
     assert tried == [(8, 1), (4, 2), (2, 4), (4, 1), (2, 2)] and run.state == "done"
@@ -217,7 +217,7 @@ def test_out_of_memory_halves_the_batch(small, tiny, tmp_path, monkeypatch):
 
 def test_out_of_memory_with_one_image_is_the_end(small, tiny, tmp_path, monkeypatch):
     def run_stage(*args, **kwargs): raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-    monkeypatch.setattr(lib, "run_stage", run_stage)
+    monkeypatch.setattr(train_module, "run_stage", run_stage)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         fit(small, recipe_of(dict(batch_size=2)), tmp_path)
     assert only_run(tmp_path).state == "failed"
@@ -268,7 +268,7 @@ def test_a_run_starts_from_a_run(small, tiny, tmp_path):
     "By choices, as the command line has them: the other run's model is taken over."
     from segfast.runs.presets import RecipeOptions
     other = fit(small, recipe_of(dict(epochs=2)), tmp_path)
-    run = lib.train(small, RecipeOptions(weights=str(other.path), size=(32, 48), epochs=(1, 1), recipe="single", batch_size=(4,), precision="fp32", lr=1e-9), out=tmp_path, name="next", device="cpu", screen="quiet")
+    run = train_module.train(small, RecipeOptions(weights=str(other.path), size=(32, 48), epochs=(1, 1), recipe="single", batch_size=(4,), precision="fp32", lr=1e-9), out=tmp_path, name="next", device="cpu", screen="quiet")
     assert run.recipe.model == other.recipe.model and run.recipe.stages[0].frozen
     gone = max((a - b).abs().max().item() for (k, a), b in zip(weights_of(run).items(), weights_of(other).values()) if "running" not in k and "num_batches" not in k)
     assert gone < 1e-6
@@ -277,7 +277,7 @@ def test_a_run_starts_from_a_run(small, tiny, tmp_path):
 def test_another_model_is_refused(small, tiny, tmp_path):
     other = fit(small, recipe_of({}), tmp_path)
     with pytest.raises(UsageError) as e:
-        lib.train(small, recipe_of({}, model="unet", weights=str(other.path)), out=tmp_path, name="x", device="cpu", screen="quiet")
+        train_module.train(small, recipe_of({}, model="unet", weights=str(other.path)), out=tmp_path, name="x", device="cpu", screen="quiet")
     assert not missing(e, f"--from {other.path}", "tiny", "unet", "--model")
     assert not (tmp_path/"x").exists()
 

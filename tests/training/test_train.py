@@ -13,7 +13,7 @@ from helpers.training import FULL, HALF, Bad, fit, only_run, recipe_of, same, we
 from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
-import segfast.training.train as lib
+import segfast.training.train as train
 from segfast.core.devices import pick_device, pick_precision
 from segfast.core.errors import DataError, UsageError
 from segfast.data.cache import open_pair
@@ -231,7 +231,7 @@ def test_no_gradient_in_the_body_of_a_frozen_stage(small, trained, tmp_path):
 # Rates
 
 def stage_learner(recipe, data, model):
-    return lib.stage_learner(Training(recipe=recipe, data=data, model=model, device=torch.device("cpu")))
+    return train.stage_learner(Training(recipe=recipe, data=data, model=model, device=torch.device("cpu")))
 
 
 def test_the_finder_leaves_the_weights_alone(small, tiny):
@@ -262,13 +262,13 @@ def test_the_finder_agrees_with_fastais(small, tiny):
 @pytest.fixture
 def found(monkeypatch):
     "The rates that the finder takes."
-    rates, real = [], lib.run_lr_finder
+    rates, real = [], train.run_lr_finder
 
     def remember(*args, **kwargs):
         out = real(*args, **kwargs)
         rates.append(out.valley)
         return out
-    monkeypatch.setattr(lib, "run_lr_finder", remember)
+    monkeypatch.setattr(train, "run_lr_finder", remember)
     return rates
 
 

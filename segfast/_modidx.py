@@ -82,7 +82,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'segfast.core.text.count_text': ('core/text.html#count_text', 'segfast/core/text.py'),
                                    'segfast.core.text.date_text': ('core/text.html#date_text', 'segfast/core/text.py'),
                                    'segfast.core.text.duration_text': ('core/text.html#duration_text', 'segfast/core/text.py'),
-                                   'segfast.core.text.epochs_text': ('core/text.html#epochs_text', 'segfast/core/text.py'),
                                    'segfast.core.text.is_missing': ('core/text.html#is_missing', 'segfast/core/text.py'),
                                    'segfast.core.text.number_text': ('core/text.html#number_text', 'segfast/core/text.py'),
                                    'segfast.core.text.percent_text': ('core/text.html#percent_text', 'segfast/core/text.py'),

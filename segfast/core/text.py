@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DASH', 'is_missing', 'number_text', 'significant_text', 'compact_text', 'speed_text', 'scaled_text', 'percent_text',
            'share_text', 'time_text', 'duration_text', 'date_text', 'short_date_text', 'size_text', 'shape_text',
-           'plural', 'count_text', 'epochs_text', 'a_few']
+           'plural', 'count_text', 'a_few']
 
 # %% ../../nbs/core/01_text.ipynb #26e6da64
 import math
@@ -136,8 +136,6 @@ def count_text(
 )->str: # 1 epoch, 3 epochs, 1,200 images
     "A count with its noun."
     return f'{n:,} {plural(n, one, many)}'
-
-def epochs_text(n): return count_text(n, 'epoch')
 
 # %% ../../nbs/core/01_text.ipynb #1831ca91
 def a_few(

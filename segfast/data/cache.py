@@ -124,7 +124,7 @@ def cache_limit()->float: # bytes
 # %% ../../nbs/data/14_cache.ipynb #ed1aeb59
 def _bytes(folder):
     try: return sum(f.stat().st_size for f in folder.iterdir())
-    except FileNotFoundError: return 0 # another process has just made room too
+    except FileNotFoundError: return 0 # another process has just deleted it
 
 def free_cache(
     root:Path, # folder of the cache

@@ -360,11 +360,11 @@ def stray_problems(
 
 def _stray(data, e, rel, unused):
     "The problem of one entry that no pair uses; a plain image is added to `unused`."
-    picture = PurePosixPath(e.name).suffix.lower() in IMAGE_SUFFIXES
+    image = PurePosixPath(e.name).suffix.lower() in IMAGE_SUFFIXES
     if e.is_symlink() and not os.path.exists(e.path): yield _error(rel, 'broken-link', f'is a link to {os.readlink(e.path)}, which {"is itself" if os.readlink(e.path) == e.name else "is not there"}.', 'Correct the link, or remove it.')
-    elif picture and not e.is_file(): yield _error(rel, 'not-a-file', f'is a {"folder" if e.is_dir() else "pipe, socket or device"}, not a file.', 'Rename it, or take it away.')
+    elif image and not e.is_file(): yield _error(rel, 'not-a-file', f'is a {"folder" if e.is_dir() else "pipe, socket or device"}, not a file.', 'Rename it, or take it away.')
     elif e.is_dir(): yield from _stray_folder(data, e, rel)
-    elif picture: unused.append(rel)
+    elif image: unused.append(rel)
 
 def _stray_folder(data, e, rel):
     if e.is_symlink() and Path(os.path.realpath(e.path)) in (here := Path(os.path.realpath(os.path.dirname(e.path))), *here.parents):

@@ -108,7 +108,7 @@ def _class_names(text, file):
     if text.blank:
         i = sum(n < text.blank[0] for n in text.numbers)
         out.append(Problem('warning', 'codes-blank', file, f'line {text.blank[0]} is blank and does not count, so id {i} is {names[i]!r}.', found=text.blank, fix='Take the line out, or name the class.'))
-    if text.odd: out.append(Problem('note', 'codes-cleaned', file, f'has {", ".join(text.odd)}.', found=text.odd, fix='They were taken off.'))
+    if text.odd: out.append(Problem('note', 'codes-cleaned', file, f'has {", ".join(text.odd)}.', found=text.odd, fix='They were removed.'))
     return out
 
 _LONGEST = 200 # characters of a name
@@ -126,8 +126,8 @@ def try_codes(
     if not text.lines: return (), text.problems or [Problem('error', 'codes', file, 'holds no name.', fix='Write one class name a line, in order of their id.')]
     long = [i for i,o in enumerate(text.lines) if len(o) > _LONGEST]
     if long: return (), [*text.problems, Problem('error', 'codes', file, f'line {text.numbers[long[0]]} is {len(text.lines[long[0]])} characters long: no name of a class.', found=[o[:40] for o in (text.lines[i] for i in long[:4])], expected='one name a line', fix='Write one class name a line, in order of their id.')]
-    remarks = [i for i,o in enumerate(text.lines) if o.startswith('#')]
-    doubt = [Problem('warning', 'codes-comment', file, f'{text.lines[i]!r} is taken for the name of id {i}.', fix='There are no comments here: take the line out, if it is one.') for i in remarks]
+    comments = [i for i,line in enumerate(text.lines) if line.startswith('#')]
+    doubt = [Problem('warning', 'codes-comment', file, f'{text.lines[i]!r} is taken for the name of id {i}.', fix='There are no comments here: take the line out, if it is one.') for i in comments]
     return tuple(distinct_names(text.lines[:256])), text.problems + _class_names(text, file) + doubt
 
 def _or_raise(found, problems):
@@ -197,7 +197,7 @@ def try_label_colors(
     if not rows: return None, problems or [Problem('error', 'colors', file, 'holds no colour.', fix='Write one class a line: r g b name.')]
     names = distinct_names([n for n,_ in rows[:256]])
     void, more = _void_of(names, file)
-    if text.odd: more.append(Problem('note', 'codes-cleaned', file, f'has {", ".join(text.odd)}.', found=text.odd, fix='They were taken off.'))
+    if text.odd: more.append(Problem('note', 'codes-cleaned', file, f'has {", ".join(text.odd)}.', found=text.odd, fix='They were removed.'))
     return ClassTable(names, void, [c for _,c in rows[:256]]), problems + _color_problems(rows, file) + more
 
 def _color_problems(rows, file):

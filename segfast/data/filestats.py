@@ -100,9 +100,9 @@ def _runs(a):
     counts = np.bincount(which.ravel(), np.diff(np.append(starts, a.size)), len(values))
     return dict(zip(values.tolist(), counts.astype(np.int64).tolist()))
 
-def _values(picture):
-    jpeg = picture.format == 'JPEG'
-    im = stored_values(picture)
+def _values(image):
+    jpeg = image.format == 'JPEG'
+    im = stored_values(image)
     one = im.mode in INDEX_MODES
     if im.mode in ('L', 'P'): counts = {v: n for v,n in enumerate(im.histogram()) if n}
     elif one: counts = _runs(np.asarray(im).astype(np.int64))

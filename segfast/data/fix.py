@@ -464,7 +464,7 @@ def find_twins(
     held = {d: i for d,i,s in zip(digests, images, split) if s != 'train' and isinstance(d, str) and d}
     out, seen = {}, set()
     for k,(d,i,s) in enumerate(zip(digests, images, split)):
-        if s == 'train' and d in held: out[k] = Change(i, 'same-image', f'pair left out of the training images: the same picture as {held[d]}')
+        if s == 'train' and d in held: out[k] = Change(i, 'same-image', f'pair left out of the training images: the same image as {held[d]}')
         elif i in seen: out[k] = Change(i, 'image-twice', 'left out where it stands again')
         else: seen.add(i)
     return out

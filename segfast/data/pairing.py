@@ -196,7 +196,7 @@ def files_by_key(
 
 def join_pairs(
     images:FilesByKey, # by stem, say
-    masks:FilesByKey, # by what is left of theirs when the mark of a mask is taken off
+    masks:FilesByKey, # by what is left of theirs when what marks a mask is removed
     expected=None, # key -> path that a missing mask should have; None leaves such images out, and counts them
     kind:str='note' # of the problem that counts them
 )->tuple: # [(key, image, mask)], problems
@@ -264,7 +264,7 @@ def find_affixes(
 MASK_WORDS = re.compile(r'mask|label|annot|ground|truth|target|seg|semantic|classes|manual|(^|[^a-z])(gt|lbl|ann|msk|y)([^a-z]|$)', re.I)
 _KIND = re.compile(r'(?:images?|imgs?|rgb|pictures|photos|masks?|msk|labels?|lbl|gt|annotations?|ground_?truth|segmentations?)(?:_(?:png|jpg|jpeg|tif|tiff|images?|raw))?', re.I)
 IMAGE_WORDS = re.compile(r'image|img|rgb|photo|picture|input|(^|[^a-z])(im|x|jpe?g)([^a-z]|$)', re.I)
-_OTHER = re.compile(r'depth|dispar|normal|flow|edge|instance|box|visuali[sz]|colou?r|overlay|preview', re.I) # other things that are drawn of a picture
+_OTHER = re.compile(r'depth|dispar|normal|flow|edge|instance|box|visuali[sz]|colou?r|overlay|preview', re.I) # other things that are drawn of an image
 
 def folder_place(path):
     "The folder, the split, and the path inside, of a file; splits may be folders or stand in a folder's name (train_masks)."

@@ -123,7 +123,7 @@ def read_split_list(
     twice = [o for o,n in Counter(text.lines).items() if n > 1]
     if twice: problems.append(Problem('warning', 'list-duplicate', file, f'{a_few(twice, 3)} stands in it more than once.', found=twice[:20], fix='It counts once.'))
     odd = text.odd + ['blank lines']*bool(text.blank)
-    if odd: problems.append(Problem('note', 'list-cleaned', file, f'has {", ".join(odd)}.', found=odd, fix='They were taken off.'))
+    if odd: problems.append(Problem('note', 'list-cleaned', file, f'has {", ".join(odd)}.', found=odd, fix='They were removed.'))
     return names, problems
 
 # %% ../../nbs/data/05_splits.ipynb #3705a237

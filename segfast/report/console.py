@@ -29,10 +29,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.errors import safe_text, unknown_name
-from ..core.text import DASH, count_text, epochs_text, is_missing, number_text, percent_text, scaled_text, shape_text, share_text, short_date_text, size_text, speed_text, time_text
+from ..core.text import DASH, count_text, is_missing, number_text, percent_text, scaled_text, shape_text, share_text, short_date_text, size_text, speed_text, time_text
 from ..data.classes import ClassTable
 from ..data.masks import colorize
-from ..runs.recipe import Recipe, Stage, rate_text
+from ..runs.recipe import Recipe, Stage, lr_text
 from ..runs.run import SCORES
 
 # %% ../../nbs/report/03_console.ipynb #3e732609
@@ -151,7 +151,7 @@ class Plan:
         def column(title, f, justify='left', drop=0): return Column(title, [f(s) for s in stages], justify, drop)
         return [Column('', list(range(1, len(stages)+1))), column('stage', lambda s: Text(safe_text(s.name), 'bold')),
                 column('size', lambda s: shape_text(s.size), 'right'), column('epochs', lambda s: s.epochs, 'right'), column('trained', trained_layers, drop=1),
-                column('learning rate', rate_text, drop=2), column('batch size', lambda s: s.batch_size, 'right', 3), column('precision', lambda s: s.precision, drop=5),
+                column('learning rate', lr_text, drop=2), column('batch size', lambda s: s.batch_size, 'right', 3), column('precision', lambda s: s.precision, drop=5),
                 *([] if self.memory is None else [Column('memory', list(map(size_text, self.memory)), drop=4)])]
 
 # %% ../../nbs/report/03_console.ipynb #71b18a84
@@ -383,7 +383,7 @@ def _stage_line(self:Screen, i, stage, wide, width):
     name = Text(safe_text(stage.name)); name.truncate(wide, overflow='ellipsis', pad=True)
     done = rows[-1]['epoch'] if rows else 0
     score = f'accuracy {number_text(rows[-1]["accuracy"])}   {time_text(sum(r["seconds"] for r in rows))}' if past and rows else ''
-    epochs = epochs_text(stage.epochs) if past or i != self.stage_index else f'epoch {min(done + 1, stage.epochs)} of {stage.epochs}'
+    epochs = count_text(stage.epochs, 'epoch') if past or i != self.stage_index else f'epoch {min(done + 1, stage.epochs)} of {stage.epochs}'
     wide_enough = width >= 70 + wide
     trains = f'{trained_layers(stage):<10}  ' if wide_enough else ''
     epochs = f'{epochs:<14}  ' if wide_enough or not past else ''
@@ -467,7 +467,7 @@ class Lines(Quiet):
     def done(self, seconds=None): self.say('done' if is_missing(seconds) else f'done in {time_text(seconds)}')
 
     def _of(self): return f'/{len(self.recipe.stages)}' if self.recipe else ''
-    def _stage(self, i, s): return f'stage {i+1}{self._of()} {safe_text(s.name)}: {shape_text(s.size)}, {epochs_text(s.epochs)}, {trained_layers(s)}, learning rate {rate_text(s)}'
+    def _stage(self, i, s): return f'stage {i+1}{self._of()} {safe_text(s.name)}: {shape_text(s.size)}, {count_text(s.epochs, "epoch")}, {trained_layers(s)}, learning rate {lr_text(s)}'
 
 LINE_SCORES = ('train_loss', 'valid_loss', 'accuracy', 'mean_iou', 'mean_dice')
 

@@ -20,7 +20,7 @@ from ..data.masks import encode_mask
 
 # %% ../../nbs/report/02_examples.ipynb #28c0354f
 def image_scores(
-    counts:pd.DataFrame # image, id, tp, fp, fn: `images.csv`, or `ImageCounts.table`
+    counts:pd.DataFrame # image, id, tp, fp, fn: `per_image_counts.csv`, or `ImageCounts.table`
 )->pd.DataFrame: # by image: mean_iou, accuracy; the worst first
     "How good each image is."
     o = counts[counts.tp + counts.fn > 0]

@@ -36,7 +36,7 @@ def read_optional(
     return read_json(path) if path.exists() else {}
 
 def read_image_scores(
-    path:Path # `images.csv`
+    path:Path # `per_image_counts.csv`
 )->pd.DataFrame|None: # as `image_scores` gives them
     "The scores of each image; None without the file."
     try: return image_scores(pd.read_csv(path, dtype=dict(image=str), keep_default_na=False)) # an image may be called NA
@@ -49,7 +49,7 @@ def read_run(
     "Everything in a run's folder that the report shows, as far as it is there."
     data, env, scores = (read_optional(run.path/name) for name in ('data.json', 'environment.json', 'scores.json'))
     return dict(run=run, status=run.status, state=run.state, recipe=run.recipe, classes=run.classes, data=data, env=env, history=run.history,
-                scores=scores, images=read_image_scores(run.path/'images.csv'), examples=read_examples(run.path))
+                scores=scores, images=read_image_scores(run.path/'per_image_counts.csv'), examples=read_examples(run.path))
 
 STATES = dict(running='This run is still in progress. The page shows its state at the time of writing.',
               interrupted='This run was interrupted. Everything that was trained until then is kept.',
@@ -325,7 +325,7 @@ def stage_rows(
     spans:list # of `stage_spans`
 )->list: # of rows: stage, name, size, epochs, trained layers, max learning rate, batch size, precision
     "What was done in each stage, and how."
-    rates, done = run.status.get('rates') or [], {n: (size, rows) for n,_,size,_,rows in spans}
+    rates, done = run.status.get('lrs') or [], {n: (size, rows) for n,_,size,_,rows in spans}
     def row(i, s):
         size, epochs = done.get(i, (shape_text(s.size, '×'), 0))
         lr = rates[i-1] if i <= len(rates) else s.lr

@@ -21,7 +21,7 @@ from ..core.errors import safe_text
 from ..core.text import compact_text
 from ..data.classes import ClassTable
 from ..data.masks import colorize
-from .svg_charts import history_series, lr_curve, stage_spans
+from .svg_charts import PANELS, history_series, lr_curve, stage_spans
 
 # %% ../../nbs/report/01_plots.ipynb #63125ace
 MORE_FONTS = ('Noto Sans CJK SC', 'Noto Sans CJK JP', 'Noto Sans SC', 'Source Han Sans SC', 'PingFang SC', 'Hiragino Sans', 'Microsoft YaHei',
@@ -185,7 +185,8 @@ def plot_history(
     fig = Figure(figsize=(9, 3.2 + 0.2*several*(len(runs) + 2)), layout='constrained')
     for ax,panel in zip(fig.subplots(1, 2), ('loss', 'score')):
         lines = [draw_history(ax, history, panel, f'C{i % 10}' if several else None) for i,history in enumerate(runs.values())]
-        if several: ax.set_title(' (dotted), '.join(history_series(histories[next(iter(runs))], panel)['lines']), fontsize=9)
+        title, labels = PANELS[panel]
+        if several: ax.set_title(f'{title}: {" (dotted), ".join(labels.values())}', fontsize=9)
         else: draw_stages(ax, histories); ax.legend(frameon=False, fontsize=8)
         ax.set_xlabel('epoch'); ax.spines[['top', 'right']].set_visible(False)
     if several:

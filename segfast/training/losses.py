@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from ..core.errors import UsageError, unknown_name
 from ..data.classes import ClassTable
-from ..data.check import CheckReport
 from ..runs.recipe import Recipe
 
 # %% ../../nbs/training/00_losses.ipynb #eeb1bd48
@@ -405,7 +404,7 @@ def with_aux(
 # %% ../../nbs/training/00_losses.ipynb #585d6d38
 def make_loss(
     recipe:Recipe,
-    report:CheckReport # of the data, for the class weights
+    report # a `CheckReport` of the data: its class table, and its pixel counts for the class weights
 )->torch.nn.Module:
     "The loss of a recipe, with its class weights; takes the outputs of a model with an auxiliary head as well."
     if recipe.class_weights == 'none': return with_aux(seg_loss(recipe.loss, report.data.classes))

@@ -91,7 +91,7 @@ def no_training(monkeypatch):
     "What `train` is given, instead of a training."
     seen = []
 
-    def train(data, recipe, out, name, device, workers, screen, check, log, **options):
+    def train(data, recipe, out, name, device, workers, screen, check, loggers, **options):
         data = data if not isinstance(data, (str, Path)) else open_data(data, **options)
         run = Run.create(out, Recipe([Stage("only", (32, 48), 1, batch_size=4)]), data.classes, dict(name=data.name), name)
         (run.path/"data.csv").write_text("image,mask,split\n")

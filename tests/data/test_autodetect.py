@@ -72,6 +72,8 @@ def test_nothing_is_opened_twice(tmp_path, monkeypatch):
     again = open_data(tmp_path/"d")
     assert again.pairs.equals(first.pairs) and again.classes == first.classes and again.encoding == first.encoding
     paint(tmp_path/"d/masks/0.png", ids(0, 5))
+    with pytest.raises(pytest.fail.Exception, match=r"0\.png was opened again"):
+        open_data(tmp_path/"d")
     monkeypatch.undo()
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
     assert len(open_data(tmp_path/"d").classes) == 5

@@ -375,8 +375,10 @@ def test_the_model_is_loaded_once(tiny_run, street, monkeypatch):
     run = Run(tiny_run.path)
     run.predict(street)
     monkeypatch.setattr("segfast.inference.run_model.load_model", None)
-    monkeypatch.setattr(Run, "newest", None)  # which reads all of a checkpoint
+    monkeypatch.setattr(Run, "newest_checkpoint", None)  # which reads all of a checkpoint
     run.predict(street)
+    with pytest.raises(TypeError): # not so where no model was loaded yet
+        Run(tiny_run.path).predict(street)
 
 
 def test_a_folder_in_bf16(tmp_path, photos, tiny_run):

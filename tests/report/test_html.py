@@ -400,6 +400,7 @@ def test_it_is_light():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_no_part_of_a_file_is_ever_seen(evil, tmp_path, monkeypatch):
     "Atomic: when writing fails, the old report is still whole, and nothing else is left."
     run, path = evil

@@ -33,6 +33,7 @@ def test_the_demos_folder(demo_dir):
     assert len(data.split("train", "valid")) == 10 and list(data.split("valid").index) == [0, 1]
 
 
+@pytest.mark.slow
 def test_real_camvid(shared_data):
     data = open_data(shared_data/"camvid")
     assert data.splits == {"train": 367, "valid": 101} and len(data.classes) == 12 and data.classes.void == 11

@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 
 from ..core.errors import DataError, UsageError, safe_text, csv_cell
-from ..core.text import a_few, number_text, shape_text
+from ..core.text import a_few, number_text, plural, shape_text
 from ..core.files import read_json
 from ..data.images import inspect_file
 from ..data.classes import ClassTable
@@ -72,8 +72,8 @@ def match_classes(
     known = [i for i in data.classes.labels if data.classes.names[i] in classes.names]
     lost = [data.classes.names[i] for i in data.classes.labels if i not in known and (there is None or i in there)]
     if lost:
-        raise DataError(f'{safe_text(data.name)}: has the class{"es" if len(lost) > 1 else ""} {a_few(lost)}, which the model does not know. '
-                        f'It knows: {", ".join(map(safe_text, classes.names))}. Rename them, or give another table: --classes FILE')
+        raise DataError(f'{safe_text(data.name)}: has the {plural(len(lost), "class", "classes")} {a_few(lost)}, which the model does not know. '
+                        f'It knows: {a_few(classes.names, len(classes))}. Rename them, or give another table: --classes FILE')
     void = 255 if classes.void is None else classes.void
     ids = np.full(256, void, np.uint8)
     for i in known: ids[i] = classes.names.index(data.classes.names[i])
@@ -91,8 +91,8 @@ def score_masks(
     total:int=0 # how many masks there will be
 )->Evaluation:
     "Compare masks with the true ones."
-    started, cm, counts, calibration = time.perf_counter(), ConfusionMatrix(classes), ImageCounts(data, classes), Calibration(classes)
-    outlines = BoundaryIoU(classes) if boundary else None
+    started, cm, counts = time.perf_counter(), ConfusionMatrix(classes), ImageCounts(data, classes)
+    calibration, outlines = Calibration(classes), BoundaryIoU(classes) if boundary else None
     for done,mask in enumerate(masks, 1):
         one = ConfusionMatrix(classes).update(mask.ids.astype(np.int64), mask.truth.astype(np.int64))
         cm += one
@@ -122,8 +122,9 @@ def find_prediction(
 )->Path|None:
     "The mask of an image in a folder of predictions."
     image, mask = Path(image), Path(mask)
-    candidates = [image.with_suffix('.png'), Path(f'{image}.png'), mask, Path(f'{image.stem}.png'), Path(f'{image.name}.png'), Path(mask.name)]
-    inside = [p for p in candidates if not p.is_absolute() and '..' not in p.parts] # never a file outside, such as the image itself
+    names = image.with_suffix('.png'), f'{image}.png', mask, f'{image.stem}.png', f'{image.name}.png', mask.name
+    # never a file outside of the folder, such as the image itself
+    inside = [p for p in map(Path, names) if not p.is_absolute() and '..' not in p.parts]
     return next((folder/p for p in inside if (folder/p).is_file()), None)
 
 def read_prediction(
@@ -132,8 +133,9 @@ def read_prediction(
 )->np.ndarray: # (h, w) uint8
     "The class ids of a mask from any program: a palette or grey image of ids, or one in the colours of the classes."
     def decode(im):
-        is_index = im.mode in ('P', 'L', '1') or im.mode.startswith('I')
-        ids, unknown = try_decode(im, Encoding('index') if is_index else Encoding('colors', tuple((c, i) for i,c in enumerate(classes.colors))))
+        has_ids = im.mode in ('P', 'L', '1') or im.mode.startswith('I')
+        colors = tuple((color, i) for i,color in enumerate(classes.colors))
+        ids, unknown = try_decode(im, Encoding('index') if has_ids else Encoding('colors', colors))
         wrong = list(unknown) if unknown else sorted(set(np.unique(ids).tolist()) - set(range(len(classes))))
         if wrong: raise ValueError(f'holds {", ".join(map(str, wrong[:5]))}, which is no class')
         return dict(ids=ids)
@@ -150,15 +152,16 @@ def read_predictions(
     "Read the masks of some images from a folder."
     paths = {i: find_prediction(Path(folder), *(data.pairs[c].iloc[i] for c in ('image', 'mask'))) for i in rows}
     if missing := [data.pairs['image'].iloc[i] for i,path in paths.items() if path is None]:
-        raise DataError(f'{safe_text(folder)}: has no mask for {len(missing)} of {len(rows)} images, the first of them {safe_text(missing[0])}. '
-                        'Expected: its path, or its name, with the ending .png.')
+        raise DataError(f'{safe_text(folder)}: has no mask for {len(missing)} of {len(rows)} images, '
+                        f'the first of them {safe_text(missing[0])}. Expected: its path, or its name, with the ending .png.')
     if len(set(paths.values())) < len(paths):
         raise DataError(f'{safe_text(folder)}: one mask would be scored for several images of the same name. '
                         'Put the masks into sub-folders, as the images are.')
     for i,path in paths.items():
         ids, truth = read_prediction(path, classes), data.ids(data.pairs['mask'].iloc[i])
         if ids.shape != truth.shape:
-            raise DataError(f'{safe_text(path)}: is {shape_text(ids.shape)}, the true mask {shape_text(truth.shape)}. Masks are scored at their own size.')
+            raise DataError(f'{safe_text(path)}: is {shape_text(ids.shape)}, the true mask {shape_text(truth.shape)}. '
+                            'Masks are scored at their own size.')
         yield PredictedMask(i, ids, truth)
 
 # %% ../../nbs/inference/07_evaluate.ipynb #d91b509f
@@ -175,7 +178,9 @@ def open_split(
     screen = screen or make_screen('quiet')
     if data is None:
         run = runs[0]
-        if not open_arguments(run.path): raise UsageError(f'{safe_text(run.path)}: does not say where its data is, since it was trained from Python. Name it: --data DATA')
+        if not open_arguments(run.path):
+            raise UsageError(f'{safe_text(run.path)}: does not say where its data is, since it was trained from Python. '
+                             'Name it: --data DATA')
         return reopen_data(run, screen, advice='To score on it as it is now: --data DATA').data, split or 'valid', None
     report = check_or_raise(data, screen, allow=('no-train', 'no-valid', 'all-void'), **opening)
     codes = {p.code for p in report.problems}
@@ -188,22 +193,26 @@ def open_split(
     return report.data, split or ('valid' if has_valid else 'all'), there
 
 def _with_classes_of(data, classes, encoding):
-    "Data whose classes were guessed, with the class table and the encoding of the model's training; with ids or colours, as its masks have."
+    "Data whose classes were guessed, read with the class table and the encoding of the model's training."
     colored = data.encoding.kind == 'colors'
     if (encoding.kind == 'colors') != colored: encoding = Encoding.of_colors(classes) if colored else INDEX
-    here = {raw for raw,i in data.encoding.table if i != data.classes.void} if data.encoding.table else set(data.classes.labels)
+    table = data.encoding.table
+    here = {raw for raw,i in table if i != data.classes.void} if table else set(data.classes.labels)
     known = {raw for raw,_ in encoding.table} if encoding.table else classes.valid_values
     if odd := sorted(here - known):
-        raise DataError(f'{safe_text(data.name)}: has no class table, and its masks hold {a_few(list(map(str, odd)))}, which is no class in the masks of the training. '
+        raise DataError(f'{safe_text(data.name)}: has no class table, and its masks hold {a_few(list(map(str, odd)))}, '
+                        'which is no class in the masks of the training. '
                         'Write codes.txt (one name per line, in the order of the ids) or label_colors.txt (r g b name).')
-    if data.classes.void == 255 and encoding.kind == 'values': encoding = replace(encoding, table=(*encoding.table, (255, 255)))
-    return replace(data, encoding=encoding, classes=replace(classes, void=data.classes.void if classes.void is None else classes.void))
+    void = data.classes.void
+    if void == 255 and encoding.kind == 'values': encoding = replace(encoding, table=(*encoding.table, (255, 255)))
+    return replace(data, encoding=encoding, classes=replace(classes, void=void if classes.void is None else classes.void))
 
 def _encoding_of(runs):
     "How the masks of the first run's training were encoded."
     known = read_json(runs[0].path/'data.json').get('encoding') if runs else None
     if not known: return INDEX
-    return Encoding(known['kind'], tuple((tuple(raw) if isinstance(raw, list) else raw, i) for raw,i in known['table']), known.get('rest'))
+    table = tuple((tuple(raw) if isinstance(raw, list) else raw, i) for raw,i in known['table'])
+    return Encoding(known['kind'], table, known.get('rest'))
 
 # %% ../../nbs/inference/07_evaluate.ipynb #7a8b9c02
 def predict_masks(
@@ -216,11 +225,14 @@ def predict_masks(
     arrays, n = segmenter.arrays, 1 if segmenter.tile else segmenter.batch_size
     for k in range(0, len(rows), n):
         images = [as_image(data.path(data.pairs['image'].iloc[i])) for i in rows[k:k+n]]
-        bands_of_each = segmenter.bands([segmenter.prepare(image) for image in images], [image.size[::-1] for image in images])
-        for i,bands in zip(rows[k:k+n], bands_of_each):
-            parts = [(arrays.best(x), arrays.numpy(arrays.top(x if segmenter.soft else arrays.softmax(x)))) for _,x in bands]
-            predicted, confidence = (np.concatenate(part) for part in zip(*parts))
-            yield PredictedMask(i, predicted, ids[data.ids(data.pairs['mask'].iloc[i])], confidence)
+        prepared, sizes = [segmenter.prepare(image) for image in images], [image.size[::-1] for image in images]
+        for i,bands in zip(rows[k:k+n], segmenter.bands(prepared, sizes)):
+            predicted, confidence = [], []
+            for _,numbers in bands:
+                predicted.append(arrays.best(numbers))
+                confidence.append(arrays.numpy(arrays.top(numbers if segmenter.soft else arrays.softmax(numbers))))
+            truth = ids[data.ids(data.pairs['mask'].iloc[i])]
+            yield PredictedMask(i, np.concatenate(predicted), truth, np.concatenate(confidence))
 
 def evaluate_models(
     models:list, # paths of runs, fold sets or ONNX files; several are an ensemble
@@ -234,16 +246,19 @@ def evaluate_models(
     **opening # further arguments of `open_data`
 )->Evaluation:
     "Score a model, or several as an ensemble."
-    paths, options, screen = [Path(path) for path in models], options or InferenceOptions(), screen or make_screen('quiet')
+    paths, options = [Path(path) for path in models], options or InferenceOptions()
+    screen = screen or make_screen('quiet')
     runs = [run for path in paths if path.suffix.lower() != '.onnx' for run in runs_at(path)]
-    if not runs and data is None: raise UsageError(f'{safe_text(paths[0])}: an ONNX file does not say where its images are. Name them: --data DATA')
+    if not runs and data is None:
+        raise UsageError(f'{safe_text(paths[0])}: an ONNX file does not say where its images are. Name them: --data DATA')
     segmenter = Segmenter(open_predictors(paths, options), options)
     data, split, there = open_split(runs, data, split, model_classes=segmenter.classes, screen=screen, **opening)
     classes, ids = match_classes(data, segmenter.classes, there)
     first = segmenter.predictors[0]
-    used = dict(models=[str(path) for path in paths], size=list(first.size), precision=getattr(first, 'precision', 'onnx'),
+    used = dict(models=list(map(str, paths)), size=list(first.size), precision=getattr(first, 'precision', 'onnx'),
                 tile=options.tile and list(options.tile), overlap=options.overlap, tta=options.tta)
-    return _evaluate(lambda rows: predict_masks(segmenter, data, rows, ids), data, split, classes, used, boundary, worst, partial(screen.work, 'evaluating'))
+    return _evaluate(lambda rows: predict_masks(segmenter, data, rows, ids), data, split, classes, used=used,
+                     boundary=boundary, worst=worst, progress=partial(screen.work, 'evaluating'))
 
 def evaluate_predictions(
     folder, # of masks, made by any program
@@ -260,21 +275,23 @@ def evaluate_predictions(
     screen = screen or make_screen('quiet')
     data, split, _ = open_split([], data, split, screen=screen, **opening)
     read = lambda rows: read_predictions(folder, data, rows, data.classes)
-    return _evaluate(read, data, split, data.classes, dict(predictions=str(folder)), boundary, worst, partial(screen.work, 'comparing masks'))
+    return _evaluate(read, data, split, data.classes, used=dict(predictions=str(folder)), boundary=boundary, worst=worst,
+                     progress=partial(screen.work, 'comparing masks'))
 
-def _evaluate(masks_of, data, split, classes, used, boundary, worst, progress):
+def _evaluate(masks_of, data, split, classes, *, used, boundary, worst, progress):
     "Score a split; `masks_of` yields the masks of some rows, `used` goes into the scores."
     rows = split_rows(data, split)
     found = score_masks(masks_of(rows), data, classes, boundary=boundary, progress=progress, total=len(rows))
     found.scores |= dict(data=data.name, root=str(data.root), split=split, **used)
-    found.worst = [(data.pairs['image'].iloc[mask.row], _draw(data, mask, classes)) for mask in masks_of(found.images.row[:worst].tolist())]
+    worst_masks = masks_of(found.images.row[:worst].tolist())
+    found.worst = [(data.pairs['image'].iloc[mask.row], _draw(data, mask, classes)) for mask in worst_masks]
     return found
 
 def _draw(data, mask, classes, height=360):
     "Image, true mask, predicted mask and wrong pixels side by side, no higher than `height`."
     image = np.asarray(as_image(data.path(data.pairs['image'].iloc[mask.row])))
-    figures = image, overlay(image, mask.truth, classes), overlay(image, mask.ids, classes), wrong_pixels(mask.truth, mask.ids, classes)
-    parts = [Image.fromarray(figure) for figure in figures]
+    masks = [overlay(image, ids, classes) for ids in (mask.truth, mask.ids)]
+    parts = list(map(Image.fromarray, (image, *masks, wrong_pixels(mask.truth, mask.ids, classes))))
     for p in parts: p.thumbnail((2*height, height))
     return np.concatenate([np.asarray(p) for p in parts], 1)
 
@@ -289,14 +306,19 @@ def evaluate_folds(
 )->Evaluation: # of the ensemble, or of all folds together; `scores['folds']` has mean, sd and each
     "Score a cross-validation."
     states, unseen = FoldSet(path).states, data is not None or split == 'test'
-    if set(states) != {'done'}: raise DataError(f'{safe_text(path)}: {states.count("done")} of {len(states)} folds are done. Resume it first: segfast resume {safe_text(path)}')
-    if not unseen and split not in (None, 'valid'): raise UsageError(f'--split {split}: of a fold set, only valid (the validation images of each fold) or test can be scored, or other data: --data DATA.')
+    if set(states) != {'done'}:
+        raise DataError(f'{safe_text(path)}: {states.count("done")} of {len(states)} folds are done. '
+                        f'Resume it first: segfast resume {safe_text(path)}')
+    if not unseen and split not in (None, 'valid'):
+        raise UsageError(f'--split {split}: of a fold set, only valid (the validation images of each fold) or test can be scored, '
+                         'or other data: --data DATA.')
     runs = runs_at(path)
     each = [evaluate_models([run.path], data, split, worst=worst, **kwargs) for run in runs]
     found = evaluate_models([path], data, split, worst=worst, **kwargs) if unseen else _add_up(each, worst)
     found.scores |= dict(folds=_spread(runs, each), ensemble=unseen, models=[str(path)])
     if not unseen:
-        found.scores['note'] = ('Every image was in the training of some of the folds: score their ensemble on a test split (--split test) or on other data (--data). '
+        found.scores['note'] = ('Every image was in the training of some of the folds: score their ensemble on a test split '
+                                '(--split test) or on other data (--data). '
                                 'Boundary IoU and calibration error are given for each fold.')
     return found
 
@@ -305,7 +327,8 @@ def _add_up(each, worst):
     cm = sum((found.cm for found in each[1:]), each[0].cm)
     images, counts = (pd.concat([getattr(found, k) for found in each], ignore_index=True) for k in ('images', 'counts'))
     images = images.sort_values(['mean_iou', 'accuracy', 'image'], ignore_index=True)
-    scores = score_dict(cm, images=len(images), seconds=sum(found.scores['seconds'] for found in each)) | dict(boundary_iou=None, ece=None)
+    seconds = sum(found.scores['seconds'] for found in each)
+    scores = score_dict(cm, images=len(images), seconds=seconds) | dict(boundary_iou=None, ece=None)
     about = {k: each[0].scores[k] for k in ('data', 'root', 'split', 'size', 'precision', 'tile', 'overlap', 'tta')}
     figures = {name: figure for found in each for name,figure in found.worst}
     worst = [(name, figures[name]) for name in images.image if name in figures][:worst]
@@ -333,15 +356,21 @@ def evaluate(
 )->Evaluation:
     "Score trained models, or masks in a folder: over all images, per class and per image."
     models = [] if models is None else list(models) if isinstance(models, (list, tuple)) else [models]
-    if split not in (None, 'train', 'valid', 'test', 'all'): raise UsageError(f'--split {split}: expected valid, test, train or all.')
-    if not models and predictions is None: raise UsageError('Which RUN? segfast evaluate RUN, or segfast evaluate --predictions DIR --data DATA.')
-    if predictions is not None and (models or data is None): raise UsageError('--predictions scores masks that exist: it needs --data DATA, and no RUN.')
-    if data is None and any(opening.values()): raise UsageError('--layout, --border and --classes say how to open --data DATA; the data of a run is opened as it was for the training.')
+    if split not in (None, 'train', 'valid', 'test', 'all'):
+        raise UsageError(f'--split {split}: expected valid, test, train or all.')
+    if not models and predictions is None:
+        raise UsageError('Which RUN? segfast evaluate RUN, or segfast evaluate --predictions DIR --data DATA.')
+    if predictions is not None and (models or data is None):
+        raise UsageError('--predictions scores masks that exist: it needs --data DATA, and no RUN.')
+    if data is None and any(opening.values()):
+        raise UsageError('--layout, --border and --classes say how to open --data DATA; '
+                         'the data of a run is opened as it was for the training.')
     with make_screen(screen) if isinstance(screen, str) else screen as s:
         settings = dict(boundary=boundary, worst=worst, screen=s, **opening)
         if predictions is not None: return evaluate_predictions(predictions, data, split, **settings)
-        if len(models) == 1 and is_fold_set(models[0]): return evaluate_folds(models[0], data, split, options=options, **settings)
-        return evaluate_models(models, data, split, options=options, **settings)
+        settings['options'] = options
+        if len(models) == 1 and is_fold_set(models[0]): return evaluate_folds(models[0], data, split, **settings)
+        return evaluate_models(models, data, split, **settings)
 
 # %% ../../nbs/inference/07_evaluate.ipynb #6dca0dd5
 def save_evaluation(
@@ -356,8 +385,10 @@ def save_evaluation(
     """
     folder, names = Path(folder), [csv_cell(name) for name in found.cm.classes.names]
     try: (folder/'worst').mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise DataError(f'{folder}: cannot be written ({e.strerror}). Choose another place: --out DIR') from None
-    for f in (*(folder/'worst').glob('[0-9][0-9]-*.jpg'), *folder.glob('reliability.*')): f.unlink() # of an earlier evaluation
+    except OSError as e:
+        raise DataError(f'{folder}: cannot be written ({e.strerror}). Choose another place: --out DIR') from None
+    earlier = (*(folder/'worst').glob('[0-9][0-9]-*.jpg'), *folder.glob('reliability.*'))
+    for file in earlier: file.unlink()
     write_scores(folder, found.scores, found.cm, found.images, found.counts)
     pd.DataFrame(found.cm.matrix, index=pd.Index(names, name='truth'), columns=names).to_csv(folder/'confusion.csv')
     if found.calibration is not None:

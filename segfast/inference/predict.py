@@ -34,11 +34,13 @@ def find_images(
 )->dict: # name of the mask (relative path without its ending; with it where two share the rest) -> path of the image
     "Find the images to predict, and the name of each mask."
     found, lost = {}, []
-    for text in map(str, inputs): found |= {path.parent.resolve()/path.name: (path, rel) for path,rel in _images_at(text, out, lost)}
+    for text in map(str, inputs):
+        found |= {path.parent.resolve()/path.name: (path, rel) for path,rel in _images_at(text, out, lost)}
     if lost and (failed is None or not found): raise DataError(lost[0])
     if failed is not None: failed.update({problem.file: problem.message for problem in lost})
     shared = {k for k,n in Counter(rel.with_suffix('') for _,rel in found.values()).items() if n > 1}
-    named = [((rel if rel.with_suffix('') in shared else rel.with_suffix('')).as_posix(), path) for path,rel in found.values()]
+    short = lambda rel: rel if rel.with_suffix('') in shared else rel.with_suffix('')
+    named = [(short(rel).as_posix(), path) for path,rel in found.values()]
     _check_names(named)
     return dict(named)
 
@@ -54,7 +56,8 @@ def _images_at(text, out, lost):
         root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
         files = [Path(f) for f in sorted(glob.glob(text, recursive=True)) if Path(f).is_file()]
     if not files and len(lost) == here:
-        message = 'holds no image.' if path.is_dir() else f'there is no such {"image" if glob.has_magic(text) else "file or folder"}.'
+        what = 'image' if glob.has_magic(text) else 'file or folder'
+        message = 'holds no image.' if path.is_dir() else f'there is no such {what}.'
         lost.append(Problem('error', 'missing', text, message))
     return [(f, rel) for f in files if not _is_mask(rel := f.relative_to(root), root, out) or f == path]
 
@@ -100,8 +103,10 @@ class Output:
         above = next(f for f in (folder, *folder.parents) if f.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             why = 'read-only' if above.is_dir() else 'not a folder'
-            raise DataError(f'{safe_text(self.folder)}: no mask can be written here ({safe_text(above)} is {why}). Choose another --out.')
-        targets, inputs = [f for name in images for f in self.files(name).values()], {f.resolve() for f in images.values()}
+            raise DataError(f'{safe_text(self.folder)}: no mask can be written here ({safe_text(above)} is {why}). '
+                            'Choose another --out.')
+        targets = [f for name in images for f in self.files(name).values()]
+        inputs = {f.resolve() for f in images.values()}
         if own := [f for f in targets if f.resolve() in inputs]:
             raise UsageError(f'{safe_text(own[0])}: is one of the images, and would be overwritten. Choose another --out.')
         there = [] if self.overwrite else [f for f in targets if f.exists()]
@@ -136,7 +141,8 @@ class PredictionSummary:
 
     def to_dict(self)->dict:
         "As JSON can hold it."
-        return dict(masks=self.masks, failed=[dict(file=k, why=v) for k,v in self.failed.items()], seconds=self.seconds, images_per_second=self.images_per_second)
+        failed = [dict(file=k, why=v) for k,v in self.failed.items()]
+        return dict(masks=self.masks, failed=failed, seconds=self.seconds, images_per_second=self.images_per_second)
 
 def predict_images(
     segmenter:Segmenter,
@@ -144,7 +150,7 @@ def predict_images(
     out:Output|str|Path, # the folder, or what to write where
     progress=None # called with (done, total) images
 )->PredictionSummary:
-    "Write a mask for each image with a model that is open already; an image that cannot be read is reported in the summary."
+    "Write a mask for each image with an open model; images that cannot be read are listed in the summary."
     out, started = out if isinstance(out, Output) else Output(Path(out)), time.perf_counter()
     images = find_images(inputs, out.folder, failed := {})
     out.check(images)
@@ -153,7 +159,8 @@ def predict_images(
         writing, done = [], 0
         for batch in _decode_batches(readers, segmenter, images, failed):
             for future in writing: future.result() # one batch may be written while the next is computed, and no more
-            writing = [writers.submit(out.write, name, found) for name,found in _predict_batch(segmenter, batch, out.probabilities)]
+            found = _predict_batch(segmenter, batch, out.probabilities)
+            writing = [writers.submit(out.write, name, result) for name,result in found]
             done += len(batch)
             if progress: progress(done + len(failed), total)
         for future in writing: future.result()
@@ -197,7 +204,8 @@ def runs_at(
 )->list: # of `Run`
     "The run at a path, or the runs of a fold set."
     found = fold_runs(path) if is_fold_set(path) else [Run(path)]
-    if not found: raise DataError(f'{safe_text(path)}: none of its folds has started. Resume it first: segfast resume {safe_text(path)}')
+    if not found:
+        raise DataError(f'{safe_text(path)}: none of its folds has started. Resume it first: segfast resume {safe_text(path)}')
     return found
 
 def scale_note(
@@ -211,7 +219,8 @@ def scale_note(
     if h*w < 2*seen[0]*seen[1]: return None
     times = (h*w/(seen[0]*seen[1]))**0.5
     return (f'The model was trained on images of {shape_text((h, w))}, resized to {shape_text(seen)}. '
-            f'A tile of {shape_text(tile)} shows everything {times:.1f} times as large as in training; without --tile, masks may be better.')
+            f'A tile of {shape_text(tile)} shows everything {times:.1f} times as large as in training; '
+            'without --tile, masks may be better.')
 
 # %% ../../nbs/inference/06_predict.ipynb #55177f29
 def predict(
@@ -224,8 +233,8 @@ def predict(
     say=None # called with a line that a person should read
 )->PredictionSummary:
     "Write a mask for each image, with one model or an ensemble."
-    models, out = models if isinstance(models, (list, tuple)) else [models], out if isinstance(out, Output) else Output(Path(out))
-    options = options or InferenceOptions()
+    models = models if isinstance(models, (list, tuple)) else [models]
+    out, options = out if isinstance(out, Output) else Output(Path(out)), options or InferenceOptions()
     out.check(find_images(inputs, out.folder, {})) # before a model is loaded
     if options.tile and say:
         runs = [Run(path) for path in models if (Path(path)/'status.json').is_file()]

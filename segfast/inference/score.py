@@ -12,11 +12,10 @@ from typing import Callable
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 
 from ..core.errors import DataError, csv_cell
 from ..core.files import write_atomic, write_json
-from ..data.images import open_image, image_size
+from ..data.images import image_size, read_image
 from ..data.classes import ClassTable
 from ..data.dataset import SegData
 from ..data.loaders import seg_source
@@ -32,7 +31,8 @@ def _bands(segmenter, data, rows, cache):
     for k in range(0, len(rows), segmenter.batch_size):
         some = rows[k:k+segmenter.batch_size]
         paths = [data.path(data.pairs['image'].iloc[i]) for i in some]
-        images = [source.image(i) for i in some] if source else [segmenter.prepare(Image.fromarray(open_image(path))) for path in paths]
+        if source: images = [source.image(i) for i in some]
+        else: images = [segmenter.prepare(read_image(path)) for path in paths]
         yield from zip(some, segmenter.bands(images, [image_size(path) for path in paths]))
 
 def predictions(
@@ -105,7 +105,8 @@ class ImageCounts:
     ):
         "Add an image."
         image, tp, true, pred = self.data.pairs['image'].iloc[i], m.diagonal(), m.sum(1), m.sum(0)
-        self.counts += [(image, int(c), self.names[c], int(tp[c]), int(pred[c] - tp[c]), int(true[c] - tp[c])) for c in np.flatnonzero(true + pred)]
+        for c in map(int, np.flatnonzero(true + pred)):
+            self.counts.append((image, c, self.names[c], int(tp[c]), int(pred[c] - tp[c]), int(true[c] - tp[c])))
         there, n, right = true > 0, int(true.sum()), int(tp.sum())
         mean_iou = (tp[there]/(true + pred - tp)[there]).mean() if n else np.nan
         self.scores.append((i, image, right/n if n else np.nan, mean_iou, n, n - right))
@@ -116,7 +117,7 @@ class ImageCounts:
         return pd.DataFrame(self.counts, columns=['image', 'id', 'class', 'tp', 'fp', 'fn'])
 
     @property
-    def images(self)->pd.DataFrame: # row (number in `data.pairs`), image, accuracy, mean_iou, pixels, wrong; NaN where all is void
+    def images(self)->pd.DataFrame: # row (in `data.pairs`), image, accuracy, mean_iou, pixels, wrong; NaN where all is void
         "One row for each image, the worst first."
         table = pd.DataFrame(self.scores, columns=['row', 'image', 'accuracy', 'mean_iou', 'pixels', 'wrong'])
         return table.sort_values(['mean_iou', 'accuracy', 'image'], ignore_index=True)
@@ -141,8 +142,8 @@ def write_scores(
     counts:pd.DataFrame # `ImageCounts.table`
 ):
     "Write scores.json, per_class.csv, per_image.csv and per_image_counts.csv."
-    folder, classes = Path(folder), per_class(cm)
-    write_json(folder/'scores.json', scores)
-    write_atomic(folder/'per_class.csv', classes.rename(index=csv_cell).to_csv())
-    write_atomic(folder/'per_image.csv', images.drop(columns='row', errors='ignore').assign(image=images.image.map(csv_cell)).to_csv(index=False))
-    write_atomic(folder/'per_image_counts.csv', counts.assign(**{'class': counts['class'].map(csv_cell)}).to_csv(index=False))
+    images = images.drop(columns='row').assign(image=images.image.map(csv_cell))
+    counts = counts.assign(**{'class': counts['class'].map(csv_cell)})
+    tables = dict(per_class=per_class(cm).rename(index=csv_cell).reset_index(), per_image=images, per_image_counts=counts)
+    write_json(Path(folder)/'scores.json', scores)
+    for name,table in tables.items(): write_atomic(Path(folder)/f'{name}.csv', table.to_csv(index=False))

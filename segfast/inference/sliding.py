@@ -34,11 +34,13 @@ class InferenceOptions:
     def __post_init__(self):
         self.tile, self.size = (v and tuple(v) for v in (self.tile, self.size))
         if self.precision not in PRECISIONS: raise unknown_name('precision', self.precision, PRECISIONS)
-        if self.batch_size is not None and self.batch_size < 1: raise UsageError(f'--batch-size {self.batch_size}: expected at least 1.')
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f'--batch-size {self.batch_size}: expected at least 1.')
         if not self.tile: return
         if self.overlap is None: self.overlap = min(64, min(self.tile)//2)
         if min(self.tile) < 32 or not 0 <= self.overlap < min(self.tile):
-            raise UsageError(f'--tile {shape_text(self.tile)} --overlap {self.overlap}: expected tiles of 32x32 or more, and an overlap smaller than the tile.')
+            raise UsageError(f'--tile {shape_text(self.tile)} --overlap {self.overlap}: expected tiles of 32x32 or more, '
+                             'and an overlap smaller than the tile.')
 
 # %% ../../nbs/inference/00_sliding.ipynb #10277ba4
 def taps(
@@ -174,7 +176,8 @@ def move_rows_up(
     x[..., :rest.shape[-2], :] = rest
 
 # %% ../../nbs/inference/00_sliding.ipynb #e9ba64f9
-_BAND_NUMBERS = 2**24 # 64 MB in float32; glibc returns arrays above 32 MB to the system at once (bands of 16 MB left holes: 1.4 GB more for 64 million pixels)
+# 64 MB in float32; glibc returns arrays above 32 MB to the system at once (bands of 16 MB took 1.4 GB more for 64 million pixels)
+_BAND_NUMBERS = 2**24
 _BATCH_PIXELS = dict(cpu=2**18) # one tile of 512x512, or eight images of 181x181
 
 class Segmenter:
@@ -188,7 +191,8 @@ class Segmenter:
         self._check()
         self.tile, self.classes, self.arrays = self.options.tile, self.predictors[0].classes, self.predictors[0].arrays
         scales, mirrored = (SCALES, (False, True)) if self.options.tta else ((1.,), (False,))
-        self.views = [TTAView(p, scale_size(self.tile or p.size, s), m) for p in self.predictors for s in scales for m in mirrored]
+        ways = [(p, s, m) for p in self.predictors for s in scales for m in mirrored]
+        self.views = [TTAView(p, scale_size(self.tile or p.size, s), m) for p,s,m in ways]
         self.batch_size = self.options.batch_size or self._fitting_batch_size()
 
     def _fitting_batch_size(self):
@@ -211,7 +215,8 @@ class Segmenter:
         if odd := next((p for p in self.predictors if p.classes.names != first.classes.names), None):
             raise UsageError('An ensemble needs the same classes in the same order, and has '
                              f'{", ".join(first.classes.names)} in one model and {", ".join(odd.classes.names)} in another.')
-        if any(type(p.arrays) is not type(first.arrays) for p in self.predictors): raise UsageError('An ensemble is made of runs or of ONNX files, not of both.')
+        if any(type(p.arrays) is not type(first.arrays) for p in self.predictors):
+            raise UsageError('An ensemble is made of runs or of ONNX files, not of both.')
         for p in self.predictors:
             if p.fixed and (options.tta or options.tile not in (None, tuple(p.size))):
                 raise UsageError(f'This model takes images of {shape_text(p.size)} only: no other --tile, and no --tta.')
@@ -231,7 +236,7 @@ class Segmenter:
         else:
             for k in range(0, len(images), self.batch_size):
                 logits = [v.logits(images[k:k+self.batch_size]) for v in self.views]
-                yield from (self._whole([x[i] for x in logits], size) for i,size in enumerate(sizes[k:k+self.batch_size]))
+                for i,size in enumerate(sizes[k:k+self.batch_size]): yield self._whole([x[i] for x in logits], size)
 
     def _whole(self, logits, size):
         "The bands of an image that is shown whole, from the logits of each view."
@@ -244,7 +249,7 @@ class Segmenter:
     def _weights(self): return self.arrays.array(tile_weights(self.tile))
 
     def _tiled(self, image):
-        "The bands of an image that is shown in tiles: a row of tiles is added up, and what no later tile reaches is yielded."
+        "The bands of an image shown in tiles: rows that no later tile reaches are yielded."
         (th, tw), (w, h), overlap = self.tile, image.size, self.options.overlap
         height, width = max(th, h), max(tw, w)
         tops, lefts = tile_starts(height, th, overlap), tile_starts(width, tw, overlap)
@@ -267,4 +272,5 @@ class Segmenter:
             some = lefts[k:k+self.batch_size]
             logits = [v.logits([strip[:, x:x+self.tile[1]] for x in some]) for v in self.views]
             for i,left in enumerate(some):
-                yield left, sum(self.arrays.softmax(resize_rows(x[i], self.tile, self.arrays)) for x in logits)/len(logits)
+                views = [self.arrays.softmax(resize_rows(x[i], self.tile, self.arrays)) for x in logits]
+                yield left, sum(views)/len(views)

@@ -425,7 +425,7 @@ class Exported:
     dynamic:bool # it takes every size
     argmax:bool # its output is class ids
     quantize:str|None # int8, fp16
-    compare_outputs:Parity
+    parity:Parity
     about:dict # what the file says about itself
     before:dict|None=None # of a quantized file: the model's mean_iou, accuracy and images
     after:dict|None=None # the file's own

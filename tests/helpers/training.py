@@ -52,3 +52,12 @@ def only_run(out):
     folders = [p for p in out.iterdir() if p.is_dir()]
     assert len(folders) == 1
     return Run(folders[0])
+
+
+class Said:
+    "A screen that remembers what was said."
+    def __init__(self): self.lines = []
+    def __enter__(self): return self
+    def __exit__(self, *args): pass
+    def say(self, text): self.lines.append(text)
+    def __getattr__(self, name): return lambda *args, **kwargs: None

@@ -1,20 +1,16 @@
 """What a training does: sizes, weights from stage to stage, rates, precision, checkpoints, and how it may end."""
 import json
-import math
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fastai.callback.schedule import LRFinder
 from helpers.problems import missing
-from helpers.training import FULL, HALF, Bad, fit, only_run, recipe_of, same, weights_of, with_bad
+from helpers.training import FULL, HALF, fit, only_run, recipe_of, same, weights_of, with_bad
 from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
-import segfast.training.train as train
-from segfast.core.devices import pick_device, pick_precision
 from segfast.core.errors import DataError, UsageError
 from segfast.data.cache import open_pair
 from segfast.data.classes import ClassTable
@@ -24,10 +20,7 @@ from segfast.data.masks import decode_mask
 from segfast.inference.predictor import normalize
 from segfast.inference.score import score_split
 from segfast.models.zoo import seg_model
-from segfast.training.callbacks import Precision
 from segfast.training.checkpoints import Training
-from segfast.training.lr_finder import run_lr_finder
-from segfast.training.plan import settle_recipe
 from segfast.training.train import run_stage
 
 # The default model, once for all
@@ -228,73 +221,6 @@ def test_no_gradient_in_the_body_of_a_frozen_stage(small, trained, tmp_path):
         assert any(p.grad is not None for p in learn.model[2:].parameters())
 
 
-# Rates
-
-def stage_learner(recipe, data, model):
-    return train.stage_learner(Training(recipe=recipe, data=data, model=model, device=torch.device("cpu")))
-
-
-def test_the_finder_leaves_the_weights_alone(small, tiny):
-    recipe = recipe_of({})
-    torch.manual_seed(0)
-    model = seg_model(tiny, small.classes, "none")
-    learn = stage_learner(recipe, small, model)
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    found = run_lr_finder(learn, 30)
-    assert same(before, model.state_dict())
-    assert all(1e-8 < o < 10 for o in found.suggestions.values()) and len(found.rates) == len(found.losses) and all(map(math.isfinite, found.losses))
-
-
-def test_the_finder_agrees_with_fastais(small, tiny):
-    "The same rates and losses as fastai's own callback, which keeps its weights in a file."
-    def learner():
-        torch.manual_seed(0)
-        model = seg_model(tiny, small.classes, "none")
-        return stage_learner(recipe_of({}), small, model)
-    ours = learner()
-    losses = run_lr_finder(ours, 30).losses
-    theirs = learner()
-    with theirs.no_bar(), theirs.no_logging():
-        theirs.fit(16, cbs=LRFinder(num_it=30))
-    np.testing.assert_allclose(losses, torch.tensor(theirs.recorder.losses[3:-5]), rtol=1e-4)
-
-
-@pytest.fixture
-def found(monkeypatch):
-    "The rates that the finder takes."
-    rates, real = [], train.run_lr_finder
-
-    def remember(*args, **kwargs):
-        out = real(*args, **kwargs)
-        rates.append(out.valley)
-        return out
-    monkeypatch.setattr(train, "run_lr_finder", remember)
-    return rates
-
-
-@pytest.mark.slow
-def test_a_found_rate_is_used_and_plotted(small, tiny, tmp_path, spy, found):
-    run = fit(small, recipe_of(dict(lr="find"), dict(lr="find", spread=10.)), tmp_path)
-    assert sorted(p.name for p in (run.path/"plots").glob("lr-*.png")) == ["lr-1.png", "lr-2.png"]
-    assert len(found) == 2 and not missing((run.path/"log.txt").read_text(), *(f"{o:.2e}" for o in found))
-    for i, rate in enumerate(found, 1):
-        used = [lrs for j, lrs in spy.hypers if j == i][-2:]
-        assert max(lrs[-1] for lrs in used) <= rate*1.01
-        assert min(lrs[-1] for lrs in used) >= 0
-    assert spy.hypers[-1][1][-1]/spy.hypers[-1][1][0] == pytest.approx(10)
-
-
-@pytest.mark.slow
-def test_finding_the_rate_does_not_move_the_start(small, tiny, tmp_path, found):
-    "A stage whose rate was found trains as the same stage given that rate: same weights in the end."
-    once, again = (fit(small, recipe_of(dict(lr="find")), tmp_path/name) for name in ("once", "again"))
-    assert len(found) == 2 and found[0] == found[1]
-    given = fit(small, recipe_of(dict(lr=float(found[0]))), tmp_path/"given")
-    assert len(found) == 2
-    assert same(weights_of(once), weights_of(again))
-    assert same(weights_of(once), weights_of(given))
-
-
 # Repeating
 
 def test_a_run_repeats_bit_for_bit_and_another_seed_does_not(small, tiny, tmp_path):
@@ -324,62 +250,7 @@ def test_what_came_before_in_the_process_changes_nothing(small, tiny, tmp_path):
     assert same(weights_of(a), weights_of(fit(small, recipe_of({}), tmp_path/"b")))
 
 
-# Precision and device
-
-def test_precision_by_name(monkeypatch):
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    for bf16, expected in (True, "bf16"), (False, "fp32"):
-        monkeypatch.setattr("segfast.core.devices.cpu_has_bf16", lambda bf16=bf16: bf16)
-        assert pick_precision("auto", cpu) == expected
-    assert pick_precision("auto", cuda) == "fp16" and pick_precision("fp16", cuda) == "fp16"
-    with pytest.raises(UsageError) as e:
-        pick_precision("fp16", cpu)
-    assert not missing(e, "--precision", "fp16", "cpu", "fp32", "bf16", "auto")
-
-
-def test_the_scaler_is_for_fp16_alone():
-    p = Precision("bf16", torch.device("cpu"))
-    assert p.dtype == torch.bfloat16
-    p.learn = type("L", (), {})()
-    p.before_fit()
-    assert not p.learn.scaler.is_enabled()
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:3", "meta", ""])
-def test_odd_devices_are_refused(name):
-    with pytest.raises(UsageError, match="--device"):
-        pick_device(name)
-
-
-def test_settle_is_the_lessons_rule(monkeypatch):
-    stages = dict(size=HALF, batch_size="auto", precision="auto"), dict(batch_size="auto"), dict(batch_size=3)
-    for free, expected in (8.3e9, [8, 4, 3]), (8e9, [4, 2, 3]):
-        monkeypatch.setattr("segfast.training.plan.free_bytes", lambda device, free=free: free)
-        got = settle_recipe(recipe_of(*stages), torch.device("cpu"))
-        assert [s.batch_size for s in got.stages] == expected
-        assert all(s.precision != "auto" for s in got.stages)
-    monkeypatch.setattr("segfast.training.plan.free_bytes", lambda device: 9e9)
-    assert settle_recipe(recipe_of(dict(batch_size="auto")), torch.device("cpu")).stages[0].batch_size == 8
-
-
 # How it may end
-
-
-def spoil(cb):
-    with torch.no_grad():
-        next(cb.model.parameters()).fill_(float("nan"))
-
-
-def test_a_loss_that_is_not_finite_ends_the_run(small, tiny, tmp_path, monkeypatch):
-    with_bad(monkeypatch, 1, spoil)
-    with pytest.raises(DataError) as e:
-        fit(small, recipe_of(dict(epochs=3)), tmp_path)
-    assert not missing(e, "s1", 2, "nan", "--lr")
-    run = only_run(tmp_path)
-    assert run.state == "failed" and "nan" in run.status["error"] and "accuracy" not in run.status
-    assert list(run.history.epoch) == [1]
-    assert all(torch.isfinite(v).all() for v in weights_of(run).values())
-    assert not (run.path/"scores.json").exists()
 
 
 def test_an_interrupt_keeps_the_finished_epochs(small, tiny, tmp_path, monkeypatch):
@@ -412,26 +283,6 @@ def test_an_unexpected_error_is_written_down(small, tiny, tmp_path, monkeypatch)
     run = only_run(tmp_path)
     assert run.state == "failed" and "out of memory" in run.status["error"]
     assert "out of memory" in (run.path/"log.txt").read_text()
-
-
-def test_an_interrupt_in_the_forward_pass_ends_autocast(small, tiny, tmp_path, monkeypatch):
-    "What is computed next in the same notebook must not silently be in bf16."
-    def interrupt(cb): raise KeyboardInterrupt
-    monkeypatch.setattr(Bad, "order", Precision.order + 1)
-    with_bad(monkeypatch, 0, interrupt)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            fit(small, recipe_of(dict(precision="bf16")), tmp_path)
-        assert not torch.is_autocast_enabled("cpu")
-    finally:
-        torch.set_autocast_enabled("cpu", False)
-
-
-def test_a_disk_without_hard_links(small, tiny, tmp_path, monkeypatch):
-    def refuse(*args, **kwargs): raise OSError(95, "Operation not supported")
-    monkeypatch.setattr("os.link", refuse)
-    run = fit(small, recipe_of(dict(epochs=2)), tmp_path)
-    assert weights_of(run, "best")
 
 
 @pytest.mark.slow

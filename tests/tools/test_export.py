@@ -331,7 +331,7 @@ def test_without_the_data(run, demo_dir, tmp_path):
     data = json.loads((copied/"data.json").read_text())
     (copied/"data.json").write_text(json.dumps(dict(data, opened=dict(data["opened"], source=str(tmp_path/"gone")))))
     alone = export(Run(copied), "safetensors")
-    card, otherwise = alone.card.read_text(), str(replace(alone.parity, made=False))
+    card, otherwise = alone.card.read_text(), str(replace(alone.parity, synthetic=False))
     assert alone.parity.synthetic and alone.parity.ok and "--data DATA" in alone.text() and str(tmp_path) not in card
     for text in alone.text(), card:
         assert str(alone.parity) in text and otherwise not in text, "which would say that the run's own images were compared"

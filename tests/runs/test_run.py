@@ -534,6 +534,7 @@ print(run.predict(sys.argv[2], device="cpu").shape, type(run.model("cpu").eval()
 """
 
 
+@pytest.mark.slow
 def test_a_run_is_whole_as_soon_as_it_is_imported(tmp_path, demo_dir):
     from segfast.runs.recipe import Recipe, Stage
     from segfast.training.train import train

@@ -30,6 +30,14 @@ from segfast.training.crossval import resume_folds, train_folds
 SETTINGS = "--model tiny --weights none --size 32x48 --epochs 1,1,1 --device cpu".split()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def free_memory():
+    "A batch size that is left open must not depend on what else the machine does."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segfast.training.plan.free_bytes", lambda device: 16e9)
+        yield
+
+
 def cli(*args, code=0):
     res = CliRunner().invoke(app, [str(o) for o in args], env={"COLUMNS": "100"})
     assert res.exit_code == code, (res.output, res.exception)

@@ -18,5 +18,5 @@ def built(out):
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    "The whole site, made by its one command, once for all tests of it (`tests/test_site_browser.py` has others)."
+    "The whole site, made by its one command, once for all tests of it, those in a browser too."
     return built(tmp_path_factory.getbasetemp()/"docs-site")

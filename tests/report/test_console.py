@@ -15,7 +15,7 @@ from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.presets import progressive
 from segfast.report.console import Lines, Plan, Quiet, Screen, TimeLeft, make_screen, run_table, score_table
 from segfast.core.text import time_text
-from segfast.runs.recipe import rate_text
+from segfast.runs.recipe import lr_text
 from segfast.core.errors import safe_text
 
 NAN = float("nan")
@@ -93,8 +93,8 @@ def test_time_text(seconds, text):
 
 
 @pytest.mark.parametrize("lr, parts", [(1e-3, ["1e-03"]), (slice(7.5e-6, 7.5e-4), ["7.5e-06", "7.5e-04"]), ("find", ["find"])])
-def test_rate_text(lr, parts):
-    text = rate_text(Stage("a", (32, 32), 1, lr=lr))
+def test_lr_text(lr, parts):
+    text = lr_text(Stage("a", (32, 32), 1, lr=lr))
     assert not missing(text, *parts) and text.startswith(parts[0]) and text.endswith(parts[-1])
 
 

@@ -255,7 +255,7 @@ class Killed:
     variant: str
     name: str = "killed"
     seed: int = 42
-    run_module: str = "runs"
+    runs: str = "runs"
     kills: list = field(default_factory=list) # plans that came to pass
     traces: list = field(default_factory=list) # the events of each attempt
     code: int|None = None

@@ -124,7 +124,7 @@ def _pipeline(d, what):
     return made if isinstance(made, A.Compose) else A.Compose([made])
 
 def _check_arguments(d, made, what):
-    "albumentations only warns of an argument that it does not know, and goes on without it."
+    "albumentations only warns about an unknown argument, and ignores it."
     for given,known in zip(_steps(d['transform']), _steps(made.to_dict()['transform'])):
         for k in given:
             if k not in known and 'transforms' not in known: raise unknown_name(f'argument of {_name(given)} in {what}:', k, sorted(set(known) - {'__class_fullname__'}))

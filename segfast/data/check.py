@@ -402,7 +402,7 @@ def _digest(report):
 def suggested_batch(
     size:tuple # (height, width) in pixels
 )->int: # a power of two from 1 to 64
-    "How many images a batch may hold if 8 of 360×480 do."
+    "The batch size that fits where 8 images of 360×480 fit."
     return int(2**np.clip(np.floor(np.log2(8*360*480/max(1, size[0]*size[1]))), 0, 6))
 
 def class_weights(

@@ -34,7 +34,7 @@ class SegData:
     problems: list = field(default_factory=list) # what the layout itself noticed, as `Problem`s
     known: str|None = None   # its name in `KNOWN`, when it was opened by that name: a known dataset may have a recipe of its own
     encoding: Encoding = INDEX # how the pixels of its masks stand for class ids
-    guessed: bool = False    # whether classes and encoding were worked out from the masks, for want of anybody who says
+    guessed: bool = False    # whether classes and encoding were worked out from the masks, because no file names them
 
     def split(self, *names)->pd.DataFrame:
         "The pairs of one or more splits."

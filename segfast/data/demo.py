@@ -202,13 +202,13 @@ def ground(c, s, rng):
     for _ in range(rng.integers(1, 5)): patch(c, s, rng, tar)
 
 def patch(c, s, rng, tar):
-    "A mended piece of road, or a manhole lid: still road."
+    "A repaired piece of road, or a manhole lid: still road."
     z, x = rng.uniform(3.5, 22), rng.uniform(-.7, .5) * s.road
     if rng.random() < .4:
         (px, py), r = s.at(x, 0, z), .35 * s.focal / z
         return c.oval(px, py, r, r * s.eye / z * 1.2, lit(tar, .62))
-    mend = s.ground(x, x + rng.uniform(.6, 2.2), z, z + rng.uniform(1, 6))
-    c.poly(mend, (*lit(tar, pick(rng, (.72, .85, 1.18))), 190))
+    repaired = s.ground(x, x + rng.uniform(.6, 2.2), z, z + rng.uniform(1, 6))
+    c.poly(repaired, (*lit(tar, pick(rng, (.72, .85, 1.18))), 190))
 
 # %% ../../nbs/data/09_demo.ipynb #4284a16b
 def lane_marks(c, s, rng):

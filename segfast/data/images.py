@@ -92,7 +92,7 @@ def image_file(
         with open_pil(file) as im: yield im
     except DataError: raise
     except PermissionError as e: raise bad('unreadable', f'cannot be read ({e.strerror}).', 'Look at its permissions.') from e
-    except UnidentifiedImageError as e: raise bad('not-an-image', f'is no image (it begins with {_head(file)!r}).') from e
+    except UnidentifiedImageError as e: raise bad('not-an-image', f'is not an image (it begins with {_head(file)!r}).') from e
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e: raise bad('too-large', f'claims more pixels than can be decoded safely ({Image.MAX_IMAGE_PIXELS/1e6:.0f} million).', 'Cut it into tiles.') from e
     except Exception as e: raise bad('undecodable', f'cannot be decoded ({" ".join(str(e).split())[:80] or type(e).__name__}).') from e # a decoder may raise anything over hostile bytes
 

@@ -107,7 +107,7 @@ def split_by_lists(
     for split,(file,names) in lists.items():
         lost = [o for o in names if o not in there]
         twice = [o for o in names if o in there and where.setdefault(o, (split, file))[0] != split]
-        if lost: problems.append(Problem('error', 'list-missing', file, f'{len(lost)} of its {len(names)} line{"s are no images" if len(lost) > 1 else "s is no image"}: {a_few(lost, 3)}. Images are named like {keys[0]!r}.' if keys else 'there are no images.',
+        if lost: problems.append(Problem('error', 'list-missing', file, f'{len(lost)} of its {len(names)} lines {"name" if len(lost) > 1 else "names"} no image: {a_few(lost, 3)}. Images are named like {keys[0]!r}.' if keys else 'there are no images.',
                                          found=lost[:20], fix='Correct the list, or add the images.'))
         if twice: problems.append(Problem('error', 'list-overlap', file, f'{a_few(twice, 3)} also stands in the {where[twice[0]][1].removesuffix(" list")} list.', found=twice[:20], fix='Take it out of one.'))
     return [where.get(k, (None,))[0] for k in keys], problems
@@ -169,7 +169,7 @@ def parse_split(
     def bad(why): return UsageError(f'split {text!r}: {why}. Accepted are forms such as {", ".join(SPLIT_FORMS)}.')
     def share(o, least=0.001):
         try: v = float(o)
-        except ValueError: raise bad(f'{o.strip()!r} is no number') from None
+        except ValueError: raise bad(f'{o.strip()!r} is not a number') from None
         if not least <= v < 1: raise bad(f'a share of {o.strip()} is not between 0 and 1')
         return v
     if how in ('random', 'stratified'): return Split(how, share(rest) if rest else 0.2)

@@ -359,7 +359,7 @@ def refusal(
     if method not in ('GET', 'HEAD', 'POST'): return 405, 'Only GET and POST are answered.'
     if method == 'POST' and (headers.get('origin') != f'http://{headers.get("host")}' or site not in (None, 'same-origin')): return 403, 'Sent from another site. Only the page itself may send something.'
     if site not in (None, 'none', 'same-origin') and headers.get('sec-fetch-mode') != 'navigate': return 403, 'Requested by another site.'
-    if not length.isdecimal() or len(length) > 18: return 400, 'The stated length is no number.'
+    if not length.isdecimal() or len(length) > 18: return 400, 'The Content-Length header is not a number.'
     if int(length) > most: return 413, f'More than {MOST_BYTES >> 20} MB.'
 
 class RequestGuard:

@@ -106,7 +106,7 @@ def _meant(lines, images):
 def _bad_list(file, code, lines, missing, images, repeated=False):
     like = f'named like {images[0]!r}'
     if len(missing) == len(lines): text = f'none of its {len(lines)} lines is an image. Line 1 is {lines[0]!r}; images are {like}.'
-    else: text = f'{len(missing)} of its {len(lines)} {"different "*repeated}line{"s are no images" if len(missing) > 1 else "s is no image"}: {a_few(missing, 3)}. Images are {like}.'
+    else: text = f'{len(missing)} of its {len(lines)} {"different "*repeated}lines {"name" if len(missing) > 1 else "names"} no image: {a_few(missing, 3)}. Images are {like}.'
     return Problem('error', code, file, text, found=missing[:20], expected='file names in images/', fix='List file names as they stand in images/.')
 
 # %% ../../../nbs/data/formats/01_camvid.ipynb #1b67d9c9

@@ -1,5 +1,6 @@
 """A patch of the library in a test must act: the patched name is there, and library code looks it up when it runs."""
 import ast
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,6 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = {"segfast": ROOT, "docsite": ROOT/"docs"}  # package: the folder that it lies in
+
+
+EVENTS = ("before_", "after_")  # methods of a callback that fastai calls
 
 
 class Patch(NamedTuple):
@@ -46,14 +50,27 @@ def read_target(args, names):
         return ".".join(filter(None, [names.get(root, root), rest, second.value]))
 
 
+def is_patch(function):
+    "Whether a call of this name patches: pytest's `setattr`, or `patch` and `patch.object` of unittest.mock."
+    return function.endswith((".setattr", "patch.object")) or function in ("patch", "mock_patch")
+
+
+def read_notebook(path):
+    "The code of a notebook as one source; cells of another language and lines of magic left out."
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    lines = (line for source in code if not source.startswith("%%") for line in source.split("\n"))
+    return "\n".join("pass" if line.startswith(("%", "!")) else line for line in lines)
+
+
 def find_patches(source, place):
-    "The patches of a library in the source of a test."
+    "The patches of a library in the source of a test or of a notebook."
     tree = ast.parse(source)
     everywhere = read_names(ast.Module([node for node in tree.body if not isinstance(node, ast.FunctionDef)], []))
     for part in tree.body:
         names = everywhere | read_names(part)
         for node in ast.walk(part):
-            if isinstance(node, ast.Call) and (dotted(node.func) or "").endswith(".setattr") and node.args:
+            if isinstance(node, ast.Call) and is_patch(dotted(node.func) or "") and node.args:
                 target = read_target(node.args, names)
                 if target and target.split(".")[0] in LIBRARIES:
                     yield Patch(f"{place}:{node.lineno}", target)
@@ -135,9 +152,9 @@ def is_looked_up(module, name, modules):
 
 
 def is_called_method(name, modules):
-    "Whether a function of the library uses an attribute of this name."
-    return any(isinstance(inner, ast.Attribute) and inner.attr == name
-               for module in modules.values() for _, inner in module.nodes)
+    "Whether a function of the library, or fastai, calls a method of this name."
+    return name.startswith(EVENTS) or any(
+        isinstance(inner, ast.Attribute) and inner.attr == name for module in modules.values() for _, inner in module.nodes)
 
 
 def fault_of(patch, modules):
@@ -163,6 +180,14 @@ def test_every_patch_acts():
             n += 1
     assert list(filter(None, faults)) == []
     assert n > 40
+
+
+def test_every_patch_of_a_notebook_acts():
+    modules, faults = read_library(), []
+    for path in sorted((ROOT/"nbs").rglob("*.ipynb")):
+        found = find_patches(read_notebook(path), path.relative_to(ROOT).as_posix())
+        faults += [fault_of(patch, modules) for patch in found]
+    assert len(faults) > 4 and list(filter(None, faults)) == []
 
 
 # ---- that dead patches are found
@@ -195,6 +220,9 @@ def library(tmp_path):
     ('import segfast.data.masks as lib\ndef f():\n    import os as lib\nm.setattr(lib, "open_image", 1)', None),
     ('from segfast.data.images import Reader\nm.setattr(Reader, "take", 1)', None),
     ('import segfast\nm.setattr(segfast.data.masks, "open_image", 1)', None),
+    ('patch("segfast.data.masks.open_image", 1)', None),
+    ('import segfast.data.masks as lib\npatch.object(lib, "open_image", 1)', None),
+    ('patch("segfast.data.masks.gone", 1)', "segfast.data.masks has no gone"),
     ('m.setattr("segfast.data.images.open_image", 1)', "nothing looks up segfast.data.images.open_image when it runs"),
     ('m.setattr("segfast.data.masks.walk", 1)', "nothing looks up segfast.data.masks.walk when it runs"),
     ('m.setattr("segfast.data.images.Path.gone", 1)', None),

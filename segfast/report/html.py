@@ -23,6 +23,7 @@ from ..core.files import read_json, write_atomic
 from ..core.text import DASH, count_text, date_text, duration_text, number_text, percent_text, shape_text, significant_text
 from ..core.theme import data_uri, render
 from ..data.classes import ClassTable
+from ..data.images import open_pil
 from ..runs.recipe import to_toml
 from ..runs.run import Run
 from .svg_charts import PANELS, class_bars, history_chart, lr_chart, probability_palette, stage_spans
@@ -114,7 +115,7 @@ class Pictures:
 
     def ids(self, number, kind):
         "The class ids of an example's `truth` or `prediction`, as a palette image."
-        with Image.open(self.folder/f'{number:02}-{kind}.png') as im: return im.copy()
+        with open_pil(self.folder/f'{number:02}-{kind}.png') as im: return im.copy()
 
     def both(self, e):
         "The class ids of truth and prediction as arrays."
@@ -123,7 +124,7 @@ class Pictures:
     def photo(self, e):
         "The image of an example."
         raw = (self.folder/f'{e["number"]:02}-image.jpg').read_bytes()
-        with Image.open(io.BytesIO(raw)) as im: size = im.size
+        with open_pil(io.BytesIO(raw)) as im: size = im.size
         return self.take(raw, f'Photo {e["image"]}', form='JPEG', size=size)
 
     def mask(self, e, kind):
@@ -148,7 +149,7 @@ class Pictures:
         from segfast.report.plots import WRONG
         truth, pred = self.both(e)
         here = (truth == t) & (pred == p)
-        with Image.open(self.folder/f'{e["number"]:02}-image.jpg') as im: photo = np.asarray(im.convert('RGB'))
+        with open_pil(self.folder/f'{e["number"]:02}-image.jpg') as im: photo = np.asarray(im.convert('RGB'))
         lit = np.where(here[..., None], 0.25*photo + 0.75*np.array(WRONG), 0.45*photo + 60).round().astype(np.uint8)
         alt = f'{e["image"]}: {percent_text(here.mean())} of this image is {self.classes.names[t]} predicted as {self.classes.names[p]}'
         return self.take(Image.fromarray(lit), alt, form='JPEG')
@@ -210,7 +211,7 @@ def probability_maps(
     kept, names = found['examples']['probabilities'], found['classes'].names
     if not kept: return None
     def one(c, mean):
-        with Image.open(pictures.folder/f'probability-{c}.png') as im: im = Image.fromarray(np.asarray(im.convert('L')))
+        with open_pil(pictures.folder/f'probability-{c}.png') as im: im = Image.fromarray(np.asarray(im.convert('L')))
         im.putpalette(probability_palette())
         return names[int(c)], percent_text(mean), pictures.take(im, f'Probability of {names[int(c)]}: {percent_text(mean)} on average')
     maps = [one(c, mean) for c,mean in sorted(kept['means'].items(), key=lambda pair: -pair[1])]

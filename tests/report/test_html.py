@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.problems import missing
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from segfast.report.examples import Confused, image_scores, keep_examples, pick_examples
 from segfast.data.classes import ClassTable
@@ -327,6 +327,19 @@ def test_each_state_has_a_banner_of_its_own(tmp_path):
     assert len(set(said)) == 3 and all(said)
     run.update(status="done")
     assert banner(write_report(run)) is None
+
+
+@pytest.mark.parametrize("kind", ["0-image.jpg", "0-truth.png", "0-prediction.png", "probability-*.png"])
+def test_a_program_in_place_of_an_image_is_refused(tmp_path, monkeypatch, kind):
+    "A run folder may come from anybody: PostScript must not reach the interpreter that Pillow would start for it."
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *a, **kw: pytest.fail("Ghostscript was started"))
+    run = made(tmp_path)
+    files = sorted((run.path/"report").glob(f"*{kind}"))
+    files[0].write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 80 60\n%%EndComments\nshowpage\n")
+    with Image.open(files[0]) as im:
+        assert im.format == "EPS"
+    with pytest.raises(UnidentifiedImageError):
+        write_report(run)
 
 
 def test_the_matrix_is_that_of_scikit_learn(tmp_path):

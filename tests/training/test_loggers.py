@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -264,8 +265,13 @@ def wandb_history(path):
 
 
 def offline_file(run):
+    "The file of a W&B run, once W&B's own process has written its end: on a busy machine that is after `finish` returns."
     file, = run.path.glob("wandb/offline-run-*/*.wandb")
-    return file
+    for _ in range(300):
+        if any(record.WhichOneof("record_type") == "exit" for record in wandb_records(file)):
+            return file
+        time.sleep(.1)
+    pytest.fail(f"{file} has no end after 30 seconds")
 
 
 @pytest.fixture

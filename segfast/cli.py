@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from .core.errors import DataError, UsageError, ignore_import_warnings, safe_text
-from .core.text import count_text, speed_text
+from .core.text import count_text, number_text, speed_text
 
 # %% ../nbs/90_cli.ipynb #b96cf12e
 _BadUsage = typer.BadParameter.__base__ # what the option parser raises
@@ -425,9 +425,9 @@ def show_evaluation(
     from segfast.report.console import score_table
     scores = found.scores
     print_tables(score_table(scores, found.cm.classes), err=as_json)
-    extra = [f'{name} {scores[k]:.3f}' for k,name in (('boundary_iou', 'boundary IoU'), ('ece', 'calibration error')) if scores.get(k) is not None]
+    extra = [f'{name} {number_text(scores[k])}' for k,name in (('boundary_iou', 'boundary IoU'), ('ece', 'calibration error')) if scores.get(k) is not None]
     lines = ['; '.join([f'{scores["split"]} images of {scores["data"]}, at the size of their masks', *extra]), *fold_lines(scores)]
-    if len(found.images): lines.append(f'Worst image: {found.images.image[0]} (mean IoU {found.images.mean_iou[0]:.3f})')
+    if len(found.images): lines.append(f'Worst image: {found.images.image[0]} (mean IoU {number_text(found.images.mean_iou[0])})')
     if out: lines.append(f'Written: {out}')
     print_text('\n'.join(lines), err=as_json)
     if as_json: print_json(dict(scores, out=str(out) if out else None))
@@ -438,7 +438,7 @@ def fold_lines(
     "The scores of each fold as lines."
     if 'folds' not in scores: return []
     mean, sd = scores['folds']['mean'], scores['folds']['sd']
-    each = ', '.join(f'{k.replace("_", " ")} {mean[k]:.3f} ± {sd[k]:.3f}' for k in ('accuracy', 'mean_iou'))
+    each = ', '.join(f'{k.replace("_", " ")} {number_text(mean[k])} ± {number_text(sd[k])}' for k in ('accuracy', 'mean_iou'))
     above = 'their ensemble' if scores['ensemble'] else 'all their held-out images together'
     return [f'{len(scores["folds"]["each"])} folds: {each} each; above, {above}', *filter(None, [scores.get('note')])]
 

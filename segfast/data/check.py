@@ -296,7 +296,7 @@ def class_problems(
     if absent: yield Problem('note', 'class-absent', '', f'{len(absent)} of {len(classes)} classes never occur: {a_few(absent, 8)}.', found=absent)
     share = px.train/max(1, px.train.sum())
     rare = [f'{name[i]} ({share[i]:.3%})' for i in px.index[(share > 0) & (share < _RARE)]]
-    if rare: yield Problem('warning', 'rare-class', '', f'{len(rare)} class{"es are" if len(rare) > 1 else " is"} less than 1 in {round(1/_RARE)} of the labelled training pixels: {a_few(rare, 6)}.', found=rare, fix='Weigh the classes, and look at their scores one by one.')
+    if rare: yield Problem('warning', 'rare-class', '', f'{count_text(len(rare), "class", "classes")} {plural(len(rare), "is", "are")} less than 1 in {round(1/_RARE)} of the labelled training pixels: {a_few(rare, 6)}.', found=rare, fix='Weigh the classes, and look at their scores one by one.')
     if len(classes.labels) > 1 and share.max() > _MOST: yield Problem('warning', 'imbalance', '', f'{name[share.idxmax()]} takes {percent_text(share.max())} of the labelled training pixels: an answer of nothing else is already that accurate.', fix='Look at the IoU of the other classes, not at accuracy.')
 
 # %% ../../nbs/data/11_check.ipynb #463eb365

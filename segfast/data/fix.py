@@ -25,7 +25,7 @@ import pandas as pd
 from PIL import Image
 
 from ..core.errors import DataError, Problem, csv_cell
-from ..core.text import a_few, count_text
+from ..core.text import a_few, count_text, plural
 from ..core.files import read_text
 from .pairing import IMAGE_SUFFIXES, SPLITS, is_system
 from .images import apply_orientation, inspect_file, orientation, read_image, stored_values, to_rgb
@@ -259,10 +259,9 @@ def recode_changes(
         if not some: continue
         top = sorted(some, key=lambda v: -some[v][2])
         shown = a_few([f'{show(v)} on {some[v][2]}' for v in top], 3)
-        plural = 's' if len(some) > 1 else ''
         far = '' if noun == 'value' and code == 'mask-values' else f' (at a distance of at most {max(o[1] for o in some.values()):.0f})'
         done = 'made void' if made_void else 'made the nearest class'
-        out.append((code, f'{noun}{plural} {shown} pixels {done}{far}', sum(o[2] for o in some.values())))
+        out.append((code, f'{plural(len(some), noun)} {shown} pixels {done}{far}', sum(o[2] for o in some.values())))
     return out
 
 def recode_painted(

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from ..core.errors import DataError, Problem
+from ..core.text import number_text
 from ..data.classes import ClassTable
 
 # %% ../../nbs/metrics/01_boundary.ipynb #927a9fdb
@@ -86,4 +87,4 @@ class BoundaryIoU:
         "Mean over the classes in the truth; NaN where there is none."
         return float(pd.Series(self.iou).mean())
 
-    def __repr__(self): return f'BoundaryIoU({len(self.classes)} classes, mean {"–" if np.isnan(self.mean) else f"{self.mean:.3f}"})'
+    def __repr__(self): return f'BoundaryIoU({len(self.classes)} classes, mean {number_text(self.mean)})'

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ..core.text import number_text
 from ..data.classes import ClassTable
 from .boundary import to_array, id_arrays
 
@@ -53,7 +54,7 @@ class Calibration:
         n, sure, right = self._sums
         return float(np.abs(sure - right).sum()/n.sum()) if n.sum() else float('nan')
 
-    def __repr__(self): return f'Calibration({int(self._sums[0].sum())} pixels, ECE {"–" if np.isnan(self.ece) else f"{self.ece:.3f}"})'
+    def __repr__(self): return f'Calibration({int(self._sums[0].sum())} pixels, ECE {number_text(self.ece)})'
 
 # %% ../../nbs/metrics/02_calibration.ipynb #e578438a
 def plot_reliability(
@@ -68,7 +69,7 @@ def plot_reliability(
     top.vlines(t.confidence, t.confidence, t.accuracy, color='tab:red', alpha=0.4, lw=3)
     top.plot(t.confidence, t.accuracy, color='tab:blue', marker='.')
     ece = (share*(t.accuracy - t.confidence).abs()).sum()
-    top.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel='share that is right', title=f'expected calibration error {ece:.3f}' if len(t) else 'no pixels')
+    top.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel='share that is right', title=f'expected calibration error {number_text(ece)}' if len(t) else 'no pixels')
     bottom.bar((t.low + t.high)/2, share, width=(t.high - t.low).clip(lower=0.01), color='0.6', edgecolor='white')
     bottom.set(xlabel='confidence', ylabel='of all pixels')
     for ax in (top, bottom): ax.spines[['top', 'right']].set_visible(False)

@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from ..core.errors import DataError, Problem, markdown_text
+from ..core.text import number_text
 from ..data.classes import ClassTable
 
 # %% ../../nbs/metrics/00_confusion.ipynb #68552aef
@@ -178,31 +179,29 @@ def style_classes(
         return f'<span style="display:inline-block;width:.9em;height:.9em;border-radius:3px;background:rgb{rgb}"></span>&nbsp;{escape(str(name))}'
     scores = [c for c in df.columns if c != 'pixels']
     uuid = sha256(df.to_json().encode()).hexdigest()[:8] # the same table has the same HTML, every time
-    styler = df.style.set_uuid(uuid).format('{:.3f}', na_rep='–', subset=scores).format_index(named).bar(subset=[c for c in ('iou',) if c in df], vmin=0, vmax=1, color='#56b4e966')
+    styler = df.style.set_uuid(uuid).format(number_text, subset=scores).format_index(named).bar(subset=[c for c in ('iou',) if c in df], vmin=0, vmax=1, color='#56b4e966')
     styler = styler.set_table_styles([dict(selector='th.row_heading', props='text-align:left;white-space:nowrap')])
     return styler.format('{:,.0f}', subset=['pixels']) if 'pixels' in df else styler
 
 # %% ../../nbs/metrics/00_confusion.ipynb #821f5586
-def _cell(x): return '–' if np.isnan(x) else f'{x:.3f}'
-
 @patch
 def _table(self:ConfusionMatrix):
     "Rows of text for the reprs: class id or None, name, four scores, pixels."
     df = per_class(self)
-    rows = [(i, name, *map(_cell, r[:4]), f'{int(r[4]):,}') for i, (name, *r) in zip(self.classes.labels, df.itertuples())]
-    return rows + [(None, 'mean', *(_cell(_mean(df[c].to_numpy())) for c in df.columns[:4]), f'{df.pixels.sum():,}')]
+    rows = [(i, name, *map(number_text, r[:4]), f'{int(r[4]):,}') for i, (name, *r) in zip(self.classes.labels, df.itertuples())]
+    return rows + [(None, 'mean', *(number_text(_mean(df[c].to_numpy())) for c in df.columns[:4]), f'{df.pixels.sum():,}')]
 
 _heads = 'class', 'IoU', 'Dice', 'precision', 'recall', 'pixels'
 
 @patch
 def __repr__(self:ConfusionMatrix):
     if self.invalid: return f'ConfusionMatrix({self.n} classes, {self.invalid} pixels of no class)'
-    return f'ConfusionMatrix({self.n} classes, accuracy {_cell(self.accuracy)}, mean IoU {_cell(self.mean_iou)})'
+    return f'ConfusionMatrix({self.n} classes, accuracy {number_text(self.accuracy)}, mean IoU {number_text(self.mean_iou)})'
 
 @patch
 def _repr_markdown_(self:ConfusionMatrix):
     if self.invalid: return repr(self)
-    lines = [f'**accuracy {_cell(self.accuracy)}, mean IoU {_cell(self.mean_iou)}**', '',
+    lines = [f'**accuracy {number_text(self.accuracy)}, mean IoU {number_text(self.mean_iou)}**', '',
              '| ' + ' | '.join(_heads) + ' |', '|---' + '|---:'*5 + '|']
     return '\n'.join(lines + ['| ' + ' | '.join(map(markdown_text, r)) + ' |' for _, *r in self._table()])
 
@@ -214,5 +213,5 @@ def _repr_html_(self:ConfusionMatrix):
         return f'<span style="background:rgb{tuple(map(int, self.classes.colors[i]))}">&nbsp;&nbsp;&nbsp;</span>&nbsp;'
     def row(i, name, *cells):
         return f'<tr><td style="text-align:left">{swatch(i)}{escape(name)}</td>' + ''.join(f'<td>{c}</td>' for c in cells) + '</tr>'
-    return (f'<p><b>accuracy {_cell(self.accuracy)}, mean IoU {_cell(self.mean_iou)}</b></p><table><thead><tr>'
+    return (f'<p><b>accuracy {number_text(self.accuracy)}, mean IoU {number_text(self.mean_iou)}</b></p><table><thead><tr>'
             + ''.join(f'<th>{h}</th>' for h in _heads) + '</tr></thead><tbody>' + ''.join(row(*r) for r in self._table()) + '</tbody></table>')

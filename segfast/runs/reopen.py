@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.errors import DataError, UsageError
-from ..core.text import a_few
+from ..core.text import a_few, count_text
 from ..core.files import read_json
 from ..data.dataset import SegData
 from ..data.check import check_or_raise
@@ -62,6 +62,6 @@ def reopen_data(
     options = {k: v for k,v in (opened or {}).items() if k in ('layout', 'border', 'split', 'classes', 'seed')}
     report = check_or_raise(opened['source'] if data is None else data, screen, (opened or {}).get('check', True), **({} if isinstance(data, SegData) else options))
     odd = changed_files(run, report.files)
-    if odd and not changed: raise DataError(f'{run.path}: {len(odd)} file{"s" if len(odd) > 1 else ""} of its data changed since it began: {a_few(odd, 4)}.\n{advice}')
+    if odd and not changed: raise DataError(f'{run.path}: {count_text(len(odd), "file")} of its data changed since it began: {a_few(odd, 4)}.\n{advice}')
     if report.data.classes != run.classes: raise DataError(f'{run.path}: its classes were {a_few(run.classes.names, 4)}, the data has {a_few(report.data.classes.names, 4)} now.')
     return report

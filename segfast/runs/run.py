@@ -20,6 +20,7 @@ from fastcore.basics import patch
 from filelock import FileLock, Timeout
 
 from ..core.errors import DataError, UsageError, safe_text
+from ..core.text import DASH, number_text
 from ..core.files import sync_folder, to_plain, read_json, write_atomic, write_json
 from ..core.devices import cpu_name
 from ..data.classes import ClassTable
@@ -358,10 +359,9 @@ def __repr__(self:Run): return safe_text(f'Run({self.name}, {self.state})')
 def _repr_html_(self:Run):
     from html import escape
     s = self.status
-    facts = [('accuracy', f'{s["accuracy"]:.4f}' if _is_number(s.get('accuracy')) else ''), ('mean IoU', f'{s["mean_iou"]:.4f}' if _is_number(s.get('mean_iou')) else ''),
-             ('stages done', f'{s.get("stages_done", 0)} of {s.get("stages", "?")}'), ('seconds', f'{s["seconds"]:.0f}' if _is_number(s.get('seconds')) else ''), ('error', str(s.get('error') or ''))]
+    facts = [('accuracy', number_text(s.get('accuracy'), 4)), ('mean IoU', number_text(s.get('mean_iou'), 4)),
+             ('stages done', f'{s.get("stages_done", 0)} of {s.get("stages", "?")}'), ('seconds', number_text(s.get('seconds'), 0)),
+             ('error', str(s.get('error') or DASH))]
     try: plan = self.recipe._repr_html_()
     except UsageError as e: plan = f'<p>{escape(safe_text(e))}</p>' # written by another version: the card is shown all the same
-    return f'<p><strong>{escape(safe_text(self.name))}</strong>: {escape(safe_text(self.state))}<br>{" · ".join(f"{k} {escape(safe_text(v))}" for k,v in facts if v)}</p>{plan}'
-
-def _is_number(x): return isinstance(x, (int, float))
+    return f'<p><strong>{escape(safe_text(self.name))}</strong>: {escape(safe_text(self.state))}<br>{" · ".join(f"{k} {escape(safe_text(v))}" for k,v in facts if v != DASH)}</p>{plan}'

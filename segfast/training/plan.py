@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from ..core.errors import DataError, UsageError, unknown_name
-from ..core.text import a_few
+from ..core.text import a_few, scaled_text, size_text
 from ..core.devices import cpu_name, free_bytes, keep_memory, pick_precision
 from ..data.classes import ClassTable
 from ..data.dataset import SegData
@@ -138,7 +138,7 @@ def make_plan(
     data = report.data
     weights = dict(none='random weights', imagenet='encoder with ImageNet weights', coco='weights from COCO, with new last layers').get(recipe.weights, f'weights from {recipe.weights}')
     facts = dict(data=_data_text(report), layout=data.layout, source=data.origin, recipe=f'{recipe.name}, seed {recipe.seed}',
-                 model=f'{recipe.model}, {sum(p.numel() for p in model.parameters())/1e6:.1f} M parameters, {weights}', device=_device_text(device), run=str(run.path))
+                 model=f'{recipe.model}, {scaled_text(sum(p.numel() for p in model.parameters()), "M")} parameters, {weights}', device=_device_text(device), run=str(run.path))
     return Plan(f'segfast · {data.name}', list(facts.items()), recipe, stage_bytes(model, recipe), data.classes)
 
 def _data_text(report):
@@ -149,7 +149,7 @@ def _data_text(report):
 
 def _device_text(device):
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{cpu_name()}, {torch.get_num_threads()} threads'
-    return f'{device}: {name}, {free_bytes(device)/1e9:.1f} GB free'
+    return f'{device}: {name}, {size_text(free_bytes(device))} free'
 
 # %% ../../nbs/training/08_plan.ipynb #f24260d6
 def known_name(
@@ -182,7 +182,7 @@ def prepare_training(
 
 def _warn_if_large(model, recipe, device, screen):
     for s,need in zip(recipe.stages, stage_bytes(model, recipe)):
-        if need > free_bytes(device): screen.say(f'warning: stage {s.name} will take about {need/1e9:.1f} GB, and {free_bytes(device)/1e9:.1f} GB are free. A smaller --batch-size or --size takes less.')
+        if need > free_bytes(device): screen.say(f'warning: stage {s.name} will take about {size_text(need)}, and {size_text(free_bytes(device))} are free. A smaller --batch-size or --size takes less.')
 
 def _fill_cache(data, recipe, screen):
     for size in dict.fromkeys(source_size(data, s.size) for s in recipe.stages): write_cache(data, size, progress=lambda done, total, size=size: screen.work(f'decoding at {size[0]}x{size[1]}', done, total))

@@ -257,10 +257,10 @@ def page_values(self:Comparison,
     "What the template `comparison.html` shows."
     def rows(df, text): return [(k, *map(text, v)) for k,v in zip(df.index, df.values.tolist())]
     scores = [(score_title(k), *(time_text(x) if k == 'seconds' else number_text(x, 4) for x in v)) for k,v in zip(self.totals.index, self.totals.values.tolist())]
-    picture = io.BytesIO()
-    if curves: self.plot().savefig(picture, format='png', dpi=110)
+    plot = io.BytesIO()
+    if curves: self.plot().savefig(plot, format='png', dpi=110)
     return dict(runs=labels(self.runs), sentences=[pair['sentence'] for pair in self.versus], totals=scores, differences=rows(self.differences, str),
-                classes=rows(self.classes, lambda x: number_text(x, 4)), class_columns=list(self.classes.columns), curves=data_uri(picture.getvalue()) if curves else None)
+                classes=rows(self.classes, lambda x: number_text(x, 4)), class_columns=list(self.classes.columns), curves=data_uri(plot.getvalue()) if curves else None)
 
 @patch
 def _repr_html_(self:Comparison): return render('comparison.html', **self.page_values(curves=False))

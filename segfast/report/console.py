@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ASCII', 'INDENT', 'GAP', 'MOST_CLASSES', 'LONGEST_NAME', 'ENOUGH', 'VOID', 'TRAINING', 'MOST_EPOCHS', 'FEW_EPOCHS',
            'LEAST_ROWS', 'LINE_SCORES', 'SCREENS', 'STATUS_COLORS', 'as_text', 'trained_layers', 'ConsoleView',
-           'Column', 'fit_table', 'indent', 'swatch', 'clip_name', 'class_legend', 'Plan', 'TimeLeft', 'shrink',
-           'half_blocks', 'fit_pixels', 'SamplePictures', 'SegmentRows', 'Quiet', 'Screen', 'progress_bar', 'Lines',
+           'Column', 'fit_table', 'indent', 'swatch', 'clip_name', 'class_legend', 'Plan', 'TimeLeft', 'shrink_image',
+           'half_blocks', 'fit_pixels', 'SampleImages', 'SegmentRows', 'Quiet', 'Screen', 'progress_bar', 'Lines',
            'make_screen', 'iou_bar', 'score_table', 'score_title', 'run_table', 'waste_view', 'model_view',
            'compare_view', 'compare_parts', 'side_by_side', 'fold_table']
 
@@ -215,7 +215,7 @@ def _cost(self:TimeLeft):
 # %% ../../nbs/report/03_console.ipynb #a934e54f
 VOID = (28, 28, 28) # color of void pixels: different from a black class and from the terminal's background
 
-def shrink(a, w, h):
+def shrink_image(a, w, h):
     "An array of pixels or class ids at a smaller size."
     if a.ndim == 3: return np.asarray(Image.fromarray(a).resize((w, h), Image.Resampling.BOX))
     return a[(np.arange(h)*2 + 1)*a.shape[0]//(2*h)][:, (np.arange(w)*2 + 1)*a.shape[1]//(2*w)]
@@ -231,7 +231,7 @@ def fit_pixels(shape, width, rows):
     scale = min(width/w, 2*rows/h)
     return max(1, round(w*scale)), max(2, 2*round(h*scale/2))
 
-class SamplePictures:
+class SampleImages:
     "Image, truth and prediction as lines of characters."
     def __init__(self, image, truth, prediction, classes):
         self.arrays, self.classes, self._made = (image, truth, prediction), classes, (None, None)
@@ -243,7 +243,7 @@ class SamplePictures:
         return self._made[1]
 
     def _make(self, w, h):
-        image, truth, pred = (shrink(a, w, h) for a in self.arrays)
+        image, truth, pred = (shrink_image(a, w, h) for a in self.arrays)
         colors = colorize(truth, self.classes).copy()
         colors[truth == self.classes.ignore_index] = VOID
         gap, names = Segment(' '*GAP), [Segment(name.ljust(w + GAP)[:w + GAP], Style(dim=True)) for name in ('image', 'truth', 'prediction')]
@@ -278,7 +278,7 @@ class Screen(Quiet):
         refresh:float=4 # drawings per second, at most 8
     ):
         self.console, self.refresh = console or Console(stderr=True), min(refresh, 8)
-        self.recipe = self.pictures = self.left = self.live = None
+        self.recipe = self.images = self.left = self.live = None
         self.title, self.stage_index, self.rows, self.works, self.now, self.said = '', None, [], {}, None, False
         self.part, self.end = (0, 0, None, True), None # running epoch: batches done, of, loss, training; how it ended
 
@@ -327,7 +327,7 @@ def epoch(self:Screen, row):
 @patch
 def sample(self:Screen, image, truth, prediction, classes):
     "One validation image: uint8 arrays (h,w,3), (h,w), (h,w)."
-    self.pictures = SamplePictures(image, truth, prediction, classes)
+    self.images = SampleImages(image, truth, prediction, classes)
 
 @patch
 def say(self:Screen, text):
@@ -352,12 +352,12 @@ def _draw(self:Screen, width, color):
     parts = [*self._head(width), *self._bars(width)]
     free = height - len(parts) - bool(self.end)
     rows = min(len(self.rows), MOST_EPOCHS)
-    show = color and self.pictures is not None and width >= 60 and self.console.color_system not in ('standard', 'windows')
+    show = color and self.images is not None and width >= 60 and self.console.color_system not in ('standard', 'windows')
     if show and free - (rows + 3) - 2 < LEAST_ROWS: rows = min(rows, FEW_EPOCHS)
     space = free - (rows + 3 if rows else 0) - 2
     if not show or space < LEAST_ROWS: show, rows = False, max(0, min(len(self.rows), MOST_EPOCHS, free - 3))
     if rows: parts += ['', self._scores(rows, width)]
-    if show: parts += ['', SegmentRows(self.pictures.lines(width, min(space, 13)))]
+    if show: parts += ['', SegmentRows(self.images.lines(width, min(space, 13)))]
     return Group(*parts, *([''] if self.end and self.recipe else []))
 
 @patch
@@ -469,7 +469,7 @@ class Lines(Quiet):
     def _of(self): return f'/{len(self.recipe.stages)}' if self.recipe else ''
     def _stage(self, i, s): return f'stage {i+1}{self._of()} {safe_text(s.name)}: {shape_text(s.size)}, {count_text(s.epochs, "epoch")}, {trained_layers(s)}, learning rate {lr_text(s)}'
 
-LINE_SCORES = ('train_loss', 'valid_loss', 'accuracy', 'mean_iou', 'mean_dice')
+LINE_SCORES = ('train_loss', 'valid_loss', *SCORES[:3])
 
 # %% ../../nbs/report/03_console.ipynb #5d7911d8
 SCREENS = ('auto', 'live', 'lines', 'quiet')
@@ -540,7 +540,7 @@ def waste_view(
     return ConsoleView(lambda width, color: fit_table(cols, width))
 
 def model_view(
-    rows:list # dicts of `segfast.models.model_table`
+    rows:list # dicts of `segfast.models.cost.model_table`
 )->ConsoleView: # for `Console.print`
     "The models, one line per model."
     def col(title, f, justify='right', drop=0): return Column(title, [f(r) for r in rows], justify, drop)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['STATES', 'PARTS', 'read_optional', 'read_image_scores', 'read_run', 'first_screen', 'machine_facts', 'score_tiles',
-           'Pictures', 'wrong_share', 'examples_of', 'strip', 'cards', 'image_score', 'probability_maps', 'class_rows',
-           'matrix_rows', 'mistakes', 'scored_parts', 'data_facts', 'recipe_facts', 'environment_facts', 'commands',
-           'stage_rows', 'training_part', 'write_report']
+           'ExampleImages', 'wrong_share', 'examples_of', 'strip', 'cards', 'image_score', 'probability_maps',
+           'class_rows', 'matrix_rows', 'mistakes', 'scored_parts', 'data_facts', 'recipe_facts', 'environment_facts',
+           'commands', 'stage_rows', 'training_part', 'write_report']
 
 # %% ../../nbs/report/04_html.ipynb #db146d95
 import io, json, shlex
@@ -95,8 +95,8 @@ def score_tiles(
     return [*tiles, ('Worst class', percent_text(known[0][0]), f'IoU of {known[0][1]}' + (f' and {equal} more' if equal else ''))]
 
 # %% ../../nbs/report/04_html.ipynb #8b05d9b4
-class Pictures:
-    "The pictures of a run's examples as values of the page, until the size that the file may have is used up."
+class ExampleImages:
+    "The images of a run's examples as values of the page, until the size that the file may have is used up."
     def __init__(self,
         run:Run,
         classes:ClassTable,
@@ -104,7 +104,7 @@ class Pictures:
     ): self.folder, self.classes, self.left, self.missing = run.path/'report', classes, budget, 0
 
     def take(self, im, alt, ids=False, form='PNG', size=None):
-        "A picture as the page takes it; None when the budget is used up."
+        "An image as the page takes it; None when the budget is used up."
         uri = data_uri(im, form)
         self.left -= len(uri)
         if self.left < 0:
@@ -171,25 +171,25 @@ def examples_of(
 
 def strip(
     found:dict, # of `read_run`
-    pictures:Pictures
-)->list: # of rows: (caption, picture) of image, truth, prediction, wrong pixels
+    images:ExampleImages
+)->list: # of rows: (caption, image) of image, truth, prediction, wrong pixels
     "The images of the first screen."
     rows = []
     for _,e in examples_of(found, 'strip'):
-        row = [('Image', pictures.photo(e)), ('Truth', pictures.mask(e, 'truth')), ('Prediction', pictures.mask(e, 'prediction')),
-               (f'Wrong: {percent_text(wrong_share(e), 0)}', pictures.wrong(e))]
+        row = [('Image', images.photo(e)), ('Truth', images.mask(e, 'truth')), ('Prediction', images.mask(e, 'prediction')),
+               (f'Wrong: {percent_text(wrong_share(e), 0)}', images.wrong(e))]
         if all(p for _,p in row): rows.append(row)
     return rows
 
 def cards(
     found:dict, # of `read_run`
-    pictures:Pictures,
+    images:ExampleImages,
     kind:str # worst or best
 )->list: # of dicts: name, id, photo, truth, pred, wrong, mean_iou, accuracy
     "The worst or the best images."
     out = []
     for k,e in examples_of(found, kind):
-        card = dict(photo=pictures.photo(e), truth=pictures.mask(e, 'truth'), pred=pictures.mask(e, 'prediction'), wrong=pictures.wrong(e))
+        card = dict(photo=images.photo(e), truth=images.mask(e, 'truth'), pred=images.mask(e, 'prediction'), wrong=images.wrong(e))
         scores = dict(mean_iou=percent_text(image_score(found, e, 'mean_iou')), accuracy=percent_text(1 - wrong_share(e)))
         if all(card.values()): out.append(card | scores | dict(name=e['image'], id=f'{kind}-{k}'))
     return out
@@ -205,20 +205,20 @@ def image_score(
 
 def probability_maps(
     found:dict, # of `read_run`
-    pictures:Pictures
-)->dict|None: # image, maps [(class, mean, picture)], photo, ramp
+    images:ExampleImages
+)->dict|None: # image, maps [(class, mean, image)], photo, ramp
     "The probability of every class in one image, the most common class first."
     kept, names = found['examples']['probabilities'], found['classes'].names
     if not kept: return None
     def one(c, mean):
-        with open_pil(pictures.folder/f'probability-{c}.png') as im: im = Image.fromarray(np.asarray(im.convert('L')))
+        with open_pil(images.folder/f'probability-{c}.png') as im: im = Image.fromarray(np.asarray(im.convert('L')))
         im.putpalette(probability_palette())
-        return names[int(c)], percent_text(mean), pictures.take(im, f'Probability of {names[int(c)]}: {percent_text(mean)} on average')
+        return names[int(c)], percent_text(mean), images.take(im, f'Probability of {names[int(c)]}: {percent_text(mean)} on average')
     maps = [one(c, mean) for c,mean in sorted(kept['means'].items(), key=lambda pair: -pair[1])]
     e = next((e for e in found['examples']['examples'] if e['image'] == kept['image']), None)
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None]); ramp.putpalette(probability_palette())
-    ramp = pictures.take(ramp, 'The colors from 0% at the left to 100% at the right')
-    return dict(image=kept['image'], maps=[m for m in maps if m[2]], photo=e and pictures.photo(e), ramp=ramp)
+    ramp = images.take(ramp, 'The colors from 0% at the left to 100% at the right')
+    return dict(image=kept['image'], maps=[m for m in maps if m[2]], photo=e and images.photo(e), ramp=ramp)
 
 # %% ../../nbs/report/04_html.ipynb #0503326d
 def class_rows(
@@ -243,9 +243,9 @@ def matrix_rows(
 
 def mistakes(
     found:dict, # of `read_run`
-    pictures:Pictures,
+    images:ExampleImages,
     n:int=5 # pairs of classes
-)->list: # of dicts: truth, pred, share, of_all, image, picture
+)->list: # of dicts: truth, pred, share, of_all, image, shown
     "The most confused pairs of classes, each with an image of it."
     m, classes = np.asarray(found['scores']['confusion'], np.int64), found['classes']
     keep = np.zeros(m.shape, bool)
@@ -255,19 +255,19 @@ def mistakes(
     def one(t, p):
         e = kept.get((t, p))
         shares = dict(share=percent_text(m[t, p]/m[t].sum(), 0), of_all=percent_text(m[t, p]/wrong, 0))
-        return dict(truth=classes.names[t], pred=classes.names[p], **shares, image=e and e['image'], picture=e and pictures.confusion(e, t, p))
+        return dict(truth=classes.names[t], pred=classes.names[p], **shares, image=e and e['image'], shown=e and images.confusion(e, t, p))
     return [one(int(t), int(p)) for t,p in top_confusions(m, keep, n)]
 
 def scored_parts(
     found:dict, # of `read_run`
-    pictures:Pictures
+    images:ExampleImages
 )->dict|None: # bars, classes, matrix, mistakes
     "The scores per class; None for a run without scores."
     if not found['scores']: return None
     per = found['scores']['classes']
     total = sum(v['pixels'] for v in per.values()) or 1
     bars = class_bars(list(per), [float('nan') if v['iou'] is None else v['iou'] for v in per.values()], [v['pixels']/total for v in per.values()])
-    return dict(bars=bars, classes=class_rows(found), matrix=matrix_rows(found['scores']['confusion'], found['classes']), mistakes=mistakes(found, pictures))
+    return dict(bars=bars, classes=class_rows(found), matrix=matrix_rows(found['scores']['confusion'], found['classes']), mistakes=mistakes(found, images))
 
 # %% ../../nbs/report/04_html.ipynb #acceee4c
 def data_facts(
@@ -360,14 +360,14 @@ def write_report(
     "Write the report of a run: one self-contained HTML file."
     run = run if isinstance(run, Run) else Run(run)
     found = read_run(run)
-    classes, pictures = found['classes'], Pictures(run, found['classes'])
-    values = dict(top=first_screen(found), strip=strip(found, pictures), training=training_part(run, found['history']), scored=scored_parts(found, pictures),
-                  maps=probability_maps(found, pictures), worst=cards(found, pictures, 'worst'), best=cards(found, pictures, 'best'),
+    classes, images = found['classes'], ExampleImages(run, found['classes'])
+    values = dict(top=first_screen(found), strip=strip(found, images), training=training_part(run, found['history']), scored=scored_parts(found, images),
+                  maps=probability_maps(found, images), worst=cards(found, images, 'worst'), best=cards(found, images, 'best'),
                   data=data_facts(found), recipe=recipe_facts(found), environment=environment_facts(found), commands=commands(run))
     values['legend'] = [(n + (' (void)' if i == classes.void else ''), c) for i,(n,c) in enumerate(zip(classes.names, classes.colors))]
     values['parts'] = [(id, text) for id,(key,text) in PARTS.items() if values[key]]
     version = (found['env'].get('packages') or {}).get('segfast') or DASH
-    page = render('report.html', version=version, written=date_text(datetime.now().isoformat()), missing=pictures.missing, **values)
+    page = render('report.html', version=version, written=date_text(datetime.now().isoformat()), missing=images.missing, **values)
     path = run.path/'report.html' if out is None else Path(out)
     try: write_atomic(path, page)
     except OSError as e: raise DataError(f'{path}: the report cannot be written ({e.strerror}).') from e

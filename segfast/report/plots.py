@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MORE_FONTS', 'WRONG', 'RIGHT', 'UNKNOWN', 'name_fonts', 'font_letters', 'drawable', 'draw_name', 'overlay',
-           'wrong_pixels', 'paint_mask', 'mask_pictures', 'add_legend', 'show_masks', 'draw_masks',
-           'show_probabilities', 'picture_grid', 'plot_history', 'draw_history', 'draw_stages', 'plot_lr_finder']
+           'wrong_pixels', 'paint_mask', 'mask_images', 'add_legend', 'show_masks', 'draw_masks', 'show_probabilities',
+           'image_grid', 'plot_history', 'draw_history', 'draw_stages', 'plot_lr_finder']
 
 # %% ../../nbs/report/01_plots.ipynb #b688a941
 from functools import lru_cache
@@ -87,16 +87,16 @@ def paint_mask(
     ids = np.asarray(mask)
     return np.where((ids == table.ignore_index)[..., None], UNKNOWN, colorize(ids, table)).astype(np.uint8)
 
-def mask_pictures(
+def mask_images(
     image, # (height, width, 3) uint8
     truth, # (height, width) class ids
     pred, # the same, or None
     table:ClassTable
-)->list: # of (title, picture)
-    "The pictures of one sample."
-    pictures = [('image', image), ('truth', paint_mask(truth, table))]
-    if pred is None: return pictures
-    return [*pictures, ('prediction', paint_mask(pred, table)), ('wrong pixels', wrong_pixels(truth, pred, table))]
+)->list: # of (title, image)
+    "The images of one sample."
+    images = [('image', image), ('truth', paint_mask(truth, table))]
+    if pred is None: return images
+    return [*images, ('prediction', paint_mask(pred, table)), ('wrong pixels', wrong_pixels(truth, pred, table))]
 
 def add_legend(
     fig:Figure,
@@ -113,7 +113,7 @@ def add_legend(
 def show_masks(
     samples, # list of (image (h, w, 3) uint8, truth (h, w), prediction (h, w) or None)
     table:ClassTable,
-    width:float=2.2 # of one picture, in inches
+    width:float=2.2 # of one image, in inches
 )->Figure:
     "One row per sample: image, truth and, if there is one, prediction and wrong pixels."
     return draw_masks(Figure(layout='constrained'), samples, table, width)
@@ -122,19 +122,19 @@ def draw_masks(
     fig:Figure, # with a constrained layout; its size is set
     samples, # as for `show_masks`
     table:ClassTable,
-    width:float=2.2, # of one picture, in inches
+    width:float=2.2, # of one image, in inches
     beside:int=1 # samples per row
 )->Figure: # the same
     "What `show_masks` shows, drawn into a figure."
-    parts = [mask_pictures(*s, table) for s in samples]
+    parts = [mask_images(*s, table) for s in samples]
     rows = [sum(parts[i:i+beside], []) for i in range(0, len(parts), beside)]
     h, w = samples[0][0].shape[:2]
     fig.set_size_inches(width*len(rows[0]), width*h/w*len(rows) + 0.7)
     axes = fig.subplots(len(rows), len(rows[0]), squeeze=False)
     for ax in axes.ravel(): ax.set_axis_off()
     for i,row in enumerate(rows):
-        for ax,(title,picture) in zip(axes[i], row):
-            ax.imshow(picture, interpolation='nearest' if picture.shape[1] < 40*width else None)
+        for ax,(title,image) in zip(axes[i], row):
+            ax.imshow(image, interpolation='nearest' if image.shape[1] < 40*width else None)
             if i == 0: ax.set_title(title, fontsize=9)
     add_legend(fig, table, {int(i) for s in samples for ids in s[1:] if ids is not None for i in np.unique(ids)})
     return fig
@@ -145,15 +145,15 @@ def show_probabilities(
     probabilities, # (classes, height, width) from 0 to 1, as `segfast.inference.score.probabilities` gives them
     table:ClassTable,
     classes=None, # ids of the classes to show, in this order; None shows all but void
-    columns:int=5, # pictures per row, the image first
-    width:float=1.8, # of one picture, in inches
+    columns:int=5, # images per row, the image first
+    width:float=1.8, # of one image, in inches
     cmap:str='cividis' # any of matplotlib's sequential maps
 )->Figure:
-    "The image and one picture of probabilities per class, all on one scale."
+    "The image and one image of probabilities per class, all on one scale."
     ids, found = list(table.labels if classes is None else classes), np.asarray(probabilities)
-    if found.shape != (len(table), *np.asarray(image).shape[:2]): raise ValueError(f'probabilities {found.shape}: expected {(len(table), *np.asarray(image).shape[:2])}, one picture per class, as large as the image.')
+    if found.shape != (len(table), *np.asarray(image).shape[:2]): raise ValueError(f'probabilities {found.shape}: expected {(len(table), *np.asarray(image).shape[:2])}, one image per class, as large as the image.')
     if outside := [i for i in ids if not 0 <= i < len(table)]: raise ValueError(f'classes {outside}: the table has the ids 0 to {len(table) - 1}.')
-    fig, axes = picture_grid(len(ids) + 1, columns, width, found.shape[1]/found.shape[2])
+    fig, axes = image_grid(len(ids) + 1, columns, width, found.shape[1]/found.shape[2])
     axes[0].imshow(image); axes[0].set_title('image', fontsize=9)
     for ax,i in zip(axes[1:], ids):
         drawn = ax.imshow(found[i], cmap=cmap, vmin=0, vmax=1)
@@ -161,13 +161,13 @@ def show_probabilities(
     if ids: fig.colorbar(drawn, ax=list(axes), shrink=0.8, aspect=30, label='probability')
     return fig
 
-def picture_grid(
-    n:int, # pictures
+def image_grid(
+    n:int, # images
     columns:int, # at most, per row
-    width:float, # of one picture, in inches
-    ratio:float # height/width of a picture
+    width:float, # of one image, in inches
+    ratio:float # height/width of an image
 )->tuple: # figure, axes in reading order
-    "A figure for `n` pictures without axis lines."
+    "A figure for `n` images without axis lines."
     columns = min(columns, n)
     rows = -(-n//columns)
     fig = Figure(figsize=(width*columns + 0.7, (width*ratio + 0.25)*rows), layout='constrained')

@@ -6,7 +6,7 @@
 __all__ = ['PLAIN_NAME', 'LISTED_FILES', 'COLUMNS', 'WIDE_ONLY', 'NUMBERS', 'ASCENDING', 'SANDBOX', 'PLOTS', 'MOST_COMPARED',
            'MOST_BYTES', 'MOST_PIXELS', 'LONGEST_SIDE', 'KEPT_ANSWERS', 'HEADERS', 'PORT', 'address_of', 'is_outside',
            'links_out', 'runs_in', 'find_run', 'respond', 'Pages', 'column_heads', 'list_values', 'try_part',
-           'run_summary', 'class_part', 'plan_part', 'picture_in', 'Answer', 'as_answer', 'can_predict',
+           'run_summary', 'class_part', 'plan_part', 'uploaded_image', 'Answer', 'as_answer', 'can_predict',
            'upload_values', 'AddHeaders', 'refusal', 'RequestGuard', 'error_page', 'ui_app', 'listen', 'serve_ui']
 
 # %% ../../nbs/tools/02_ui.ipynb #ab606845
@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from PIL import Image
 
 from ..core.errors import DataError, Problem, UsageError, ignore_import_warnings, safe_text
-from ..core.text import count_text, number_text, percent_text, shape_text, share_text, short_date_text, time_text
+from ..core.text import DASH, count_text, number_text, percent_text, shape_text, share_text, short_date_text, time_text
 from ..core.theme import read_asset, render
 from ..data.images import apply_orientation, image_file, to_rgb
 from ..runs.recipe import PLAN, plan_rows
@@ -69,7 +69,7 @@ LISTED_FILES = ('', 'status.json', 'data.json', 'recipe.toml') # what a list of 
 
 def runs_in(
     folder, # of all runs
-    sort:str='started' # one of `segfast.runs.ROW`
+    sort:str='started' # one of `segfast.runs.listing.ROW`
 )->dict: # address -> row of `run_rows`
     "The runs that can be shown."
     root = Path(folder).resolve()
@@ -130,7 +130,7 @@ def list_values(
     "The runs as a table to select from."
     heads = column_heads(sort, reverse)
     texts = dict(accuracy=number_text, mean_iou=number_text, seconds=time_text, started=short_date_text)
-    def text(key, v): return texts[key](v) if key in texts else v or '–'
+    def text(key, v): return texts[key](v) if key in texts else v or DASH
     def row(address, r): return dict(address=address, name=r['name'], cells=[(c, text(key, r[key])) for key,c in heads.items() if key != 'name'])
     return dict(count=count_text(len(rows), 'run'), columns=list(heads.values()), rows=[row(*pair) for pair in rows.items()])
 
@@ -155,10 +155,10 @@ def report(self:Pages, request):
     return FileResponse(run.path/'report.html', media_type='text/html', headers={'Content-Security-Policy': SANDBOX})
 
 @patch
-def picture(self:Pages, request):
+def plot_file(self:Pages, request):
     "A file in a run's folder `plots`."
     file = self.run(request).path/'plots'/f'{request.path_params["name"]}.png'
-    if request.path_params['name'] not in PLOTS or not file.is_file(): raise HTTPException(404, 'There is no such picture.')
+    if request.path_params['name'] not in PLOTS or not file.is_file(): raise HTTPException(404, 'There is no such plot.')
     return FileResponse(file, media_type='image/png')
 
 def try_part(
@@ -176,7 +176,7 @@ def run_summary(run:Run)->dict:
     images = scores.get('images')
     tiles = [('mean IoU', number_text(scores.get('mean_iou')), count_text(images, 'validation image') if isinstance(images, int) else ''),
              ('accuracy', number_text(scores.get('accuracy')), ''), ('mean Dice', number_text(scores.get('mean_dice')), ''), ('time', time_text(s.get('seconds')), '')]
-    return dict(state=run.state, error=str(s.get('error') or '')[:600], tiles=[tile for tile in tiles if tile[1] != '–'])
+    return dict(state=run.state, error=str(s.get('error') or '')[:600], tiles=[tile for tile in tiles if tile[1] != DASH])
 
 def class_part(run:Run)->dict:
     "The scores per class."
@@ -196,9 +196,9 @@ def plan_part(run:Run)->dict:
 def show(self:Pages, request):
     "The page of a run."
     run, address = self.run(request), request.path_params['address']
-    pictures = [(file, about) for file,about in PLOTS.items() if (run.path/'plots'/f'{file}.png').is_file()]
+    plots = [(file, about) for file,about in PLOTS.items() if (run.path/'plots'/f'{file}.png').is_file()]
     return respond('run', name=run.name, path=shlex.quote(str(run.path)), report=(run.path/'report.html').is_file(), summary=try_part(run_summary, run),
-                   classes=try_part(class_part, run), plan=try_part(plan_part, run), pictures=pictures, **upload_values(run, address))
+                   classes=try_part(class_part, run), plan=try_part(plan_part, run), plots=plots, **upload_values(run, address))
 
 # %% ../../nbs/tools/02_ui.ipynb #ae3e848c
 MOST_COMPARED = 8 # runs
@@ -216,12 +216,13 @@ MOST_BYTES = 32 << 20 # of a file
 MOST_PIXELS = 50_000_000
 LONGEST_SIDE = 1600 # pixels of the image that a page shows
 
-def picture_in(
+def uploaded_image(
     raw:bytes, # of an image file
     name:str # of the file, for what is said about it
 )->Image.Image: # RGB, upright
     "The image in a file that somebody sent; a `DataError` says what is wrong with one that cannot be used."
     def bad(code, message): return DataError(Problem('error', code, safe_text(name)[:100], message))
+    if not raw: raise bad('empty', 'the file is empty (0 bytes).')
     try:
         with image_file(io.BytesIO(raw)) as im:
             if im.width*im.height > MOST_PIXELS: raise bad('too-large', f'has {im.width*im.height/1e6:.0f} million pixels; this page takes up to {MOST_PIXELS/1e6:.0f} million.')
@@ -265,13 +266,13 @@ def predict(self:Pages,
     raw:bytes # of the image file
 )->str: # the key of the answer
     "Predict the mask of an image with a run's model."
-    picture = picture_in(raw, file)
+    image = uploaded_image(raw, file)
     ignore_import_warnings()
     from segfast.inference.run_model import predict_with # here, because it imports torch
     with self._one:
         if self._kept is None or self._kept.path != run.path: self._kept = run
         start = time.perf_counter()
-        answer = as_answer(predict_with(self._kept, picture, device=self.device), address, run.name, file, time.perf_counter() - start)
+        answer = as_answer(predict_with(self._kept, image, device=self.device), address, run.name, file, time.perf_counter() - start)
         token = secrets.token_urlsafe(12)
         self.answers[token] = answer
         while len(self.answers) > KEPT_ANSWERS: del self.answers[next(iter(self.answers))]
@@ -394,7 +395,7 @@ def ui_app(
     def fixed(file, kind): return lambda request: Response(read_asset(file), media_type=kind)
     files = (('/ui.css', 'style.css', 'text/css'), ('/ui.js', 'page.js', 'text/javascript'), ('/ui.svg', 'ui/icon.svg', 'image/svg+xml'))
     routes = [Route('/', pages.home), Route('/compare', pages.beside), Route('/run/{address}', pages.show), Route('/run/{address}/report', pages.report),
-              Route('/run/{address}/{name}.png', pages.picture), Route('/run/{address}/mask', pages.segment, methods=['POST']), Route('/mask/{token}', pages.mask),
+              Route('/run/{address}/{name}.png', pages.plot_file), Route('/run/{address}/mask', pages.segment, methods=['POST']), Route('/mask/{token}', pages.mask),
               Route('/mask/{token}/image.jpg', pages.image_jpeg), Route('/mask/{token}/mask.png', pages.mask_png),
               *(Route(path, fixed(file, kind)) for path,file,kind in files)]
     checks = [Middleware(AddHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=['127.0.0.1', 'localhost'], www_redirect=False), Middleware(RequestGuard)]

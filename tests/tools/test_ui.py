@@ -27,7 +27,7 @@ from segfast.report.compare import compare  # noqa: E402
 from segfast.core.errors import DataError, UsageError  # noqa: E402
 from segfast.runs.run import Run  # noqa: E402
 from segfast.core.files import write_json  # noqa: E402
-from segfast.tools.ui import MOST_BYTES, Pages, picture_in, serve_ui, ui_app  # noqa: E402
+from segfast.tools.ui import MOST_BYTES, Pages, serve_ui, ui_app, uploaded_image  # noqa: E402
 
 HOST = "http://127.0.0.1:8110"
 EVIL = "<script>alert(1)</script>"
@@ -333,17 +333,18 @@ BAD = dict(empty=b"", text=b"no image", html=b"<html><script>alert(1)</script>",
 def test_what_is_no_picture_is_refused_with_a_reason(client, kind):
     page = send(client, BAD[kind], f"{kind}.png")
     assert page.status_code == 400 and f"{kind}.png:" in page.text and "/tmp" not in page.text and "Traceback" not in page.text
+    assert ("the file is empty" in page.text) == (kind == "empty")
 
 
 @pytest.mark.parametrize("format, mode", [("PNG", "RGB"), ("PNG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("BMP", "RGB"), ("TIFF", "RGB"), ("WEBP", "RGB"), ("GIF", "P"), ("PPM", "RGB")])
 def test_pictures_of_each_format_are_taken(format, mode):
-    assert picture_in(png((30, 20), mode, format=format), "a").size == (30, 20)
+    assert uploaded_image(png((30, 20), mode, format=format), "a").size == (30, 20)
 
 
 def test_a_turned_photograph_is_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert picture_in(png((30, 20), format="JPEG", exif=exif), "a").size == (20, 30)
+    assert uploaded_image(png((30, 20), format="JPEG", exif=exif), "a").size == (20, 30)
 
 
 def test_no_file_is_said(client):

@@ -26,7 +26,7 @@ from torch import nn
 
 from .. import __version__
 from ..core.errors import DataError, UsageError, markdown_text, safe_text, unknown_name
-from ..core.text import number_text, percent_text, shape_text, significant_text, size_text
+from ..core.text import DASH, number_text, percent_text, shape_text, significant_text, size_text
 from ..core.files import read_json, write_atomic
 from ..data.dataset import SegData
 from ..data.open import open_data
@@ -333,7 +333,7 @@ def _class_rows(run):
     except DataError: scores = {}
     def row(i, name):
         s = scores.get(name) or {}
-        return [str(i), markdown_text(name) + ' (void)'*(i == c.void), '{} {} {}'.format(*c.colors[i]), *(number_text(s.get(k)) for k in ('iou', 'dice', 'precision', 'recall')), str(s.get('pixels', '–'))]
+        return [str(i), markdown_text(name) + ' (void)'*(i == c.void), '{} {} {}'.format(*c.colors[i]), *(number_text(s.get(k)) for k in ('iou', 'dice', 'precision', 'recall')), str(s.get('pixels', DASH))]
     return [row(i, name) for i,name in enumerate(c.names)]
 
 def _fenced(text, language):
@@ -379,8 +379,8 @@ def _about_data(run):
     d = _data_facts(run)
     f = d.get('fingerprint') if isinstance(d.get('fingerprint'), dict) else {}
     splits = ', '.join(f'{n} {markdown_text(k)}' for k,n in (f.get('splits') or {}).items())
-    rows = [('Name', markdown_text(d.get('name', '–'))), ('Layout', markdown_text(d.get('layout', '–'))), ('Images', f'{f.get("images", "–")}' + (f' ({splits})' if splits else '')),
-            ('Sizes', markdown_text(', '.join(f'{n} of {k}' for k,n in list((f.get('sizes') or {}).items())[:4])) or '–'), ('Fingerprint', f'`{re.sub("[^0-9a-f]", "", str(f.get("digest", ""))) or "none"}`')]
+    rows = [('Name', markdown_text(d.get('name', DASH))), ('Layout', markdown_text(d.get('layout', DASH))), ('Images', f'{f.get("images", DASH)}' + (f' ({splits})' if splits else '')),
+            ('Sizes', markdown_text(', '.join(f'{n} of {k}' for k,n in list((f.get('sizes') or {}).items())[:4])) or DASH), ('Fingerprint', f'`{re.sub("[^0-9a-f]", "", str(f.get("digest", ""))) or "none"}`')]
     return _table(['', ''], rows)
 
 def _shown_recipe(run):

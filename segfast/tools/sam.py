@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..core.errors import DataError, UsageError, ignore_import_warnings
-from ..core.text import count_text, number_text, percent_text, shape_text
+from ..core.text import count_text, number_text, percent_text, plural, shape_text
 from ..core.files import to_plain, write_atomic, write_json
 from ..data.pairing import list_images
 from ..data.images import image_file, orientation
@@ -363,9 +363,9 @@ def _repr_html_(self):
     boxes, colors = self.boxes, default_colors(len(self.masks))
     rows = ''.join(f'<tr><td style="background:rgb{colors[i]}">&nbsp;</td><td>{i}</td><td>{self.prompt_index[i]}</td><td>{number_text(float(self.scores[i]))}</td><td>{self.masks[i].sum()}</td><td>{"empty" if boxes[i] is None else ", ".join(map(str, boxes[i]))}</td></tr>'
                    for i in range(min(len(self.masks), 24)))
-    more = f'<p>... and {len(self.masks) - 24} more masks.</p>' if len(self.masks) > 24 else ''
-    picture = b64encode(_png(draw_prompts(self.image, self.masks, self.prompts))).decode()
-    return (f'<img style="max-width:100%" src="data:image/png;base64,{picture}" alt="{escape(repr(self))}"><table><thead><tr><th></th><th>mask</th><th>prompt</th><th>score</th><th>pixels</th><th>x0, y0, x1, y1</th></tr></thead>'
+    more = f'<p>... and {count_text(len(self.masks) - 24, "more mask")}.</p>' if len(self.masks) > 24 else ''
+    overlay = b64encode(_png(draw_prompts(self.image, self.masks, self.prompts))).decode()
+    return (f'<img style="max-width:100%" src="data:image/png;base64,{overlay}" alt="{escape(repr(self))}"><table><thead><tr><th></th><th>mask</th><th>prompt</th><th>score</th><th>pixels</th><th>x0, y0, x1, y1</th></tr></thead>'
             f'<tbody>{rows}</tbody></table>{more}<p>{escape(repr(self))}</p>')
 
 PromptResult._repr_html_ = _repr_html_
@@ -486,7 +486,7 @@ def _label(image, root, rgb, name, overwrite, add, segment, about):
         if ids.shape != rgb.shape[:2]: raise DataError(f'{old}: is {ids.shape[0]}x{ids.shape[1]}, but {image} is {rgb.shape[0]}x{rgb.shape[1]}.')
     found = segment()
     area = found.masks[found.best].any(0)
-    if not area.any(): raise DataError(f'{image}: the model found nothing at the prompt{"s"*(len(found.prompts) > 1)}, so no mask was written. Try other points, or a box.')
+    if not area.any(): raise DataError(f'{image}: the model found nothing at the {plural(len(found.prompts), "prompt")}, so no mask was written. Try other points, or a box.')
     ids = np.where(area, this, ids).astype(np.uint8)
     folder, path = root/'prompts'/image.stem/str(this), root/'labels'/f'{image.stem}_P.png'
     res = save_prompted(found, folder, **about, label=dict(name=names[this], id=this, file=path.relative_to(root).as_posix(), pixels=int(area.sum()), share=float(area.mean())))
@@ -502,7 +502,7 @@ def prompt_text(
 )->str:
     "The result as text for people."
     def line(m):
-        return f'  {m["file"]}  prompt {m["prompt"]}  score {number_text(m["score"])}  {m["pixels"]} pixels' + (f'  box {",".join(map(str, m["box"]))}' if m['box'] else '  empty')
+        return f'  {m["file"]}  prompt {m["prompt"]}  score {number_text(m["score"])}  {count_text(m["pixels"], "pixel")}' + (f'  box {",".join(map(str, m["box"]))}' if m['box'] else '  empty')
     masks, most = made['masks'], 12
     lines = [f'{made["image"]}: {count_text(len(masks), "mask")} from {made["model"]}.', *map(line, masks[:most])]
     if len(masks) > most: lines.append(f'  ... and {len(masks) - most} more, in masks.json')
@@ -510,6 +510,6 @@ def prompt_text(
     if 'label' in made:
         label = made['label']
         share = percent_text(label['share'], 0)
-        lines += [f'Labelled: {made["dataset"]}/{label["file"]}: {label["name"]} (id {label["id"]}) on {label["pixels"]} pixels, {share} of the image.',
+        lines += [f'Labelled: {made["dataset"]}/{label["file"]}: {label["name"]} (id {label["id"]}) on {count_text(label["pixels"], "pixel")}, {share} of the image.',
                   f'Check it: segfast check {shlex.quote(made["dataset"])}']
     return '\n'.join(lines)

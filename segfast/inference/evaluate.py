@@ -28,8 +28,8 @@ from ..data.check import check_or_raise
 from ..metrics.confusion import ConfusionMatrix
 from ..metrics.boundary import BoundaryIoU
 from ..metrics.calibration import Calibration, plot_reliability
-from ..runs.listing import FoldSet, is_fold_set
-from ..runs.run import SCORES
+from ..runs.listing import FoldSet, is_fold_set, mean_and_sd
+from ..runs.recipe import SCORES
 from ..runs.reopen import reopen_data, open_arguments
 from ..report.plots import overlay, wrong_pixels
 from ..report.console import make_screen
@@ -315,7 +315,7 @@ def evaluate_folds(
     runs = runs_at(path)
     each = [evaluate_models([run.path], data, split, worst=worst, **kwargs) for run in runs]
     found = evaluate_models([path], data, split, worst=worst, **kwargs) if unseen else _add_up(each, worst)
-    found.scores |= dict(folds=_spread(runs, each), ensemble=unseen, models=[str(path)])
+    found.scores |= dict(folds=_scores_of_folds(runs, each), ensemble=unseen, models=[str(path)])
     if not unseen:
         found.scores['note'] = ('Every image was in the training of some of the folds: score their ensemble on a test split '
                                 '(--split test) or on other data (--data). '
@@ -334,12 +334,12 @@ def _add_up(each, worst):
     worst = [(name, figures[name]) for name in images.image if name in figures][:worst]
     return Evaluation(_add_notes(scores, cm.classes) | about, images, counts, cm, worst=worst)
 
-def _spread(runs, each):
+def _scores_of_folds(runs, each):
     "The scores of each fold, their mean and standard deviation."
     keys = [*SCORES, *(k for k in ('boundary_iou', 'ece') if all(found.scores[k] is not None for found in each))]
-    df = pd.DataFrame([{k: found.scores[k] for k in keys} for found in each])
-    rows = [dict(run=run.name, **row) for run,row in zip(runs, df.to_dict('records'))]
-    return dict(each=rows, mean=df.mean().to_dict(), sd=df.std(ddof=1).to_dict())
+    rows = [dict(run=run.name, **{k: found.scores[k] for k in keys}) for run,found in zip(runs, each)]
+    totals = {k: mean_and_sd([row[k] for row in rows]) for k in keys}
+    return dict(each=rows, mean={k: v[0] for k,v in totals.items()}, sd={k: v[1] for k,v in totals.items()})
 
 # %% ../../nbs/inference/07_evaluate.ipynb #adcdbc45
 def evaluate(

@@ -20,7 +20,7 @@ from ..data.classes import ClassTable
 from ..data.dataset import SegData
 from ..data.loaders import seg_source
 from ..metrics.confusion import ConfusionMatrix, per_class
-from ..runs.run import SCORES
+from ..runs.recipe import SCORES
 from .predictor import as_segmenter
 from .result import collect_bands
 

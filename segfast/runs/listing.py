@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FOLD_SET', 'ROW', 'run_folders', 'is_fold_set', 'fold_folders', 'fold_runs', 'run_rows', 'list_runs', 'FoldSet',
-           'fold_scores']
+           'mean_and_sd', 'fold_scores']
 
 # %% ../../nbs/runs/03_listing.ipynb #3eb2825e
 from math import isnan, nan
@@ -13,8 +13,8 @@ from statistics import fmean, stdev
 
 from ..core.errors import DataError, unknown_name
 from ..core.files import read_json
-from .recipe import Recipe, from_toml
-from .run import SCORES, Run, is_outdated, outdated_error
+from .recipe import SCORES, Recipe, from_toml
+from .run import Run, is_outdated, outdated_error
 
 try: import tomllib
 except ModuleNotFoundError: import tomli as tomllib # Python 3.10
@@ -142,7 +142,9 @@ class FoldSet:
     def __repr__(self): return f'FoldSet({self.name}, {self.states.count("done")} of {self.k} folds done)'
 
 # %% ../../nbs/runs/03_listing.ipynb #416894ea
-def _spread(values):
+def mean_and_sd(
+    values # numbers; None and nan do not count
+)->tuple: # mean, standard deviation (nan where there are too few numbers), how many numbers
     "Mean and standard deviation of the numbers among some values, and how many they are."
     numbers = [v for v in values if v is not None and not isnan(v)]
     return fmean(numbers) if numbers else nan, stdev(numbers) if len(numbers) > 1 else nan, len(numbers)
@@ -155,7 +157,7 @@ def _fold_row(folds, i, state):
 
 def _class_spread(each):
     "Mean and standard deviation of each score of a class, from its scores in each fold."
-    spread = {k: _spread([scores.get(k) for scores in each]) for k in ('iou', 'dice', 'precision', 'recall')}
+    spread = {k: mean_and_sd([scores.get(k) for scores in each]) for k in ('iou', 'dice', 'precision', 'recall')}
     about = dict(folds=spread['iou'][2], pixels=sum(scores['pixels'] for scores in each))
     return {k: dict(mean=mean, sd=sd) for k,(mean,sd,_) in spread.items()} | about
 
@@ -165,7 +167,7 @@ def fold_scores(
     "The scores of each fold, their mean and their standard deviation; NaN where there is none."
     folds = folds if isinstance(folds, FoldSet) else FoldSet(folds)
     rows, classes = zip(*(_fold_row(folds, i, s) for i,s in enumerate(folds.states, 1)))
-    totals = {k: _spread([row[k] for row in rows]) for k in SCORES}
+    totals = {k: mean_and_sd([row[k] for row in rows]) for k in SCORES}
     names = dict.fromkeys(name for found in classes for name in found)
     return dict(folds=list(rows), mean={k: v[0] for k,v in totals.items()}, sd={k: v[1] for k,v in totals.items()},
                 classes={name: _class_spread([found[name] for found in classes if name in found]) for name in names})

@@ -64,7 +64,7 @@ def resume(
     return run
 
 def _check_resumable(run, extend):
-    if run.cleaned: raise DataError(f'{run.path}: was cleaned: what a resume needs is deleted. Its weights are there: to train on from them, start a new run with --from {run.path}')
+    if run.is_cleaned: raise DataError(f'{run.path}: was cleaned: what a resume needs is deleted. Its weights are there: to train on from them, start a new run with --from {run.path}')
     if not (run.path/'data.csv').exists(): raise DataError(f'{run.path}: was stopped before its training began, and there is nothing to resume. Delete it and train again.')
     if run.status.get('status') == 'done' and not extend: raise UsageError(f'{run.path}: is finished. To train on, add a stage: --extend EPOCHS')
 

@@ -334,7 +334,11 @@ def outdated(tmp_path):
     folds = make(tmp_path/"folds", "fold-1").path.parent
     (folds/"family.json").write_text('{"folds": 2, "data": {}}')
     make(tmp_path, "new")
-    return make_outdated(make(tmp_path, "old")), make_outdated(Run(folds/"fold-1")).parent
+    old = make(tmp_path, "old")
+    for run in old.path, folds/"fold-1":
+        (run/"checkpoints/last").mkdir(parents=True, exist_ok=True)
+        (run/"checkpoints/last/model.safetensors").write_bytes(b"weights")
+    return make_outdated(old), make_outdated(Run(folds/"fold-1")).parent
 
 
 def test_runs_of_another_version_are_listed_and_refused(outdated, tmp_path):
@@ -343,7 +347,12 @@ def test_runs_of_another_version_are_listed_and_refused(outdated, tmp_path):
     for opened, path in (Run, outdated[0]), (FoldSet, outdated[1]):
         with pytest.raises(DataError) as e:
             opened(path)
-        assert not missing(e, path, "--weights") and "\n" not in str(e.value)
+        weights = next(path.glob("**/model.safetensors"))
+        assert not missing(e, path, f"--weights {weights}") and "\n" not in str(e.value)
+        weights.unlink()
+        with pytest.raises(DataError) as e: # no file to start from
+            opened(path)
+        assert "--weights" not in str(e.value)
 
 
 @pytest.mark.parametrize("command", ["report", "evaluate", "predict", "export", "resume", "compare"])
@@ -406,7 +415,7 @@ def test_clean_shows_and_then_deletes(tmp_path):
     assert cli(*args, "--yes").exit_code == 0
     after = tree(tmp_path)
     assert before.keys() - after.keys() == {f"one/checkpoints/{o}" for o in ("last/memory.safetensors", "last/training.safetensors", *(f"previous/{p}" for p in ("model.safetensors", "memory.safetensors", "training.safetensors", "state.json")))}
-    assert run.weights_file.read_text() == "model2"*100 and run.checkpoint_file("best").read_text() == "model1"*100 and run.cleaned
+    assert run.weights_file.read_text() == "model2"*100 and run.checkpoint_file("best").read_text() == "model1"*100 and run.is_cleaned
     again = json.loads(cli(*args, "--yes", "--json").stdout)
     assert again["deleted"] == again["kept"] == [] and "--yes" not in cli(*args).stdout and tree(tmp_path) == after
 

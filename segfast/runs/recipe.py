@@ -197,7 +197,13 @@ def _repr_html_(self:Recipe):
             f'<tbody>{"".join(row((str(i), *o), "td") for i,o in enumerate(plan_rows(self), 1))}</tbody></table>')
 
 # %% ../../nbs/runs/00_recipe.ipynb #cdfa1c27
-def per_stage(values, n, what, allowed):
+def per_stage(
+    values, # one value for all stages, or one per stage
+    n:int|None, # how many stages; None takes any number in `allowed`
+    what:str, # named in errors
+    allowed # numbers of stages that are possible
+)->list: # one value per stage
+    "One value for each stage; a `UsageError` says how many were expected."
     values = list(values) if isinstance(values, (tuple, list)) else [values]
     if len(values) == 1: values *= n or allowed[0]
     if len(values) not in ([n] if n else allowed): raise UsageError(f'{what}: {len(values)} values for {n or " or ".join(map(str, allowed))} stages.')

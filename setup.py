@@ -9,7 +9,8 @@ here = Path(__file__).resolve().parent
 config = ConfigParser(delimiters=["="])
 config.read(here/"settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
-version = re.search(r'^__version__ *= *["\']([^"\']+)["\']', (here/"segfast"/"__init__.py").read_text(encoding="utf-8"), re.M)[1]
+version = re.search(r'^__version__ *= *["\']([^"\']+)["\']', (here/"segfast"/"__init__.py").read_text(encoding="utf-8"),
+                    re.M)[1]
 # A requirement in settings.ini can carry no marker (lists are split on white space), so this one gets its marker here.
 before_py311 = [f'{r}; python_version < "3.11"' for r in cfg["requirements_before_py311"].split()]
 extras = ["docs", "onnx", "ui", "models", "sam", "augment", "tensorboard", "wandb"]

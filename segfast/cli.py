@@ -29,7 +29,9 @@ _BadUsage = typer.BadParameter.__base__ # what the option parser raises
 class Commands(TyperGroup):
     "A group of commands whose errors are one to three lines."
     def invoke(self, ctx):
-        with contextlib.suppress(ValueError): signal.signal(signal.SIGTERM, signal.default_int_handler) # a cluster's way of saying Ctrl-C; signals are for the main thread
+        # a cluster's way of saying Ctrl-C; signals are for the main thread
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             try: return super().invoke(ctx)
             finally: sys.stdout.flush() # a full disk shows itself here, and not when nobody can explain it any more
@@ -64,13 +66,17 @@ def explain_error(
     e:Exception
 )->tuple: # exit code, text
     "What a command says about an exception."
-    if isinstance(e, _BadUsage): return 2, f'{e.format_message()}\nSee: {e.ctx.command_path if e.ctx else "segfast"} --help'
+    if isinstance(e, _BadUsage):
+        return 2, f'{e.format_message()}\nSee: {e.ctx.command_path if e.ctx else "segfast"} --help'
     if isinstance(e, UsageError): return 2, str(e)
     if isinstance(e, DataError): return 1, str(e)
-    if isinstance(e, MemoryError) or 'OutOfMemory' in type(e).__name__ or "can't allocate memory" in str(e): return 1, 'Out of memory. A smaller --batch-size or --size takes less.'
-    if type(e).__name__ == 'UnidentifiedImageError': return 1, f'{" ".join(str(e).split())}.\nLook at the data with segfast check.'
+    if isinstance(e, MemoryError) or 'OutOfMemory' in type(e).__name__ or "can't allocate memory" in str(e):
+        return 1, 'Out of memory. A smaller --batch-size or --size takes less.'
+    if type(e).__name__ == 'UnidentifiedImageError':
+        return 1, f'{" ".join(str(e).split())}.\nLook at the data with segfast check.'
     if isinstance(e, OSError): return 1, f'{e.filename or "Could not write"}: {e.strerror}.'
-    return 1, f'Unexpected {type(e).__name__}: {" ".join(str(e).split())[:300]}\nPlease report it. Run again with --debug for the traceback.'
+    return (1, f'Unexpected {type(e).__name__}: {" ".join(str(e).split())[:300]}\nPlease report it. Run again with '
+               '--debug for the traceback.')
 
 def interruption_text(
     e:KeyboardInterrupt # with the run as `segfast_run`, if one was trained
@@ -78,7 +84,8 @@ def interruption_text(
     "What was kept, and how to resume."
     run = getattr(e, 'segfast_run', None)
     if run is None: return 'Interrupted before training began; nothing was saved.'
-    return f'Interrupted. Everything trained so far is saved in {safe_text(run.path)}.\nTo resume: segfast resume {quote_path(run.path)}'
+    return (f'Interrupted. Everything trained so far is saved in {safe_text(run.path)}.\nTo resume: segfast resume '
+            f'{quote_path(run.path)}')
 
 def quote_path(
     path:str|Path
@@ -87,8 +94,9 @@ def quote_path(
     return safe_text(shlex.quote(f'./{path}' if str(path).startswith('-') else str(path)))
 
 # %% ../nbs/90_cli.ipynb #902f56f0
-app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False,
-                  help='Train, measure and explain image segmentation models, from a folder of images and masks.')
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+                  add_completion=False, help='Train, measure and explain image segmentation models, from a '
+                                             'folder of images and masks.')
 
 def debug_option(ctx:typer.Context, value:bool)->bool:
     "Remember that errors show their traceback."
@@ -103,28 +111,50 @@ def version_option(value:bool):
     raise typer.Exit
 
 @app.callback()
-def main(version:Annotated[bool, typer.Option('--version', callback=version_option, is_eager=True, help='Show the version.')] = False): pass
+def main(version:Annotated[bool, typer.Option('--version', callback=version_option, is_eager=True,
+                                              help='Show the version.')] = False):
+    pass
 
 Debug = Annotated[bool, typer.Option('--debug', callback=debug_option, help='Show the traceback of an error.')]
 AsJson = Annotated[bool, typer.Option('--json', help='End stdout with one JSON object.')]
-Data = Annotated[str, typer.Argument(help='A folder, an archive of one, a .csv table, or a name that `segfast datasets` lists.', metavar='DATA')]
+Data = Annotated[str, typer.Argument(help='A folder, an archive of one, a .csv table, or a name that '
+                                          '`segfast datasets` lists.', metavar='DATA')]
 LayoutName = Annotated[str|None, typer.Option('--layout', help='How the folder is laid out; found when not given.')]
-Border = Annotated[str|None, typer.Option('--border', metavar='void|class', help='What the border of a trimap is (pets).  [default: void]')]
-Split = Annotated[str|None, typer.Option('--split', metavar='HOW', help='Another split: random:0.2, stratified:0.2, sequence:0.15,0.15,gap=5 or fold:2/5.')]
-Classes = Annotated[str|None, typer.Option('--classes', metavar='FILE', help='Another table of classes: codes.txt, label_colors.txt or class_dict.csv.')]
-Recipe = Annotated[str|None, typer.Option('--recipe', metavar='RUN|FILE|NAME', help='A recipe: that of a run, a TOML file, or a preset (progressive, single, camvid, demo, camseq, pets, idd, kitti_road).')]
-Model = Annotated[str|None, typer.Option('--model', help='Which model; `segfast models` lists them.  [default: unet_resnet34]')]
-Weights = Annotated[str|None, typer.Option('--weights', help='imagenet, none, or a .safetensors/.pth file.  [default: imagenet; none for the demo]')]
-From = Annotated[Path|None, typer.Option('--from', metavar='RUN', help='Start from the weights of another run; with other classes, the head starts from random weights.')]
-Size = Annotated[str|None, typer.Option('--size', metavar='HxW', help='Full size, height x width; half size follows from it.  [default: that of the images]')]
-BatchSize = Annotated[str|None, typer.Option('--batch-size', metavar='N', help='Batch size, one number or one per stage.  [default: fitted to free memory]')]
+Border = Annotated[str|None, typer.Option('--border', metavar='void|class',
+                                          help='What the border of a trimap is (pets).  [default: void]')]
+Split = Annotated[str|None, typer.Option('--split', metavar='HOW', help='Another split: random:0.2, stratified:0.2, '
+                                                                        'sequence:0.15,0.15,gap=5 or fold:2/5.')]
+Classes = Annotated[str|None, typer.Option('--classes', metavar='FILE',
+                                           help='Another table of classes: codes.txt, '
+                                                'label_colors.txt or class_dict.csv.')]
+Recipe = Annotated[str|None, typer.Option('--recipe', metavar='RUN|FILE|NAME',
+                                          help='A recipe: that of a run, a TOML file, or a preset (progressive, '
+                                               'single, camvid, demo, camseq, pets, idd, kitti_road).')]
+Model = Annotated[str|None, typer.Option('--model', help='Which model; `segfast models` lists them.  '
+                                                         '[default: unet_resnet34]')]
+Weights = Annotated[str|None, typer.Option('--weights', help='imagenet, none, or a .safetensors/.pth file.  [default: '
+                                                             'imagenet; none for the demo]')]
+From = Annotated[Path|None, typer.Option('--from', metavar='RUN', help='Start from the weights of another run; with '
+                                                                       'other classes, the head '
+                                                                       'starts from random weights.')]
+Size = Annotated[str|None, typer.Option('--size', metavar='HxW', help='Full size, height x width; half size follows '
+                                                                      'from it.  [default: that of the images]')]
+BatchSize = Annotated[str|None, typer.Option('--batch-size', metavar='N',
+                                             help='Batch size, one number or one per stage.  '
+                                                  '[default: fitted to free memory]')]
 Precision = Annotated[str|None, typer.Option('--precision', help='auto, fp32, fp16 (CUDA) or bf16.  [default: auto]')]
-Augment = Annotated[str|None, typer.Option('--aug', metavar='NAME|FILE', help='How images and masks are varied in training: none, light, default, strong, or an albumentations .json/.yaml file.')]
+Augment = Annotated[str|None, typer.Option('--aug', metavar='NAME|FILE',
+                                           help='How images and masks are varied in training: none, light, default, '
+                                                'strong, or an albumentations .json/.yaml file.')]
 Seed = Annotated[int|None, typer.Option('--seed', min=0, help='Random seed.  [default: 42]')]
 Device = Annotated[str, typer.Option('--device', help='auto, cpu, cuda, cuda:N or mps.')]
-Workers = Annotated[int|None, typer.Option('--workers', min=0, help='Loader processes.  [default: 0 on a CPU, else up to 8]')]
-Check = Annotated[bool, typer.Option('--check/--no-check', help='Look for everything wrong with the data first, and refuse to train on errors.')]
-Set = Annotated[list[str]|None, typer.Option('--set', metavar='KEY=VALUE', help='Change a value of the recipe: wd=0.1, stages.2.lr=1e-4. May be repeated.')]
+Workers = Annotated[int|None, typer.Option('--workers', min=0, help='Loader processes.  [default: 0 '
+                                                                    'on a CPU, else up to 8]')]
+Check = Annotated[bool, typer.Option('--check/--no-check', help='Look for everything wrong with the data first, and '
+                                                                'refuse to train on errors.')]
+Set = Annotated[list[str]|None, typer.Option('--set', metavar='KEY=VALUE',
+                                             help='Change a value of the recipe: wd=0.1, '
+                                                  'stages.2.lr=1e-4. May be repeated.')]
 
 def print_tables(
     *renderables, # of rich, or text
@@ -149,7 +179,8 @@ def print_json(
 ):
     "Print one line of JSON."
     from segfast.core.files import to_plain
-    typer.echo(json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False).encode(errors='backslashreplace')) # names that are no text become \udcff, which JSON reads back
+    # names that are no text become \udcff, which JSON reads back
+    typer.echo(json.dumps(to_plain(value), ensure_ascii=False, allow_nan=False).encode(errors='backslashreplace'))
 
 # %% ../nbs/90_cli.ipynb #19983d88
 @app.command()
@@ -185,10 +216,14 @@ def train(
     "Train a model: check the data, run the stages, score the result."
     from segfast.runs.presets import RecipeOptions
     from segfast.runs.recipe import parse_counts, parse_lr, parse_size
-    if folds is not None and split: raise UsageError('--folds and --split both say which images are held out. Use one of them.')
-    choices = RecipeOptions(recipe=recipe, progressive=progressive, model=model, weights=start_weights(weights, from_), size=parse_given(parse_size, size), epochs=parse_given(parse_counts, epochs),
-                      batch_size=parse_given(parse_counts, batch_size, '--batch-size'), lr=parse_lr(lr), precision=precision, seed=seed, augment=aug, sets=tuple(set_ or ()))
-    data, options = find_data(data, recipe, dict(layout=layout, border=border, classes=classes, check=check, **({} if folds else dict(split=split))))
+    if folds is not None and split:
+        raise UsageError('--folds and --split both say which images are held out. Use one of them.')
+    choices = RecipeOptions(recipe=recipe, progressive=progressive, model=model, weights=start_weights(weights, from_),
+                            size=parse_given(parse_size, size), epochs=parse_given(parse_counts, epochs),
+                            batch_size=parse_given(parse_counts, batch_size, '--batch-size'), lr=parse_lr(lr),
+                            precision=precision, seed=seed, augment=aug, sets=tuple(set_ or ()))
+    data, options = find_data(data, recipe, dict(layout=layout, border=border, classes=classes, check=check,
+                                                 **({} if folds else dict(split=split))))
     options.update(out=out, name=name, device=device, workers=workers, loggers=log or ())
     ignore_import_warnings()
     if folds is not None: return train_fold_set(data, choices, folds, as_json, **options)
@@ -216,9 +251,13 @@ def find_data(data, recipe, options):
     from segfast.runs.presets import PRESETS
     from segfast.runs.reopen import open_arguments
     known = (open_arguments(recipe) or {}) if recipe and recipe not in PRESETS else {}
-    if data is None and 'source' not in known: raise UsageError(f'Which DATA? {recipe} does not say what it was trained on.' if recipe else 'Which DATA? segfast train DATA, such as `segfast train demo --progressive`.\nSee: segfast train --help')
+    if data is None and 'source' not in known:
+        raise UsageError(f'Which DATA? {recipe} does not say what it was trained on.' if recipe
+                         else 'Which DATA? segfast train DATA, such as `segfast train demo --progressive`.\nSee: '
+                              'segfast train --help')
     taken = {k: v for k,v in known.items() if k in options and (options[k] is None or v is False)}
-    if how := ' '.join(f'--{k} {v}' for k,v in taken.items() if k != 'check'): print_text(f'The data is opened as in {recipe}: {how}', err=True)
+    if how := ' '.join(f'--{k} {v}' for k,v in taken.items() if k != 'check'):
+        print_text(f'The data is opened as in {recipe}: {how}', err=True)
     return (known['source'] if data is None else data), {**options, **taken}
 
 def start_weights(
@@ -244,21 +283,21 @@ def show_scores(
 
 # %% ../nbs/90_cli.ipynb #c25d8427
 @app.command()
-def resume(
-    run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run, or of a fold set.')],
-    extend: Annotated[int, typer.Option('--extend', min=0, metavar='EPOCHS', help='Add a stage with this many epochs.')] = 0,
-    data: Annotated[str|None, typer.Option('--data', metavar='DATA', help='Where its data is now, if it moved.')] = None,
-    data_changed: Annotated[bool, typer.Option('--data-changed', help='Resume although files of its data changed.')] = False,
-    device: Device = 'auto',
-    workers: Workers = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-):
+def resume(run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run, or of a fold set.')],
+           extend: Annotated[int, typer.Option('--extend', min=0, metavar='EPOCHS',
+                                               help='Add a stage with this many epochs.')] = 0,
+           data: Annotated[str|None, typer.Option('--data', metavar='DATA',
+                                                  help='Where its data is now, if it moved.')] = None,
+           data_changed: Annotated[bool, typer.Option('--data-changed',
+                                                      help='Resume although files of its data changed.')] = False,
+           device: Device = 'auto', workers: Workers = None, as_json: AsJson = False, debug: Debug = False,):
     "Resume an interrupted run, exactly as if it had not stopped."
     from segfast.runs.listing import is_fold_set
     ignore_import_warnings()
     if is_fold_set(run):
-        if extend or data_changed: raise UsageError(f'{run}: is a fold set, whose runs share one recipe and the same data. --extend and --data-changed are for a single run.')
+        if extend or data_changed:
+            raise UsageError(f'{run}: is a fold set, whose runs share one recipe and the same data. --extend and '
+                             '--data-changed are for a single run.')
         from segfast.training.crossval import resume_folds
         return show_fold_set(resume_folds(run, data, device=device, workers=workers), as_json)
     from segfast.training.resume import resume
@@ -267,44 +306,35 @@ def resume(
 
 # %% ../nbs/90_cli.ipynb #543a5dea
 @app.command()
-def find_lr(
-    data: Data,
-    progressive: Annotated[bool|None, typer.Option('--progressive/--no-progressive', help='The schedule whose stage is tried.  [default: progressive]')] = None,
-    layout: LayoutName = None,
-    border: Border = None,
-    split: Split = None,
-    classes: Classes = None,
-    recipe: Recipe = None,
-    model: Model = None,
-    weights: Weights = None,
-    from_: From = None,
-    size: Size = None,
-    batch_size: BatchSize = None,
-    aug: Augment = None,
-    precision: Precision = None,
-    seed: Seed = None,
-    device: Device = 'auto',
-    workers: Workers = None,
-    check: Check = True,
-    set_: Set = None,
-    stage: Annotated[int, typer.Option(min=1, help='The stage whose size, batches and layers are tried.')] = 1,
-    steps: Annotated[int, typer.Option(min=10, help='Batches to try.')] = 100,
-    plot: Annotated[Path|None, typer.Option(metavar='FILE', help='Write the curve: .png, .svg or .pdf.')] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-):
+def find_lr(data: Data, progressive: Annotated[bool|None,
+                                               typer.Option('--progressive/--no-progressive',
+    help='The schedule whose stage is tried.  [default: progressive]')] = None, layout: LayoutName = None,
+            border: Border = None, split: Split = None, classes: Classes = None, recipe: Recipe = None,
+            model: Model = None, weights: Weights = None, from_: From = None, size: Size = None,
+            batch_size: BatchSize = None, aug: Augment = None, precision: Precision = None, seed: Seed = None,
+            device: Device = 'auto', workers: Workers = None, check: Check = True, set_: Set = None,
+            stage: Annotated[int, typer.Option(min=1, help='The stage whose size, batches and layers are tried.')] = 1,
+            steps: Annotated[int, typer.Option(min=10, help='Batches to try.')] = 100,
+            plot: Annotated[Path|None, typer.Option(metavar='FILE',
+                                                    help='Write the curve: .png, .svg or .pdf.')] = None,
+            as_json: AsJson = False, debug: Debug = False,):
     "Find a learning rate by a short trial."
     from segfast.runs.presets import RecipeOptions
     from segfast.runs.recipe import parse_counts, parse_size
     if plot: check_writable(plot)
-    choices = RecipeOptions(recipe=recipe, progressive=progressive, model=model, weights=start_weights(weights, from_), size=parse_given(parse_size, size), batch_size=parse_given(parse_counts, batch_size, '--batch-size'),
-                      precision=precision, seed=seed, augment=aug, sets=tuple(set_ or ()))
+    choices = RecipeOptions(recipe=recipe, progressive=progressive, model=model, weights=start_weights(weights, from_),
+                            size=parse_given(parse_size, size), batch_size=parse_given(parse_counts, batch_size,
+        '--batch-size'), precision=precision, seed=seed, augment=aug, sets=tuple(set_ or ()))
     ignore_import_warnings()
     from segfast.training.lr_finder import find_lr
-    found = find_lr(data, choices, stage=stage, steps=steps, device=device, workers=workers, check=check, layout=layout, border=border, split=split, classes=classes)
+    found = find_lr(data, choices, stage=stage, steps=steps, device=device, workers=workers, check=check, layout=layout,
+                    border=border, split=split, classes=classes)
     if plot: found.plot().savefig(plot, dpi=90)
-    if as_json: return print_json(dict(found.suggestions, stage=stage, plot=str(plot) if plot else None, rates=found.rates, losses=found.losses))
-    typer.echo('\n'.join(f'{k:<7} {v:.1e}' for k,v in found.suggestions.items()) + '\nTo train with the first: ' + (f'--lr {found.valley:.1e}' if stage == 1 else f'--set stages.{stage}.lr={found.valley:.1e}'))
+    if as_json:
+        return print_json(dict(found.suggestions, stage=stage, plot=str(plot) if plot else None, rates=found.rates,
+                               losses=found.losses))
+    typer.echo('\n'.join(f'{k:<7} {v:.1e}' for k,v in found.suggestions.items()) + '\nTo train with the first: '
+               + (f'--lr {found.valley:.1e}' if stage == 1 else f'--set stages.{stage}.lr={found.valley:.1e}'))
 
 def check_writable(
     path:Path,
@@ -312,28 +342,27 @@ def check_writable(
     endings:tuple=('.png', '.svg', '.pdf')
 ):
     "Refuse early a file that cannot be written."
-    if path.suffix.lower() not in endings: raise UsageError(f'{option} {path}: expected a name that ends in {", ".join(endings[:-1])} or {endings[-1]}.')
+    if path.suffix.lower() not in endings:
+        raise UsageError(f'{option} {path}: expected a name that ends in {", ".join(endings[:-1])} or {endings[-1]}.')
     if not path.resolve().parent.is_dir(): raise UsageError(f'{option} {path}: there is no folder {path.parent}.')
-    if path.is_dir() or not os.access(path.resolve().parent, os.W_OK): raise UsageError(f'{option} {path}: cannot be written.')
+    if path.is_dir() or not os.access(path.resolve().parent, os.W_OK):
+        raise UsageError(f'{option} {path}: cannot be written.')
 
 # %% ../nbs/90_cli.ipynb #347d6b44
 @app.command()
-def check(
-    data: Data,
-    layout: LayoutName = None,
-    border: Border = None,
-    split: Split = None,
-    classes: Classes = None,
-    strict: Annotated[bool, typer.Option('--strict', help='Exit with 1 on warnings too.')] = False,
-    fix: Annotated[Path|None, typer.Option(metavar='DIR', help='Write a corrected copy, and a log of every change.')] = None,
-    report: Annotated[Path|None, typer.Option(metavar='FILE', help='Write the report: .json, .csv, .html, .md or .txt.')] = None,
-    cache: Annotated[bool, typer.Option('--cache/--no-cache', help='Look only at files that changed since the last check.')] = True,
-    as_json: AsJson = False,
-    debug: Debug = False,
-):
+def check(data: Data, layout: LayoutName = None, border: Border = None, split: Split = None, classes: Classes = None,
+          strict: Annotated[bool, typer.Option('--strict', help='Exit with 1 on warnings too.')] = False,
+          fix: Annotated[Path|None, typer.Option(metavar='DIR', help='Write a corrected copy, '
+                                                                     'and a log of every change.')] = None,
+          report: Annotated[Path|None, typer.Option(metavar='FILE', help='Write the report: .json, '
+                                                                         '.csv, .html, .md or .txt.')] = None,
+          cache: Annotated[bool, typer.Option('--cache/--no-cache', help='Look only at files that '
+                                                                         'changed since the last check.')] = True,
+          as_json: AsJson = False, debug: Debug = False,):
     "Look for everything that is wrong with a dataset."
     from segfast.data.check import check_path
-    with progress_bar('checking') as progress: found = check_path(data, layout, progress, cache, border=border, split=split, classes=classes)
+    with progress_bar('checking') as progress:
+        found = check_path(data, layout, progress, cache, border=border, split=split, classes=classes)
     if report: found.save(report)
     if as_json: print_json(found.to_dict())
     elif found.data is None: found.raise_errors()
@@ -349,7 +378,8 @@ def fix_found(
     from segfast.core.text import count_text
     from segfast.data.fix import write_fixed_copy
     log = write_fixed_copy(found, folder)
-    print_text(f'{folder}: a corrected copy, {count_text(len(log), "change")} listed in {folder/"changes.csv"}.', err=True)
+    print_text(f'{folder}: a corrected copy, {count_text(len(log), "change")} listed in {folder/"changes.csv"}.',
+               err=True)
 
 @contextlib.contextmanager
 def progress_bar(
@@ -366,13 +396,22 @@ def progress_bar(
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 # %% ../nbs/90_cli.ipynb #558bb2a3
-Model_ = Annotated[Path|None, typer.Argument(metavar='RUN', help='The folder of a run, of a fold set, or an .onnx file.', show_default=False)]
-Tile = Annotated[str|None, typer.Option('--tile', metavar='HxW', help='Sliding-window inference with HxW tiles at the original resolution.')]
-Overlap = Annotated[int|None, typer.Option('--overlap', min=0, metavar='N', help='Pixels that neighbouring tiles share.  [default: 64, or half of a smaller tile]')]
+Model_ = Annotated[Path|None, typer.Argument(metavar='RUN',
+                                             help='The folder of a run, of a fold set, or an .onnx file.',
+                                             show_default=False)]
+Tile = Annotated[str|None, typer.Option('--tile', metavar='HxW', help='Sliding-window inference with HxW tiles at '
+                                                                      'the original resolution.')]
+Overlap = Annotated[int|None, typer.Option('--overlap', min=0, metavar='N',
+                                           help='Pixels that neighbouring tiles share.  [default: 64, or '
+                                                'half of a smaller tile]')]
 TTA = Annotated[bool, typer.Option('--tta', help='Test-time augmentation: also mirrored, and at three scales.')]
-Batch = Annotated[int|None, typer.Option('--batch-size', min=1, metavar='N', help='Images or tiles per batch.  [default: at most 8, fewer where they are large]')]
-Shown = Annotated[str|None, typer.Option('--size', metavar='HxW', help="Resize whole images to this size.  [default: that of the run's last stage]")]
-RunPrecision = Annotated[str, typer.Option('--precision', help='auto, fp32, fp16 (CUDA) or bf16; auto is what the run was trained in.')]
+Batch = Annotated[int|None, typer.Option('--batch-size', min=1, metavar='N',
+                                         help='Images or tiles per batch.  [default: at most 8, '
+                                              'fewer where they are large]')]
+Shown = Annotated[str|None, typer.Option('--size', metavar='HxW', help="Resize whole images to this size.  [default: "
+                                                                       "that of the run's last stage]")]
+RunPrecision = Annotated[str, typer.Option('--precision', help='auto, fp32, fp16 (CUDA) or bf16; auto is what '
+                                                               'the run was trained in.')]
 
 def inference_options(
     size:str|None, # HxW
@@ -385,33 +424,32 @@ def inference_options(
     return InferenceOptions(size=parse_given(parse_size, size), tile=parse_given(parse_size, tile, '--tile'), **options)
 
 @app.command()
-def evaluate(
-    run: Model_ = None,
-    data: Annotated[str|None, typer.Option('--data', metavar='DATA', help="A folder, archive, table or known name to score on.  [default: the run's own data]")] = None,
-    split: Annotated[str|None, typer.Option('--split', metavar='valid|test|train|all', help='Which images.  [default: valid; all of --data without a valid split]')] = None,
-    predictions: Annotated[Path|None, typer.Option('--predictions', metavar='DIR', help='Score the masks in this folder, from any program, instead of a run.')] = None,
-    ensemble: Annotated[list[Path]|None, typer.Option('--ensemble', metavar='RUN', help='An additional model for an ensemble with RUN. May be repeated.')] = None,
-    tta: TTA = False,
-    tile: Tile = None,
-    overlap: Overlap = None,
-    size: Shown = None,
-    boundary: Annotated[bool, typer.Option('--boundary', help='Also compute boundary IoU (slow).')] = False,
-    layout: LayoutName = None,
-    border: Border = None,
-    classes: Classes = None,
-    batch_size: Batch = None,
-    precision: RunPrecision = 'auto',
-    device: Device = 'auto',
-    out: Annotated[Path|None, typer.Option(metavar='DIR', help='Folder for scores, tables and the worst images.  [default: in the run: evaluation/DATA-SPLIT]')] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-):
+def evaluate(run: Model_ = None, data: Annotated[str|None,
+                                                 typer.Option('--data', metavar='DATA',
+    help="A folder, archive, table or known name to score on.  [default: the run's own data]")] = None,
+             split: Annotated[str|None, typer.Option('--split', metavar='valid|test|train|all',
+                                                     help='Which images.  [default: valid; all of '
+                                                          '--data without a valid split]')] = None,
+             predictions: Annotated[Path|None, typer.Option('--predictions', metavar='DIR',
+    help='Score the masks in this folder, from any program, instead of a run.')] = None,
+             ensemble: Annotated[list[Path]|None, typer.Option('--ensemble', metavar='RUN',
+    help='An additional model for an ensemble with RUN. May be repeated.')] = None, tta: TTA = False, tile: Tile = None,
+             overlap: Overlap = None, size: Shown = None,
+             boundary: Annotated[bool, typer.Option('--boundary', help='Also compute boundary IoU (slow).')] = False,
+             layout: LayoutName = None, border: Border = None, classes: Classes = None, batch_size: Batch = None,
+             precision: RunPrecision = 'auto', device: Device = 'auto',
+             out: Annotated[Path|None, typer.Option(metavar='DIR', help='Folder for scores, tables and the worst '
+                                                                        'images.  [default: in the run: '
+                                                                        'evaluation/DATA-SPLIT]')] = None,
+             as_json: AsJson = False, debug: Debug = False,):
     "Score a model per class and per image."
-    options = inference_options(size, tile, overlap=overlap, tta=tta, batch_size=batch_size, precision=precision, device=device)
+    options = inference_options(size, tile, overlap=overlap, tta=tta, batch_size=batch_size, precision=precision,
+                                device=device)
     ignore_import_warnings()
     from segfast.inference.evaluate import evaluate, save_evaluation
     models = [model for model in (run, *(ensemble or [])) if model]
-    found = evaluate(models, predictions=predictions, data=data, split=split, boundary=boundary, options=options, layout=layout, border=border, classes=classes)
+    found = evaluate(models, predictions=predictions, data=data, split=split, boundary=boundary, options=options,
+                     layout=layout, border=border, classes=classes)
     out = out or (run/'evaluation'/f'{found.scores["data"]}-{found.scores["split"]}' if run and run.is_dir() else None)
     if out: save_evaluation(found, out)
     show_evaluation(found, out, as_json)
@@ -425,9 +463,12 @@ def show_evaluation(
     from segfast.report.console import score_table
     scores = found.scores
     print_tables(score_table(scores, found.cm.classes), err=as_json)
-    extra = [f'{name} {number_text(scores[k])}' for k,name in (('boundary_iou', 'boundary IoU'), ('ece', 'calibration error')) if scores.get(k) is not None]
-    lines = ['; '.join([f'{scores["split"]} images of {scores["data"]}, at the size of their masks', *extra]), *fold_lines(scores)]
-    if len(found.images): lines.append(f'Worst image: {found.images.image[0]} (mean IoU {number_text(found.images.mean_iou[0])})')
+    extra = [f'{name} {number_text(scores[k])}' for k,name in (('boundary_iou', 'boundary IoU'),
+        ('ece', 'calibration error')) if scores.get(k) is not None]
+    lines = ['; '.join([f'{scores["split"]} images of {scores["data"]}, at the size of their masks', *extra]),
+             *fold_lines(scores)]
+    if len(found.images):
+        lines.append(f'Worst image: {found.images.image[0]} (mean IoU {number_text(found.images.mean_iou[0])})')
     if out: lines.append(f'Written: {out}')
     print_text('\n'.join(lines), err=as_json)
     if as_json: print_json(dict(scores, out=str(out) if out else None))
@@ -438,7 +479,8 @@ def fold_lines(
     "The scores of each fold as lines."
     if 'folds' not in scores: return []
     mean, sd = scores['folds']['mean'], scores['folds']['sd']
-    each = ', '.join(f'{k.replace("_", " ")} {number_text(mean[k])} ± {number_text(sd[k])}' for k in ('accuracy', 'mean_iou'))
+    each = ', '.join(f'{k.replace("_", " ")} {number_text(mean[k])} ± {number_text(sd[k])}'
+                     for k in ('accuracy', 'mean_iou'))
     above = 'their ensemble' if scores['ensemble'] else 'all their held-out images together'
     return [f'{len(scores["folds"]["each"])} folds: {each} each; above, {above}', *filter(None, [scores.get('note')])]
 
@@ -464,15 +506,19 @@ def predict(
     debug: Debug = False,
 ):
     "Write a mask for each image, at its own size."
-    options = inference_options(size, tile, overlap=overlap, tta=tta, batch_size=batch_size, precision=precision, device=device)
+    options = inference_options(size, tile, overlap=overlap, tta=tta, batch_size=batch_size, precision=precision,
+                                device=device)
     ignore_import_warnings()
     from segfast.inference.predict import Output, predict
     models, images = split_models(run, ensemble, images)
     output = Output(out, overlay=overlay, probabilities=probabilities, rgb=rgb, overwrite=overwrite)
-    with progress_bar('predicting') as progress: done = predict(models, images, output, options=options, progress=progress, say=lambda text: print_text(text, err=True))
+    with progress_bar('predicting') as progress:
+        done = predict(models, images, output, options=options, progress=progress,
+                       say=lambda text: print_text(text, err=True))
     for file,why in done.failed.items(): print_text(f'{file}: {why}', err=True)
     failed = f'; {len(done.failed)} without one, named above' if done.failed else ''
-    print_text(f'{count_text(done.masks, "mask")} in {out}, {speed_text(done.images_per_second)} images/s{failed}', err=as_json)
+    print_text(f'{count_text(done.masks, "mask")} in {out}, {speed_text(done.images_per_second)} images/s{failed}',
+               err=as_json)
     if as_json: print_json(dict(out=str(out), **done.to_dict()))
     if done.failed: raise typer.Exit(1)
 
@@ -503,7 +549,8 @@ def export(
     "Write a trained model as a file that runs elsewhere."
     ignore_import_warnings()
     from segfast.tools.export import export
-    made = export(run, to, size=size, opset=opset, quantize=quantize, out=out, argmax=argmax, data=data, overwrite=overwrite)
+    made = export(run, to, size=size, opset=opset, quantize=quantize, out=out, argmax=argmax, data=data,
+                  overwrite=overwrite)
     print_json(made.to_dict()) if as_json else print_text(made.text())
 
 # %% ../nbs/90_cli.ipynb #b7c7b36b
@@ -517,17 +564,16 @@ def report(
     "Write a run's report: one self-contained HTML file."
     from segfast.report.html import write_report
     path = write_report(run, out)
-    print_json(dict(run=str(run), report=str(path), bytes=path.stat().st_size)) if as_json else print_text(f'Report: {path}')
+    print_json(dict(run=str(run), report=str(path), bytes=path.stat().st_size)) if as_json else print_text(
+        f'Report: {path}')
 
 # %% ../nbs/90_cli.ipynb #cf97f2db
 @app.command()
-def ui(
-    out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'),
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar='N', help='Port on 127.0.0.1; 0 takes one that is free.')] = 8110,
-    open_: Annotated[bool, typer.Option('--open', help='Open the page in the browser.')] = False,
-    device: Device = 'auto',
-    debug: Debug = False,
-):
+def ui(out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'),
+       port: Annotated[int, typer.Option(min=0, max=65535, metavar='N',
+                                         help='Port on 127.0.0.1; 0 takes one that is free.')] = 8110,
+       open_: Annotated[bool, typer.Option('--open', help='Open the page in the browser.')] = False,
+       device: Device = 'auto', debug: Debug = False,):
     "Show runs in a browser, on this machine only: scores, reports, comparisons, masks of your images."
     from segfast.tools.ui import serve_ui
     serve_ui(out, port, open_, device, print_text)
@@ -553,34 +599,36 @@ def prompt(
 ):
     "Segment with points or a box (Segment Anything)."
     from segfast.tools.sam import prompt_text, prompt_to_folder
-    made = prompt_to_folder(image, out, points, random=random, grid=grid, box=box, model=model, multimask=multimask, as_masks=as_masks,
-                            overwrite=overwrite, add=add, device=device, seed=seed)
+    made = prompt_to_folder(image, out, points, random=random, grid=grid, box=box, model=model, multimask=multimask,
+                            as_masks=as_masks, overwrite=overwrite, add=add, device=device, seed=seed)
     print_json(made) if as_json else print_text(prompt_text(made))
 
 # %% ../nbs/90_cli.ipynb #ccf7d526
 @app.command()
-def runs(
-    out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'),
-    sort: Annotated[str, typer.Option(metavar='COLUMN', help='Best, newest or shortest first, by: name, data, model, status, stages, accuracy, mean_iou, seconds, started.')] = 'started',
-    as_json: AsJson = False,
-    debug: Debug = False,
-):
+def runs(out: Annotated[Path, typer.Argument(metavar='[DIR]', help='Folder of all runs.')] = Path('runs'),
+         sort: Annotated[str, typer.Option(metavar='COLUMN', help='Best, newest or shortest first, by: name, data, '
+                                                                  'model, status, stages, accuracy, '
+                                                                  'mean_iou, seconds, started.')] = 'started',
+         as_json: AsJson = False, debug: Debug = False,):
     "List the runs in a folder, the newest first."
     from segfast.runs.listing import run_rows
     rows = run_rows(out, sort)
     if as_json: return print_json(rows)
-    if not rows: return typer.echo(f'No runs in {safe_text(out)}. Start one: segfast train demo --progressive --out {quote_path(out)}')
+    if not rows:
+        return typer.echo(f'No runs in {safe_text(out)}. Start one: segfast train demo --progressive --out '
+                          f'{quote_path(out)}')
     from segfast.report.console import run_table
     print_tables(run_table(rows))
 
 @app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar='RUN...', help='Folders of two or more runs; each is compared with the first.')],
-    plot: Annotated[Path|None, typer.Option(metavar='FILE', help='Write the curves: .png, .svg or .pdf.')] = None,
-    html: Annotated[Path|None, typer.Option(metavar='FILE', help='Write the comparison as one .html file.')] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-):
+def compare(runs: Annotated[list[Path], typer.Argument(metavar='RUN...',
+                                                       help='Folders of two or more runs; each is '
+                                                            'compared with the first.')],
+            plot: Annotated[Path|None, typer.Option(metavar='FILE',
+                                                    help='Write the curves: .png, .svg or .pdf.')] = None,
+            html: Annotated[Path|None, typer.Option(metavar='FILE',
+                                                    help='Write the comparison as one .html file.')] = None,
+            as_json: AsJson = False, debug: Debug = False,):
     "Compare runs side by side: settings, scores, curves, and what is significant."
     if plot: check_writable(plot)
     if html: check_writable(html, '--html', ('.html', '.htm'))
@@ -607,27 +655,32 @@ def clean(
     found = find_waste(out, failed)
     gone = clean(found) if yes else []
     kept, shown = [o for o in found if o.run.path not in [p.run.path for p in gone]], gone if yes else found
-    if as_json: return print_json(dict(deleted=[o.to_dict() for o in gone], kept=[o.to_dict() for o in kept], bytes=sum(o.bytes for o in shown)))
+    if as_json:
+        return print_json(dict(deleted=[o.to_dict() for o in gone], kept=[o.to_dict() for o in kept],
+                               bytes=sum(o.bytes for o in shown)))
     if shown: print_tables(waste_view([o.to_dict() for o in shown]), '')
     again = f'segfast clean {shlex.quote(str(out))}{" --failed" if failed else ""} --yes'
-    typer.echo(f'Deleted: {size_text(sum(o.bytes for o in gone))}.' if gone else f'This would free {size_text(sum(o.bytes for o in found))}. To delete it: {again}' if shown else f'{out}: nothing to delete.')
-    if yes and kept: print_text(f'Left alone, because they are being trained or have changed just now: {", ".join(o.run.name for o in kept)}', err=True)
+    typer.echo(f'Deleted: {size_text(sum(o.bytes for o in gone))}.' if gone
+               else f'This would free {size_text(sum(o.bytes for o in found))}. To delete it: {again}' if shown
+               else f'{out}: nothing to delete.')
+    if yes and kept:
+        print_text('Left alone, because they are being trained or have changed just now: '
+                   f'{", ".join(o.run.name for o in kept)}', err=True)
 
 @app.command()
-def models(
-    names: Annotated[list[str]|None, typer.Argument(metavar='[MODEL]...', help='Only these models; also smp:ARCHITECTURE/ENCODER.')] = None,
-    size: Annotated[str, typer.Option(metavar='HxW', help='Height x width in pixels.')] = '96x128',
-    classes: Annotated[int, typer.Option(min=1, help='How many classes.')] = 12,
-    batch_size: Annotated[int, typer.Option(min=1, help='Images per batch, for the memory.')] = 8,
-    precision: Annotated[str, typer.Option(help='fp32, fp16 or bf16.')] = 'fp32',
-    as_json: AsJson = False,
-    debug: Debug = False,
-):
+def models(names: Annotated[list[str]|None, typer.Argument(metavar='[MODEL]...',
+    help='Only these models; also smp:ARCHITECTURE/ENCODER.')] = None,
+           size: Annotated[str, typer.Option(metavar='HxW', help='Height x width in pixels.')] = '96x128',
+           classes: Annotated[int, typer.Option(min=1, help='How many classes.')] = 12,
+           batch_size: Annotated[int, typer.Option(min=1, help='Images per batch, for the memory.')] = 8,
+           precision: Annotated[str, typer.Option(help='fp32, fp16 or bf16.')] = 'fp32', as_json: AsJson = False,
+           debug: Debug = False,):
     "List the models, and the cost of each at a size."
     from segfast.runs.recipe import parse_size
     ignore_import_warnings()
     from segfast.models.cost import model_table
-    rows = json.loads(model_table(parse_size(size), classes, batch_size, precision, names or None).to_json(orient='records'))
+    rows = json.loads(model_table(parse_size(size), classes, batch_size, precision,
+                                  names or None).to_json(orient='records'))
     if as_json: return print_json(rows)
     from segfast.report.console import model_view
     print_tables(model_view(rows))
@@ -637,9 +690,13 @@ def datasets(as_json: AsJson = False, debug: Debug = False):
     "List the datasets known by name, and the layouts of a folder that are recognised."
     from segfast.data.open import KNOWN
     from segfast.data.formats.registry import LAYOUTS
-    if as_json: return print_json(dict(names={k: o.about for k,o in KNOWN.items()}, layouts={k: dict(about=o.about, tree=o.tree) for k,o in LAYOUTS.items()}))
-    layouts = [line for k,o in LAYOUTS.items() for line in ('', f'  {k}: {o.about}', *(f'      {t}' for t in o.tree.splitlines()))]
-    typer.echo('\n'.join(['Names:', *(f'  {k:<12} {o.about}' for k,o in KNOWN.items()), '', 'Layouts of a folder of your own, found by themselves:', *layouts]))
+    if as_json:
+        return print_json(dict(names={k: o.about for k,o in KNOWN.items()},
+                               layouts={k: dict(about=o.about, tree=o.tree) for k,o in LAYOUTS.items()}))
+    layouts = [line for k,o in LAYOUTS.items() for line in ('', f'  {k}: {o.about}',
+                                                            *(f'      {t}' for t in o.tree.splitlines()))]
+    typer.echo('\n'.join(['Names:', *(f'  {k:<12} {o.about}' for k,o in KNOWN.items()), '',
+                          'Layouts of a folder of your own, found by themselves:', *layouts]))
 
 @app.command()
 def demo_data(
@@ -654,4 +711,5 @@ def demo_data(
     from segfast.data.demo import write_demo
     try: write_demo(folder, n=n, size=parse_size(size), seed=seed)
     except FileExistsError as e: raise DataError(str(e)) from None
-    typer.echo(f'{safe_text(folder)}: {n} images. Train on them: segfast train {quote_path(folder)} --progressive --weights none --size 96x128')
+    typer.echo(f'{safe_text(folder)}: {n} images. Train on them: segfast train {quote_path(folder)} --progressive '
+               '--weights none --size 96x128')

@@ -28,10 +28,12 @@ def defined(file):
             for name in names if isinstance(names, list) else [names]:
                 lines[name] = node.lineno
         if isinstance(node, ast.ClassDef):
-            lines |= {f"{node.name}.{o.name}": o.lineno for o in node.body if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef))}
+            lines |= {f"{node.name}.{o.name}": o.lineno for o in node.body
+                      if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef))}
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                lines |= {o.id: node.lineno for o in ast.walk(target) if isinstance(o, ast.Name) and isinstance(o.ctx, ast.Store)}
+                lines |= {o.id: node.lineno for o in ast.walk(target) if isinstance(o, ast.Name)
+                          and isinstance(o.ctx, ast.Store)}
     return lines
 
 
@@ -50,7 +52,8 @@ class ModulePage:
     def exports(self):
         "Every public name that needs an anchor: functions, classes, their methods, constants in `__all__`"
         everything = set(getattr(self.module, "__all__", []))
-        hidden = {o for o in self.lines if "." not in o} - everything  # a class that is not exported keeps its methods to itself
+        # a class that is not exported keeps its methods to itself
+        hidden = {o for o in self.lines if "." not in o} - everything
         return [o for o in self.lines if public(o) and (o in everything or "." in o and o.split(".")[0] not in hidden)]
 
     def get(self, symbol):
@@ -72,15 +75,15 @@ class ModulePage:
             o, kind = o.__func__, "class method" if isinstance(o, classmethod) else "static method"
         elif callable(o) and hasattr(o, "__code__") or inspect.isroutine(o):
             kind = "method" if "." in symbol else "function"
-        head = (f'{"#" * level} `{symbol}` {{ #{anchor(symbol)} .symbol data-kind="{kind}" }}\n\n'
-                f'<a class="source" href="{self.source_url}#L{self.lines[symbol]}" title="Source of {symbol}">source</a>\n')
+        head = (f'{"#" * level} `{symbol}` {{ #{anchor(symbol)} .symbol data-kind="{kind}" }}\n\n<a class="source" '
+                f'href="{self.source_url}#L{self.lines[symbol]}" title="Source of {symbol}">source</a>\n')
         if kind == "constant":
             body = f"```python\n{symbol} = {short(o)}\n```"
         else:
             doc = inspect.cleandoc(o.__doc__ or "") if not default_doc(o) else ""
             body = f"{signature(symbol, o, kind)}\n\n{doc}\n\n{table(o)}"
-        methods = [m for m in self.exports() if m.startswith(f"{symbol}.") and kind == "class" and m.split(".")[-1] in vars(o)
-                   and self.lines[m] > self.lines[symbol] and not self.patched(m)]
+        methods = [m for m in self.exports() if m.startswith(f"{symbol}.") and kind == "class"
+                   and m.split(".")[-1] in vars(o) and self.lines[m] > self.lines[symbol] and not self.patched(m)]
         return "\n\n".join([head + "\n" + body.strip(), *(self.entry(m, level + 1) for m in methods)])
 
     def patched(self, symbol):
@@ -90,7 +93,8 @@ class ModulePage:
 
 @cache
 def patches(file):
-    names = [patch_name(o) for o in ast.parse(Path(file).read_text(encoding="utf-8")).body if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    names = [patch_name(o) for o in ast.parse(Path(file).read_text(encoding="utf-8")).body
+             if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef))]
     return {n for o in names for n in (o if isinstance(o, list) else [o]) if "." in n}
 
 
@@ -160,7 +164,8 @@ def code(text, symbols=True):
     text = " ".join(text.split())
     if "|" not in text and "`" not in text:
         return f"`{text}`"
-    return "<code>" + escape(text).replace("|", "&#124;").replace("`", "&#96;").replace("*", "&#42;").replace("_", "&#95;") + "</code>"
+    return "<code>" + escape(text).replace("|", "&#124;").replace("`", "&#96;").replace("*", "&#42;").replace("_",
+        "&#95;") + "</code>"
 
 
 def grid(head, rows):
@@ -183,7 +188,8 @@ def table(o):
 
     def row(name, v):
         anno, default = v.get("anno", empty), v.get("default", empty)
-        return [name, code(type_text(anno)) if anno not in (empty, None) else "", code(default_text(default)) if default is not empty else "", cell(v.get("docment") or "")]
+        return [name, code(type_text(anno)) if anno not in (empty, None) else "", code(default_text(default))
+                if default is not empty else "", cell(v.get("docment") or "")]
     rows = [row(code(name), v) for name, v in params]
     if not inspect.isclass(o) and (back.get("docment") or back.get("anno", empty) not in (empty, None)):
         rows.append(row("**returns**", back))

@@ -30,13 +30,15 @@ def settings(root):
     config = ConfigParser(delimiters=["="])
     config.read(Path(root)/"settings.ini", encoding="utf-8")
     c = config["DEFAULT"]
-    return dict(source_url=f"{c['git_url']}/blob/{c['branch']}", site_url=c["doc_host"] + c["doc_baseurl"], repo=c["git_url"])
+    return dict(source_url=f"{c['git_url']}/blob/{c['branch']}", site_url=c["doc_host"] + c["doc_baseurl"],
+                repo=c["git_url"])
 
 
 def notebooks(root):
     "All notebooks, as paths from the root"
     found = sorted(Path(root, "nbs").rglob("*.ipynb"))
-    return [p.relative_to(root).as_posix() for p in found if not any(o.startswith((".", "_")) for o in p.relative_to(root).parts)]
+    return [p.relative_to(root).as_posix() for p in found
+            if not any(o.startswith((".", "_")) for o in p.relative_to(root).parts)]
 
 
 def leaves(nav):
@@ -60,7 +62,8 @@ def filled(nav, sources, named=None):
                 result.append({title: inner})
         elif "*" in value:
             pattern = source_of(value)
-            result += [o for o in sources if fnmatch.fnmatch(o, pattern) and o.count("/") == pattern.count("/") and o not in named]
+            result += [o for o in sources if fnmatch.fnmatch(o, pattern) and o.count("/") == pattern.count("/")
+                       and o not in named]
         else:
             result.append({title: source_of(value)} if title else source_of(value))
     return result
@@ -78,7 +81,8 @@ def pages_of(sources):
 
 
 def as_pages(nav, pages):
-    return [({k: as_pages(v, pages) if isinstance(v, list) else pages[v] for k, v in o.items()} if isinstance(o, dict) else pages[o]) for o in nav]
+    return [({k: as_pages(v, pages) if isinstance(v, list) else pages[v] for k, v in o.items()} if isinstance(o, dict)
+             else pages[o]) for o in nav]
 
 
 def write_pages(root, folder, nav, links, app=None):
@@ -106,7 +110,8 @@ def streets(file, n=5):
     from PIL import Image
     from segfast.data.demo import COLORS, scene
     drawn = [scene(size=(150, 200), seed=i) for i in range(n)]
-    strip = np.concatenate([np.concatenate([np.asarray(image), np.array(COLORS, np.uint8)[mask]]) for image, mask in drawn], axis=1)
+    strip = np.concatenate([np.concatenate([np.asarray(image), np.array(COLORS, np.uint8)[mask]])
+                            for image, mask in drawn], axis=1)
     Image.fromarray(strip).save(file, quality=82)
 
 
@@ -127,8 +132,10 @@ def configuration(root, out, nav, links):
 def generate(out, generator):
     "Run the generator; its warnings are faults"
     command = dict(material=[sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-f", "mkdocs.yml"],
-                   zensical=[sys.executable, "-m", "zensical", "build", "--clean", "--strict", "-f", "mkdocs.yml"])[generator]
-    made = subprocess.run(command, cwd=out, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
+                   zensical=[sys.executable, "-m", "zensical", "build", "--clean", "--strict", "-f", "mkdocs.yml"])[
+        generator]
+    made = subprocess.run(command, cwd=out, capture_output=True, text=True,
+                          env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
     said = made.stdout + made.stderr
     if made.returncode:
         raise Faults(o for o in said.splitlines() if o.strip())

@@ -5,13 +5,12 @@ import typer
 from docsite.api import cell, code, grid
 
 # Where a command or an option says nothing of its group (Typer's `rich_help_panel`), this does.
-GROUPS = {
-    "Data": "--layout --border --split --classes --check --data --data-changed",
-    "Model": "--model --weights --from --size",
-    "Training": "--progressive --recipe --epochs --batch-size --lr --aug --precision --seed --set --stage --steps --extend",
-    "Computer": "--device --workers",
-    "Output": "--out --name --log --json --plot --html --report --debug --as-masks --overwrite --add",
-}
+GROUPS = {"Data": "--layout --border --split --classes --check --data --data-changed",
+          "Model": "--model --weights --from --size", "Training": "--progressive --recipe --epochs --batch-size --lr "
+                                                                  "--aug --precision --seed --set "
+                                                                  "--stage --steps --extend",
+          "Computer": "--device --workers", "Output": "--out --name --log --json --plot --html --report --debug "
+                                                      "--as-masks --overwrite --add",}
 
 
 def group(option):
@@ -40,10 +39,12 @@ def row(param, ctx):
     text = re.sub(r"\s*\[default: .*\]$", "", param.help or "")
     record = (param.get_help_record(ctx) or (param.metavar or param.name.upper(),))[0]
     metavar = "" if getattr(param, "is_flag", False) else (param.metavar or record.rsplit(" ", 1)[-1])
-    metavar = {"<str>": "TEXT", "<path>": "PATH", "<int>": "N", "<int range>": "N", "range>": "N", "<float>": "X"}.get(metavar, metavar)
+    metavar = {"<str>": "TEXT", "<path>": "PATH", "<int>": "N", "<int range>": "N", "range>": "N",
+               "<float>": "X"}.get(metavar, metavar)
     names = [*param.opts, *param.secondary_opts] if param.opts[0].startswith("-") else []
     value = default(param)
-    return [code(" ".join(filter(None, [", ".join(names), metavar]))), value if value in ("", "required") else code(value) + ("{ .nb }" if value.startswith("-") else ""), cell(text)]
+    return [code(" ".join(filter(None, [", ".join(names), metavar]))), value if value in ("", "required")
+            else code(value) + ("{ .nb }" if value.startswith("-") else ""), cell(text)]
 
 
 def tables(command, ctx):
@@ -77,8 +78,10 @@ def page(app, name="segfast"):
     found = list(subcommands(app, name))
     index = "\n".join(f"| [`{name} {k}`](#{k}) | {cell(c.help or '')} |" for k, c, _ in found)
     parts = [f"# Command line\n\n> {top.help}", f"| command | |\n|---|---|\n{index}",
-             "Every command also takes `--help`. Results go to stdout and all else to stderr. The exit code is 0 when all went well, 1 when the data or the run is at fault, "
-             "2 when the command line is, and 130 after an interruption. `segfast --version` prints the version."]
+             "Every command also takes `--help`. Results go to stdout and all else to stderr. The exit code is 0 when "
+             "all went well, 1 when the data or the run is at fault, 2 when the command line is, and 130 after an "
+             "interruption. `segfast --version` prints the version."]
     for key, command, ctx in found:
-        parts += [f"## `{name} {key}` {{ #{key} }}", command.help or "", usage(f"{name} {key}", command, ctx), *tables(command, ctx)]
+        parts += [f"## `{name} {key}` {{ #{key} }}", command.help or "", usage(f"{name} {key}", command, ctx),
+                  *tables(command, ctx)]
     return "\n\n".join(parts) + "\n"

@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-LOADS = {"img": "src", "script": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "embed": "src", "object": "data"}
-LOADING_LINKS = {"stylesheet", "icon", "preload", "modulepreload", "preconnect", "dns-prefetch", "manifest", "prefetch", "apple-touch-icon"}
+LOADS = {"img": "src", "script": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src",
+         "embed": "src", "object": "data"}
+LOADING_LINKS = {"stylesheet", "icon", "preload", "modulepreload", "preconnect", "dns-prefetch", "manifest", "prefetch",
+                 "apple-touch-icon"}
 
 
 @dataclass
@@ -52,7 +54,8 @@ def link_faults(site, pages):
                 path = os.path.normpath(os.path.join(os.path.dirname(name), unquote(url.path))) if url.path else name
                 if path.startswith("..") or url.path.startswith("/") or not (Path(site)/path).is_file():
                     yield f"{name}: {'broken link' if kind == 'link' else 'missing file'} {target}"
-                elif url.fragment and path in pages and unquote(url.fragment) not in pages[path].ids and url.fragment != "__skip":
+                elif url.fragment and path in pages and unquote(url.fragment) not in pages[
+                    path].ids and url.fragment != "__skip":
                     yield f"{name}: no anchor {target}"
 
 

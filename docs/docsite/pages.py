@@ -47,7 +47,9 @@ class Documented(Processor):
 
     def constants(self, cell):
         "Names that a cell assigns and the module exports"
-        names = [n for line in cell.source.splitlines() if (m := re.match(r"([A-Za-z]\w*(?:\s*,\s*[A-Za-z]\w*)*)\s*(?::[^=]+)?=(?!=)", line)) for n in re.split(r"\s*,\s*", m[1])]
+        names = [n for line in cell.source.splitlines()
+                 if (m := re.match(r"([A-Za-z]\w*(?:\s*,\s*[A-Za-z]\w*)*)\s*(?::[^=]+)?=(?!=)", line))
+                 for n in re.split(r"\s*,\s*", m[1])]
         return [n for n in dict.fromkeys(names) if n in self.missing]
 
     def cell(self, cell):
@@ -72,7 +74,8 @@ class Writer:
         "Write the page of a notebook"
         nb = read_nb(self.root/source)
         documented = Documented(nb, self.root, self.source_url)
-        procs = [populate_language, add_show_docs, strip_ansi, hide_line, rm_header_dash, documented, rm_export, clean_magics, hide_]
+        procs = [populate_language, add_show_docs, strip_ansi, hide_line, rm_header_dash, documented, rm_export,
+                 clean_magics, hide_]
         NBProcessor(nb=nb, procs=procs, rm_directives=True).process()
         page, here = self.pages[source], documented.module_page.name if documented.module_page else ""
         parts = [p for c in nb.cells for p in self.cell(c, source, page, here)]
@@ -80,7 +83,8 @@ class Writer:
 
     def text(self, source):
         "Write the page of a Markdown file"
-        self.write(self.pages[source], self.markdown((self.root/source).read_text(encoding="utf-8"), source, self.pages[source], ""))
+        self.write(self.pages[source], self.markdown((self.root/source).read_text(encoding="utf-8"), source,
+                                                     self.pages[source], ""))
 
     def write(self, page, text):
         target = self.folder/page
@@ -91,7 +95,8 @@ class Writer:
         if cell.cell_type == "markdown":
             yield self.markdown(cell.source, source, page, here)
         elif cell.cell_type == "code":
-            said = {k.rstrip(":"): v for k, v in getattr(cell, "directives_", {}).items()}  # Quarto's words: echo, output, include
+            # Quarto's words: echo, output, include
+            said = {k.rstrip(":"): v for k, v in getattr(cell, "directives_", {}).items()}
             if said.get("include") == "false":
                 return
             if cell.source.strip() and said.get("echo") != "false":
@@ -174,7 +179,8 @@ class Writer:
     def symbol(self, quoted, page, here):
         "A backticked name as a link, or None: names of the module of this page come first"
         name = re.sub(r"\(\)$", "", quoted.strip("`"))
-        found = self.symbols.get(f"{here}.{name}") or self.symbols.get(name) or self.symbols.get(re.sub(r"^segfast\.", "", name))
+        found = self.symbols.get(f"{here}.{name}") or self.symbols.get(name) or self.symbols.get(re.sub(r"^segfast\.",
+            "", name))
         if not found:
             return None
         if not re.match(r"https?:", found):

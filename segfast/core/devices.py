@@ -20,12 +20,17 @@ def pick_device(
 ): # the `torch.device`
     "The device of a name; `auto` takes CUDA, else Apple's, else the CPU."
     import torch
-    if name == 'auto': name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
     try: device = torch.device(name)
-    except RuntimeError: raise UsageError(f'--device {name}: no such device. Accepted: auto, cpu, cuda, cuda:N, mps.') from None
-    if device.type not in ('cpu', 'cuda', 'mps'): raise UsageError(f'--device {name}: not supported. Accepted: auto, cpu, cuda, cuda:N, mps.')
+    except RuntimeError:
+        raise UsageError(f'--device {name}: no such device. Accepted: auto, cpu, cuda, cuda:N, mps.') from None
+    if device.type not in ('cpu', 'cuda', 'mps'):
+        raise UsageError(f'--device {name}: not supported. Accepted: auto, cpu, cuda, cuda:N, mps.')
     there = dict(cpu=1, cuda=torch.cuda.device_count(), mps=int(torch.backends.mps.is_available()))[device.type]
-    if (device.index or 0) >= there: raise UsageError(f'--device {name}: this machine has {there or "no"} {plural(there or 1, device.type + " device")}.')
+    if (device.index or 0) >= there:
+        raise UsageError(f'--device {name}: this machine has {there or "no"} '
+                         f'{plural(there or 1, device.type + " device")}.')
     return device
 
 def cpu_has_bf16()->bool:
@@ -40,8 +45,11 @@ def pick_precision(
     "The precision of a name on a device; what the device cannot do is refused."
     import torch
     if name == 'auto': return dict(cuda='fp16', cpu='bf16' if cpu_has_bf16() else 'fp32').get(device.type, 'fp32')
-    if name == 'fp16' and device.type != 'cuda': raise UsageError(f'--precision fp16 needs CUDA, and this run is on {device.type}. Accepted here: fp32, bf16, auto.')
-    if name == 'bf16' and device.type == 'cuda' and not torch.cuda.is_bf16_supported(): raise UsageError('--precision bf16: this GPU cannot. Accepted here: fp32, fp16, auto.')
+    if name == 'fp16' and device.type != 'cuda':
+        raise UsageError(f'--precision fp16 needs CUDA, and this run is on {device.type}. Accepted here: fp32, bf16, '
+                         'auto.')
+    if name == 'bf16' and device.type == 'cuda' and not torch.cuda.is_bf16_supported():
+        raise UsageError('--precision bf16: this GPU cannot. Accepted here: fp32, fp16, auto.')
     return name
 
 # %% ../../nbs/core/03_devices.ipynb #e88a7b0b

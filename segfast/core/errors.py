@@ -46,7 +46,9 @@ class Problem:
     pixels: int|None = None # how many pixels are concerned
     fix: str = ''      # one sentence: what to do
 
-    def __str__(self): return ' '.join(part for part in (f'{safe_text(self.file)}:' if self.file else '', self.message, self.fix) if part)
+    def __str__(self):
+        return ' '.join(part for part in (f'{safe_text(self.file)}:' if self.file else '', self.message, self.fix)
+                        if part)
 
     def to_dict(self)->dict:
         "The problem as JSON can hold it."
@@ -74,7 +76,8 @@ class DataError(ValueError):
     def __str__(self):
         ps = self.problems
         if len(ps) <= _SHOWN: return '\n'.join(map(str, ps))
-        return '\n'.join([*map(str, ps[:_SHOWN-1]), f'... and {len(ps)-_SHOWN+1} more problems: `segfast check` lists them all.'])
+        return '\n'.join([*map(str, ps[:_SHOWN-1]),
+                          f'... and {len(ps)-_SHOWN+1} more problems: `segfast check` lists them all.'])
 
 class UsageError(ValueError):
     "The command line or a setting is at fault; reads as one to three lines."

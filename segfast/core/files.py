@@ -28,9 +28,13 @@ def _text_of(raw, file):
     try:
         text = raw.decode('utf-8-sig')
         if '\0' not in text: return text, []
-        return text.replace('\0', ''), [Problem('error', 'encoding', file, f'holds {text.count(chr(0))} null bytes, so it is no text.', fix='Save it as UTF-8.')]
-    except UnicodeDecodeError as e: bad = Problem('error', 'encoding', file, f'not UTF-8 text (byte {e.start}).', fix='Save it as UTF-8.')
-    return raw.decode('utf-16' if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else 'latin-1', 'replace'), [bad]
+        return text.replace('\0', ''), [Problem('error', 'encoding', file,
+                                                f'holds {text.count(chr(0))} null bytes, so it is no text.',
+                                                fix='Save it as UTF-8.')]
+    except UnicodeDecodeError as e:
+        bad = Problem('error', 'encoding', file, f'not UTF-8 text (byte {e.start}).', fix='Save it as UTF-8.')
+    return raw.decode('utf-16' if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else 'latin-1',
+                      'replace'), [bad]
 
 def read_text(
     path, # a text file, whatever its line ends
@@ -39,14 +43,18 @@ def read_text(
     "The lines of a small text file, as a person sees them, and what is odd about it."
     path = Path(path)
     try: raw = path.read_bytes()
-    except OSError as e: return TextLines([], [], [], [], [Problem('error', 'unreadable', file or path.name, f'cannot be read ({e.strerror}).', fix='Look at its permissions.')])
+    except OSError as e:
+        return TextLines([], [], [], [], [Problem('error', 'unreadable', file or path.name,
+                                                  f'cannot be read ({e.strerror}).', fix='Look at its permissions.')])
     text, problems = _text_of(raw, file or path.name)
     rows = re.split('\r\n|\r|\n', text)
     kept = [i for i,o in enumerate(rows, 1) if o.strip()]
     last = kept[-1] if kept else 0
-    odd = {'a byte-order mark': raw.startswith(codecs.BOM_UTF8), 'Windows line ends': '\r' in text, 'white space around the names': any(o.strip() not in ('', o) for o in rows),
+    odd = {'a byte-order mark': raw.startswith(codecs.BOM_UTF8), 'Windows line ends': '\r' in text,
+           'white space around the names': any(o.strip() not in ('', o) for o in rows),
            'blank lines at the end': last > 0 and len(rows) - last > 1}
-    return TextLines([rows[i-1].strip() for i in kept], kept, sorted(set(range(1, last)) - set(kept)), [k for k,v in odd.items() if v], problems)
+    return TextLines([rows[i-1].strip() for i in kept], kept, sorted(set(range(1, last)) - set(kept)),
+                     [k for k,v in odd.items() if v], problems)
 
 def read_lines(
     path # a text file: UTF-8, with or without a byte-order mark, any line ends
@@ -78,7 +86,10 @@ def write_atomic(
     path = Path(path)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
-        with open(part, 'w', encoding='utf-8', errors='backslashreplace') as f: f.write(text); f.flush(); os.fsync(f.fileno())
+        with open(part, 'w', encoding='utf-8', errors='backslashreplace') as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
     sync_path(path.parent)

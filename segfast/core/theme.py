@@ -25,7 +25,8 @@ def read_asset(
 def content_security_policy()->str:
     "The Content-Security-Policy of a self-contained page."
     digest = base64.b64encode(sha256(read_asset('page.js').encode()).digest()).decode()
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return (f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri "
+            "'none'; form-action 'none'")
 
 def data_uri(
     im, # a PIL image, or the bytes of a file
@@ -48,7 +49,8 @@ def clean_text(
 def jinja_environment():
     "The Jinja environment of all pages."
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    env = Environment(loader=PackageLoader('segfast.core'), autoescape=True, undefined=StrictUndefined, finalize=clean_text, trim_blocks=True, lstrip_blocks=True)
+    env = Environment(loader=PackageLoader('segfast.core'), autoescape=True, undefined=StrictUndefined,
+                      finalize=clean_text, trim_blocks=True, lstrip_blocks=True)
     env.globals.update(asset=read_asset, policy=content_security_policy)
     return env
 

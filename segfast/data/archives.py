@@ -32,7 +32,8 @@ def check_member_name(
     name:str # of the member
 ):
     "Refuse a member that would be written outside the folder."
-    if name.startswith(('/', '\\')) or name[1:2] == ':' or '..' in name.replace('\\', '/').split('/'): raise _bad_member(path, name, 'leads outside the folder')
+    if name.startswith(('/', '\\')) or name[1:2] == ':' or '..' in name.replace('\\', '/').split('/'):
+        raise _bad_member(path, name, 'leads outside the folder')
 
 _MOST = 2_000_000 # members
 _BOMB = 2e9 # bytes: a smaller one harms nobody
@@ -46,8 +47,12 @@ def check_unpacked_size(
     "Refuse an archive that would fill the disk."
     free = shutil.disk_usage(folder).free
     if n > _MOST: raise DataError(f'{path}: holds more than {_MOST} members. Nothing of the archive was kept.')
-    if size > _BOMB and size > 200*path.stat().st_size: raise DataError(f'{path}: unpacks to {size_text(size)} or more, {size/path.stat().st_size:.0f} times its own size: not images. Nothing of the archive was kept.')
-    if size > 0.9*free: raise DataError(f'{path}: unpacked it takes {size_text(size)}, but {folder} has {size_text(free)} free. Point SEGFAST_CACHE at a larger disk.')
+    if size > _BOMB and size > 200*path.stat().st_size:
+        raise DataError(f'{path}: unpacks to {size_text(size)} or more, {size/path.stat().st_size:.0f} times its own '
+                        'size: not images. Nothing of the archive was kept.')
+    if size > 0.9*free:
+        raise DataError(f'{path}: unpacked it takes {size_text(size)}, but {folder} has {size_text(free)} free. Point '
+                        'SEGFAST_CACHE at a larger disk.')
 
 # %% ../../nbs/data/08_archives.ipynb #283c2b03
 def check_member_once(
@@ -59,7 +64,9 @@ def check_member_once(
     "Refuse a member whose file an earlier one has already."
     key = os.path.normpath(name.replace('\\', '/') if path.suffix.lower() == '.zip' else name)
     if alike: key = unicodedata.normalize('NFC', key).casefold()
-    if key in seen: raise _bad_member(path, name, 'stands in it twice' + ', as this disk does not tell capital letters from small ones'*alike)
+    if key in seen:
+        raise _bad_member(path, name, 'stands in it twice' + ', as this disk does not tell capital '
+                                                             'letters from small ones'*alike)
     seen.add(key)
 
 def ignores_case(
@@ -111,8 +118,10 @@ def extract_tar(
             check_member_name(path, o.name)
             if not o.isdir(): check_member_once(path, o.name, seen, alike)
             try: tarfile.data_filter(o, str(folder))
-            except tarfile.LinkOutsideDestinationError as e: raise _bad_member(path, o.name, 'is a link that leads outside the folder') from e
-            except tarfile.FilterError as e: raise _bad_member(path, o.name, f'is not plain data ({type(e).__name__})') from e
+            except tarfile.LinkOutsideDestinationError as e:
+                raise _bad_member(path, o.name, 'is a link that leads outside the folder') from e
+            except tarfile.FilterError as e:
+                raise _bad_member(path, o.name, f'is not plain data ({type(e).__name__})') from e
         _whole(t)
         check_links(path, members)
         t.extractall(folder, filter='data')
@@ -125,8 +134,10 @@ def check_links(
     "Refuse members and links that lead through another link: where they end depends on what was written before."
     links = {os.path.normpath(o.name) for o in members if o.issym()}
     for o in members if links else ():
-        way = [o.name] + ([f'{os.path.dirname(o.name)}/{o.linkname}'] if o.issym() else [o.linkname] if o.islnk() else [])
-        if len(''.join(way)) > 2000 or any(_through(w, links) for w in way): raise _bad_member(path, o.name, 'leads through a link')
+        way = [o.name] + ([f'{os.path.dirname(o.name)}/{o.linkname}'] if o.issym() else [o.linkname] if o.islnk()
+                          else [])
+        if len(''.join(way)) > 2000 or any(_through(w, links) for w in way):
+            raise _bad_member(path, o.name, 'leads through a link')
 
 def _through(way, links):
     at = []
@@ -141,7 +152,8 @@ def _whole(t):
     if t.fileobj.tell() < t.offset + 512: raise tarfile.ReadError('the end is missing')
 
 # %% ../../nbs/data/08_archives.ipynb #54ba1b46
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
+           NotImplementedError, RuntimeError, ValueError)
 
 def unpack(
     path # a .zip, .tgz, .tar.gz or .tar file
@@ -149,13 +161,15 @@ def unpack(
     "An archive's content in the cache, unpacked at the first call."
     path = Path(path).resolve()
     try: s = path.stat()
-    except OSError as e: raise DataError(Problem('error', 'folder-missing', str(path), f'cannot be read ({e.strerror}).')) from e
+    except OSError as e:
+        raise DataError(Problem('error', 'folder-missing', str(path), f'cannot be read ({e.strerror}).')) from e
     folder = cache_dir()/'unpacked'/sha256(repr((str(path), s.st_mtime_ns, s.st_size)).encode()).hexdigest()[:24]
     if not folder.is_dir():
         part = new_part_folder(folder.parent)
         try:
             (extract_zip if path.suffix.lower() == '.zip' else extract_tar)(path, part)
-            if not any(part.iterdir()): raise DataError(Problem('error', 'no-images', str(path), 'the archive is empty.'))
+            if not any(part.iterdir()):
+                raise DataError(Problem('error', 'no-images', str(path), 'the archive is empty.'))
             try: part.rename(folder)
             except OSError:
                 if not folder.is_dir(): raise # else another process unpacked the same archive meanwhile
@@ -168,7 +182,8 @@ def unpack(
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-def _no_cache(folder, e): return DataError(f'{folder}: cannot be written ({e.strerror}). Point SEGFAST_CACHE at a folder that can.')
+def _no_cache(folder, e):
+    return DataError(f'{folder}: cannot be written ({e.strerror}). Point SEGFAST_CACHE at a folder that can.')
 
 def new_part_folder(
     folder:Path # where to make it
@@ -185,5 +200,7 @@ def only_folder_in(
     folder:Path
 )->Path:
     "The folder itself, or the only thing in it."
-    while len(inner := [o for o in folder_entries(folder) if not is_system(o.rstrip('/'))]) == 1 and inner[0].endswith('/'): folder = folder/inner[0].rstrip('/')
+    while len(inner := [o for o in folder_entries(folder) if not is_system(o.rstrip('/'))]) == 1 and inner[0].endswith(
+        '/'):
+        folder = folder/inner[0].rstrip('/')
     return folder

@@ -30,8 +30,11 @@ class ResizeBatch(Transform):
     "Resize a batch: images bilinearly, masks by nearest neighbour."
     order = 11 # after the conversion to floats
     def __init__(self, size): self.size = tuple(size)
-    def encodes(self, x:TensorImage): return x if x.shape[-2:] == self.size else F.interpolate(x, self.size, mode='bilinear', align_corners=False)
-    def encodes(self, x:TensorMask): return x if x.shape[-2:] == self.size else F.interpolate(x[:, None].float(), self.size, mode='nearest')[:, 0].long()
+    def encodes(self, x:TensorImage):
+        return x if x.shape[-2:] == self.size else F.interpolate(x, self.size, mode='bilinear', align_corners=False)
+    def encodes(self, x:TensorMask):
+        return x if x.shape[-2:] == self.size else F.interpolate(x[:, None].float(), self.size, mode='nearest')[:,
+            0].long()
 
 # %% ../../nbs/data/13_augment.ipynb #99df2929
 def window_mat(
@@ -50,7 +53,8 @@ def window_mat(
 class RandomWindow(AffineCoordTfm):
     "Cut a random window out of each image and its mask, and enlarge it to `size`."
     def __init__(self, size=None, min_scale:float=0.5, ratio:tuple=(3/4, 4/3), p:float=0.75):
-        super().__init__(aff_fs=partial(window_mat, min_scale=min_scale, ratio=ratio, p=p), size=size, align_corners=True)
+        super().__init__(aff_fs=partial(window_mat, min_scale=min_scale, ratio=ratio, p=p), size=size,
+                         align_corners=True)
 
 # %% ../../nbs/data/13_augment.ipynb #2e477bd3
 def _light(size): return aug_transforms(max_rotate=0., max_zoom=1., max_warp=0., max_lighting=0.1, size=tuple(size))
@@ -59,7 +63,8 @@ def _strong(size):
     return aug_transforms(max_rotate=20., min_zoom=0.8, max_zoom=1.2, max_warp=0.3, max_lighting=0.3, size=tuple(size),
                           xtra_tfms=[RandomWindow(tuple(size)), Saturation(0.3), Hue(0.05)])
 
-AUGMENTATIONS = dict(none=lambda size: [ResizeBatch(size)], light=_light, default=lambda size: aug_transforms(size=tuple(size)), strong=_strong)
+AUGMENTATIONS = dict(none=lambda size: [ResizeBatch(size)], light=_light,
+                     default=lambda size: aug_transforms(size=tuple(size)), strong=_strong)
 
 def is_pipeline(
     aug:str # what a recipe says about augmentation
@@ -81,7 +86,9 @@ def _albumentations():
     "The library, which is an optional extra."
     os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1') # or importing it asks the network for news
     try: import albumentations, cv2
-    except ImportError as e: raise UsageError("--aug with a file needs albumentations, which is not installed: pip install 'segfast[augment]'") from e
+    except ImportError as e:
+        raise UsageError("--aug with a file needs albumentations, which is not installed: pip "
+                         "install 'segfast[augment]'") from e
     cv2.setNumThreads(0) # the loader's processes are the threads
     return albumentations
 
@@ -90,8 +97,12 @@ _FORMATS = '.json', '.yaml', '.yml'
 def _parsed(text, what, suffix):
     import yaml
     try: d = json.loads(text) if suffix == '.json' else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as e: raise UsageError(f'{what} is no {suffix[1:].upper()}: {" ".join(str(e).split())[:160]}. Write it with albumentations: A.save(pipeline, "aug.json").') from e
-    if not isinstance(d, dict) or not isinstance(d.get('transform'), dict): raise UsageError(f'{what} holds no pipeline: {{"transform": ...}} was expected, as A.save(pipeline, "aug.json") writes it.')
+    except (ValueError, yaml.YAMLError) as e:
+        raise UsageError(f'{what} is no {suffix[1:].upper()}: {" ".join(str(e).split())[:160]}. Write it with '
+                         'albumentations: A.save(pipeline, "aug.json").') from e
+    if not isinstance(d, dict) or not isinstance(d.get('transform'), dict):
+        raise UsageError(f'{what} holds no pipeline: {{"transform": ...}} was expected, as A.save(pipeline, '
+                         '"aug.json") writes it.')
     return d
 
 # %% ../../nbs/data/13_augment.ipynb #fbfc8788
@@ -102,15 +113,20 @@ def _steps(d):
 
 def _name(step): return str(step.get('__class_fullname__', '?')).rsplit('.', 1)[-1]
 
-def _known(A): return sorted(k for k,v in vars(A).items() if isinstance(v, type) and issubclass(v, (A.BasicTransform, A.BaseCompose)))
+def _known(A):
+    return sorted(k for k,v in vars(A).items() if isinstance(v, type)
+                  and issubclass(v, (A.BasicTransform, A.BaseCompose)))
 
 def _check_steps(d, what, A):
     try: steps = list(_steps(d['transform']))
-    except AttributeError as e: raise UsageError(f'{what}: its transforms must be tables, each with __class_fullname__ and its arguments.') from e
+    except AttributeError as e:
+        raise UsageError(
+            f'{what}: its transforms must be tables, each with __class_fullname__ and its arguments.') from e
     for o in steps:
         if _name(o) not in _known(A): raise unknown_name(f'transform in {what}:', _name(o), _known(A))
         if o.get('mask_interpolation', 0) not in (0, 6, None): # OpenCV's INTER_NEAREST and INTER_NEAREST_EXACT
-            raise UsageError(f'{what}: {_name(o)} has mask_interpolation={o["mask_interpolation"]}, which would mix class ids. Set it to 0, the nearest neighbour.')
+            raise UsageError(f'{what}: {_name(o)} has mask_interpolation={o["mask_interpolation"]}, which would mix '
+                             'class ids. Set it to 0, the nearest neighbour.')
 
 def _pipeline(d, what):
     A = _albumentations()
@@ -119,7 +135,9 @@ def _pipeline(d, what):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', UserWarning)
             made = A.from_dict(d)
-    except Exception as e: raise UsageError(f'{what} makes no pipeline: {type(e).__name__}: {_short(e)}. Correct it, or write it anew with A.save (albumentations {A.__version__} is installed).') from e
+    except Exception as e:
+        raise UsageError(f'{what} makes no pipeline: {type(e).__name__}: {_short(e)}. Correct it, or write it anew '
+                         f'with A.save (albumentations {A.__version__} is installed).') from e
     _check_arguments(d, made, what)
     return made if isinstance(made, A.Compose) else A.Compose([made])
 
@@ -127,7 +145,9 @@ def _check_arguments(d, made, what):
     "albumentations only warns about an unknown argument, and ignores it."
     for given,known in zip(_steps(d['transform']), _steps(made.to_dict()['transform'])):
         for k in given:
-            if k not in known and 'transforms' not in known: raise unknown_name(f'argument of {_name(given)} in {what}:', k, sorted(set(known) - {'__class_fullname__'}))
+            if k not in known and 'transforms' not in known:
+                raise unknown_name(f'argument of {_name(given)} in {what}:', k,
+                                   sorted(set(known) - {'__class_fullname__'}))
 
 def _short(e): return ' '.join(str(e).split('For further information')[0].split()).rstrip('.')
 
@@ -146,9 +166,11 @@ def read_augmentation(
     if text in AUGMENTATIONS: return text
     if is_pipeline(text): return make_pipeline(text) and text
     path = Path(text)
-    if path.suffix.lower() not in _FORMATS: raise unknown_name('augmentation', text, [*AUGMENTATIONS, 'FILE.json', 'FILE.yaml'])
+    if path.suffix.lower() not in _FORMATS:
+        raise unknown_name('augmentation', text, [*AUGMENTATIONS, 'FILE.json', 'FILE.yaml'])
     try: d = _parsed(path.read_text(encoding='utf-8'), f'--aug {text}', path.suffix.lower().replace('.yml', '.yaml'))
-    except (OSError, UnicodeDecodeError) as e: raise UsageError(f'--aug {text}: cannot be read ({getattr(e, "strerror", None) or e}).') from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise UsageError(f'--aug {text}: cannot be read ({getattr(e, "strerror", None) or e}).') from e
     return _as_text(_pipeline(d, f'--aug {text}'))
 
 def _as_text(made):
@@ -161,7 +183,9 @@ def mask_fills(
 )->dict: # name of a transform -> the id that it writes into masks
     "Which transforms of a pipeline fill parts of a mask with a fixed id."
     if not is_pipeline(aug): return {}
-    def fixed(o): return o.get('fill_mask') is not None and o.get('border_mode', 0) == 0 and o.get('pad_if_needed', True) # 0: OpenCV's BORDER_CONSTANT
+    # 0: OpenCV's BORDER_CONSTANT
+    def fixed(o):
+        return o.get('fill_mask') is not None and o.get('border_mode', 0) == 0 and o.get('pad_if_needed', True)
     return {_name(o): o['fill_mask'] for o in _steps(json.loads(aug)['transform']) if fixed(o)}
 
 def fill_notes(
@@ -171,9 +195,12 @@ def fill_notes(
     "What to say about ids that a pipeline writes into masks; one that the dataset does not have is an error."
     accepted = ', '.join(map(str, sorted(classes.valid_values)))
     for name,i in mask_fills(aug).items():
-        if i not in classes.valid_values: raise UsageError(f'--aug: {name} fills masks with {i:g}, which is no id of this dataset ({accepted}). Set its fill_mask.')
+        if i not in classes.valid_values:
+            raise UsageError(f'--aug: {name} fills masks with {i:g}, which is no id of this dataset ({accepted}). Set '
+                             'its fill_mask.')
     void = '' if classes.void is None else f', and fill_mask={classes.void} would be void'
-    return [f'the augmentation\'s {name} gives the pixels that it fills to class {classes.names[int(i)]!r}; border_mode=4 reflects instead{void}.' for name,i in mask_fills(aug).items() if i != classes.void]
+    return [f'the augmentation\'s {name} gives the pixels that it fills to class {classes.names[int(i)]!r}; '
+            f'border_mode=4 reflects instead{void}.' for name,i in mask_fills(aug).items() if i != classes.void]
 
 # %% ../../nbs/data/13_augment.ipynb #023851bf
 class PipelineSource:
@@ -196,7 +223,10 @@ class PipelineSource:
         im, mask = np.array(self.source.image(i)), np.array(self.source.mask(i))
         self.pipeline.set_random_state(*self._random(i))
         try: out = self.pipeline(image=im, mask=mask)
-        except Exception as e: raise UsageError(f'--aug: the pipeline fails on an image of {im.shape[0]}x{im.shape[1]} (twice the size that the model sees, at most): {type(e).__name__}: {_short(e)}. Change the transform that cannot take it, or the --size.') from e
+        except Exception as e:
+            raise UsageError(f'--aug: the pipeline fails on an image of {im.shape[0]}x{im.shape[1]} (twice the size '
+                             f'that the model sees, at most): {type(e).__name__}: {_short(e)}. Change the transform '
+                             'that cannot take it, or the --size.') from e
         return _fitted(out['image'], out['mask'], mask.shape)
 
     def image(self, i):
@@ -215,6 +245,9 @@ class PipelineSource:
 def _fitted(im, mask, shape):
     for o,what,dims in ((im, 'images', 3), (mask, 'masks', 2)):
         if not (isinstance(o, np.ndarray) and o.dtype == np.uint8 and o.ndim == dims):
-            raise UsageError(f'--aug: the pipeline gives {what} of {getattr(o, "dtype", type(o).__name__)}; arrays of uint8 were expected. Leave out Normalize, ToFloat and ToTensorV2: that is done for every batch.')
+            raise UsageError(f'--aug: the pipeline gives {what} of {getattr(o, "dtype", type(o).__name__)}; arrays of '
+                             'uint8 were expected. Leave out Normalize, ToFloat and ToTensorV2: that '
+                             'is done for every batch.')
     if mask.shape == shape: return np.ascontiguousarray(im), np.ascontiguousarray(mask)
-    return tuple(np.asarray(Image.fromarray(o).resize(shape[::-1], how)) for o,how in ((im, Image.BILINEAR), (mask, Image.NEAREST)))
+    return tuple(np.asarray(Image.fromarray(o).resize(shape[::-1], how))
+                 for o,how in ((im, Image.BILINEAR), (mask, Image.NEAREST)))

@@ -30,7 +30,8 @@ def placeholder_classes(
 )->ClassTable: # as many classes as the masks have values
     "Classes to continue with when the file that names them is missing: `class-0` and so on."
     values = {v for _,c in mask_contents(root, masks) if c.one for v in c.counts}
-    return ClassTable(numbered_names(1 + max((v for v in values if v < 255), default=0)), 255 if 255 in values else None)
+    return ClassTable(numbered_names(1 + max((v for v in values if v < 255), default=0)), 255 if 255 in values
+                      else None)
 
 # %% ../../nbs/data/07_autodetect.ipynb #a66edeb8
 _FEW = 64 # classes, at most: more values than that are no classes but shades
@@ -49,11 +50,14 @@ def guess_classes(
     sound = [o for o in found if o not in bad] if bad else found
     sound = [o for o in sound if not o[1].jpeg] or sound # what JPEG smeared is no class
     problems += shade_problems(bad)
-    if colored and not all(c.one for _,c in found): return named, replace(Encoding.of_colors(named), rest=_rest(named) if errors_of(problems) else None), problems
+    if colored and not all(c.one for _,c in found):
+        return named, replace(Encoding.of_colors(named), rest=_rest(named) if errors_of(problems) else None), problems
     if not sound: return *_anything(found, named), problems
     by_value = all(c.grey for _,c in sound)
     classes, encoding, notes = guess_from_values(sound, named, file) if by_value else guess_from_colors(sound, named)
-    if bad and not by_value: classes = replace(classes, void=classes.void if classes.void is not None else 255); encoding = replace(encoding, rest=_rest(classes))
+    if bad and not by_value:
+        classes = replace(classes, void=classes.void if classes.void is not None else 255)
+        encoding = replace(encoding, rest=_rest(classes))
     return classes, encoding, problems + notes
 
 def _rest(classes): return classes.void if classes.void is not None else 0
@@ -63,21 +67,24 @@ def folder_classes(
 )->tuple: # ClassTable or None, whether it has colours, [Problem]
     "The class table of a folder, whether it has colours, and what is wrong with its file."
     file = next((o for o in COLOR_TABLES if (root/o).is_file()), None)
-    if (root/'codes.txt').is_file() and not file: return (lambda o: (o[0], False, o[1]))(try_codes_table(root/'codes.txt'))
+    if (root/'codes.txt').is_file() and not file:
+        return (lambda o: (o[0], False, o[1]))(try_codes_table(root/'codes.txt'))
     return (lambda o: (o[0], o[0] is not None, o[1]))(try_label_colors(root/file)) if file else (None, False, [])
 
 def _anything(found, named):
     "Classes and encoding that take whatever comes, where no mask is sound and every one of them is an error already."
     if all(c.one for _,c in found): return named or ClassTable(numbered_names(256)), INDEX
     classes = named or ClassTable(numbered_names(1))
-    return classes, replace(Encoding.of_colors(classes), rest=next(iter(classes.labels), 0)) # not void: no mask is to look empty as well
+    # not void: no mask is to look empty as well
+    return classes, replace(Encoding.of_colors(classes), rest=next(iter(classes.labels), 0))
 
 # %% ../../nbs/data/07_autodetect.ipynb #035b89fd
 def guess_note(
     text:str # what was guessed, one sentence
 )->list: # the one `Problem`
     "The note that classes were guessed, and how to name them."
-    return [Problem('note', 'guessed-classes', '', text, fix='To name them, write codes.txt (one name a line, in order of id) or label_colors.txt (r g b name).')]
+    return [Problem('note', 'guessed-classes', '', text, fix='To name them, write codes.txt (one name a line, in order '
+                                                             'of id) or label_colors.txt (r g b name).')]
 
 def shade_problems(
     bad:list # (path, `MaskContents`)
@@ -86,8 +93,13 @@ def shade_problems(
     out = []
     for file,c in bad[:20]:
         what = f'{c.many if c.many < 1 << 12 else "thousands of"} different {"values" if c.grey else "colours"}'
-        if c.jpeg: out.append(Problem('error', 'mask-jpeg', file, f'was saved as JPEG, which smears the borders: {what}.', found=sorted(c.counts if c.grey else c.colors())[:20], fix='Export the masks as PNG.'))
-        else: out.append(Problem('error', 'mask-values', file, f'holds {what}, but a mask has one for each class.', found=sorted(c.counts if c.grey else c.colors())[:20], fix='Are these the masks? If they are antialiased, export them without smoothing.'))
+        if c.jpeg:
+            out.append(Problem('error', 'mask-jpeg', file, f'was saved as JPEG, which smears the borders: {what}.',
+                               found=sorted(c.counts if c.grey else c.colors())[:20], fix='Export the masks as PNG.'))
+        else:
+            out.append(Problem('error', 'mask-values', file, f'holds {what}, but a mask has one for each class.',
+                               found=sorted(c.counts if c.grey else c.colors())[:20],
+                               fix='Are these the masks? If they are antialiased, export them without smoothing.'))
     if len(bad) > 20: out[-1] = replace(out[-1], message=f'{out[-1].message} So do {len(bad) - 20} more masks.')
     return out
 
@@ -98,8 +110,10 @@ def rare_value_problems(
 )->list: # of `Problem`
     "Warnings about values on few pixels of a single mask."
     total = Counter(v for _,c in found for v in contents(c))
-    return [Problem('warning', 'rare-value', p, f'{show(v)} on {count_text(n, "pixel")}, and in no other mask: it was taken for a class of its own.', found=[v], pixels=n, fix='If it is a slip, recode it.')
-            for p,c in found for v,n in contents(c).items() if len(found) > 1 and total[v] == 1 and n < 0.001*sum(contents(c).values())]
+    return ([Problem('warning', 'rare-value', p, f'{show(v)} on {count_text(n, "pixel")}, and in no other mask: it was '
+                                                 'taken for a class of its own.', found=[v], pixels=n,
+                     fix='If it is a slip, recode it.') for p,c in found for v,n in contents(c).items()
+             if len(found) > 1 and total[v] == 1 and n < 0.001*sum(contents(c).values())])
 
 # %% ../../nbs/data/07_autodetect.ipynb #d5d1916a
 def means_void(
@@ -121,9 +135,13 @@ def _mixed(found, named):
     ones, full = ([p for p,c in found if v in c.counts] for v in (1, 255))
     few = min(ones, full, key=len)
     which = '0 and 1' if few is ones else '0 and 255'
-    text = f'{len(few)} of {len(found)} masks hold {which}, the others {"0 and 255" if few is ones else "0 and 1"}: 255 was taken for another way to write 1.'
-    odd = Problem('warning', 'mask-mixed', few[0], text, found=few[:20], expected='one way in all masks', fix='Recode them alike; segfast check --fix does.')
-    return named or ClassTable(numbered_names(2)), Encoding('values', ((0, 0), (1, 1), (255, 1))), [odd] if named else guess_note('the masks hold 2 values (0, 1), taken for 2 classes.') + [odd]
+    text = (f'{len(few)} of {len(found)} masks hold {which}, the others {"0 and 255" if few is ones else "0 and 1"}: '
+            '255 was taken for another way to write 1.')
+    odd = Problem('warning', 'mask-mixed', few[0], text, found=few[:20], expected='one way in all masks',
+                  fix='Recode them alike; segfast check --fix does.')
+    return named or ClassTable(numbered_names(2)), Encoding('values',
+                                                            ((0, 0), (1, 1), (255, 1))), [odd] if named else guess_note(
+        'the masks hold 2 values (0, 1), taken for 2 classes.') + [odd]
 
 # %% ../../nbs/data/07_autodetect.ipynb #6ad537e8
 def guess_from_values(
@@ -135,21 +153,28 @@ def guess_from_values(
     values, one = sorted(set().union(*(c.counts for _,c in found))), all(c.one for _,c in found)
     small = [v for v in values if v != 255]
     if 255 in values and _is_mixed(found, small) and (named is None or len(named) == 2): return _mixed(found, named)
-    void = 255 if 255 in values and small and (means_void(found, small, named) or (named and len(values) > len(named))) else None
+    void = 255 if 255 in values and small and (means_void(found, small, named)
+                                               or (named and len(values) > len(named))) else None
     spread = values == [0, 255] and named is not None and len(named) == 2 # black and white, and two names
     if named and one and not spread and max(small, default=0) < len(named):
         if 255 not in values or named.void is not None or len(named) > 255: return named, INDEX, []
         first, n = next(p for p,c in found if 255 in c.counts), sum(c.counts.get(255, 0) for _,c in found)
-        said = Problem('warning', 'void-guessed', first, f'255 on {n} pixels of {sum(255 in c.counts for _,c in found)} masks, which {file} does not name: taken for void.', found=[255], pixels=n, fix=f'If it is a class, recode it to an id that {file} names.')
+        said = Problem('warning', 'void-guessed', first, f'255 on {n} pixels of '
+                                                         f'{sum(255 in c.counts for _,c in found)} masks, which '
+                                                         f'{file} does not name: taken for void.', found=[255],
+                       pixels=n, fix=f'If it is a class, recode it to an id that {file} names.')
         return replace(named, void=255), INDEX, [said]
     counted = [v for v in values if v != void]
     if named and len(named) != len(counted): return named, INDEX, [] # `check` names the values that have no name
     if len(counted) > 256: return ClassTable(numbered_names(256)), INDEX, [] # likewise
     table = tuple((v, i) for i,v in enumerate(counted)) + ((255, 255),)*(void is not None)
-    classes = replace(named, void=255 if void else named.void) if named else ClassTable(numbered_names(len(counted)), void)
-    text = f'the masks hold {len(counted)} values ({a_few(list(map(str, counted)), 12)}), taken for {len(counted)} classes' + (', and 255, taken for void.' if void else '.')
+    classes = replace(named, void=255 if void else named.void) if named else ClassTable(numbered_names(len(counted)),
+        void)
+    text = (f'the masks hold {len(counted)} values ({a_few(list(map(str, counted)), 12)}), taken for {len(counted)} '
+            'classes' + (', and 255, taken for void.' if void else '.'))
     rare = rare_value_problems(found, lambda v: f'value {v}', lambda c: {v: n for v,n in c.counts.items() if v != void})
-    return classes, INDEX if one and counted == list(range(len(counted))) else Encoding('values', table), guess_note(text) + rare
+    return classes, INDEX if one and counted == list(range(len(counted))) else Encoding('values',
+        table), guess_note(text) + rare
 
 # %% ../../nbs/data/07_autodetect.ipynb #6eab7240
 def guess_from_colors(
@@ -163,8 +188,11 @@ def guess_from_colors(
     classes = ClassTable(numbered_names(len(rgb)), 255 if len(seen) > 255 else None, rgb)
     text = f'the masks hold {len(seen)} colours ({a_few(list(map(str, rgb)), 6)}), taken for {len(rgb)} classes.'
     if named: text += f' Which of the {len(named)} names is which colour is not known, so the names are not used.'
-    too_many = [Problem('error', 'mask-colors', '', f'the masks hold {len(seen)} different colours together, but a colour stands for a class.', found=len(seen), fix='Are these the masks?')]*(len(seen) > _FEW)
-    return classes, Encoding.of_colors(classes), guess_note(text) + too_many + rare_value_problems(found, lambda c: f'colour {c}', MaskContents.colors)
+    too_many = [Problem('error', 'mask-colors', '',
+                        f'the masks hold {len(seen)} different colours together, but a colour stands for a class.',
+                        found=len(seen), fix='Are these the masks?')]*(len(seen) > _FEW)
+    return classes, Encoding.of_colors(classes), guess_note(text) + too_many + rare_value_problems(found,
+        lambda c: f'colour {c}', MaskContents.colors)
 
 # %% ../../nbs/data/07_autodetect.ipynb #c48fd903
 def refuse_photos(
@@ -177,13 +205,22 @@ def refuse_photos(
     "Raise when both folders hold photographs, and no name says that one holds masks."
     if MASK_WORDS.search(a) or MASK_WORDS.search(b) or IMAGE_WORDS.search(a) or IMAGE_WORDS.search(b): return
     alike = [[c.many for _,c in mask_contents(root, o[:4]) if not c.grey] for o in (of_a, of_b)]
-    if any(len(o) < min(2, len(of_a)) for o in alike) or min(map(min, alike)) <= _FEW or 2*max(alike[1]) < max(alike[0]): return
-    raise DataError(Problem('error', 'layout-unknown', '', f'{root}: {a or "."}/ and {b or "."}/ hold files of the same names, but both look like photographs: which are the masks?', fix='Put the masks in a folder called masks, or write a table with the columns image and mask.'))
+    if any(len(o) < min(2, len(of_a)) for o in alike) or min(map(min, alike)) <= _FEW or 2*max(alike[1]) < max(
+        alike[0]):
+        return
+    raise DataError(Problem('error', 'layout-unknown', '', f'{root}: {a or "."}/ and {b or "."}/ hold files of the '
+                                                           'same names, but both look like '
+                                                           'photographs: which are the masks?',
+                            fix='Put the masks in a folder called masks, or write a table with the '
+                                'columns image and mask.'))
 
 def _also(a, b, also):
     "The warning that other folders would have matched as well."
     if not also: return []
-    return [Problem('warning', 'several-folders', f'{also[0]}/', f'matches as well; masks were taken from {b or "."}/, images from {a or "."}/.', found=list(also), expected='two folders', fix='If these are the masks, take the other folder out, or write a table with the columns image and mask.')]
+    return [Problem('warning', 'several-folders', f'{also[0]}/',
+                    f'matches as well; masks were taken from {b or "."}/, images from {a or "."}/.', found=list(also),
+                    expected='two folders', fix='If these are the masks, take the other folder out, or write a table '
+                                                'with the columns image and mask.')]
 
 # %% ../../nbs/data/07_autodetect.ipynb #6aafff53
 def pair_folders(
@@ -192,29 +229,43 @@ def pair_folders(
 )->tuple: # [(key, image, mask)], the split, [Problem]
     "The pairs of two folders that match, their split, and what is to be said about it."
     problems, first = [], match_folders(tuple(sorted(sample_images(root))))
-    files = walk_images(root, problems=problems, enter=lambda rel: not first or first.images == first.masks or may_hold_pairs(rel, first))
+    files = walk_images(root, problems=problems, enter=lambda rel: not first or first.images == first.masks
+                        or may_hold_pairs(rel, first))
     found = match_folders(tuple(files))
-    if not found: raise DataError(errors_of(problems) + [Problem('error', 'layout-unknown', '', f'{root}: no two folders of images with matching names. Found: {a_few(folder_entries(root))}.')])
+    if not found:
+        raise DataError(errors_of(problems) + [Problem('error', 'layout-unknown', '',
+                                                       f'{root}: no two folders of images with matching names. Found: '
+                                                       f'{a_few(folder_entries(root))}.')])
     a, b, in_a, in_b, plain = found[:5]
     rows, more = pairs_beside(files, found) if a == b else (None, None)
     if rows is None:
         of_a, of_b = ([p for p in files if folder_place(p)[0] == o] for o in (a, b))
-        values_a, values_b = ([c.many for _,c in mask_contents(root, o[:4])] or [0] for o in (of_a, of_b)) if mask_rank(a, in_a) == mask_rank(b, in_b) else ([0], [0])
+        values_a, values_b = ([c.many for _,c in mask_contents(root, o[:4])] or [0]
+                              for o in (of_a, of_b)) if mask_rank(a, in_a) == mask_rank(b, in_b) else ([0], [0])
         if max(values_a) < min(values_b): a, b, in_a, in_b, of_a, of_b = b, a, in_b, in_a, of_b, of_a
         refuse_photos(root, a, b, of_a, of_b)
         by_split = all(any(folder_place(p)[1] for p in o) for o in (of_a, of_b))
         def key(affix):
             def _key(p):
-                bare, (_, split, inside) = strip_affix(plain_numbers(stem_of(p)) if plain else stem_of(p), affix), folder_place(p)
+                bare, (_, split, inside) = strip_affix(plain_numbers(stem_of(p)) if plain else stem_of(p),
+                                                       affix), folder_place(p)
                 return None if bare is None else f'{split if by_split else ""}/{inside}{bare}'
             return _key
         rows, more = join_pairs(files_by_key(of_a, key(in_a)), files_by_key(of_b, key(in_b)), kind='warning')
     problems += more + _also(a, b, (first or found).also)
-    if not rows: raise DataError(errors_of(problems) + [Problem('error', 'no-images', '', f'{root}: no image in {a or "."} has a mask in {b}.')])
+    if not rows:
+        raise DataError(errors_of(problems) + [Problem('error', 'no-images', '',
+                                                       f'{root}: no image in {a or "."} has a mask in {b}.')])
     split = [folder_place(i)[1] or folder_place(m)[1] for _,i,m in rows]
     if not any(split): split = split_of_own_lists(root, rows, problems)
-    split = hold_out(_fraction_if_only_test([s or 'train' for s in split] if 'train' not in split else split), 0.2, seed, problems)
-    return rows, split, [*problems, Problem('note', 'found-folders', '', f'images are in {a or "."}/, masks in {b or "."}/, named like {stem_of(rows[0][1])} and {stem_of(rows[0][2])}.' if a != b else f'images and masks lie together, named like {stem_of(rows[0][1])} and {stem_of(rows[0][2])}.')]
+    split = hold_out(_fraction_if_only_test([s or 'train' for s in split] if 'train' not in split else split), 0.2,
+                     seed, problems)
+    return rows, split, [*problems, Problem('note', 'found-folders', '', f'images are in {a or "."}/, masks in '
+                                                                         f'{b or "."}/, named like '
+                                                                         f'{stem_of(rows[0][1])} and '
+                                                                         f'{stem_of(rows[0][2])}.' if a != b
+                                            else f'images and masks lie together, named like {stem_of(rows[0][1])} and '
+                                                 f'{stem_of(rows[0][2])}.')]
 
 # %% ../../nbs/data/07_autodetect.ipynb #7cb82f7a
 _LISTS = dict(train=('train.txt',), valid=('valid.txt', 'val.txt'), test=('test.txt',))
@@ -230,25 +281,34 @@ def split_of_own_lists(
     for i in images:
         for o in (i, PurePosixPath(i).name, stem_of(i)): meant.setdefault(unicodedata.normalize('NFC', o), set()).add(i)
     def image(line):
-        options = (meant.get(unicodedata.normalize('NFC', o), ()) for o in (line, line.removeprefix('./'), line.split()[0]))
+        options = (meant.get(unicodedata.normalize('NFC', o), ())
+                   for o in (line, line.removeprefix('./'), line.split()[0]))
         return next((min(o) for o in options if len(o) == 1), line)
     lists = {}
     for s,file in files.items():
         lines, more = read_split_list(root/file)
         lists[s], problems[:] = (file, [image(o) for o in lines]), problems + more
-        if not lines: problems.append(Problem('error', 'valid-empty', file, 'names no image.', fix='List images, one a line, or remove the file.'))
+        if not lines:
+            problems.append(Problem('error', 'valid-empty', file, 'names no image.',
+                                    fix='List images, one a line, or remove the file.'))
     split, more = split_by_lists(images, lists)
     problems += more
-    if split.count('valid') == len(images): problems.append(Problem('error', 'valid-all', files['valid'], f'names all {len(images)} images, so none is left to train on.', fix='Leave some out.'))
+    if split.count('valid') == len(images):
+        problems.append(Problem('error', 'valid-all', files['valid'],
+                                f'names all {len(images)} images, so none is left to train on.', fix='Leave some out.'))
     unlisted = [i for i,s in zip(images, split) if s is None]
     if 'train' not in files: return [s or 'train' for s in split]
-    if unlisted: problems.append(Problem('note', 'not-listed', unlisted[0], f'{len(unlisted)} of {len(rows)} images stand in no list.', found=unlisted[:20], fix='They are left out.'))
+    if unlisted:
+        problems.append(Problem('note', 'not-listed', unlisted[0],
+                                f'{len(unlisted)} of {len(rows)} images stand in no list.', found=unlisted[:20],
+                                fix='They are left out.'))
     return split
 
 def _fraction_if_only_test(split): return split if 'train' in split else ['train' if s == 'test' else s for s in split]
 
 # %% ../../nbs/data/07_autodetect.ipynb #eb1a0390
-_OF_TABLES = ('codes', 'codes-duplicate', 'codes-blank', 'codes-cleaned', 'codes-void', 'background', 'colors', 'colors-duplicate', 'guessed-classes', 'rare-value', 'void-guessed', 'mask-mixed')
+_OF_TABLES = ('codes', 'codes-duplicate', 'codes-blank', 'codes-cleaned', 'codes-void', 'background', 'colors',
+              'colors-duplicate', 'guessed-classes', 'rare-value', 'void-guessed', 'mask-mixed')
 
 def with_classes(
     data:SegData, # a dataset of any layout
@@ -256,12 +316,15 @@ def with_classes(
 )->SegData:
     "The same dataset with the classes of another table."
     path = Path(path).expanduser()
-    if not path.is_file(): raise UsageError(f'classes {path}: no such file; a codes.txt, label_colors.txt or class_dict.csv was expected.')
+    if not path.is_file():
+        raise UsageError(f'classes {path}: no such file; a codes.txt, label_colors.txt or class_dict.csv was expected.')
     table, problems, colored = try_class_table(path)
-    kept = [p for p in data.problems if p.code not in _OF_TABLES and not (p.code == 'encoding' and p.file in ('codes.txt', *COLOR_TABLES))]
+    kept = [p for p in data.problems if p.code not in _OF_TABLES
+            and not (p.code == 'encoding' and p.file in ('codes.txt', *COLOR_TABLES))]
     if table is None: return replace(data, problems=kept + problems)
     masks = list(data.pairs['mask'])
-    if colored and any(not c.one for _,c in mask_contents(data.root, masks)): return replace(data, classes=table, encoding=Encoding.of_colors(table), problems=kept + problems)
+    if colored and any(not c.one for _,c in mask_contents(data.root, masks)):
+        return replace(data, classes=table, encoding=Encoding.of_colors(table), problems=kept + problems)
     if data.guessed: classes, encoding, notes = guess_classes(data.root, masks, table, path.name)
     else: classes, encoding, notes = rename_classes(data, table, path), data.encoding, []
     return replace(data, classes=classes, encoding=encoding, problems=kept + problems + notes)
@@ -273,7 +336,10 @@ def rename_classes(
 )->ClassTable:
     "The classes of a dataset whose masks' meaning is fixed, under other names."
     ids = 1 + max((i for _,i in data.encoding.table if i != data.classes.void), default=-1)
-    if ids > len(table): raise DataError(Problem('error', 'codes', path.name, f'{len(table)} names, but the masks of the layout {data.layout} have {ids} classes.', found=len(table), expected=f'{ids} names', fix='Name them all.'))
+    if ids > len(table):
+        raise DataError(Problem('error', 'codes', path.name,
+                                f'{len(table)} names, but the masks of the layout {data.layout} have {ids} classes.',
+                                found=len(table), expected=f'{ids} names', fix='Name them all.'))
     outside = data.classes.void if data.classes.void is not None and data.classes.void >= len(table) else None
     colors = data.classes.colors if data.encoding.kind == 'colors' and len(table) == len(data.classes) else table.colors
     return replace(table, void=outside if table.void is None else table.void, colors=colors)

@@ -51,7 +51,8 @@ def cache_key(
         s = data.path(rel).stat()
         return str(data.path(rel).resolve()), s.st_mtime_ns, s.st_size
     files = [stat(rel) for row in data.pairs.itertuples() for rel in (row.image, row.mask)]
-    return sha256(json.dumps([2, list(size), files, repr(data.encoding)]).encode()).hexdigest()[:24] # 2: the format's version
+    # 2: the format's version
+    return sha256(json.dumps([2, list(size), files, repr(data.encoding)]).encode()).hexdigest()[:24]
 
 class CachedPairs:
     "The decoded pairs of a dataset at one size: `images` (n, h, w, 3) and `masks` (n, h, w), uint8, in the order of its pairs."
@@ -76,7 +77,9 @@ def open_cached(
     if not folder.is_dir(): return None
     try: found = CachedPairs.open(folder)
     except (OSError, ValueError, EOFError): found = None # NumPy refuses arrays of objects, which would be a pickle
-    if found and [(o.shape, o.dtype) for o in (found.images, found.masks)] == [((n, *size, 3), np.uint8), ((n, *size), np.uint8)]: return found
+    if found and [(o.shape, o.dtype) for o in (found.images, found.masks)] == [((n, *size, 3), np.uint8),
+        ((n, *size), np.uint8)]:
+        return found
     shutil.rmtree(folder, ignore_errors=True)
 
 def fill_cache(
@@ -87,7 +90,8 @@ def fill_cache(
 ):
     "Decode every pair into arrays on the disk."
     n = len(data.pairs)
-    images, masks = (np.lib.format.open_memmap(folder/f'{o}.npy', 'w+', np.uint8, shape) for o,shape in (('images', (n, *size, 3)), ('masks', (n, *size))))
+    images, masks = (np.lib.format.open_memmap(folder/f'{o}.npy', 'w+', np.uint8, shape)
+                     for o,shape in (('images', (n, *size, 3)), ('masks', (n, *size))))
     def put(i): images[i], masks[i] = open_pair(data, i, size)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for done,_ in enumerate(pool.map(put, range(n)), 1):
@@ -110,7 +114,9 @@ def write_cache(
         fill_cache(data, size, part, progress)
         part.rename(folder)
     except OSError as e:
-        if e.errno not in (errno.EEXIST, errno.ENOTEMPTY): raise # another process made the same arrays first: theirs are as good
+        # another process made the same arrays first: theirs are as good
+        if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
     finally: shutil.rmtree(part, ignore_errors=True)
     return CachedPairs.open(folder)
 
@@ -135,9 +141,11 @@ def free_cache(
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
     if need > min(limit, 0.9*free):
-        raise DataError(f'The decoded images take {size_text(need)}, but {root} may hold {size_text(limit)} and its disk has {size_text(free)} free.\n'
-                        'Raise SEGFAST_CACHE_GB, point SEGFAST_CACHE at a larger disk, train at a smaller --size, or decode at every epoch with --set cache=false.')
-    for old in (o for o in root.glob('.part-*') if time.time() - o.stat().st_mtime > 86400): shutil.rmtree(old, ignore_errors=True)
+        raise DataError(f'The decoded images take {size_text(need)}, but {root} may hold {size_text(limit)} and its '
+                        f'disk has {size_text(free)} free.\nRaise SEGFAST_CACHE_GB, point SEGFAST_CACHE at a larger '
+                        'disk, train at a smaller --size, or decode at every epoch with --set cache=false.')
+    for old in (o for o in root.glob('.part-*') if time.time() - o.stat().st_mtime > 86400):
+        shutil.rmtree(old, ignore_errors=True)
     kept = sorted((o for o in root.iterdir() if not o.name.startswith('.')), key=lambda o: o.stat().st_mtime)
     while kept and sum(map(_bytes, kept)) + need > limit: shutil.rmtree(kept.pop(0), ignore_errors=True)
 

@@ -57,18 +57,24 @@ def size_problem(
     "A mask whose size is not its image's."
     size, want = shape_text(mask['size']), shape_text(image['size'])
     if image['turn'] != 1 and image['stored'] == mask['size']:
-        return _error(row.mask, 'mask-rotated', f'is {size} (height x width), like the stored pixels of {row.image}, but that image has EXIF orientation {image["turn"]} and is shown as {want}.',
-                      'Turn the mask as the image is turned, or remove the EXIF orientation tag of the image.', found=mask['size'], expected=want)
-    return _error(row.mask, 'mask-size', f'is {size} (height x width), but {row.image} is {want}.', 'Use the mask made for this image.', found=mask['size'], expected=want)
+        return _error(row.mask, 'mask-rotated', f'is {size} (height x width), like the stored pixels of {row.image}, '
+                                                f'but that image has EXIF orientation {image["turn"]} and is shown as '
+                                                f'{want}.',
+                      'Turn the mask as the image is turned, or remove the EXIF orientation tag of the image.',
+                      found=mask['size'], expected=want)
+    return _error(row.mask, 'mask-size', f'is {size} (height x width), but {row.image} is {want}.',
+                  'Use the mask made for this image.', found=mask['size'], expected=want)
 
 # %% ../../nbs/data/11_check.ipynb #689742f4
-def _by_codes(data): return (data.root/'codes.txt').is_file() and try_codes(data.root/'codes.txt')[0] == data.classes.names
+def _by_codes(data):
+    return (data.root/'codes.txt').is_file() and try_codes(data.root/'codes.txt')[0] == data.classes.names
 
 def _names(data):
     "How the classes are counted, in words."
     n, void = len(data.classes), data.classes.void
     beyond = f' and void {void}' if void is not None and void >= n else ''
-    return f'{"codes.txt names" if _by_codes(data) else "there are"} {count_text(n, "class", "classes")} (ids 0 to {n-1}{beyond})'
+    return (f'{"codes.txt names" if _by_codes(data) else "there are"} {count_text(n, "class", "classes")} (ids 0 to '
+            f'{n-1}{beyond})')
 
 def value_problems(
     data:SegData,
@@ -79,26 +85,38 @@ def value_problems(
     "Values in a mask that no class has."
     bad = [i for i in counts if i not in data.classes.valid_values]
     if not bad: return []
-    if format == 'JPEG': return [_error(mask, 'mask-jpeg', f'was saved as JPEG, which smears the borders between ids: {len(bad)} values that no class has, such as id {bad[0]} on {counts[bad[0]]} pixels.',
-                                        'Export it as PNG again.', found=bad[:20], expected=f'0..{len(data.classes)-1}', pixels=sum(counts[i] for i in bad))]
-    shown = ', '.join(f'id {i} on {counts[i]} pixels' for i in bad[:3]) + (f' and {len(bad)-3} more ids' if len(bad) > 3 else '')
-    advice = 'If 255 means void, recode it to the id of the void class.' if bad == [255] else 'Name every id, or recode the mask.'
-    return [_error(mask, 'mask-values', f'{shown}, but {_names(data)}.', advice, found=bad, expected=f'0..{len(data.classes)-1}', pixels=sum(counts[i] for i in bad))]
+    if format == 'JPEG':
+        return [_error(mask, 'mask-jpeg', f'was saved as JPEG, which smears the borders between ids: {len(bad)} values '
+                                          f'that no class has, such as id {bad[0]} on {counts[bad[0]]} pixels.',
+                       'Export it as PNG again.', found=bad[:20], expected=f'0..{len(data.classes)-1}',
+                       pixels=sum(counts[i] for i in bad))]
+    shown = ', '.join(f'id {i} on {counts[i]} pixels' for i in bad[:3]) + (f' and {len(bad)-3} more ids' if len(bad) > 3
+        else '')
+    advice = 'If 255 means void, recode it to the id of the void class.' if bad == [
+        255] else 'Name every id, or recode the mask.'
+    return [_error(mask, 'mask-values', f'{shown}, but {_names(data)}.', advice, found=bad,
+                   expected=f'0..{len(data.classes)-1}', pixels=sum(counts[i] for i in bad))]
 
 # %% ../../nbs/data/11_check.ipynb #c59695c2
-_ODD = {
-    'image-16bit': ('note', 'with 16 bits per channel', 'Brought down to 8 bits: the upper half of each value is kept.'),
-    'image-dark': ('warning', 'with 16 bits of which less than 13 are used, so that the image is almost black', 'Stretch the values to 0..65535.'),
-    'image-grey': ('note', 'in grey', 'The three channels get the same values.'), 'image-alpha': ('note', 'with transparency', 'It is dropped.'),
-    'image-cmyk': ('note', 'in CMYK', 'Converted to RGB.'), 'image-palette': ('note', 'with a palette', 'Converted to RGB.'),
-    'image-rotated': ('note', 'turned by their EXIF orientation tag', 'Turned upright, as their masks are.'),
-    'image-turned': ('warning', 'turned or mirrored by an EXIF orientation tag, by which the size does not change', 'Nothing tells whether the mask is turned too: look at one.'),
-    'image-frames': ('note', 'with several frames', 'The first is taken.'), 'tiny-image': ('warning', 'less than 32 pixels high or wide', 'They are enlarged.'),
-    'thin-image': ('warning', 'more than eight times as long as wide', 'Resizing distorts them: cut them into tiles.'),
-    'mask-jpeg': ('warning', 'saved as JPEG, which smears the borders between ids', 'Export them as PNG again.'),
-    'mask-palette': ('note', 'with a palette', 'Its indices are the ids.'), 'mask-16bit': ('note', 'with 16 bits', 'The values are taken as they are.'),
-    'mask-frames': ('note', 'with several frames', 'The first is taken.'),
-    'mask-void': ('warning', 'void everywhere', 'Nothing can be learned from them.')}
+_ODD = {'image-16bit': ('note', 'with 16 bits per channel',
+                        'Brought down to 8 bits: the upper half of each value is kept.'),
+        'image-dark': ('warning', 'with 16 bits of which less than 13 are used, so that the image is almost black',
+                       'Stretch the values to 0..65535.'), 'image-grey': ('note', 'in grey',
+    'The three channels get the same values.'), 'image-alpha': ('note', 'with transparency', 'It is dropped.'),
+        'image-cmyk': ('note', 'in CMYK', 'Converted to RGB.'),
+        'image-palette': ('note', 'with a palette', 'Converted to RGB.'),
+        'image-rotated': ('note', 'turned by their EXIF orientation tag', 'Turned upright, as their masks are.'),
+        'image-turned': ('warning', 'turned or mirrored by an EXIF orientation tag, by which the size does not change',
+                         'Nothing tells whether the mask is turned too: look at one.'),
+        'image-frames': ('note', 'with several frames', 'The first is taken.'),
+        'tiny-image': ('warning', 'less than 32 pixels high or wide', 'They are enlarged.'),
+        'thin-image': ('warning', 'more than eight times as long as wide',
+                       'Resizing distorts them: cut them into tiles.'),
+        'mask-jpeg': ('warning', 'saved as JPEG, which smears the borders between ids', 'Export them as PNG again.'),
+        'mask-palette': ('note', 'with a palette', 'Its indices are the ids.'),
+        'mask-16bit': ('note', 'with 16 bits', 'The values are taken as they are.'),
+        'mask-frames': ('note', 'with several frames', 'The first is taken.'),
+        'mask-void': ('warning', 'void everywhere', 'Nothing can be learned from them.')}
 
 def image_oddities(
     image:dict # facts
@@ -121,11 +139,16 @@ def mask_oddities(
     mask:dict # facts
 ): # yields codes
     "What is unusual but sound about a mask and its image."
-    if image['turn'] != 1: yield 'image-turned' if image['stored'] == image['size'] == mask['size'] and mask['turn'] == 1 else 'image-rotated'
-    if mask['mode'] == 'P' and data.encoding.kind != 'colors' and not layout_of(data).palette_masks: yield 'mask-palette'
+    if image['turn'] != 1:
+        yield 'image-turned' if image['stored'] == image['size'] == mask['size'] and mask[
+            'turn'] == 1 else 'image-rotated'
+    if mask['mode'] == 'P' and data.encoding.kind != 'colors' and not layout_of(data).palette_masks:
+        yield 'mask-palette'
     if mask['bits'] > 8: yield 'mask-16bit'
     if mask['frames'] > 1: yield 'mask-frames'
-    if mask['format'] == 'JPEG' and not mask['strange'] and {int(i) for i in mask['counts']} <= data.classes.valid_values: yield 'mask-jpeg'
+    if mask['format'] == 'JPEG' and not mask['strange'] and {int(i)
+        for i in mask['counts']} <= data.classes.valid_values:
+        yield 'mask-jpeg'
     if data.classes.void is not None and set(mask['counts']) == {str(data.classes.void)}: yield 'mask-void'
 
 # %% ../../nbs/data/11_check.ipynb #11d43ff8
@@ -134,7 +157,8 @@ class CheckReport:
     "What `check` found: the problems, one row a pair, and the pixels of each class."
     data: SegData|None     # None when the folder could not even be taken for a dataset
     problems: list         # `Problem`s, errors first
-    files: pd.DataFrame    # one row a pair: image, mask, split, height, width, and the SHA-256 of the decoded pixels of both
+    # one row a pair: image, mask, split, height, width, and the SHA-256 of the decoded pixels of both
+    files: pd.DataFrame
     pixels: pd.DataFrame   # rows ids 0..255, columns splits: how many pixels
     sums: dict = field(default_factory=dict) # what the fingerprint is made of: channels, edges, images a class
 
@@ -171,7 +195,8 @@ class PairTally:
     "What is kept while the pairs pass by."
     def __init__(self, data):
         self.data, self.rows, self.problems, self.odd = data, [], [], defaultdict(lambda: [0, []])
-        self.pixels, self.images, self.edges = np.zeros((3, 256), np.int64), np.zeros((3, 256), np.int64), np.zeros(256, np.int64)
+        self.pixels, self.images, self.edges = np.zeros((3, 256), np.int64), np.zeros((3, 256), np.int64), np.zeros(256,
+            np.int64)
         self.channels, self.n = np.zeros((2, 3)), 0
         self.painted, self.palettes = {}, [] # colour -> (id, file) of palette masks; what contradicts it
 
@@ -179,8 +204,11 @@ class PairTally:
         "Take in one pair and the facts about its files."
         self.problems += problems_of_pair(self.data, row, image, mask)
         for code in image_oddities(image) if 'size' in image else (): self.note(code, row.image)
-        self.rows.append((row.image, row.mask, row.split, *image.get('size', (0, 0)), image.get('digest', ''), mask.get('digest', '')))
-        if 'size' in image: self.channels += np.array([image['mean'], np.square(image['std']) + np.square(image['mean'])]); self.n += 1
+        self.rows.append((row.image, row.mask, row.split, *image.get('size', (0, 0)), image.get('digest', ''),
+                          mask.get('digest', '')))
+        if 'size' in image:
+            self.channels += np.array([image['mean'], np.square(image['std']) + np.square(image['mean'])])
+            self.n += 1
         if 'size' in mask: self._count(row, image, mask)
 
     def _count(self, row, image, mask):
@@ -190,8 +218,10 @@ class PairTally:
         for i,n in mask['edges'].items(): self.edges[int(i)] += n
         for i,c in (mask.get('palette') or {}).items():
             first = self.painted.setdefault(tuple(c), (i, row.mask))
-            if first[0] != i and first[1] != row.mask and self.data.encoding.kind != 'colors': self.palettes.append((row.mask, i, first, tuple(c)))
-        for code in mask_oddities(self.data, image, mask) if 'size' in image else (): self.note(code, row.image if code in ('image-rotated', 'image-turned') else row.mask)
+            if first[0] != i and first[1] != row.mask and self.data.encoding.kind != 'colors':
+                self.palettes.append((row.mask, i, first, tuple(c)))
+        for code in mask_oddities(self.data, image, mask) if 'size' in image else ():
+            self.note(code, row.image if code in ('image-rotated', 'image-turned') else row.mask)
 
     def note(self, code, file):
         "Count a file that has something unusual about it."
@@ -204,14 +234,19 @@ class PairTally:
         files = list(dict.fromkeys(o[0] for o in self.palettes))
         if not files: return
         mask, i, (j, other), color = self.palettes[0]
-        yield Problem('warning', 'mask-palettes', mask, f'shows id {i} in the colour {color}, in which {other} shows id {j}' + (f', and so do {len(files)-1} more' if len(files) > 1 else '') + '.', found=files[:20],
-                      fix='If the colours are right and the ids are not, convert the masks to RGB and give a label_colors.txt.')
+        yield Problem('warning', 'mask-palettes', mask,
+                      f'shows id {i} in the colour {color}, in which {other} shows id {j}'
+                      + (f', and so do {len(files)-1} more' if len(files) > 1 else '') + '.', found=files[:20],
+                      fix='If the colours are right and the ids are not, convert the masks to RGB and '
+                          'give a label_colors.txt.')
 
     def odd_problems(self):
         for code,(n,files) in self.odd.items():
             kind, what, fix = _ODD[code]
             noun = 'mask' if code.startswith('mask') else 'image'
-            yield Problem(kind, code, files[0], f'{count_text(n, noun)} {what}{": " + a_few(files, 3) if n > 1 else ""}.', found=files, fix=fix)
+            yield Problem(kind, code, files[0],
+                          f'{count_text(n, noun)} {what}{": " + a_few(files, 3) if n > 1 else ""}.', found=files,
+                          fix=fix)
 
 # %% ../../nbs/data/11_check.ipynb #c9b593c9
 def check(
@@ -222,16 +257,24 @@ def check(
 )->CheckReport:
     "Open every file of a dataset, compare every pair, count every pixel value."
     tally, n = PairTally(data), len(data.pairs)
-    files = ((file, kind) for row in data.pairs.itertuples() for file,kind in ((row.image, 'image'), (row.mask, 'mask')))
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool, closing(FactStore(facts_file(data.root) if cache else None)) as store, warnings.catch_warnings():
+    files = ((file, kind) for row in data.pairs.itertuples()
+             for file,kind in ((row.image, 'image'), (row.mask, 'mask')))
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool, closing(FactStore(facts_file(data.root)
+        if cache else None)) as store, warnings.catch_warnings():
         warnings.simplefilter('ignore') # Pillow warns of what is said below, or is sound
         facts = file_facts(files, data.root, data.encoding, data.classes.names, store, pool)
         for done,row in enumerate(data.pairs.itertuples(), 1):
             tally.add(row, next(facts), next(facts))
             if progress: progress(done, n)
-    kept = [Problem('note', 'not-kept', '', f'what was found could not be kept ({store.trouble}), so the next check takes as long.', fix='Point SEGFAST_CACHE at a folder that can be written.')] if store.trouble else []
-    report = CheckReport(data, [], pd.DataFrame(tally.rows, columns=_COLUMNS), pd.DataFrame(tally.pixels.T, columns=list(_SPLITS)), dict(channels=tally.channels, n=tally.n, images=tally.images, edges=tally.edges))
-    found = drop_repeats([*data.problems, *numbering_problems(report, tally.problems), *tally.problems, *dataset_problems(report, tally.problems), *tally.odd_problems(), *tally.palette_problems(), *stray_problems(data), *kept])
+    kept = [Problem('note', 'not-kept', '',
+                    f'what was found could not be kept ({store.trouble}), so the next check takes as long.',
+                    fix='Point SEGFAST_CACHE at a folder that can be written.')] if store.trouble else []
+    report = CheckReport(data, [], pd.DataFrame(tally.rows, columns=_COLUMNS),
+                         pd.DataFrame(tally.pixels.T, columns=list(_SPLITS)),
+                         dict(channels=tally.channels, n=tally.n, images=tally.images, edges=tally.edges))
+    found = drop_repeats([*data.problems, *numbering_problems(report, tally.problems), *tally.problems,
+                          *dataset_problems(report, tally.problems), *tally.odd_problems(), *tally.palette_problems(),
+                          *stray_problems(data), *kept])
     report.problems = sorted(found, key=lambda p: ('error','warning','note').index(p.kind))
     return report
 
@@ -252,8 +295,11 @@ def dataset_problems(
     pair_problems:list # of single pairs
 )->list: # of `Problem`
     "What only all pairs together show."
-    meaningless = any(p.kind == 'error' and p.code.startswith(('mask-', 'codes', 'colors', 'guess')) for p in [*report.data.problems, *pair_problems])
-    return [*split_problems(report, meaningless), *([] if meaningless else class_problems(report)), *duplicate_problems(report), *same_mask_problems(report), *([] if meaningless else smooth_mask_problems(report)), *mixed_size_problems(report)]
+    meaningless = any(p.kind == 'error' and p.code.startswith(('mask-', 'codes', 'colors', 'guess'))
+                      for p in [*report.data.problems, *pair_problems])
+    return [*split_problems(report, meaningless), *([] if meaningless else class_problems(report)),
+            *duplicate_problems(report), *same_mask_problems(report),
+            *([] if meaningless else smooth_mask_problems(report)), *mixed_size_problems(report)]
 
 def split_problems(
     report:CheckReport,
@@ -263,9 +309,13 @@ def split_problems(
     data, px = report.data, report.pixels
     labelled = px.loc[list(data.classes.labels)]
     for split in ('train', 'valid') if not any(p.kind == 'error' for p in data.problems) else ():
-        if split not in data.splits: yield _error('', f'no-{split}', f'{count_text(len(data.pairs), "image")}: none is left to {"train on" if split == "train" else "validate on"}.', 'Two are the least, one for each.')
+        if split not in data.splits:
+            yield _error('', f'no-{split}', f'{count_text(len(data.pairs), "image")}: none is left to '
+                                            f'{"train on" if split == "train" else "validate on"}.',
+                         'Two are the least, one for each.')
     for split,n in data.splits.items() if not meaningless else ():
-        if px[split].sum() and not labelled[split].sum(): yield _error('', 'all-void', f'every pixel of the {n} {split} masks is void.', 'Look at which id is void.')
+        if px[split].sum() and not labelled[split].sum():
+            yield _error('', 'all-void', f'every pixel of the {n} {split} masks is void.', 'Look at which id is void.')
 
 def numbering_problems(
     report:CheckReport,
@@ -275,8 +325,14 @@ def numbering_problems(
     if report.data.encoding.kind != 'index' or not any(p.code == 'mask-values' for p in pair_problems): return
     n, values = len(report.data.classes), np.flatnonzero(report.pixels.sum(axis=1)).tolist()
     names = 'codes.txt has' if _by_codes(report.data) else 'there are'
-    if values and min(values) == 1 and max(values) == n: yield _error('', 'ids-from-one', f'Masks hold id {n} and never 0, and {names} {n} names: ids seem to start at 1.', 'Subtract 1 from every mask.', found=values, expected=f'0..{n-1}')
-    elif len(values) == n > 1 and (max(v for v in values if v < 255) >= n or values == [0, 255]): yield _error('', 'mask-levels', f'Masks hold the values {a_few(list(map(str, values)), 12)}, and {names} {n} names: these seem to be grey levels.', 'Recode them to 0, 1, 2 ... in their order.', found=values, expected=f'0..{n-1}')
+    if values and min(values) == 1 and max(values) == n:
+        yield _error('', 'ids-from-one',
+                     f'Masks hold id {n} and never 0, and {names} {n} names: ids seem to start at 1.',
+                     'Subtract 1 from every mask.', found=values, expected=f'0..{n-1}')
+    elif len(values) == n > 1 and (max(v for v in values if v < 255) >= n or values == [0, 255]):
+        yield _error('', 'mask-levels', f'Masks hold the values {a_few(list(map(str, values)), 12)}, and {names} {n} '
+                                        'names: these seem to be grey levels.',
+                     'Recode them to 0, 1, 2 ... in their order.', found=values, expected=f'0..{n-1}')
 
 # %% ../../nbs/data/11_check.ipynb #78f2c816
 _RARE, _MOST = 1/5000, 0.98 # shares of the labelled pixels
@@ -289,15 +345,33 @@ def class_problems(
     px = report.pixels.loc[list(classes.labels)]
     total, name = px.sum(axis=1), classes.names
     if not total.sum(): return
-    if len(classes.labels) == 1: yield Problem('warning', 'one-class', '', f'the only class that counts is {name[classes.labels[0]]}: there is nothing to tell apart.', fix='Is a class missing, or void that should be one?')
+    if len(classes.labels) == 1:
+        yield Problem('warning', 'one-class', '',
+                      f'the only class that counts is {name[classes.labels[0]]}: there is nothing to tell apart.',
+                      fix='Is a class missing, or void that should be one?')
     unseen = [f'{name[i]!r} (id {i})' for i in px.index[(px.train == 0) & (total > 0)]]
-    if unseen: yield Problem('warning', 'class-not-in-train', '', f'{plural(len(unseen), "class", "classes")} {a_few(unseen, 6)} {plural(len(unseen), "occurs", "occur")} only outside the training images.', found=unseen, fix='What training never sees cannot be learned.')
+    if unseen:
+        yield Problem('warning', 'class-not-in-train', '', f'{plural(len(unseen), "class", "classes")} '
+                                                           f'{a_few(unseen, 6)} '
+                                                           f'{plural(len(unseen), "occurs", "occur")} only outside '
+                                                           'the training images.', found=unseen,
+                      fix='What training never sees cannot be learned.')
     absent = [name[i] for i in px.index[total == 0]]
-    if absent: yield Problem('note', 'class-absent', '', f'{len(absent)} of {len(classes)} classes never occur: {a_few(absent, 8)}.', found=absent)
+    if absent:
+        yield Problem('note', 'class-absent', '',
+                      f'{len(absent)} of {len(classes)} classes never occur: {a_few(absent, 8)}.', found=absent)
     share = px.train/max(1, px.train.sum())
     rare = [f'{name[i]} ({share[i]:.3%})' for i in px.index[(share > 0) & (share < _RARE)]]
-    if rare: yield Problem('warning', 'rare-class', '', f'{count_text(len(rare), "class", "classes")} {plural(len(rare), "is", "are")} less than 1 in {round(1/_RARE)} of the labelled training pixels: {a_few(rare, 6)}.', found=rare, fix='Weigh the classes, and look at their scores one by one.')
-    if len(classes.labels) > 1 and share.max() > _MOST: yield Problem('warning', 'imbalance', '', f'{name[share.idxmax()]} takes {percent_text(share.max())} of the labelled training pixels: an answer of nothing else is already that accurate.', fix='Look at the IoU of the other classes, not at accuracy.')
+    if rare:
+        yield Problem('warning', 'rare-class', '', f'{count_text(len(rare), "class", "classes")} '
+                                                   f'{plural(len(rare), "is", "are")} less than 1 in {round(1/_RARE)} '
+                                                   f'of the labelled training pixels: {a_few(rare, 6)}.', found=rare,
+                      fix='Weigh the classes, and look at their scores one by one.')
+    if len(classes.labels) > 1 and share.max() > _MOST:
+        yield Problem('warning', 'imbalance', '', f'{name[share.idxmax()]} takes {percent_text(share.max())} of the '
+                                                  'labelled training pixels: an answer of nothing else '
+                                                  'is already that accurate.',
+                      fix='Look at the IoU of the other classes, not at accuracy.')
 
 # %% ../../nbs/data/11_check.ipynb #463eb365
 def duplicate_problems(
@@ -308,7 +382,11 @@ def duplicate_problems(
     copies = []
     for _,g in files[files.duplicated('image_sha256', keep=False)].groupby('image_sha256', sort=False):
         train, held = g.image[g.split == 'train'].tolist(), g[g.split != 'train']
-        if train: yield from (Problem('warning', 'same-image', o.image, f'({o.split}) is the same image as {train[0]} (train).', found=train, fix='Take one out: an image that was seen in training measures nothing.') for o in held.itertuples() if o.image not in train)
+        if train:
+            yield from (Problem('warning', 'same-image', o.image,
+                                f'({o.split}) is the same image as {train[0]} (train).', found=train,
+                                fix='Take one out: an image that was seen in training measures nothing.')
+                        for o in held.itertuples() if o.image not in train)
         copies += [o for s in _SPLITS for o in g.image[g.split == s].tolist()[1:]]
     if copies: yield Problem('note', 'duplicate-image', copies[0], f'{len(copies)} image{"s are copies" if len(copies) > 1 else " is a copy"} of another of the same split: {a_few(copies, 3)}.', found=copies[:20])
 
@@ -316,10 +394,14 @@ def same_mask_problems(
     report:CheckReport
 ): # yields `Problem`s
     "Masks that are one image, under images that are not."
-    files = report.files[(report.files.image_sha256 != '') & (report.files.mask_sha256 != '')].drop_duplicates('image_sha256')
+    files = report.files[(report.files.image_sha256 != '')
+                         & (report.files.mask_sha256 != '')].drop_duplicates('image_sha256')
     if len(files) < 4: return
     n = files.mask_sha256.value_counts()
-    if n.iloc[0] > len(files)/2: yield Problem('warning', 'same-mask', files['mask'][files.mask_sha256 == n.index[0]].iloc[0], f'is the same image as {n.iloc[0] - 1} other masks, of {len(files)} different images.', fix='Were they copied by mistake?')
+    if n.iloc[0] > len(files)/2:
+        yield Problem('warning', 'same-mask', files['mask'][files.mask_sha256 == n.index[0]].iloc[0],
+                      f'is the same image as {n.iloc[0] - 1} other masks, of {len(files)} different images.',
+                      fix='Were they copied by mistake?')
 
 def smooth_mask_problems(
     report:CheckReport
@@ -328,7 +410,11 @@ def smooth_mask_problems(
     if not any(p.code == 'guessed-classes' for p in report.data.problems): return
     px, edges = report.pixels.sum(axis=1), report.sums['edges']
     thin = [report.data.classes.names[i] for i in report.data.classes.labels if px[i] and edges[i] > 0.9*px[i]]
-    if 0 < len(thin) < len(report.data.classes.labels): yield Problem('warning', 'mask-smooth', '', f'{a_few(thin, 6)} {plural(len(thin), "stands", "stand")} on borders between other classes only: smoothed edges were taken for classes.', found=thin, fix='Export the masks without smoothing (antialiasing).')
+    if 0 < len(thin) < len(report.data.classes.labels):
+        yield Problem('warning', 'mask-smooth', '', f'{a_few(thin, 6)} {plural(len(thin), "stands", "stand")} on '
+                                                    'borders between other classes only: smoothed edges '
+                                                    'were taken for classes.', found=thin,
+                      fix='Export the masks without smoothing (antialiasing).')
 
 def mixed_size_problems(
     report:CheckReport
@@ -344,58 +430,89 @@ def stray_problems(
 ): # yields `Problem`s
     "What lies in the dataset's folders beside the pairs."
     used = set(data.pairs['image']) | set(data.pairs['mask'])
-    folders = {c: {p for o in set(map(os.path.dirname, data.pairs[c])) if not os.path.isabs(o) for p in (PurePosixPath(o), *PurePosixPath(o).parents) if '..' not in p.parts} for c in ('image', 'mask')}
+    folders = {c: {p for o in set(map(os.path.dirname, data.pairs[c])) if not os.path.isabs(o)
+                   for p in (PurePosixPath(o), *PurePosixPath(o).parents) if '..' not in p.parts}
+               for c in ('image', 'mask')}
     hidden, unused = [], []
     for folder in sorted(folders['image'] | folders['mask']):
         try: entries = sorted(os.scandir(data.root/folder), key=lambda e: e.name)
         except OSError as e:
-            yield _error(str(folder), 'folder-unreadable', f'cannot be read ({e.strerror}).', 'Look at its permissions.')
+            yield _error(str(folder), 'folder-unreadable', f'cannot be read ({e.strerror}).',
+                         'Look at its permissions.')
             continue
         for e in entries:
             rel = (folder/e.name).as_posix()
             if is_system(e.name): hidden.append(rel)
-            elif rel not in used and folder/e.name not in folders['image'] | folders['mask']: yield from _stray(data, e, rel, unused if folder in folders['image'] and str(folder) != '.' else [])
-    if hidden: yield Problem('note', 'system-files', hidden[0], f'{count_text(len(hidden), "hidden or system file")} among the data: {a_few(hidden, 4)}.', found=hidden[:20], fix='Left out.')
-    if unused: yield Problem('note', 'unused-image', unused[0], f'{len(unused)} image{"s belong" if len(unused) > 1 else " belongs"} to no pair: {a_few(unused, 3)}.', found=unused[:20], fix='Left out.')
+            elif rel not in used and folder/e.name not in folders['image'] | folders['mask']:
+                yield from _stray(data, e, rel, unused if folder in folders['image'] and str(folder) != '.' else [])
+    if hidden:
+        yield Problem('note', 'system-files', hidden[0],
+                      f'{count_text(len(hidden), "hidden or system file")} among the data: {a_few(hidden, 4)}.',
+                      found=hidden[:20], fix='Left out.')
+    if unused:
+        yield Problem('note', 'unused-image', unused[0], f'{len(unused)} '
+                                                         f'image{"s belong" if len(unused) > 1 else " belongs"} to no '
+                                                         f'pair: {a_few(unused, 3)}.', found=unused[:20],
+                      fix='Left out.')
 
 def _stray(data, e, rel, unused):
     "The problem of one entry that no pair uses; a plain image is added to `unused`."
     image = PurePosixPath(e.name).suffix.lower() in IMAGE_SUFFIXES
-    if e.is_symlink() and not os.path.exists(e.path): yield _error(rel, 'broken-link', f'is a link to {os.readlink(e.path)}, which {"is itself" if os.readlink(e.path) == e.name else "is not there"}.', 'Correct the link, or remove it.')
-    elif image and not e.is_file(): yield _error(rel, 'not-a-file', f'is a {"folder" if e.is_dir() else "pipe, socket or device"}, not a file.', 'Rename it, or take it away.')
+    if e.is_symlink() and not os.path.exists(e.path):
+        yield _error(rel, 'broken-link', f'is a link to {os.readlink(e.path)}, which '
+                                         f'{"is itself" if os.readlink(e.path) == e.name else "is not there"}.',
+                     'Correct the link, or remove it.')
+    elif image and not e.is_file():
+        yield _error(rel, 'not-a-file', f'is a {"folder" if e.is_dir() else "pipe, socket or device"}, not a file.',
+                     'Rename it, or take it away.')
     elif e.is_dir(): yield from _stray_folder(data, e, rel)
     elif image: unused.append(rel)
 
 def _stray_folder(data, e, rel):
-    if e.is_symlink() and Path(os.path.realpath(e.path)) in (here := Path(os.path.realpath(os.path.dirname(e.path))), *here.parents):
-        yield Problem('warning', 'link-loop', rel, f'is a link to {os.readlink(e.path)}, a folder that it stands in.', fix='It is not followed. Take it away.')
+    if e.is_symlink() and Path(os.path.realpath(e.path)) in (here := Path(os.path.realpath(os.path.dirname(e.path))),
+        *here.parents):
+        yield Problem('warning', 'link-loop', rel, f'is a link to {os.readlink(e.path)}, a folder that it stands in.',
+                      fix='It is not followed. Take it away.')
         return
-    try: n = sum(PurePosixPath(o.name).suffix.lower() in IMAGE_SUFFIXES and not is_system(o.name) for o in os.scandir(e.path))
-    except OSError as error: yield _error(rel, 'folder-unreadable', f'cannot be read ({error.strerror}).', 'Look at its permissions, or take it away.')
+    try:
+        n = sum(PurePosixPath(o.name).suffix.lower() in IMAGE_SUFFIXES and not is_system(o.name)
+                for o in os.scandir(e.path))
+    except OSError as error:
+        yield _error(rel, 'folder-unreadable', f'cannot be read ({error.strerror}).',
+                     'Look at its permissions, or take it away.')
     else:
-        if n and '/' in rel: yield Problem('warning', 'unused-folder', rel, f'holds {count_text(n, "image")} of which the layout {data.layout} makes no pair.', found=n, fix='Move them one folder up, if they belong to the data.')
+        if n and '/' in rel:
+            yield Problem('warning', 'unused-folder', rel,
+                          f'holds {count_text(n, "image")} of which the layout {data.layout} makes no pair.', found=n,
+                          fix='Move them one folder up, if they belong to the data.')
 
 # %% ../../nbs/data/11_check.ipynb #b178ae41
-def fingerprint(
-    report:CheckReport
-)->dict: # JSON-ready: digest, images, splits, sizes, mean and std (0..1 a channel), class_share, class_images, boundary_share, void_share, duplicates, suggested
+# JSON-ready: digest, images, splits, sizes, mean and std (0..1 a channel), class_share, class_images, boundary_share,
+# void_share, duplicates, suggested
+def fingerprint(report:CheckReport)->dict:
     "What identifies a dataset and describes it: a digest of its contents, and its statistics."
     classes, files, sums = report.data.classes, report.files, report.sums
     px = report.pixels.sum(axis=1)
     labelled = px.loc[list(classes.labels)]
     total, counted = max(1, int(px.sum())), max(1, int(labelled.sum()))
     mean, square = (sums['channels']/max(1, sums['n'])).tolist()
-    def by_class(values, of): return {classes.names[i]: round(int(values[i])/max(1, int(of[i])), 6) for i in classes.labels}
+    def by_class(values, of):
+        return {classes.names[i]: round(int(values[i])/max(1, int(of[i])), 6) for i in classes.labels}
     return dict(digest=_digest(report), images=len(files), splits=report.data.splits,
-                sizes={shape_text(s): n for s,n in Counter(zip(files.height.tolist(), files.width.tolist())).most_common()},
-                mean=[round(o, 6) for o in mean], std=[round(max(0, s - m*m)**.5, 6) for m,s in zip(mean, square)],
-                class_share={classes.names[i]: round(int(n)/counted, 6) for i,n in labelled.items()}, class_images={classes.names[i]: int(sums['images'][:, i].sum()) for i in classes.labels},
-                boundary_share=by_class(sums['edges'], px), void_share=round(1 - int(labelled.sum())/total, 6), duplicates=int((files.image_sha256 != '').sum() - files.image_sha256[files.image_sha256 != ''].nunique()),
-                suggested=dict(size=list(report.size), batch_size=suggested_batch(report.size), class_weights=class_weights(report)))
+                sizes={shape_text(s): n for s,n in Counter(zip(files.height.tolist(),
+        files.width.tolist())).most_common()}, mean=[round(o, 6) for o in mean],
+                std=[round(max(0, s - m*m)**.5, 6) for m,s in zip(mean, square)],
+                class_share={classes.names[i]: round(int(n)/counted, 6) for i,n in labelled.items()},
+                class_images={classes.names[i]: int(sums['images'][:, i].sum()) for i in classes.labels},
+                boundary_share=by_class(sums['edges'], px), void_share=round(1 - int(labelled.sum())/total, 6),
+                duplicates=int((files.image_sha256 != '').sum() - files.image_sha256[
+            files.image_sha256 != ''].nunique()), suggested=dict(size=list(report.size),
+        batch_size=suggested_batch(report.size), class_weights=class_weights(report)))
 
 def _digest(report):
     h = sha256(repr((report.data.classes.names, report.data.classes.void, report.data.encoding)).encode())
-    for row in report.files.sort_values('image').itertuples(index=False): h.update(os.fsencode('\0'.join(map(str, row))) + b'\n')
+    for row in report.files.sort_values('image').itertuples(index=False):
+        h.update(os.fsencode('\0'.join(map(str, row))) + b'\n')
     return h.hexdigest()
 
 # %% ../../nbs/data/11_check.ipynb #7f82dfb6
@@ -425,7 +542,9 @@ def check_path(
 )->CheckReport:
     "Open a dataset and check it; what hinders its being opened is a problem of the report."
     try: data = open_data(source, layout, **{k: o for k,o in options.items() if o is not None})
-    except DataError as e: return CheckReport(None, list(e.problems), pd.DataFrame(columns=_COLUMNS), pd.DataFrame(0, index=range(256), columns=list(_SPLITS)))
+    except DataError as e:
+        return CheckReport(None, list(e.problems), pd.DataFrame(columns=_COLUMNS),
+                           pd.DataFrame(0, index=range(256), columns=list(_SPLITS)))
     return check(data, progress=progress, cache=cache)
 
 # %% ../../nbs/data/11_check.ipynb #86238d92
@@ -433,9 +552,14 @@ def skip_check(
     data:SegData
 )->CheckReport:
     "A report that knows the images' sizes and nothing else, with a note that says so."
-    rows = [(row.image, row.mask, row.split, *image_size(data.path(row.image)), '', '') for row in data.pairs.itertuples()]
-    note = Problem('warning', 'unchecked', '', 'the data was not checked, as --no-check asks: a bad file shows itself in the middle of training, or not at all.')
-    return CheckReport(data, [*data.problems, note], pd.DataFrame(rows, columns=_COLUMNS), pd.DataFrame(0, index=range(256), columns=list(_SPLITS)), dict(channels=np.zeros((2, 3)), n=0, images=np.zeros((3, 256), np.int64), edges=np.zeros(256, np.int64)))
+    rows = [(row.image, row.mask, row.split, *image_size(data.path(row.image)), '', '')
+            for row in data.pairs.itertuples()]
+    note = Problem('warning', 'unchecked', '', 'the data was not checked, as --no-check asks: a bad file shows itself '
+                                               'in the middle of training, or not at all.')
+    return CheckReport(data, [*data.problems, note], pd.DataFrame(rows, columns=_COLUMNS),
+                       pd.DataFrame(0, index=range(256), columns=list(_SPLITS)),
+                       dict(channels=np.zeros((2, 3)), n=0, images=np.zeros((3, 256), np.int64),
+                            edges=np.zeros(256, np.int64)))
 
 # %% ../../nbs/data/11_check.ipynb #30576cdc
 @patch
@@ -458,18 +582,21 @@ def text(self:CheckReport)->str:
     for p in self.problems:
         shown[p.code] += 1
         if shown[p.code] <= _SHOWN: lines.append(f'{p.kind}: {p}')
-    lines += [f'... and {m-_SHOWN} more of the kind {code}: --report FILE.csv lists all.' for code,m in shown.items() if m > _SHOWN]
+    lines += [f'... and {m-_SHOWN} more of the kind {code}: --report FILE.csv lists all.' for code,m in shown.items()
+              if m > _SHOWN]
     return '\n'.join([*map(safe_text, lines), _verdict(n)]) # a name may hold a line end, and forge a line
 
 def _verdict(n):
     "The last line: how many errors and warnings."
     more = f' {count_text(n["warning"], "warning")}.' if n['warning'] else ''
-    return f'No error.{more}' if not n['error'] else f'{count_text(n["error"], "error")}: training would fail or learn nonsense.{more}'
+    return f'No error.{more}' if not n[
+        'error'] else f'{count_text(n["error"], "error")}: training would fail or learn nonsense.{more}'
 
 def _head(report):
     d = report.to_dict()
     counts = ', '.join(f'{n} {s}' for s,n in d['splits'].items())
-    head = [f'{report.data.name}: {counts}; {d["classes"]} classes, void: {", ".join(d["void"]) or "none"}; layout {d["layout"]}, masks hold {report.data.encoding}']
+    head = [f'{report.data.name}: {counts}; {d["classes"]} classes, void: {", ".join(d["void"]) or "none"}; layout '
+            f'{d["layout"]}, masks hold {report.data.encoding}']
     sizes = Counter(shape_text(s) for s in zip(report.files.height, report.files.width) if any(s))
     return head + (['images: ' + a_few([f'{n} at {o}' for o,n in sizes.most_common()], 4)] if sizes else [])
 
@@ -480,36 +607,48 @@ def save(self:CheckReport,
 ):
     "Write the report to a file, in the form that its ending says."
     path = Path(path)
-    forms = {'.json': lambda: json.dumps(_full(self), indent=1, ensure_ascii=False), '.csv': lambda: _table(self).map(csv_cell).to_csv(index=False), '.html': lambda: _page(self), '.md': lambda: _list(self), '.txt': self.text}
+    forms = {'.json': lambda: json.dumps(_full(self), indent=1, ensure_ascii=False),
+             '.csv': lambda: _table(self).map(csv_cell).to_csv(index=False), '.html': lambda: _page(self),
+             '.md': lambda: _list(self), '.txt': self.text}
     if path.suffix.lower() not in forms: raise UsageError(f'{path}: a report ends in {", ".join(forms)}.')
-    path.write_text(forms[path.suffix.lower()](), encoding='utf-8', errors='backslashreplace') # a file's name need not be text
+    # a file's name need not be text
+    path.write_text(forms[path.suffix.lower()](), encoding='utf-8', errors='backslashreplace')
 
-def _full(report): return dict(report.to_dict(), fingerprint=fingerprint(report) if report.data is not None and len(report.files) else None)
+def _full(report):
+    return dict(report.to_dict(), fingerprint=fingerprint(report) if report.data is not None and len(report.files)
+                else None)
 
 def _list(report):
     "The report as Markdown: what is known, the verdict, a point a problem."
     *lines, verdict = report.text().split('\n')
     n = len(_head(report)) if report.data else 0
-    return '\n'.join([*(f'{markdown_text(o)}\n' for o in lines[:n]), f'**{verdict}**\n', *(f'- {markdown_text(o)}' for o in lines[n:])]) + '\n'
+    return '\n'.join([*(f'{markdown_text(o)}\n' for o in lines[:n]), f'**{verdict}**\n',
+                      *(f'- {markdown_text(o)}' for o in lines[n:])]) + '\n'
 
-def _table(report): return pd.DataFrame([p.to_dict() for p in report.problems], columns=list(Problem.__dataclass_fields__)).astype(dict(pixels='Int64'))
+def _table(report):
+    return pd.DataFrame([p.to_dict() for p in report.problems],
+                        columns=list(Problem.__dataclass_fields__)).astype(dict(pixels='Int64'))
 
 def _page(report):
     "The report as an HTML page."
     name, text, table = report.data.name if report.data else 'dataset', report.text().split('\n'), _table(report)
     def cell(v): return ', '.join(map(cell, v)) if isinstance(v, list) else safe_text(v)
     problems = [list(map(cell, row)) for row in table.astype(object).fillna('').values.tolist()]
-    return render('check.html', name=safe_text(name), head=_head(report) if report.data else [], verdict=text[-1], columns=list(table.columns),
-                  problems=problems, **_class_values(report))
+    return render('check.html', name=safe_text(name), head=_head(report) if report.data else [], verdict=text[-1],
+                  columns=list(table.columns), problems=problems, **_class_values(report))
 
 def _class_values(report):
     "Statistics of each class and of all images, for the page."
     if report.data is None or not len(report.files): return dict(classes=[], statistics=[])
     fp, table = fingerprint(report), report.data.classes
     colors, weights = dict(zip(table.names, table.colors)), fp['suggested']['class_weights']
-    def row(name, share): return dict(text=safe_text(name), color=colors[name]), percent_text(share, 2), f'{fp["class_images"][name]:,}', percent_text(fp['boundary_share'][name]), number_text(weights[name])
-    statistics = [('Void', percent_text(fp['void_share'], 2)), ('Mean', ', '.join(map(number_text, fp['mean']))), ('Standard deviation', ', '.join(map(number_text, fp['std']))),
-                  ('Suggested size', shape_text(fp['suggested']['size'])), ('Suggested batch size', fp['suggested']['batch_size']), ('Digest', fp['digest'])]
+    def row(name, share):
+        return dict(text=safe_text(name), color=colors[name]), percent_text(share,
+            2), f'{fp["class_images"][name]:,}', percent_text(fp['boundary_share'][name]), number_text(weights[name])
+    statistics = [('Void', percent_text(fp['void_share'], 2)), ('Mean', ', '.join(map(number_text, fp['mean']))),
+                  ('Standard deviation', ', '.join(map(number_text, fp['std']))),
+                  ('Suggested size', shape_text(fp['suggested']['size'])),
+                  ('Suggested batch size', fp['suggested']['batch_size']), ('Digest', fp['digest'])]
     return dict(classes=[row(*pair) for pair in fp['class_share'].items()], statistics=statistics)
 
 # %% ../../nbs/data/11_check.ipynb #5bf3bff1
@@ -522,9 +661,12 @@ def check_or_raise(
 )->CheckReport:
     "The report of a dataset without errors; with errors, a `DataError`."
     options = {k: o for k,o in options.items() if o is not None}
-    if isinstance(data, SegData) and options: raise TypeError(f'{", ".join(options)}: for `open_data`, but the dataset is open already.')
-    if not isinstance(data, SegData): data = open_data(data, progress=lambda done, total: screen.work('drawing the demo', done, total), **options)
-    report = check(data, progress=lambda done, total: screen.work('checking images and masks', done, total)) if full else skip_check(data)
+    if isinstance(data, SegData) and options:
+        raise TypeError(f'{", ".join(options)}: for `open_data`, but the dataset is open already.')
+    if not isinstance(data, SegData):
+        data = open_data(data, progress=lambda done, total: screen.work('drawing the demo', done, total), **options)
+    report = check(data, progress=lambda done, total: screen.work('checking images and masks', done,
+        total)) if full else skip_check(data)
     report.problems = [p for p in report.problems if p.code not in allow]
     for p in report.raise_errors().problems: screen.say(f'{p.kind}: {p}')
     return report

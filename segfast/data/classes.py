@@ -20,8 +20,10 @@ from ..core.errors import DataError, Problem, errors_of
 from ..core.files import TextLines, read_text
 
 # %% ../../nbs/data/02_classes.ipynb #d0e4b854
-# Okabe and Ito's seven, then violet, brown and mint: as far from the others, and from black, for every kind of colour blindness
-_OKABE_ITO = ((86,180,233), (230,159,0), (0,158,115), (213,94,0), (240,228,66), (204,121,167), (0,114,178), (105,0,210), (90,45,0), (210,255,225))
+# Okabe and Ito's seven, then violet, brown and mint: as far from the others, and from black, for every kind of colour
+# blindness
+_OKABE_ITO = ((86,180,233), (230,159,0), (0,158,115), (213,94,0), (240,228,66), (204,121,167), (0,114,178), (105,0,210),
+              (90,45,0), (210,255,225))
 _VOID_COLOR = (0, 0, 0)
 
 def default_colors(
@@ -44,12 +46,15 @@ class ClassTable:
     def __post_init__(self):
         object.__setattr__(self, 'names', tuple(self.names))
         _check_names(self.names)
-        if self.void is not None and not 0 <= self.void <= 255: raise DataError(f'void is {self.void}: a pixel value from 0 to 255 was expected.')
+        if self.void is not None and not 0 <= self.void <= 255:
+            raise DataError(f'void is {self.void}: a pixel value from 0 to 255 was expected.')
         if self.colors is None: object.__setattr__(self, 'colors', self._own_colors())
         object.__setattr__(self, 'colors', tuple(tuple(int(v) for v in c) for c in self.colors))
-        if len(self.colors) != len(self.names): raise DataError(f'{len(self.colors)} colours for {len(self.names)} classes.')
+        if len(self.colors) != len(self.names):
+            raise DataError(f'{len(self.colors)} colours for {len(self.names)} classes.')
 
-    def _own_colors(self): return tuple(_VOID_COLOR if i == self.void else c for i,c in enumerate(default_colors(len(self.names))))
+    def _own_colors(self):
+        return tuple(_VOID_COLOR if i == self.void else c for i,c in enumerate(default_colors(len(self.names))))
     def __len__(self): return len(self.names)
 
     @property
@@ -80,9 +85,11 @@ def _swatch(rgb): return f'<span style="display:inline-block;width:1.1em;height:
 
 @patch
 def _repr_html_(self:ClassTable):
-    rows = [f'<tr><td>{i}</td><td>{_swatch(c)}</td><td>{escape(n)}{" <em>(void)</em>" if i == self.void else ""}</td></tr>'
+    rows = [
+        f'<tr><td>{i}</td><td>{_swatch(c)}</td><td>{escape(n)}{" <em>(void)</em>" if i == self.void else ""}</td></tr>'
             for i,(n,c) in enumerate(zip(self.names, self.colors))]
-    if self.void is not None and self.void >= len(self): rows.append(f'<tr><td>{self.void}</td><td>{_swatch(_VOID_COLOR)}</td><td><em>void</em></td></tr>')
+    if self.void is not None and self.void >= len(self):
+        rows.append(f'<tr><td>{self.void}</td><td>{_swatch(_VOID_COLOR)}</td><td><em>void</em></td></tr>')
     return f'<table><thead><tr><th>id</th><th></th><th>class</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 # %% ../../nbs/data/02_classes.ipynb #97394d76
@@ -99,16 +106,24 @@ def distinct_names(
 def _class_names(text, file):
     "What is wrong with the names of classes."
     names, out = text.lines, []
-    twice = {n: [i for i,m in enumerate(names) if m == n] for n in sorted(k for k,c in Counter(names).items() if c > 1)[:8]}
+    twice = {n: [i for i,m in enumerate(names) if m == n]
+             for n in sorted(k for k,c in Counter(names).items() if c > 1)[:8]}
     if twice:
         def ids(i): return ', '.join(map(str, i[:6])) + (f' and {len(i) - 6} more' if len(i) > 6 else '')
         message = '; '.join(f'{n!r} stands for ids {ids(i)}' for n,i in twice.items()) + '.'
-        out.append(Problem('error', 'codes-duplicate', file, message, found=list(twice), fix='Give every id a name of its own.'))
-    if len(names) > 256: out.append(Problem('error', 'codes', file, f'{len(names)} classes: an 8-bit mask holds at most 256.', found=len(names), expected='at most 256', fix='Merge some.'))
+        out.append(Problem('error', 'codes-duplicate', file, message, found=list(twice),
+                           fix='Give every id a name of its own.'))
+    if len(names) > 256:
+        out.append(Problem('error', 'codes', file, f'{len(names)} classes: an 8-bit mask holds at most 256.',
+                           found=len(names), expected='at most 256', fix='Merge some.'))
     if text.blank:
         i = sum(n < text.blank[0] for n in text.numbers)
-        out.append(Problem('warning', 'codes-blank', file, f'line {text.blank[0]} is blank and does not count, so id {i} is {names[i]!r}.', found=text.blank, fix='Take the line out, or name the class.'))
-    if text.odd: out.append(Problem('note', 'codes-cleaned', file, f'has {", ".join(text.odd)}.', found=text.odd, fix='They were removed.'))
+        out.append(Problem('warning', 'codes-blank', file,
+                           f'line {text.blank[0]} is blank and does not count, so id {i} is {names[i]!r}.',
+                           found=text.blank, fix='Take the line out, or name the class.'))
+    if text.odd:
+        out.append(Problem('note', 'codes-cleaned', file, f'has {", ".join(text.odd)}.', found=text.odd,
+                           fix='They were removed.'))
     return out
 
 _LONGEST = 200 # characters of a name
@@ -121,13 +136,23 @@ def try_codes(
     path = Path(path)
     file = file or path.name
     if not path.is_file() and os.path.lexists(path): return (), [Problem('error', 'codes', file, f'is there, but is {"a folder" if path.is_dir() else "a link that leads nowhere" if path.is_symlink() else "a pipe, a socket or a device"}, not a file.', fix='Write the names of the classes, one a line, in order of their id.')]
-    if not path.is_file(): return (), [Problem('error', 'codes', file, f'not found in {path.parent}.', fix='It names the classes, one a line, in order of their id.')]
+    if not path.is_file():
+        return (), [Problem('error', 'codes', file, f'not found in {path.parent}.',
+                            fix='It names the classes, one a line, in order of their id.')]
     text = read_text(path, file)
-    if not text.lines: return (), text.problems or [Problem('error', 'codes', file, 'holds no name.', fix='Write one class name a line, in order of their id.')]
+    if not text.lines:
+        return (), text.problems or [Problem('error', 'codes', file, 'holds no name.',
+                                             fix='Write one class name a line, in order of their id.')]
     long = [i for i,o in enumerate(text.lines) if len(o) > _LONGEST]
-    if long: return (), [*text.problems, Problem('error', 'codes', file, f'line {text.numbers[long[0]]} is {len(text.lines[long[0]])} characters long: no name of a class.', found=[o[:40] for o in (text.lines[i] for i in long[:4])], expected='one name a line', fix='Write one class name a line, in order of their id.')]
+    if long:
+        return (), [*text.problems, Problem('error', 'codes', file, f'line {text.numbers[long[0]]} is '
+                                                                    f'{len(text.lines[long[0]])} characters long: no '
+                                                                    'name of a class.', found=[o[:40]
+            for o in (text.lines[i] for i in long[:4])], expected='one name a line',
+                                            fix='Write one class name a line, in order of their id.')]
     comments = [i for i,line in enumerate(text.lines) if line.startswith('#')]
-    doubt = [Problem('warning', 'codes-comment', file, f'{text.lines[i]!r} is taken for the name of id {i}.', fix='There are no comments here: take the line out, if it is one.') for i in comments]
+    doubt = [Problem('warning', 'codes-comment', file, f'{text.lines[i]!r} is taken for the name of id {i}.',
+                     fix='There are no comments here: take the line out, if it is one.') for i in comments]
     return tuple(distinct_names(text.lines[:256])), text.problems + _class_names(text, file) + doubt
 
 def _or_raise(found, problems):
@@ -150,17 +175,25 @@ def find_void(
 def _void_of(names, file):
     "The id of the void class, and what is doubtful about it."
     found = [i for i,n in enumerate(names) if n.lower() in VOID_NAMES]
-    if len(found) > 1: return found[0], [Problem('error', 'codes-void', file, f'Two classes look like void: {", ".join(names[i] for i in found)}.', found=[names[i] for i in found], fix='Keep one.')]
+    if len(found) > 1:
+        return found[0], [Problem('error', 'codes-void', file,
+                                  f'Two classes look like void: {", ".join(names[i] for i in found)}.',
+                                  found=[names[i] for i in found], fix='Keep one.')]
     if found: return found[0], []
-    return None, [Problem('note', 'background', file, f'class {n!r} (id {i}) counts like any other.', found=[n], fix='If it means "not labelled", call it Void.') for i,n in enumerate(names) if n.lower() == 'background']
+    return None, [Problem('note', 'background', file, f'class {n!r} (id {i}) counts like any other.', found=[n],
+                          fix='If it means "not labelled", call it Void.') for i,n in enumerate(names)
+                  if n.lower() == 'background']
 
 # %% ../../nbs/data/02_classes.ipynb #f4b3c04c
-CAMVID_COLORS = dict(Sky=(128,128,128), Building=(128,0,0), Pole=(192,192,128), Column_Pole=(192,192,128), Road=(128,64,128), LaneMkgsDriv=(128,0,192),
-    Pavement=(60,40,222), Sidewalk=(0,0,192), Tree=(128,128,0), SignSymbol=(192,128,128), Fence=(64,64,128), Car=(64,0,128), Pedestrian=(64,64,0),
-    Bicyclist=(0,128,192), Animal=(64,128,64), Archway=(192,0,128), Bridge=(0,128,64), CartLuggagePram=(64,0,192), Child=(192,128,64),
-    LaneMkgsNonDriv=(192,0,64), Misc_Text=(128,128,64), MotorcycleScooter=(192,0,192), OtherMoving=(128,64,64), ParkingBlock=(64,192,128),
-    RoadShoulder=(128,128,192), SUVPickupTruck=(64,128,192), TrafficCone=(0,0,64), TrafficLight=(0,64,64), Train=(192,64,128), Truck_Bus=(192,128,192),
-    Tunnel=(64,0,64), VegetationMisc=(192,192,0), Void=(0,0,0), Wall=(64,192,0))
+CAMVID_COLORS = dict(Sky=(128,128,128), Building=(128,0,0), Pole=(192,192,128), Column_Pole=(192,192,128),
+                     Road=(128,64,128), LaneMkgsDriv=(128,0,192), Pavement=(60,40,222), Sidewalk=(0,0,192),
+                     Tree=(128,128,0), SignSymbol=(192,128,128), Fence=(64,64,128), Car=(64,0,128),
+                     Pedestrian=(64,64,0), Bicyclist=(0,128,192), Animal=(64,128,64), Archway=(192,0,128),
+                     Bridge=(0,128,64), CartLuggagePram=(64,0,192), Child=(192,128,64), LaneMkgsNonDriv=(192,0,64),
+                     Misc_Text=(128,128,64), MotorcycleScooter=(192,0,192), OtherMoving=(128,64,64),
+                     ParkingBlock=(64,192,128), RoadShoulder=(128,128,192), SUVPickupTruck=(64,128,192),
+                     TrafficCone=(0,0,64), TrafficLight=(0,64,64), Train=(192,64,128), Truck_Bus=(192,128,192),
+                     Tunnel=(64,0,64), VegetationMisc=(192,192,0), Void=(0,0,0), Wall=(64,192,0))
 
 def try_codes_table(
     path, # `codes.txt`
@@ -193,11 +226,17 @@ def try_label_colors(
         if i == 1 and _is_header(o) or path.name == 'labelmap.txt' and o.startswith('#'): continue
         row = _color_row(o)
         if row: rows.append(row)
-        else: problems.append(Problem('error', 'colors', file, f'line {i} is {o!r}.', found=[o], expected='r g b name', fix='Write three numbers from 0 to 255 and a name.'))
-    if not rows: return None, problems or [Problem('error', 'colors', file, 'holds no colour.', fix='Write one class a line: r g b name.')]
+        else:
+            problems.append(Problem('error', 'colors', file, f'line {i} is {o!r}.', found=[o], expected='r g b name',
+                                    fix='Write three numbers from 0 to 255 and a name.'))
+    if not rows:
+        return None, problems or [Problem('error', 'colors', file, 'holds no colour.',
+                                          fix='Write one class a line: r g b name.')]
     names = distinct_names([n for n,_ in rows[:256]])
     void, more = _void_of(names, file)
-    if text.odd: more.append(Problem('note', 'codes-cleaned', file, f'has {", ".join(text.odd)}.', found=text.odd, fix='They were removed.'))
+    if text.odd:
+        more.append(Problem('note', 'codes-cleaned', file, f'has {", ".join(text.odd)}.', found=text.odd,
+                            fix='They were removed.'))
     return ClassTable(names, void, [c for _,c in rows[:256]]), problems + _color_problems(rows, file) + more
 
 def _color_problems(rows, file):
@@ -205,10 +244,16 @@ def _color_problems(rows, file):
     same = [c for c in dict.fromkeys(colors) if colors.count(c) > 1]
     if same:
         who = '; '.join(f'{c} stands for {" and ".join(n for n,d in rows if d == c)}' for c in same)
-        out.append(Problem('error', 'colors-duplicate', file, f'{who}.', found=same, fix='Give every class a colour of its own.'))
+        out.append(Problem('error', 'colors-duplicate', file, f'{who}.', found=same,
+                           fix='Give every class a colour of its own.'))
     twice = [n for n in dict.fromkeys(names) if names.count(n) > 1]
-    if twice: out.append(Problem('error', 'codes-duplicate', file, f'class names must differ, but these stand more than once: {", ".join(twice)}.', found=twice, fix='Give every class a name of its own.'))
-    if len(rows) > 256: out.append(Problem('error', 'codes', file, f'{len(rows)} classes: an 8-bit mask holds at most 256.', found=len(rows), expected='at most 256', fix='Merge some.'))
+    if twice:
+        out.append(Problem('error', 'codes-duplicate', file,
+                           f'class names must differ, but these stand more than once: {", ".join(twice)}.', found=twice,
+                           fix='Give every class a name of its own.'))
+    if len(rows) > 256:
+        out.append(Problem('error', 'codes', file, f'{len(rows)} classes: an 8-bit mask holds at most 256.',
+                           found=len(rows), expected='at most 256', fix='Merge some.'))
     return out
 
 def read_label_colors(
@@ -220,14 +265,18 @@ def read_label_colors(
 # %% ../../nbs/data/02_classes.ipynb #f930a6e7
 def _is_header(line):
     words = set(re.split(r'[\s,;#"]+', line.lower()))
-    return bool(words & {'r', 'g', 'b', 'red', 'green', 'blue', 'name', 'names', 'class'}) and not any(o.isdecimal() for o in words)
+    return bool(words & {'r', 'g', 'b', 'red', 'green', 'blue', 'name', 'names', 'class'}) and not any(o.isdecimal()
+        for o in words)
 
 def _byte(text): return text.isdecimal() and int(text) < 256
 
 def _color_row(line):
     "Name and colour of one line: three numbers, and a name before or behind, with white space or commas between; None if it is broken."
-    if cvat := re.fullmatch(r'([^:]+):(\d{1,3}),(\d{1,3}),(\d{1,3}):.*', line): line = ' '.join(cvat.group(2, 3, 4, 1)) # CVAT's labelmap.txt: name:r,g,b:parts:actions
-    for fields in (line.split(None, 3), [o.strip().strip('"') for o in line.split(',', 3)], [o.strip().strip('"') for o in line.rsplit(',', 3)]):
+    # CVAT's labelmap.txt: name:r,g,b:parts:actions
+    if cvat := re.fullmatch(r'([^:]+):(\d{1,3}),(\d{1,3}),(\d{1,3}):.*', line):
+        line = ' '.join(cvat.group(2, 3, 4, 1))
+    for fields in (line.split(None, 3), [o.strip().strip('"') for o in line.split(',', 3)],
+                   [o.strip().strip('"') for o in line.rsplit(',', 3)]):
         for rgb,name in ((fields[:3], fields[3:]), (fields[1:], fields[:1])):
             if len(rgb) == 3 and name and name[0] and all(map(_byte, rgb)): return name[0], tuple(map(int, rgb))
 
@@ -258,7 +307,8 @@ def save(self:ClassTable,
     "Write the table as CSV."
     rows = [[i, n, *c, int(i == self.void)] for i,(n,c) in enumerate(zip(self.names, self.colors))]
     if self.void is not None and self.void >= len(self): rows.append([self.void, '', *_VOID_COLOR, 1])
-    with open(path, 'w', newline='', encoding='utf-8') as f: csv.writer(f).writerows([['id','name','red','green','blue','void'], *rows])
+    with open(path, 'w', newline='', encoding='utf-8') as f:
+        csv.writer(f).writerows([['id','name','red','green','blue','void'], *rows])
 
 @patch(cls_method=True)
 def load(cls:ClassTable,

@@ -25,14 +25,15 @@ from .masks import Encoding, INDEX, colorize, decode_mask
 @dataclass(repr=False)
 class SegData:
     "A segmentation dataset: its pairs, its classes, and where they were found."
-    pairs: pd.DataFrame      # one row an image: `image`, `mask` (paths relative to `root`), `split` (train, valid or test)
+    pairs: pd.DataFrame  # one row an image: `image`, `mask` (paths relative to `root`), `split` (train, valid or test)
     classes: ClassTable
     root: Path               # the folder that the paths are relative to
     name: str                # short name, used for the run
     layout: str              # name in `LAYOUTS`, or `df` for a table made in Python
     origin: str = ''         # one line for people: where the data came from and why
     problems: list = field(default_factory=list) # what the layout itself noticed, as `Problem`s
-    known: str|None = None   # its name in `KNOWN`, when it was opened by that name: a known dataset may have a recipe of its own
+    # its name in `KNOWN`, when it was opened by that name: a known dataset may have a recipe of its own
+    known: str|None = None
     encoding: Encoding = INDEX # how the pixels of its masks stand for class ids
     guessed: bool = False    # whether classes and encoding were worked out from the masks, because no file names them
 
@@ -56,7 +57,9 @@ class SegData:
 
 # %% ../../nbs/data/04_dataset.ipynb #f4151c10
 @patch
-def __repr__(self:SegData): return f'SegData({self.name}, {self.layout}: {", ".join(f"{n} {s}" for s,n in self.splits.items())}; {len(self.classes)} classes)'
+def __repr__(self:SegData):
+    return (f'SegData({self.name}, {self.layout}: {", ".join(f"{n} {s}" for s,n in self.splits.items())}; '
+            f'{len(self.classes)} classes)')
 
 def thumbnail(
     data:SegData,
@@ -73,11 +76,14 @@ def thumbnail(
     both, f = Image.blend(im.resize(size), mask.resize(size, Image.NEAREST), 0.45), io.BytesIO()
     both.save(f, 'JPEG', quality=80)
     uri, name = f'data:image/jpeg;base64,{base64.b64encode(f.getvalue()).decode()}', escape(row.image)
-    return f'<figure style="display:inline-block;margin:2px"><img src="{uri}" alt="{name}" title="{name}"><figcaption>{escape(str(row.split))}</figcaption></figure>'
+    return (f'<figure style="display:inline-block;margin:2px"><img src="{uri}" alt="{name}" '
+            f'title="{name}"><figcaption>{escape(str(row.split))}</figcaption></figure>')
 
 @patch
 def _repr_html_(self:SegData):
     counts = ' · '.join(f'{n} {escape(str(s))}' for s,n in self.splits.items())
-    shown = self.pairs.iloc[np.unique(np.linspace(0, len(self.pairs) - 1, 6).round().astype(int))] if len(self.pairs) else self.pairs
+    shown = self.pairs.iloc[np.unique(np.linspace(0, len(self.pairs) - 1, 6).round().astype(int))] if len(
+        self.pairs) else self.pairs
     samples = ''.join(thumbnail(self, o) for o in shown.itertuples())
-    return f'<p><strong>{escape(self.name)}</strong> ({escape(str(self.layout))}): {counts}; masks hold {escape(str(self.encoding))}</p><div>{samples}</div>{self.classes._repr_html_()}'
+    return (f'<p><strong>{escape(self.name)}</strong> ({escape(str(self.layout))}): {counts}; masks hold '
+            f'{escape(str(self.encoding))}</p><div>{samples}</div>{self.classes._repr_html_()}')

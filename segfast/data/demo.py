@@ -338,7 +338,8 @@ def car(c, s, rng, x, z, ahead=True):
     c.poly([q(.28, 0), q(.28, long), q(high * .95, long), q(high, 0)], lit(paint, .72), CAR)
     cabin = [q(high - .1, .05), q(high - .1, long * .85), q(roof, long * .62, .76), q(roof, .35, .76)]
     c.poly(cabin, lit(paint, .62), CAR)
-    glass = [q(high + .06, .4, .96), q(high + .06, long * .76, .96), q(roof - .1, long * .58, .8), q(roof - .1, .65, .8)]
+    glass = [q(high + .06, .4, .96), q(high + .06, long * .76, .96), q(roof - .1, long * .58, .8),
+             q(roof - .1, .65, .8)]
     c.poly(glass, s.far((48, 56, 68), z))
     for d in (long * .18, long * .8): wheel(c, s, x + near * h, z + d)
     back(c, s, p, (h, high, roof), paint, z, ahead)
@@ -578,7 +579,8 @@ def demo(
     progress:Callable|None=None # called with (done, total)
 )->SegData:
     "The built-in dataset of street scenes, drawn at the first call."
-    key = sha256(b''.join(o.tobytes() for o in scene(seed, (48, 64)))).hexdigest()[:10] # another version draws other scenes
+    # another version draws other scenes
+    key = sha256(b''.join(o.tobytes() for o in scene(seed, (48, 64)))).hexdigest()[:10]
     root = cache_dir()/'demo'/f'{n}-{size[0]}x{size[1]}-{seed}-{key}'
     if not root.exists():
         try: write_demo(root, n=n, size=size, seed=seed, progress=progress)

@@ -33,14 +33,16 @@ def _image(im):
     mode, turned = im.mode, apply_orientation(im)
     rgb = to_rgb(turned)
     mean, std = _moments(np.array(rgb.histogram()).reshape(3, 256))
-    facts = dict(size=[rgb.height, rgb.width], stored=stored, mode=mode, bits=16 if deep else 8, format=format, turn=orientation(im), frames=frames, mean=mean, std=std,
+    facts = dict(size=[rgb.height, rgb.width], stored=stored, mode=mode, bits=16 if deep else 8, format=format,
+                 turn=orientation(im), frames=frames, mean=mean, std=std,
                  digest=sha256(b'%d %d ' % rgb.size + rgb.tobytes()).hexdigest())
     if deep and mode.startswith('I'): facts['top'] = int(np.asarray(turned).max())
     return facts
 
 def _is_deep(im):
     "Whether a file stores 16 bits a channel: Pillow's tile says so even where its mode does not."
-    return im.mode.startswith('I') or any('16' in str(o) for t in im.tile for o in (t[3] if isinstance(t[3], tuple) else (t[3],)))
+    return im.mode.startswith('I') or any('16' in str(o) for t in im.tile
+                                          for o in (t[3] if isinstance(t[3], tuple) else (t[3],)))
 
 def _moments(histograms):
     "Mean and standard deviation of values 0..255, as a share of 255."
@@ -64,8 +66,10 @@ def _mask(im, encoding, names):
     counts = np.bincount(ids.ravel(), minlength=256)
     counts[255] -= sum(unknown.values()) # `try_decode` marks them so
     problem = unknown_values('', unknown, encoding, format, names).to_dict() if unknown else None
-    return dict(size=list(ids.shape), stored=stored, mode=im.mode, bits=16 if im.mode.startswith('I') else 8, format=format, turn=turn, frames=frames, digest=sha256(b'%d %d ' % ids.shape[::-1] + ids.tobytes()).hexdigest(),
-                counts=_few(counts), edges=_few(np.bincount(ids[_borders(ids)], minlength=256)), palette=_palette_of(im) if im.mode == 'P' else None, strange=problem)
+    return dict(size=list(ids.shape), stored=stored, mode=im.mode, bits=16 if im.mode.startswith('I') else 8,
+                format=format, turn=turn, frames=frames, digest=sha256(b'%d %d ' % ids.shape[::-1]
+        + ids.tobytes()).hexdigest(), counts=_few(counts), edges=_few(np.bincount(ids[_borders(ids)], minlength=256)),
+                palette=_palette_of(im) if im.mode == 'P' else None, strange=problem)
 
 def _palette_of(im):
     "The colours that a palette image shows its indices in, of those that occur; black where the palette is too short."
@@ -141,7 +145,8 @@ class FactStore:
     def _open(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(path, timeout=30, isolation_level=None)
-        db.execute('create table if not exists facts (file blob, kind text, stamp text, facts text, primary key (file, kind)) without rowid')
+        db.execute('create table if not exists facts (file blob, kind text, stamp text, facts text, primary key '
+                   '(file, kind)) without rowid')
         return db
 
     def get(self,
@@ -151,7 +156,10 @@ class FactStore:
         if not self.db: return {}
         files = {}
         for f,k in keys: files.setdefault(k, []).append(os.fsencode(f)) # bytes: a file's name need not be text
-        rows = [(k, *o) for k,names in files.items() for o in self.db.execute(f'select file, stamp, facts from facts where kind = ? and file in ({",".join("?"*len(names))})', [k, *names])]
+        rows = [(k, *o) for k,names in files.items() for o in self.db.execute('select file, stamp, facts from facts '
+                                                                              'where kind = ? and file in '
+                                                                              f'({",".join("?"*len(names))})',
+            [k, *names])]
         facts = json.loads(f'[{",".join(o[3] for o in rows)}]') # at once: a third of the time
         return {(os.fsdecode(f), k): (s, o) for (k,f,s,_),o in zip(rows, facts)}
 
@@ -159,7 +167,8 @@ class FactStore:
         rows # (file, kind, stamp, facts)
     ):
         "Keep facts; what concerns the file system is not kept."
-        rows = [(os.fsencode(f), k, s, json.dumps(o)) for f,k,s,o in rows if s and o.get('bad', {}).get('code') not in _NOT_KEPT]
+        rows = [(os.fsencode(f), k, s, json.dumps(o)) for f,k,s,o in rows
+                if s and o.get('bad', {}).get('code') not in _NOT_KEPT]
         if not self.db or not rows: return
         try:
             self.db.execute('begin immediate')
@@ -192,7 +201,8 @@ def file_facts(
     "The facts of many files, from the store where they are known."
     files = iter(files)
     kinds = dict(image=image_facts, mask=lambda path: mask_facts(path, encoding, names), values=values_facts)
-    tags = dict(image='image', mask=f'mask 2 {encoding!r} {names!r}', values='values 2') # the number changes with what the facts hold
+    # the number changes with what the facts hold
+    tags = dict(image='image', mask=f'mask 2 {encoding!r} {names!r}', values='values 2')
     while part := list(islice(files, chunk)):
         keys = [(f, tags[k]) for f,k in part]
         known, stamps = store.get(keys), [file_stamp(os.path.join(root, f)) for f,_ in part]
@@ -212,7 +222,8 @@ class MaskContents(NamedTuple):
 
     def colors(self)->dict:
         "{(red, green, blue): pixels}; a grey is a colour of three equal channels."
-        return {(v, v, v): n for v,n in self.counts.items() if v < 256} if self.grey else {unpack_colors(v): n for v,n in self.counts.items()}
+        return {(v, v, v): n for v,n in self.counts.items() if v < 256} if self.grey else {unpack_colors(v): n
+            for v,n in self.counts.items()}
 
 def mask_contents(
     root, # the dataset's folder
@@ -221,4 +232,5 @@ def mask_contents(
     "What stands in masks; what was seen before is not opened again."
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, closing(FactStore(facts_file(root))) as store:
         facts = file_facts(((o, 'values') for o in masks), root, INDEX, None, store, pool)
-        return [(p, MaskContents(**{**o, 'counts': {int(v): n for v,n in o['counts'].items()}})) for p,o in zip(masks, facts) if 'bad' not in o]
+        return [(p, MaskContents(**{**o, 'counts': {int(v): n for v,n in o['counts'].items()}}))
+                for p,o in zip(masks, facts) if 'bad' not in o]

@@ -44,7 +44,9 @@ def check_target(
     "The folder to write, expanded, if it may be written."
     folder = Path(folder).expanduser()
     at, home = folder.resolve(), Path(root).resolve()
-    if at == home or home in at.parents: raise DataError(f'{folder}: lies inside the dataset {root}, which is not to be touched. Give a folder elsewhere.')
+    if at == home or home in at.parents:
+        raise DataError(f'{folder}: lies inside the dataset {root}, which is not to be touched. Give a folder '
+                        'elsewhere.')
     if at in home.parents: raise DataError(f'{folder}: the dataset {root} lies inside it. Give a folder elsewhere.')
     if folder.is_dir() and not any(folder.iterdir()): return folder
     if not os.path.lexists(folder): return folder
@@ -107,11 +109,13 @@ def copy_classes(
 )->CopyClasses:
     "What the classes of a dataset become in the copy."
     keep = [i for i,n in enumerate(classes.names) if i == classes.void or not _says_void(n)]
-    names = distinct_names([_void_name(classes.names[i]) if i == classes.void else _readable(classes.names[i], i) for i in keep])
+    names = distinct_names([_void_name(classes.names[i]) if i == classes.void else _readable(classes.names[i], i)
+                            for i in keep])
     void = keep.index(classes.void) if classes.void in keep else len(names)
     new = {i: keep.index(i) if i in keep else void for i in range(len(classes))}
     if classes.void is not None: new[classes.void] = void
-    return CopyClasses(names, void, new, classes.void is not None, ClassTable(names or ['none'], None, [classes.colors[i] for i in keep] or [(0,0,0)]))
+    return CopyClasses(names, void, new, classes.void is not None,
+                       ClassTable(names or ['none'], None, [classes.colors[i] for i in keep] or [(0,0,0)]))
 
 # %% ../../nbs/data/12_fix.ipynb #37149feb
 class MaskMeaning(NamedTuple):
@@ -132,12 +136,14 @@ def mask_meaning(
     data, new = report.data, classes.new
     enc, n = data.encoding, len(data.classes)
     same, rest = {i: o for i,o in new.items() if i < n or i == data.classes.void}, new.get(enc.rest)
-    if enc.kind == 'colors': return MaskMeaning('colors', same, [{pack_colors(c): new[i] for c,i in enc.table}], rest, classes.void)
+    if enc.kind == 'colors':
+        return MaskMeaning('colors', same, [{pack_colors(c): new[i] for c,i in enc.table}], rest, classes.void)
     tables = color_tables(data, classes)
     if enc.kind == 'values': return MaskMeaning('values', {v: new[i] for v,i in enc.table}, tables, rest, classes.void)
     code, values, how = find_numbering(report, n)
     beyond = {k: v for k,v in same.items() if k >= n}
-    return MaskMeaning('index', {v: new[i] for i,v in enumerate(values)} | beyond if code else same, tables, rest, classes.void, code, how)
+    return MaskMeaning('index', {v: new[i] for i,v in enumerate(values)} | beyond if code else same, tables, rest,
+                       classes.void, code, how)
 
 # %% ../../nbs/data/12_fix.ipynb #de928dbe
 def find_numbering(
@@ -159,8 +165,10 @@ def color_tables(
 )->list: # the likeliest first
     "Tables {packed colour: id} by which masks of this dataset may have been painted."
     ids = {n.lower(): i for i,n in enumerate(data.classes.names)}
-    beside = [t for o in ('label_colors.txt', 'class_dict.csv') if (data.root/o).is_file() and (t := try_label_colors(data.root/o)[0])]
-    tables = [{pack_colors(c): classes.new[ids[n.lower()]] for n,c in zip(t.names, t.colors) if n.lower() in ids} for t in beside]
+    beside = [t for o in ('label_colors.txt', 'class_dict.csv') if (data.root/o).is_file()
+              and (t := try_label_colors(data.root/o)[0])]
+    tables = [{pack_colors(c): classes.new[ids[n.lower()]] for n,c in zip(t.names, t.colors) if n.lower() in ids}
+              for t in beside]
     own = {pack_colors(c): classes.new[i] for i,c in enumerate(data.classes.colors)}
     border = {pack_colors(c): classes.void for c in ((0,0,0), (224,224,192))} # void in most palettes, and VOC's
     return [border | o if classes.void == len(classes.names) else o for o in [*tables, own] if o]
@@ -238,11 +246,13 @@ def recode_colors(
     jpeg, raw = im.format == 'JPEG', _colors(im)
     if m.rest is not None: return recode(raw, m.colors[0], m.rest, color_distance, -1)[0], []
     ids, strange = recode(raw, m.colors[0], m.void, color_distance, np.inf if jpeg else _NEAR_COLOR)
-    if strange and im.mode in INDEX_MODES and set(np.unique(grey_values(im)).tolist()) <= set(m.values): return _held_ids(grey_values(im), m)
+    if strange and im.mode in INDEX_MODES and set(np.unique(grey_values(im)).tolist()) <= set(m.values):
+        return _held_ids(grey_values(im), m)
     return ids, recode_changes(strange, m.void, 'mask-jpeg' if jpeg else 'mask-colors', 'colour')
 
 def _held_ids(raw, m):
-    return recode(raw, m.values, m.void, grey_distance, -1)[0], [('mask-colors', 'its numbers taken for ids, since its shades are in no table', raw.size)]
+    return recode(raw, m.values, m.void, grey_distance,
+                  -1)[0], [('mask-colors', 'its numbers taken for ids, since its shades are in no table', raw.size)]
 
 # %% ../../nbs/data/12_fix.ipynb #3373bdd7
 def recode_changes(
@@ -259,7 +269,8 @@ def recode_changes(
         if not some: continue
         top = sorted(some, key=lambda v: -some[v][2])
         shown = a_few([f'{show(v)} on {some[v][2]}' for v in top], 3)
-        far = '' if noun == 'value' and code == 'mask-values' else f' (at a distance of at most {max(o[1] for o in some.values()):.0f})'
+        far = ('' if noun == 'value' and code == 'mask-values' else ' (at a distance of at most '
+                                                                    f'{max(o[1] for o in some.values()):.0f})')
         done = 'made void' if made_void else 'made the nearest class'
         out.append((code, f'{plural(len(some), noun)} {shown} pixels {done}{far}', sum(o[2] for o in some.values())))
     return out
@@ -272,8 +283,11 @@ def recode_painted(
     raw = _colors(im)
     found = {-1} if im.mode == 'F' else set(pd.unique(raw.ravel()).tolist())
     table = next((t for t in m.colors if found <= set(t)), None)
-    if table is None: raise DataError(Problem('error', 'mask-mode', '', f'is {im.mode} with values or colours that no table has, where ids were expected'))
-    return recode(raw, table, m.void, color_distance, -1)[0], [('mask-mode', f'{len(found)} colours made the ids of their classes', raw.size)]
+    if table is None:
+        raise DataError(Problem('error', 'mask-mode', '',
+                                f'is {im.mode} with values or colours that no table has, where ids were expected'))
+    return recode(raw, table, m.void, color_distance,
+                  -1)[0], [('mask-mode', f'{len(found)} colours made the ids of their classes', raw.size)]
 
 def recode_mask(
     im:Image.Image, # opened
@@ -286,12 +300,14 @@ def recode_mask(
     raw = grey_values(im)
     if raw is None: return recode_painted(im, m)
     ids, done = recode_values(im, raw, m)
-    flat = [] if im.mode in INDEX_MODES or m.kind == 'values' and im.mode != 'PA' else [('mask-mode', f'{im.mode} made one channel of ids', ids.size)]
+    flat = [] if im.mode in INDEX_MODES or m.kind == 'values' and im.mode != 'PA' else [('mask-mode',
+        f'{im.mode} made one channel of ids', ids.size)]
     return ids, [*flat, *([(m.code, m.how, ids.size)] if m.code else []), *done]
 
 # %% ../../nbs/data/12_fix.ipynb #675ba3d2
-_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-          6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
+_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+          8: Image.Transpose.ROTATE_90}
 
 def _shape(im):
     stored, turned = im.size[::-1], apply_orientation(im)
@@ -306,8 +322,10 @@ def orient_mask(
     if ids.shape == image['size']: return ids, []
     turn = image['turn']
     if ids.shape == image['stored'] and turn in _TURNS:
-        return np.asarray(Image.fromarray(ids).transpose(_TURNS[turn])), [('mask-rotated', f'turned as EXIF orientation {turn} turns its image', ids.size)]
-    raise DataError(Problem('error', 'mask-size', '', f'is {ids.shape[0]}x{ids.shape[1]}, its image {image["size"][0]}x{image["size"][1]}'))
+        return np.asarray(Image.fromarray(ids).transpose(_TURNS[turn])), [('mask-rotated',
+            f'turned as EXIF orientation {turn} turns its image', ids.size)]
+    raise DataError(Problem('error', 'mask-size', '',
+                            f'is {ids.shape[0]}x{ids.shape[1]}, its image {image["size"][0]}x{image["size"][1]}'))
 
 # %% ../../nbs/data/12_fix.ipynb #dea4675a
 class FixedPair(NamedTuple):
@@ -343,7 +361,8 @@ def fix_pair(
         return dict(ids=ids, done=done + turned)
     o = inspect_file(data.path(row.mask), look)
     if 'bad' in o: return leave_out(row, row.mask, o['bad']['code'], o['bad']['message'])
-    if not o['done'] and row.mask in blamed: return leave_out(row, row.mask, blamed[row.mask].code, blamed[row.mask].message)
+    if not o['done'] and row.mask in blamed:
+        return leave_out(row, row.mask, blamed[row.mask].code, blamed[row.mask].message)
     write(o['ids']) # not in `look`: a full disk is no fault of the mask
     void = o['ids'] == m.void
     return FixedPair(row, [Change(row.mask, *c) for c in o['done']], True, not void.all(), bool(void.any()))
@@ -362,7 +381,8 @@ def unusable_pairs(
         if p.kind != 'error' or p.code in _FIXABLE: continue
         stem = p.code == 'same-stem'
         why = 'pair left out: ' + ('another file has the same stem' if stem else p.message)
-        for i in doubtful_rows(report, at, p.file) if stem else at.get(p.file, ()): out.setdefault(i, Change(images[i] if stem else p.file, p.code, why))
+        for i in doubtful_rows(report, at, p.file) if stem else at.get(p.file, ()):
+            out.setdefault(i, Change(images[i] if stem else p.file, p.code, why))
     return out
 
 def doubtful_rows(
@@ -390,8 +410,10 @@ def name_indexes(
         for i,k in enumerate(keys): out[unicodedata.normalize('NFC', k)].append(i)
         return out
     def name(o): return o.replace('\\', '/').rstrip('/').rsplit('/', 1)[-1]
-    def bare(o): return PurePosixPath(name(o)).stem if PurePosixPath(name(o)).suffix.lower() in IMAGE_SUFFIXES else name(o)
-    return [(str, index(map(str, images))), (name, index(o.name for o in images)), (bare, index(o.stem for o in images)), (name, index(o.name for o in masks)),
+    def bare(o):
+        return PurePosixPath(name(o)).stem if PurePosixPath(name(o)).suffix.lower() in IMAGE_SUFFIXES else name(o)
+    return [(str, index(map(str, images))), (name, index(o.name for o in images)),
+            (bare, index(o.stem for o in images)), (name, index(o.name for o in masks)),
             (bare, index(o.stem for o in masks)), (lambda o: bare(o).lower(), index(o.stem.lower() for o in images))]
 
 def rows_of_line(
@@ -426,12 +448,18 @@ def apply_list(
 )->list: # of `Change`
     "Set in `split` the rows that one list means."
     ways, images, changes, rows = name_indexes(data.pairs), data.pairs['image'].tolist(), [], set()
-    def plain(image): return (PurePosixPath(image).name,) if layout_of(data).strict_lists else (image, PurePosixPath(image).name, PurePosixPath(image).stem)
+    def plain(image):
+        return (PurePosixPath(image).name,) if layout_of(data).strict_lists else (image, PurePosixPath(image).name,
+            PurePosixPath(image).stem)
     for line in dict.fromkeys(read_text(data.root/problem.file).lines):
         found = rows_of_line(line, ways)
         rows |= set(found)
-        if not found: changes.append(Change(problem.file, problem.code, f'line {line!r} names no image, or none for certain: taken out'))
-        elif len(found) > 1 or line not in plain(images[found[0]]): changes.append(Change(problem.file, problem.code, f'line {line!r} taken for {a_few([images[i] for i in found])}'))
+        if not found:
+            changes.append(Change(problem.file, problem.code,
+                                  f'line {line!r} names no image, or none for certain: taken out'))
+        elif len(found) > 1 or line not in plain(images[found[0]]):
+            changes.append(Change(problem.file, problem.code,
+                                  f'line {line!r} taken for {a_few([images[i] for i in found])}'))
     whole = layout_of(data).strict_lists and rows # this list alone decides
     for i,s in enumerate(split):
         if i in rows: split[i] = to
@@ -451,7 +479,8 @@ def balance_split(
     out = list(split)
     for i,s in zip(among, random_split(len(among))): out[i] = s
     n, aim = out.count('valid'), 'train on' if lost[0] == 'train' else 'validate on'
-    return out, [Change('valid.txt', code or f'no-{lost[0]}', f'{count_text(n, "image")} drawn with seed 42 and held out, since none was left to {aim}')]
+    return out, [Change('valid.txt', code or f'no-{lost[0]}',
+                        f'{count_text(n, "image")} drawn with seed 42 and held out, since none was left to {aim}')]
 
 def find_twins(
     done:list, # of `FixedPair`
@@ -463,7 +492,8 @@ def find_twins(
     held = {d: i for d,i,s in zip(digests, images, split) if s != 'train' and isinstance(d, str) and d}
     out, seen = {}, set()
     for k,(d,i,s) in enumerate(zip(digests, images, split)):
-        if s == 'train' and d in held: out[k] = Change(i, 'same-image', f'pair left out of the training images: the same image as {held[d]}')
+        if s == 'train' and d in held:
+            out[k] = Change(i, 'same-image', f'pair left out of the training images: the same image as {held[d]}')
         elif i in seen: out[k] = Change(i, 'image-twice', 'left out where it stands again')
         else: seen.add(i)
     return out
@@ -474,7 +504,9 @@ def _clean(name):
     name = name if not is_system(name) else f'_{name.lstrip(".")}'
     return name if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES else f'{name}.png'
 
-def _key(name): return PurePosixPath(name).stem.strip().casefold() # what a mask is found by; some file systems know no case
+# what a mask is found by; some file systems know no case
+def _key(name):
+    return PurePosixPath(name).stem.strip().casefold()
 
 def copy_names(
     images:list # paths
@@ -485,9 +517,11 @@ def copy_names(
     common = os.path.commonpath([str(o.parent) for o in paths]) if len({o.is_absolute() for o in paths}) == 1 else ''
     taken, count, out = set(), Counter(map(_key, short)), []
     for p,name in zip(paths, short):
-        if count[_key(name)] > 1: name = _clean('_'.join(PurePosixPath(os.path.relpath(p, common) if common else p).parts))
+        if count[_key(name)] > 1:
+            name = _clean('_'.join(PurePosixPath(os.path.relpath(p, common) if common else p).parts))
         stem, end = PurePosixPath(name).stem.strip(), PurePosixPath(name).suffix
-        name = next(o for i in range(1, len(paths) + 2) if _key(o := f'{stem}{end}' if i == 1 else f'{stem}_{i}{end}') not in taken)
+        name = next(o for i in range(1, len(paths) + 2)
+                    if _key(o := f'{stem}{end}' if i == 1 else f'{stem}_{i}{end}') not in taken)
         taken.add(_key(name)); out.append(name)
     return out
 
@@ -504,15 +538,18 @@ def copy_image(
     return 'saved as PNG'
 
 # %% ../../nbs/data/12_fix.ipynb #d0c49824
-_ANEW = {
-    'codes': 'written from the classes as they were understood', 'codes-duplicate': 'names that came again got a number', 'codes-void': 'the classes that mean void made one',
-    'codes-blank': 'written without the blank lines, ids as they were read', 'codes-cleaned': 'written clean', 'encoding': 'written as UTF-8',
-    'list-cleaned': 'written clean', 'list-duplicate': 'each image written once', 'list-overlap': 'each image written in one list, the first that had it',
-    'valid-empty': 'written anew', 'valid-all': 'written anew', 'ids-from-one': 'every mask lowered by 1', 'mask-levels': 'every mask recoded',
-    'colors': 'codes.txt written from the classes as they were understood', 'guessed-classes': 'names made up for codes.txt', 'list-missing': 'such lines left out',
-    'no-train': 'split drawn anew', 'no-valid': 'split drawn anew', 'missing': 'left out', 'colors-duplicate': 'its pixels made the last class of this colour'}
-_STRAY = ('orphan-mask', 'no-mask', 'unused-image', 'unused-folder', 'system-files', 'not-listed', 'link-loop', 'broken-link', 'not-a-file', 'folder-unreadable',
-          'same-stem')
+_ANEW = {'codes': 'written from the classes as they were understood',
+         'codes-duplicate': 'names that came again got a number', 'codes-void': 'the classes that mean void made one',
+         'codes-blank': 'written without the blank lines, ids as they were read', 'codes-cleaned': 'written clean',
+         'encoding': 'written as UTF-8', 'list-cleaned': 'written clean', 'list-duplicate': 'each image written once',
+         'list-overlap': 'each image written in one list, the first that had it', 'valid-empty': 'written anew',
+         'valid-all': 'written anew', 'ids-from-one': 'every mask lowered by 1', 'mask-levels': 'every mask recoded',
+         'colors': 'codes.txt written from the classes as they were understood',
+         'guessed-classes': 'names made up for codes.txt', 'list-missing': 'such lines left out',
+         'no-train': 'split drawn anew', 'no-valid': 'split drawn anew', 'missing': 'left out',
+         'colors-duplicate': 'its pixels made the last class of this colour'}
+_STRAY = ('orphan-mask', 'no-mask', 'unused-image', 'unused-folder', 'system-files', 'not-listed', 'link-loop',
+          'broken-link', 'not-a-file', 'folder-unreadable', 'same-stem')
 
 def other_changes(
     report:CheckReport,
@@ -523,7 +560,8 @@ def other_changes(
     for p in report.problems:
         if (p.file, p.code) in logged or (p.code in _FIXABLE and p.file in files): continue
         if p.code in _ANEW: yield Change(p.file, p.code, f'{_ANEW[p.code]}: {p.message}')
-        elif p.code in _STRAY or p.kind == 'error': yield Change(p.file, p.code, f'not in the copy: {p.message}', p.pixels)
+        elif p.code in _STRAY or p.kind == 'error':
+            yield Change(p.file, p.code, f'not in the copy: {p.message}', p.pixels)
 
 # %% ../../nbs/data/12_fix.ipynb #aaf34ce6
 def _label(part, i): return part/'labels'/f'{i}.png' # until it is known how the image will be called
@@ -537,10 +575,12 @@ def write_masks(
 )->list: # of `FixedPair`
     "Write the masks of all pairs that can be used."
     data, out = report.data, unusable_pairs(report)
-    blamed = {p.file: p for p in report.errors if p.code in _FIXABLE and p.code not in ('mask-size', 'mask-rotated')} # `orient_mask` sees those for itself
+    # `orient_mask` sees those for itself
+    blamed = {p.file: p for p in report.errors if p.code in _FIXABLE and p.code not in ('mask-size', 'mask-rotated')}
     rows, done = list(data.pairs.itertuples(index=False)), []
     def write(i): return lambda ids: encode_mask(ids, table).save(_label(part, i))
-    def work(i): return FixedPair(rows[i], [out[i]], False) if i in out else fix_pair(data, rows[i], m, write(i), blamed)
+    def work(i):
+        return FixedPair(rows[i], [out[i]], False) if i in out else fix_pair(data, rows[i], m, write(i), blamed)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
         warnings.simplefilter('ignore') # Pillow warns of what `check` has said
         for o in pool.map(work, range(len(rows))):
@@ -556,7 +596,8 @@ def find_all_void(
     "Masks without a label, if a split has no other."
     labelled = {s for o,s in zip(done, split) if o.labelled}
     if labelled == set(split): return {}
-    return {k: Change(o.row.mask, 'all-void', 'pair left out: every pixel of the mask is void') for k,o in enumerate(done) if not o.labelled}
+    return {k: Change(o.row.mask, 'all-void', 'pair left out: every pixel of the mask is void')
+            for k,o in enumerate(done) if not o.labelled}
 
 # %% ../../nbs/data/12_fix.ipynb #0508248b
 def choose_pairs(
@@ -578,9 +619,11 @@ def choose_pairs(
     return keep, split, changes
 
 def _too_few(data, done, keep, changes):
-    why = Counter(c.code for o in done if not o.kept for c in o.changes) + Counter(c.code for c in changes if c.what.startswith('pair left out'))
+    why = Counter(c.code for o in done if not o.kept for c in o.changes) + Counter(c.code for c in changes
+        if c.what.startswith('pair left out'))
     left = f' Left out were: {a_few([f"{n} ({code})" for code,n in why.most_common()])}.' if why else ''
-    return DataError(f'{data.root}: {len(keep)} of {len(data.pairs)} pairs can be used, but two are the least, one to train on and one to validate on.{left}')
+    return DataError(f'{data.root}: {len(keep)} of {len(data.pairs)} pairs can be used, but two are the least, one to '
+                     f'train on and one to validate on.{left}')
 
 # %% ../../nbs/data/12_fix.ipynb #c9bbe775
 def write_copy(
@@ -599,7 +642,8 @@ def write_copy(
     for i in set(range(len(done))) - set(keep): _label(part, i).unlink(missing_ok=True)
     void = write_lists(part, classes, any(done[i].void for i in keep), list(zip(names, (split[i] for i in keep))))
     kept = set(keep)
-    changes = [*[c for i,o in enumerate(done) if i in kept or not o.kept for c in o.changes], *chosen, *void, *moved, *common_changes(data, m, len(keep))]
+    changes = [*[c for i,o in enumerate(done) if i in kept or not o.kept for c in o.changes], *chosen, *void, *moved,
+               *common_changes(data, m, len(keep))]
     return changes + list(other_changes(report, {(c.file, c.code) for c in changes}))
 
 def place_pair(
@@ -612,7 +656,8 @@ def place_pair(
     "Give one pair its names in the copy."
     said = copy_image(data.path(image), part/'images'/name)
     _label(part, i).rename(part/'labels'/f'{PurePosixPath(name).stem}_P.png')
-    if said or name != PurePosixPath(image).name: yield Change(image, 'renamed', ', '.join(filter(None, (f'called images/{name}', said))))
+    if said or name != PurePosixPath(image).name:
+        yield Change(image, 'renamed', ', '.join(filter(None, (f'called images/{name}', said))))
 
 def write_lists(
     part:Path, # the copy
@@ -622,7 +667,8 @@ def write_lists(
 )->list: # the `Change` of an added class
     "Write `codes.txt`, `valid.txt` and, if there is a test split, `test.txt`."
     add = classes.void == len(classes.names) and (classes.always or void_found)
-    if add and classes.void > 255: raise DataError('There are 256 classes, so no id is left for void, which some pixels need. Merge two classes.')
+    if add and classes.void > 255:
+        raise DataError('There are 256 classes, so no id is left for void, which some pixels need. Merge two classes.')
     def write(name, lines): (part/name).write_text(''.join(f'{o}\n' for o in lines), encoding='utf-8')
     write('codes.txt', classes.names + ['Void']*add)
     for split in ('valid', 'test'):
@@ -637,7 +683,8 @@ def common_changes(
 ): # yields `Change`s
     "The changes that concern all pairs alike."
     if m.kind != 'index': yield Change('', 'recoded', f'{n} masks that held {data.encoding} hold class ids')
-    if data.layout != COPY_LAYOUT or m.kind == 'colors': yield Change('', 'layout', f'{data.layout} written as {COPY_LAYOUT}: images/, labels/ and lists')
+    if data.layout != COPY_LAYOUT or m.kind == 'colors':
+        yield Change('', 'layout', f'{data.layout} written as {COPY_LAYOUT}: images/, labels/ and lists')
 
 # %% ../../nbs/data/12_fix.ipynb #f439a24b
 def write_fixed_copy(
@@ -652,5 +699,8 @@ def write_fixed_copy(
         log = pd.DataFrame(write_copy(report, part, progress), columns=Change._fields).astype({'pixels': 'Int64'})
         log.map(csv_cell).to_csv(part/'changes.csv', index=False)
         left = check(LAYOUTS[COPY_LAYOUT].make(part, name=folder.name), cache=False).errors
-        if left: raise DataError([Problem('error', 'not-repaired', '', f'the copy would still have {len(left)} errors, so it was not kept. The first:'), *left])
+        if left:
+            raise DataError([Problem('error', 'not-repaired', '',
+                                     f'the copy would still have {len(left)} errors, so it was not kept. The first:'),
+                             *left])
     return log

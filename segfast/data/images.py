@@ -46,7 +46,8 @@ def image_size(
 )->tuple: # (height, width)
     "The size of an image as it is shown, from its header alone."
     with open_pil(path) as im:
-        turn = orientation(im) if im.format != 'PNG' or 'exif' in im.info else 1 # Pillow would decode a whole PNG to look for it
+        # Pillow would decode a whole PNG to look for it
+        turn = orientation(im) if im.format != 'PNG' or 'exif' in im.info else 1
         return im.size if turn > 4 else im.size[::-1]
 
 # %% ../../nbs/data/01_images.ipynb #20f04c82
@@ -68,11 +69,18 @@ def file_problem(
     "Why there is nothing to read at a path."
     def bad(code, message, fix=_REPLACE): return Problem('error', code, str(path), message, fix=fix)
     try: s = os.stat(path)
-    except FileNotFoundError: return bad('broken-link', f'is a link to {os.readlink(path)}, which is not there.', _LINK) if os.path.islink(path) else bad('missing', 'no such file.', 'Add it, or remove it from the data.')
+    except FileNotFoundError:
+        return bad('broken-link', f'is a link to {os.readlink(path)}, which is not there.',
+                   _LINK) if os.path.islink(path) else bad('missing', 'no such file.',
+                                                           'Add it, or remove it from the data.')
     except OSError as e:
         if e.errno == errno.ELOOP: return bad('broken-link', 'is a link that leads to itself.', _LINK)
-        return bad('broken-link', f'cannot be read ({e.strerror}).', _LINK) if os.path.islink(path) else bad('unreadable', f'cannot be read ({e.strerror}).', 'Look at its permissions.')
-    if not stat.S_ISREG(s.st_mode): return bad('not-a-file', f'is a {"folder" if stat.S_ISDIR(s.st_mode) else "pipe, socket or device"}, not a file.')
+        return bad('broken-link', f'cannot be read ({e.strerror}).',
+                   _LINK) if os.path.islink(path) else bad('unreadable', f'cannot be read ({e.strerror}).',
+                                                           'Look at its permissions.')
+    if not stat.S_ISREG(s.st_mode):
+        return bad('not-a-file',
+                   f'is a {"folder" if stat.S_ISDIR(s.st_mode) else "pipe, socket or device"}, not a file.')
     if not s.st_size: return bad('empty', 'the file is empty (0 bytes).')
 
 @contextmanager
@@ -81,20 +89,30 @@ def image_file(
 ): # yields the opened image, not decoded yet
     "Open an image file; what is wrong with it, also while it is decoded, is a `DataError` that names it and what to do."
     path = file if isinstance(file, (str, os.PathLike)) else getattr(file, 'name', 'image')
-    def bad(code, message, fix=_REPLACE, **kwargs): return DataError(Problem('error', code, str(path), message, fix=fix, **kwargs))
+    def bad(code, message, fix=_REPLACE, **kwargs):
+        return DataError(Problem('error', code, str(path), message, fix=fix, **kwargs))
     limit = f'more than can be decoded safely ({Image.MAX_IMAGE_PIXELS/1e6:.0f} million).'
     if path is file and (problem := file_problem(file)): raise DataError(problem)
     try:
         with open_pil(file) as im:
-            if im.width*im.height > Image.MAX_IMAGE_PIXELS: raise bad('too-large', f'claims {shape_text((im.height, im.width))} pixels, {limit}', 'Cut it into tiles.', found=[im.height, im.width])
+            if im.width*im.height > Image.MAX_IMAGE_PIXELS:
+                raise bad('too-large', f'claims {shape_text((im.height, im.width))} pixels, {limit}',
+                          'Cut it into tiles.', found=[im.height, im.width])
             if im.format != 'PNG': yield im; return
             im.verify() # which uses the image up
         with open_pil(file) as im: yield im
     except DataError: raise
-    except PermissionError as e: raise bad('unreadable', f'cannot be read ({e.strerror}).', 'Look at its permissions.') from e
-    except UnidentifiedImageError as e: raise bad('not-an-image', f'is not an image (it begins with {_head(file)!r}).') from e
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e: raise bad('too-large', f'claims more pixels than can be decoded safely ({Image.MAX_IMAGE_PIXELS/1e6:.0f} million).', 'Cut it into tiles.') from e
-    except Exception as e: raise bad('undecodable', f'cannot be decoded ({" ".join(str(e).split())[:80] or type(e).__name__}).') from e # a decoder may raise anything over hostile bytes
+    except PermissionError as e:
+        raise bad('unreadable', f'cannot be read ({e.strerror}).', 'Look at its permissions.') from e
+    except UnidentifiedImageError as e:
+        raise bad('not-an-image', f'is not an image (it begins with {_head(file)!r}).') from e
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
+        raise bad('too-large',
+                  f'claims more pixels than can be decoded safely ({Image.MAX_IMAGE_PIXELS/1e6:.0f} million).',
+                  'Cut it into tiles.') from e
+    # a decoder may raise anything over hostile bytes
+    except Exception as e:
+        raise bad('undecodable', f'cannot be decoded ({" ".join(str(e).split())[:80] or type(e).__name__}).') from e
 
 def _head(file):
     if hasattr(file, 'seek'): file.seek(0); return file.read(12)
@@ -108,7 +126,8 @@ def inspect_file(
     "The facts about an image file; never raises for what is in it."
     try:
         with image_file(path) as im: return look(im)
-    except DataError as e: return dict(bad={k: v for k,v in e.problems[0].to_dict().items() if k not in ('kind', 'file')})
+    except DataError as e:
+        return dict(bad={k: v for k,v in e.problems[0].to_dict().items() if k not in ('kind', 'file')})
 
 # %% ../../nbs/data/01_images.ipynb #230ba607
 def to_rgb(
@@ -116,8 +135,13 @@ def to_rgb(
 )->Image.Image:
     "An image in RGB, eight bits per channel; 16-bit greys are brought down to 8."
     if im.mode == 'RGB': return im
-    if im.mode == 'F': raise DataError(Problem('error', 'image-mode', str(getattr(im, 'filename', '') or 'image'), 'holds floating-point values, whose range nobody can know.', found='F', expected='8 or 16 bits', fix='Save it with 8 or 16 bits a channel.'))
-    if im.mode.startswith('I'): im = Image.fromarray((np.asarray(im).clip(0, 65535) >> 8).astype(np.uint8)) # Pillow would clip at 255
+    if im.mode == 'F':
+        raise DataError(Problem('error', 'image-mode', str(getattr(im, 'filename', '') or 'image'),
+                                'holds floating-point values, whose range nobody can know.', found='F',
+                                expected='8 or 16 bits', fix='Save it with 8 or 16 bits a channel.'))
+    # Pillow would clip at 255
+    if im.mode.startswith('I'):
+        im = Image.fromarray((np.asarray(im).clip(0, 65535) >> 8).astype(np.uint8))
     return im.convert('RGB')
 
 # %% ../../nbs/data/01_images.ipynb #f96ea759

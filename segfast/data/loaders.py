@@ -66,7 +66,8 @@ def common_size(
     data:SegData
 )->tuple: # (height, width)
     "The commonest size of a dataset's images, read once from their headers."
-    if not hasattr(data, '_common_size'): data._common_size = Counter(image_size(data.path(o)) for o in data.pairs['image']).most_common(1)[0][0]
+    if not hasattr(data, '_common_size'):
+        data._common_size = Counter(image_size(data.path(o)) for o in data.pairs['image']).most_common(1)[0][0]
     return data._common_size
 
 def source_size(
@@ -99,8 +100,9 @@ def seg_block(
     "The `DataBlock` of a segmentation dataset; its `dataloaders` and `datasets` take the `SegData`."
     source = add_pipeline(source, data, aug)
     return DataBlock(blocks=(TransformBlock(type_tfms=PairImage(source), batch_tfms=IntToFloatTensor),
-                             TransformBlock(type_tfms=PairMask(source), item_tfms=MaskClasses(data.classes), batch_tfms=IntToFloatTensor)),
-                     get_items=seg_items, splitter=seg_splitter(data), batch_tfms=batch_tfms(size, aug))
+                             TransformBlock(type_tfms=PairMask(source), item_tfms=MaskClasses(data.classes),
+                                            batch_tfms=IntToFloatTensor)), get_items=seg_items,
+                     splitter=seg_splitter(data), batch_tfms=batch_tfms(size, aug))
 
 def seg_source(
     data:SegData,
@@ -109,7 +111,8 @@ def seg_source(
     progress:Callable|None=None # called with (done, total) while files are decoded
 ): # `CachedPairs` or `UncachedPairs`, at `source_size`
     "Where the pixels for a size come from."
-    return write_cache(data, source_size(data, size), progress) if cache else UncachedPairs(data, source_size(data, size))
+    return write_cache(data, source_size(data, size), progress) if cache else UncachedPairs(data,
+        source_size(data, size))
 
 # %% ../../nbs/data/15_loaders.ipynb #eef167e1
 def seg_dls(
@@ -124,7 +127,8 @@ def seg_dls(
 )->DataLoaders: # batches of image (n, 3, h, w) float32 normalised, mask (n, h, w) int64
     "Training and validation batches of a dataset at one size."
     bs = min(bs, data.splits.get('train', 0))
-    return seg_block(seg_source(data, size, cache, progress), data, size, aug).dataloaders(data, bs=bs, num_workers=workers, device=device)
+    return seg_block(seg_source(data, size, cache, progress), data, size, aug).dataloaders(data, bs=bs,
+        num_workers=workers, device=device)
 
 # %% ../../nbs/data/15_loaders.ipynb #f68391f3
 def seed_epoch(

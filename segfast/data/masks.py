@@ -34,7 +34,9 @@ class Encoding:
         "The encoding of masks that are painted in the colours of a class table."
         return cls('colors', tuple((c, i) for i,c in enumerate(classes.colors)))
 
-    def __str__(self): return dict(index='class ids', values='values that stand for ids', colors=f'{len(self.table)} RGB colours')[self.kind]
+    def __str__(self):
+        return dict(index='class ids', values='values that stand for ids',
+                    colors=f'{len(self.table)} RGB colours')[self.kind]
 
 INDEX = Encoding()
 
@@ -59,15 +61,21 @@ def raw_mask(
 )->np.ndarray: # (height, width) integers: ids, values, or colours as `pack_colors` makes them
     "The numbers in a mask file, before they mean anything."
     name = str(getattr(im, 'filename', '') or 'mask')
-    if encoding.kind == 'colors': return np.asarray((im if im.mode == 'RGB' else im.convert('RGB')).convert('RGBX')).view('<u4')[..., 0] & 0xffffff # one read of four bytes a pixel
+    # one read of four bytes a pixel
+    if encoding.kind == 'colors':
+        return np.asarray((im if im.mode == 'RGB' else im.convert('RGB')).convert('RGBX')).view('<u4')[...,
+            0] & 0xffffff
     if im.mode in INDEX_MODES:
         a = np.asarray(im)
         return a.astype(np.uint8) if a.dtype == bool else a
-    if encoding.kind == 'values' and im.mode in ('RGB', 'RGBA', 'LA'): # a grey image that was saved with three equal channels
+    # a grey image that was saved with three equal channels
+    if encoding.kind == 'values' and im.mode in ('RGB', 'RGBA', 'LA'):
         bands = np.asarray(im.convert('RGB'))
         if (bands == bands[..., :1]).all(): return bands[..., 0]
-    raise DataError(Problem('error', 'mask-mode', name, f'a colour image ({im.mode}), but a mask of {encoding} has one channel.', found=im.mode, expected='one channel',
-                            fix='Save it as an 8-bit grey or palette PNG whose pixel values are the ids.'))
+    raise DataError(Problem('error', 'mask-mode', name,
+                            f'a colour image ({im.mode}), but a mask of {encoding} has one channel.', found=im.mode,
+                            expected='one channel', fix='Save it as an 8-bit grey or palette PNG whose '
+                                                        'pixel values are the ids.'))
 
 # %% ../../nbs/data/03_masks.ipynb #5bb3fd03
 @lru_cache(maxsize=8)
@@ -99,7 +107,8 @@ def decode_mask(
     if not isinstance(mask, Image.Image):
         with image_file(mask) as im: return decode_mask(im, encoding)
     ids, unknown = try_decode(mask, encoding)
-    if unknown: raise DataError(unknown_values(str(getattr(mask, 'filename', '') or 'mask'), unknown, encoding, mask.format))
+    if unknown:
+        raise DataError(unknown_values(str(getattr(mask, 'filename', '') or 'mask'), unknown, encoding, mask.format))
     return ids
 
 # %% ../../nbs/data/03_masks.ipynb #15eeefea
@@ -115,15 +124,27 @@ def unknown_values(
     if encoding.kind != 'colors':
         expected = '0..255' if encoding.kind == 'index' else ', '.join(str(v) for v,_ in encoding.table[:12])
         text = ', '.join(f'value {v} on {unknown[v]} pixels' for v in top)
-        if format == 'JPEG': return Problem('error', 'mask-jpeg', file, f'was saved as JPEG, which smears the borders between values: {len(unknown)} that have no meaning, such as {text}.', found=top, expected=expected, pixels=n, fix='Export it as PNG again.')
-        return Problem('error', 'mask-values', file, f'{text}{" and more" if len(unknown) > 3 else ""}; expected {expected}.', found=top, expected=expected, pixels=n, fix='Recode the mask.')
+        if format == 'JPEG':
+            return Problem('error', 'mask-jpeg', file, 'was saved as JPEG, which smears the borders between values: '
+                                                       f'{len(unknown)} that have no meaning, such as {text}.',
+                           found=top, expected=expected, pixels=n, fix='Export it as PNG again.')
+        return Problem('error', 'mask-values', file,
+                       f'{text}{" and more" if len(unknown) > 3 else ""}; expected {expected}.', found=top,
+                       expected=expected, pixels=n, fix='Recode the mask.')
     colors = [unpack_colors(v) for v in top]
     near = [min(encoding.table, key=lambda o: sum((a-b)**2 for a,b in zip(o[0], c))) for c in colors]
     jpeg = format == 'JPEG' or len(unknown) > 64
     def who(i): return f'id {i}' if names is None else names[i] if i < len(names) else 'void'
-    text = ', '.join(f'colour {c} on {unknown[v]} pixels (nearest: {who(i)}, {d})' for v,c,(d,i) in zip(top, colors, near))
-    if jpeg: return Problem('error', 'mask-jpeg', file, f'was saved as JPEG: {len(unknown)} colours that are not in the table, such as {text}.', found=colors, pixels=n, fix='Export it as PNG again; a JPEG mask cannot be repaired safely.')
-    return Problem('error', 'mask-colors', file, f'{text}{" and more" if len(unknown) > 3 else ""}, which the colour table does not have.', found=colors, pixels=n, fix='Repaint the mask, or add the colour to label_colors.txt, if the dataset has one.')
+    text = ', '.join(f'colour {c} on {unknown[v]} pixels (nearest: {who(i)}, {d})'
+                     for v,c,(d,i) in zip(top, colors, near))
+    if jpeg:
+        return Problem('error', 'mask-jpeg', file,
+                       f'was saved as JPEG: {len(unknown)} colours that are not in the table, such as {text}.',
+                       found=colors, pixels=n, fix='Export it as PNG again; a JPEG mask cannot be repaired safely.')
+    return Problem('error', 'mask-colors', file,
+                   f'{text}{" and more" if len(unknown) > 3 else ""}, which the colour table does not have.',
+                   found=colors, pixels=n, fix='Repaint the mask, or add the colour to label_colors.txt, '
+                                               'if the dataset has one.')
 
 # %% ../../nbs/data/03_masks.ipynb #361cd97c
 def _palette(table):

@@ -61,18 +61,22 @@ def _fetch(name, progress=None):
     try:
         with contextlib.redirect_stdout(sys.stderr): download(url, archive, root)
     except BaseException as e:
-        for suffix in ('.part', '.lock') + ('',)*isinstance(e, Exception): archive.with_name(archive.name + suffix).unlink(missing_ok=True)
+        for suffix in ('.part', '.lock') + ('',)*isinstance(e, Exception):
+            archive.with_name(archive.name + suffix).unlink(missing_ok=True)
         if not isinstance(e, Exception): raise
-        raise DataError(f'{name}: could not download {url} ({size}): {" ".join(str(getattr(e, "reason", e)).split())}\n'
-                        f'With the archive unpacked in a folder of yours, give that folder: segfast train FOLDER --progressive\n'
-                        f'Without a network, try the built-in scenes: segfast train demo --progressive') from e
+        raise DataError(f'{name}: could not download {url} ({size}): '
+                        f'{" ".join(str(getattr(e, "reason", e)).split())}\nWith the archive unpacked in a folder of '
+                        'yours, give that folder: segfast train FOLDER --progressive\nWithout a network, try the '
+                        'built-in scenes: segfast train demo --progressive') from e
     data = camvid(root, name=name)
     data.known = name
     data.origin = f"fast.ai's archive {url}, in {root}"
     return data
 
-KNOWN = dict(demo=Known(lambda name, progress=None: demo(progress=progress), '80 drawn street scenes, 240x320, built in; no network needed'),
-             camvid=Known(_fetch, "701 street scenes, 720x960, 32 classes (Brostow et al. 2008); fast.ai's archive, 598 MB"),
+KNOWN = dict(demo=Known(lambda name, progress=None: demo(progress=progress),
+                        '80 drawn street scenes, 240x320, built in; no network needed'),
+             camvid=Known(_fetch,
+                          "701 street scenes, 720x960, 32 classes (Brostow et al. 2008); fast.ai's archive, 598 MB"),
              camvid_tiny=Known(_fetch, "100 of them at 96x128; fast.ai's archive, 2 MB"))
 
 # %% ../../nbs/data/10_open.ipynb #d7a575da
@@ -88,11 +92,13 @@ def open_data(
 )->SegData:
     "The dataset behind a name or a path."
     if layout is not None and layout not in LAYOUTS: raise unknown_name('layout', layout, LAYOUTS)
-    if not str(source).strip(): raise DataError('DATA is empty: a folder, an archive, a table, or a known name was expected.')
+    if not str(source).strip():
+        raise DataError('DATA is empty: a folder, an archive, a table, or a known name was expected.')
     if border not in (None, 'void', 'class'): raise UsageError(f"border is {border!r}: 'void' or 'class' was expected.")
     way = None if split is None else parse_split(split)
     if isinstance(source, str) and source in KNOWN: data = _open_known(source, layout, border, progress)
-    elif isinstance(source, str) and os.sep not in source and not os.path.lexists(expand_path(source)): raise _no_such(source)
+    elif isinstance(source, str) and os.sep not in source and not os.path.lexists(expand_path(source)):
+        raise _no_such(source)
     else: data = _open_path(expand_path(source), layout, seed, {} if border is None else dict(border=border))
     if classes is not None: data = with_classes(data, classes)
     return data if way is None else resplit(data, way, seed)
@@ -108,7 +114,9 @@ def _open_known(source, layout, border, progress):
 
 def _check_options(layout, options):
     for o in options:
-        if o not in LAYOUTS[layout].options: raise UsageError(f'{o}: the layout {layout} has none; it is an option of {", ".join(k for k,v in LAYOUTS.items() if o in v.options)}.')
+        if o not in LAYOUTS[layout].options:
+            raise UsageError(f'{o}: the layout {layout} has none; it is an option of '
+                             f'{", ".join(k for k,v in LAYOUTS.items() if o in v.options)}.')
 
 def _make(layout, root, seed, options):
     _check_options(layout, options)
@@ -124,7 +132,9 @@ def _open_path(path, layout, seed, options):
         data = _make(layout or find_layout(root), root, seed, options)
         name = path.name[:-len(next(o for o in ARCHIVES if path.name.lower().endswith(o)))]
         return replace(data, name=name, origin=f'archive {path}, unpacked in {root}')
-    if not path.exists() and path.name in KNOWN: raise DataError(Problem('error', 'folder-missing', str(path), 'no such folder.', fix=f'To fetch the dataset of that name, write it without a path: {path.name}.'))
+    if not path.exists() and path.name in KNOWN:
+        raise DataError(Problem('error', 'folder-missing', str(path), 'no such folder.',
+                                fix=f'To fetch the dataset of that name, write it without a path: {path.name}.'))
     root = existing_folder(path)
     return _make(layout or find_layout(root), root, seed, options)
 
@@ -132,4 +142,5 @@ def _no_such(source):
     from difflib import get_close_matches
     near = get_close_matches(source, KNOWN, n=1)
     hint = f'Did you mean {near[0]}?' if near else did_you_mean(Path(source))
-    return DataError(Problem('error', 'folder-missing', source, f'no such folder, and not a known dataset ({", ".join(KNOWN)}).', fix=hint))
+    return DataError(Problem('error', 'folder-missing', source,
+                             f'no such folder, and not a known dataset ({", ".join(KNOWN)}).', fix=hint))

@@ -30,7 +30,9 @@ def is_system(
     "Whether a name belongs to the operating system and not to the data."
     return name.startswith('.') or name in _SYSTEM
 
-def _unreadable(folder, e): return Problem('error', 'folder-unreadable', str(folder), f'cannot be read ({e.strerror}).', fix='Look at its permissions.')
+def _unreadable(folder, e):
+    return Problem('error', 'folder-unreadable', str(folder), f'cannot be read ({e.strerror}).',
+                   fix='Look at its permissions.')
 
 def _scan(folder):
     try:
@@ -47,9 +49,13 @@ def _strange(e, rel):
     "The problem of an entry that is named like an image and is none: a link to nowhere, a pipe."
     if _asked(e.is_dir): return []
     if e.is_symlink() and not os.path.exists(e.path):
-        itself = os.path.normpath(os.path.join(os.path.dirname(e.path), os.readlink(e.path))) == os.path.normpath(e.path)
-        return [Problem('error', 'broken-link', rel, 'is a link to itself.' if itself else f'is a link to {os.readlink(e.path)}, which is not there.', fix='Add the file, or take the link out.')]
-    return [Problem('error', 'not-a-file', rel, 'is no regular file but a pipe, a socket or a device.', fix='Replace it, or take it out.')]
+        itself = os.path.normpath(os.path.join(os.path.dirname(e.path), os.readlink(e.path))) == os.path.normpath(
+            e.path)
+        return [Problem('error', 'broken-link', rel, 'is a link to itself.' if itself
+                        else f'is a link to {os.readlink(e.path)}, which is not there.',
+                        fix='Add the file, or take the link out.')]
+    return [Problem('error', 'not-a-file', rel, 'is no regular file but a pipe, a socket or a device.',
+                    fix='Replace it, or take it out.')]
 
 def _images_of(entries, at, problems):
     out = []
@@ -83,12 +89,18 @@ def walk_images(
             problems += [replace(p, file=rel) for p in e.problems]
             continue
         if entries is None:
-            if problems is not None: problems.append(Problem('warning', 'link-loop', rel, 'leads to a folder that was read already.', fix='It is entered once.'))
+            if problems is not None:
+                problems.append(Problem('warning', 'link-loop', rel, 'leads to a folder that was read already.',
+                                        fix='It is entered once.'))
             continue
         looked += len(entries)
-        if looked > limit: raise DataError(Problem('error', 'folder-unreadable', str(folder), f'holds more than {limit} files and folders.', fix='Give the folder of the dataset itself.'))
+        if looked > limit:
+            raise DataError(Problem('error', 'folder-unreadable', str(folder),
+                                    f'holds more than {limit} files and folders.',
+                                    fix='Give the folder of the dataset itself.'))
         below = [e for e in reversed(entries) if _asked(e.is_dir) and enter(f'{rel}{e.name}/')]
-        todo += [f'{rel}{e.name}/' for e in sorted(below, key=lambda e: not e.is_symlink())] # a folder goes by its own name, not by that of a link to it
+        # a folder goes by its own name, not by that of a link to it
+        todo += [f'{rel}{e.name}/' for e in sorted(below, key=lambda e: not e.is_symlink())]
         out += _images_of(entries, rel, problems)
     return sorted(out)
 
@@ -148,9 +160,11 @@ def existing_folder(
     path = expand_path(path)
     def bad(code, message, fix=''): return DataError(Problem('error', code, str(path), message, fix=fix))
     try: s = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError): raise bad('folder-missing', 'no such folder.', did_you_mean(path)) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise bad('folder-missing', 'no such folder.', did_you_mean(path)) from None
     except OSError as e: raise bad('folder-unreadable', f'cannot be read ({e.strerror}).') from e
-    if not stat.S_ISDIR(s.st_mode): raise bad('folder-missing', 'is a file, but a folder with images and masks was expected.')
+    if not stat.S_ISDIR(s.st_mode):
+        raise bad('folder-missing', 'is a file, but a folder with images and masks was expected.')
     if not folder_entries(path): raise bad('folder-empty', 'the folder is empty.')
     return path
 
@@ -163,8 +177,11 @@ def require_folders(
     lost = [o for o in subs if not os.path.isdir(root/o)]
     if not lost: return
     there = folder_entries(root)
-    def hint(sub): return next((f'Did you mean {root/o.rstrip("/")}?' for o in there[:500] if o.endswith('/') and os.path.isdir(root/o/sub)), '')
-    raise DataError([Problem('error', 'folder-missing', '', f'No folder {o} in {root}. Found: {a_few(there)}.', expected=o, fix=hint(o)) for o in lost] + errors_of(problems))
+    def hint(sub):
+        return next((f'Did you mean {root/o.rstrip("/")}?' for o in there[:500]
+                     if o.endswith('/') and os.path.isdir(root/o/sub)), '')
+    raise DataError([Problem('error', 'folder-missing', '', f'No folder {o} in {root}. Found: {a_few(there)}.',
+                             expected=o, fix=hint(o)) for o in lost] + errors_of(problems))
 
 # %% ../../nbs/data/00_pairing.ipynb #89269d58
 def stem_of(
@@ -190,7 +207,10 @@ def files_by_key(
         k = key(p)
         if k is None: continue
         k = unicodedata.normalize('NFC', k)
-        if k in files: problems.append(Problem('error', 'same-stem', files[k], f'and {p} have the same stem, so one mask would belong to two images.', fix='Rename or remove one.'))
+        if k in files:
+            problems.append(Problem('error', 'same-stem', files[k],
+                                    f'and {p} have the same stem, so one mask would belong to two images.',
+                                    fix='Rename or remove one.'))
         else: files[k] = p
     return FilesByKey(files, problems)
 
@@ -202,15 +222,19 @@ def join_pairs(
 )->tuple: # [(key, image, mask)], problems
     "Pairs of images and masks with the same key."
     problems = images.problems + masks.problems
-    problems += [Problem('warning', 'orphan-mask', o, 'belongs to no image.', fix='It is left out.') for k,o in masks.files.items() if k not in images.files]
+    problems += [Problem('warning', 'orphan-mask', o, 'belongs to no image.', fix='It is left out.')
+                 for k,o in masks.files.items() if k not in images.files]
     alone = [o for k,o in images.files.items() if k not in masks.files]
     if alone and expected is None:
-        problems.append(Problem(kind, 'no-mask', alone[0], f'{len(alone)} of {len(images.files)} images have no mask: {a_few(alone, 3)}.', found=alone[:20], fix='They are left out.'))
+        problems.append(Problem(kind, 'no-mask', alone[0],
+                                f'{len(alone)} of {len(images.files)} images have no mask: {a_few(alone, 3)}.',
+                                found=alone[:20], fix='They are left out.'))
     rows = [(k, o, masks.files.get(k) or expected(k)) for k,o in images.files.items() if k in masks.files or expected]
     return rows, problems
 
 # %% ../../nbs/data/00_pairing.ipynb #ad606729
-SPLITS = dict(train='train', training='train', val='valid', valid='valid', validation='valid', dev='valid', test='test', testing='test')
+SPLITS = dict(train='train', training='train', val='valid', valid='valid', validation='valid', dev='valid', test='test',
+              testing='test')
 
 # %% ../../nbs/data/00_pairing.ipynb #695c8090
 _SPLIT = re.compile(rf'({"|".join(sorted(SPLITS, key=len, reverse=True))})[ -]?[0-9]{{0,4}}(?:_(.*))?', re.I)
@@ -237,12 +261,14 @@ def _common(stems):
     back = [s[n:][::-1] for s in stems]
     a2, b2 = min(back), max(back)
     m = next((i for i,(x,y) in enumerate(zip(a2, b2)) if x != y), min(len(a2), len(b2)))
-    return a[:n].rstrip('0123456789'), a2[:m][::-1].lstrip('0123456789') # digits belong to the number, even where all begin with 0
+    # digits belong to the number, even where all begin with 0
+    return a[:n].rstrip('0123456789'), a2[:m][::-1].lstrip('0123456789')
 
 def strip_affix(stem, affix):
     "A stem without what is added; None if that is not there."
     before, behind = affix
-    return stem[len(before):len(stem)-len(behind)] if len(stem) > len(before) + len(behind) and stem.startswith(before) and stem.endswith(behind) else None
+    return stem[len(before):len(stem)-len(behind)] if len(stem) > len(before) + len(behind) and stem.startswith(
+        before) and stem.endswith(behind) else None
 
 def find_affixes(
     a, # stems of one folder
@@ -253,18 +279,23 @@ def find_affixes(
     if a and b and (a <= b or b <= a): return 1.0, none, none
     options = [(none, none)]
     for x,y,turn in ((a, b, False), (b, a, True)):
-        votes = Counter((t[:i], t[i+len(s):]) for s in sorted(x)[::max(1, len(x)//12)] for t in y if (i := t.find(s)) >= 0)
+        votes = Counter((t[:i], t[i+len(s):]) for s in sorted(x)[::max(1, len(x)//12)] for t in y
+                        if (i := t.find(s)) >= 0)
         options += [(affix, none) if turn else (none, affix) for affix,_ in votes.most_common(4)]
     if len(a) > 1 and len(b) > 1: options.append((_common(a), _common(b)))
-    def share(o): return len({strip_affix(s, o[0]) for s in a} & {strip_affix(s, o[1]) for s in b} - {None})/max(1, min(len(a), len(b)))
+    def share(o):
+        return len({strip_affix(s, o[0]) for s in a} & {strip_affix(s, o[1]) for s in b} - {None})/max(1,
+            min(len(a), len(b)))
     best = max(options, key=share)
     return share(best), *best
 
 # %% ../../nbs/data/00_pairing.ipynb #9545098f
-MASK_WORDS = re.compile(r'mask|label|annot|ground|truth|target|seg|semantic|classes|manual|(^|[^a-z])(gt|lbl|ann|msk|y)([^a-z]|$)', re.I)
+MASK_WORDS = re.compile(
+    r'mask|label|annot|ground|truth|target|seg|semantic|classes|manual|(^|[^a-z])(gt|lbl|ann|msk|y)([^a-z]|$)', re.I)
 _KIND = re.compile(r'(?:images?|imgs?|rgb|pictures|photos|masks?|msk|labels?|lbl|gt|annotations?|ground_?truth|segmentations?)(?:_(?:png|jpg|jpeg|tif|tiff|images?|raw))?', re.I)
 IMAGE_WORDS = re.compile(r'image|img|rgb|photo|picture|input|(^|[^a-z])(im|x|jpe?g)([^a-z]|$)', re.I)
-_OTHER = re.compile(r'depth|dispar|normal|flow|edge|instance|box|visuali[sz]|colou?r|overlay|preview', re.I) # other things that are drawn of an image
+# other things that are drawn of an image
+_OTHER = re.compile(r'depth|dispar|normal|flow|edge|instance|box|visuali[sz]|colou?r|overlay|preview', re.I)
 
 def folder_place(path):
     "The folder, the split, and the path inside, of a file; splits may be folders or stand in a folder's name (train_masks)."
@@ -309,7 +340,9 @@ def _pairs_of(groups, plain):
     for i,a in enumerate(names):
         for b in names[i+1:]:
             share, in_a, in_b = find_affixes(groups[a], groups[b])
-            if share >= 0.5: found.append((share, min(len(groups[a]), len(groups[b])), bool(MASK_WORDS.search(a)) != bool(MASK_WORDS.search(b)), a, b, in_a, in_b, plain))
+            if share >= 0.5:
+                found.append((share, min(len(groups[a]), len(groups[b])),
+                              bool(MASK_WORDS.search(a)) != bool(MASK_WORDS.search(b)), a, b, in_a, in_b, plain))
     return found
 
 @lru_cache(maxsize=2)
@@ -321,15 +354,22 @@ def match_folders(files):
         groups.setdefault(folder_place(p)[0], []).append(stem_of(p))
         tops.setdefault(folder_place(p)[0], set()).add(_top(p.rpartition('/')[0]))
     if len(groups) > 24: return None
-    def apart(found): return [o for o in found if o[3] not in tops[o[4]] - {o[4]} and o[4] not in tops[o[3]] - {o[3]}] # not one within the other
+    # not one within the other
+    def apart(found):
+        return [o for o in found if o[3] not in tops[o[4]] - {o[4]} and o[4] not in tops[o[3]] - {o[3]}]
     found = apart(_pairs_of(groups, False))
-    if (not found or max(o[0] for o in found) < 1) and any(re.search('(?<![0-9])0[0-9]', s) for o in groups.values() for s in o):
+    if (not found or max(o[0] for o in found) < 1) and any(re.search('(?<![0-9])0[0-9]', s) for o in groups.values()
+                                                           for s in o):
         numbers = {k: [plain_numbers(s) for s in o] for k,o in groups.items()}
-        if all(len(set(numbers[k])) == len(set(o)) for k,o in groups.items()): found += [o for o in apart(_pairs_of(numbers, True)) if o[0] > max((x[0] for x in found if x[3:5] == o[3:5]), default=0)]
+        if all(len(set(numbers[k])) == len(set(o)) for k,o in groups.items()):
+            found += [o for o in apart(_pairs_of(numbers, True))
+                      if o[0] > max((x[0] for x in found if x[3:5] == o[3:5]), default=0)]
     if not found: return None
     most = max(o[1] for o in found)
-    def names(o): return sum(bool(IMAGE_WORDS.search(x)) for x in o[3:5]) - 2*sum(bool(_OTHER.search(x)) for x in o[3:5])
-    *_, a, b, in_a, in_b, plain = max(found, key=lambda o: (o[2], o[0] > 0.9, round(o[1]/most, 1), names(o), o[1], o[0]))
+    def names(o):
+        return sum(bool(IMAGE_WORDS.search(x)) for x in o[3:5]) - 2*sum(bool(_OTHER.search(x)) for x in o[3:5])
+    *_, a, b, in_a, in_b, plain = max(found, key=lambda o: (o[2], o[0] > 0.9, round(o[1]/most, 1), names(o), o[1],
+                                                            o[0]))
     also = {x for o in found if (o[0] > 0.9 or o[2]) and {a, b} & set(o[3:5]) for x in o[3:5]} - {a, b}
     if mask_rank(a, in_a) > mask_rank(b, in_b): a, b, in_a, in_b = b, a, in_b, in_a
     deep = bool((tops[a] | tops[b]) - {a, b, ''})
@@ -348,7 +388,8 @@ def _beside(files):
     (end, mask), n = ends.most_common(1)[0]
     return Match('', '', ('', end), ('', mask)) if 2*n > 0.6*len(stems) else None
 
-def mask_rank(folder, affix): return 2*bool(MASK_WORDS.search(folder)) + (bool(MASK_WORDS.search(''.join(affix))) or affix > ('', ''))
+def mask_rank(folder, affix):
+    return 2*bool(MASK_WORDS.search(folder)) + (bool(MASK_WORDS.search(''.join(affix))) or affix > ('', ''))
 
 # %% ../../nbs/data/00_pairing.ipynb #52e2f77f
 def may_hold_pairs(rel, match):
@@ -360,6 +401,8 @@ def pairs_beside(files, match):
     "(key, image, mask) rows of images and masks that lie in the same folders."
     (_, end), (_, mask) = match.in_images, match.in_masks
     def at(p): return p.rpartition('/')[0]
-    images = files_by_key([p for p in files if stem_of(p).endswith(end) and not _BESIDE.fullmatch(stem_of(p))], lambda p: f'{at(p)}/{stem_of(p).removesuffix(end)}')
-    masks = files_by_key([p for p in files if stem_of(p).endswith(mask)], lambda p: f'{at(p)}/{stem_of(p).removesuffix(mask)}')
+    images = files_by_key([p for p in files if stem_of(p).endswith(end) and not _BESIDE.fullmatch(stem_of(p))],
+                          lambda p: f'{at(p)}/{stem_of(p).removesuffix(end)}')
+    masks = files_by_key([p for p in files if stem_of(p).endswith(mask)],
+                         lambda p: f'{at(p)}/{stem_of(p).removesuffix(mask)}')
     return join_pairs(images, masks, kind='warning')

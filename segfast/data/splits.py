@@ -43,7 +43,8 @@ def hold_out(
     "Hold a share of the training pairs out where a split holds out none."
     train = [i for i,s in enumerate(split) if s == 'train']
     if 'valid' in split or not train: return split
-    problems.append(Problem('note', 'no-valid-split', '', f'no validation images: {share:.0%} of the training images, drawn with seed {seed}, are held out.'))
+    problems.append(Problem('note', 'no-valid-split', '', f'no validation images: {share:.0%} of the training images, '
+                                                          f'drawn with seed {seed}, are held out.'))
     out = list(split)
     for i,s in zip(train, random_split(len(train), share, seed)): out[i] = s
     return out
@@ -74,7 +75,9 @@ def stratified_split(
     "A random split in which every class is divided in the same proportion, as far as that is possible."
     present = np.asarray(present, bool)
     out, order = [None]*len(present), np.random.default_rng(seed).permutation(len(present)).tolist()
-    want = {s: np.append(share*present.sum(0), share*len(present)) for s,share in (('train', 1 - valid), ('valid', valid))} # by class; last, pairs
+    # by class; last, pairs
+    want = {s: np.append(share*present.sum(0), share*len(present))
+            for s,share in (('train', 1 - valid), ('valid', valid))}
     while order:
         counts = present[order].sum(0)
         rarest = int(np.argmin(np.where(counts == 0, len(present) + 1, counts))) if counts.any() else -1
@@ -107,9 +110,16 @@ def split_by_lists(
     for split,(file,names) in lists.items():
         lost = [o for o in names if o not in there]
         twice = [o for o in names if o in there and where.setdefault(o, (split, file))[0] != split]
-        if lost: problems.append(Problem('error', 'list-missing', file, f'{len(lost)} of its {len(names)} lines {"name" if len(lost) > 1 else "names"} no image: {a_few(lost, 3)}. Images are named like {keys[0]!r}.' if keys else 'there are no images.',
-                                         found=lost[:20], fix='Correct the list, or add the images.'))
-        if twice: problems.append(Problem('error', 'list-overlap', file, f'{a_few(twice, 3)} also stands in the {where[twice[0]][1].removesuffix(" list")} list.', found=twice[:20], fix='Take it out of one.'))
+        if lost:
+            problems.append(Problem('error', 'list-missing', file, f'{len(lost)} of its {len(names)} lines '
+                                                                   f'{"name" if len(lost) > 1 else "names"} no image: '
+                                                                   f'{a_few(lost, 3)}. Images are named like '
+                                                                   f'{keys[0]!r}.' if keys else 'there are no images.',
+                                    found=lost[:20], fix='Correct the list, or add the images.'))
+        if twice:
+            problems.append(Problem('error', 'list-overlap', file, f'{a_few(twice, 3)} also stands in the '
+                                                                   f'{where[twice[0]][1].removesuffix(" list")} list.',
+                                    found=twice[:20], fix='Take it out of one.'))
     return [where.get(k, (None,))[0] for k in keys], problems
 
 # %% ../../nbs/data/05_splits.ipynb #61291a60
@@ -121,9 +131,13 @@ def read_split_list(
     text, file = read_text(path, file), file or Path(path).name
     names, problems = list(dict.fromkeys(text.lines)), list(text.problems)
     twice = [o for o,n in Counter(text.lines).items() if n > 1]
-    if twice: problems.append(Problem('warning', 'list-duplicate', file, f'{a_few(twice, 3)} stands in it more than once.', found=twice[:20], fix='It counts once.'))
+    if twice:
+        problems.append(Problem('warning', 'list-duplicate', file, f'{a_few(twice, 3)} stands in it more than once.',
+                                found=twice[:20], fix='It counts once.'))
     odd = text.odd + ['blank lines']*bool(text.blank)
-    if odd: problems.append(Problem('note', 'list-cleaned', file, f'has {", ".join(odd)}.', found=odd, fix='They were removed.'))
+    if odd:
+        problems.append(Problem('note', 'list-cleaned', file, f'has {", ".join(odd)}.', found=odd,
+                                fix='They were removed.'))
     return names, problems
 
 # %% ../../nbs/data/05_splits.ipynb #3705a237
@@ -139,8 +153,11 @@ def column_split(
     "The split that a column gives; words that are no split are a `DataError`."
     words = [str(o).strip().lower() for o in values]
     bad = sorted({o for o in words if o not in SPLITS})
-    if bad: raise DataError(Problem('error', 'list-missing', '', f'column split: {", ".join(map(repr, bad[:4]))} in row {next(i for i,o in enumerate(words, 1) if o in bad)}; expected train, valid or test.',
-                                    found=bad[:20], expected='train, valid or test', fix='Correct the column.'))
+    if bad:
+        raise DataError(Problem('error', 'list-missing', '', f'column split: {", ".join(map(repr, bad[:4]))} in row '
+                                                             f'{next(i for i,o in enumerate(words, 1) if o in bad)}; '
+                                                             'expected train, valid or test.', found=bad[:20],
+                                expected='train, valid or test', fix='Correct the column.'))
     return [SPLITS[o] for o in words]
 
 # %% ../../nbs/data/05_splits.ipynb #4776ba94
@@ -148,7 +165,8 @@ class Split(NamedTuple):
     "A way to divide pairs, as `parse_split` reads it."
     how: str            # random, stratified, sequence or fold
     valid: float = 0.2  # share that is held out
-    test: float|None = None # share of a sequence that is kept for the end; None keeps a test split that is there, else takes 0.15
+    # share of a sequence that is kept for the end; None keeps a test split that is there, else takes 0.15
+    test: float|None = None
     gap: int = 0        # frames of a sequence to leave out at each cut
     fold: int = 0       # which fold is held out, from 0
     k: int = 0          # of how many
@@ -159,7 +177,8 @@ class Split(NamedTuple):
         shares = [f'{o:g}' for o in (self.valid, self.test) if o is not None]
         return f'{self.how}:{",".join(shares + [f"gap={self.gap}"]*bool(self.gap))}'
 
-SPLIT_FORMS = ('random', 'random:0.2', 'stratified:0.2', 'sequence', 'sequence:0.15,0.15', 'sequence:0.2,0,gap=5', 'fold:2/5')
+SPLIT_FORMS = ('random', 'random:0.2', 'stratified:0.2', 'sequence', 'sequence:0.15,0.15', 'sequence:0.2,0,gap=5',
+               'fold:2/5')
 
 def parse_split(
     text:str # one of the forms in `SPLIT_FORMS`
@@ -194,7 +213,8 @@ def _present(data, masks):
     "Which classes occur in which mask; nothing in those that cannot be read."
     def look(rel):
         try:
-            if os.path.isfile(data.path(rel)): return np.bincount(data.ids(rel).ravel(), minlength=256)[list(data.classes.labels)] > 0
+            if os.path.isfile(data.path(rel)):
+                return np.bincount(data.ids(rel).ravel(), minlength=256)[list(data.classes.labels)] > 0
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError): pass
         return np.zeros(len(data.classes.labels), bool)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool: return np.array(list(pool.map(look, masks)))
@@ -220,8 +240,12 @@ def resplit(
     way = how if isinstance(how, Split) else parse_split(how)
     keep = data.pairs.split.eq('test') & (not way.test)
     rest = data.pairs[~keep]
-    if len(rest) < 2: raise DataError(Problem('error', 'no-valid', '', f'{count_text(len(rest), "image")} outside the test split: two are the least to split, one to train on and one to hold out.'))
+    if len(rest) < 2:
+        raise DataError(Problem('error', 'no-valid', '', f'{count_text(len(rest), "image")} outside the test split: '
+                                                         'two are the least to split, one to train '
+                                                         'on and one to hold out.'))
     split = data.pairs.split.astype(object).copy()
     split[~keep] = _dealt(data, rest, way, seed)
     pairs = data.pairs.assign(split=split)[split.notna()].reset_index(drop=True)
-    return replace(data, pairs=pairs, problems=[p for p in data.problems if p.code not in _OF_LISTS], origin=f'{data.origin}; split {way}, seed {seed}'.removeprefix('; '))
+    return replace(data, pairs=pairs, problems=[p for p in data.problems if p.code not in _OF_LISTS],
+                   origin=f'{data.origin}; split {way}, seed {seed}'.removeprefix('; '))

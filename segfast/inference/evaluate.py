@@ -72,8 +72,9 @@ def match_classes(
     known = [i for i in data.classes.labels if data.classes.names[i] in classes.names]
     lost = [data.classes.names[i] for i in data.classes.labels if i not in known and (there is None or i in there)]
     if lost:
-        raise DataError(f'{safe_text(data.name)}: has the {plural(len(lost), "class", "classes")} {a_few(lost)}, which the model does not know. '
-                        f'It knows: {a_few(classes.names, len(classes))}. Rename them, or give another table: --classes FILE')
+        raise DataError(f'{safe_text(data.name)}: has the {plural(len(lost), "class", "classes")} {a_few(lost)}, which '
+                        f'the model does not know. It knows: {a_few(classes.names, len(classes))}. Rename them, or '
+                        'give another table: --classes FILE')
     void = 255 if classes.void is None else classes.void
     ids = np.full(256, void, np.uint8)
     for i in known: ids[i] = classes.names.index(data.classes.names[i])
@@ -152,8 +153,8 @@ def read_predictions(
     "Read the masks of some images from a folder."
     paths = {i: find_prediction(Path(folder), *(data.pairs[c].iloc[i] for c in ('image', 'mask'))) for i in rows}
     if missing := [data.pairs['image'].iloc[i] for i,path in paths.items() if path is None]:
-        raise DataError(f'{safe_text(folder)}: has no mask for {len(missing)} of {len(rows)} images, '
-                        f'the first of them {safe_text(missing[0])}. Expected: its path, or its name, with the ending .png.')
+        raise DataError(f'{safe_text(folder)}: has no mask for {len(missing)} of {len(rows)} images, the first of them '
+                        f'{safe_text(missing[0])}. Expected: its path, or its name, with the ending .png.')
     if len(set(paths.values())) < len(paths):
         raise DataError(f'{safe_text(folder)}: one mask would be scored for several images of the same name. '
                         'Put the masks into sub-folders, as the images are.')
@@ -179,8 +180,8 @@ def open_split(
     if data is None:
         run = runs[0]
         if not open_arguments(run.path):
-            raise UsageError(f'{safe_text(run.path)}: does not say where its data is, since it was trained from Python. '
-                             'Name it: --data DATA')
+            raise UsageError(f'{safe_text(run.path)}: does not say where its data is, since it was trained from '
+                             'Python. Name it: --data DATA')
         return reopen_data(run, screen, advice='To score on it as it is now: --data DATA').data, split or 'valid', None
     report = check_or_raise(data, screen, allow=('no-train', 'no-valid', 'all-void'), **opening)
     codes = {p.code for p in report.problems}
@@ -201,11 +202,12 @@ def _with_classes_of(data, classes, encoding):
     known = {raw for raw,_ in encoding.table} if encoding.table else classes.valid_values
     if odd := sorted(here - known):
         raise DataError(f'{safe_text(data.name)}: has no class table, and its masks hold {a_few(list(map(str, odd)))}, '
-                        'which is no class in the masks of the training. '
-                        'Write codes.txt (one name per line, in the order of the ids) or label_colors.txt (r g b name).')
+                        'which is no class in the masks of the training. Write codes.txt (one name per line, in the '
+                        'order of the ids) or label_colors.txt (r g b name).')
     void = data.classes.void
     if void == 255 and encoding.kind == 'values': encoding = replace(encoding, table=(*encoding.table, (255, 255)))
-    return replace(data, encoding=encoding, classes=replace(classes, void=void if classes.void is None else classes.void))
+    return replace(data, encoding=encoding, classes=replace(classes, void=void if classes.void is None
+                                                            else classes.void))
 
 def _encoding_of(runs):
     "How the masks of the first run's training were encoded."
@@ -250,7 +252,8 @@ def evaluate_models(
     screen = screen or make_screen('quiet')
     runs = [run for path in paths if path.suffix.lower() != '.onnx' for run in runs_at(path)]
     if not runs and data is None:
-        raise UsageError(f'{safe_text(paths[0])}: an ONNX file does not say where its images are. Name them: --data DATA')
+        raise UsageError(f'{safe_text(paths[0])}: an ONNX file does not say where its images are. Name them: --data '
+                         'DATA')
     segmenter = Segmenter(open_predictors(paths, options), options)
     data, split, there = open_split(runs, data, split, model_classes=segmenter.classes, screen=screen, **opening)
     classes, ids = match_classes(data, segmenter.classes, there)
@@ -275,8 +278,8 @@ def evaluate_predictions(
     screen = screen or make_screen('quiet')
     data, split, _ = open_split([], data, split, screen=screen, **opening)
     read = lambda rows: read_predictions(folder, data, rows, data.classes)
-    return _evaluate(read, data, split, data.classes, used=dict(predictions=str(folder)), boundary=boundary, worst=worst,
-                     progress=partial(screen.work, 'comparing masks'))
+    return _evaluate(read, data, split, data.classes, used=dict(predictions=str(folder)), boundary=boundary,
+                     worst=worst, progress=partial(screen.work, 'comparing masks'))
 
 def _evaluate(masks_of, data, split, classes, *, used, boundary, worst, progress):
     "Score a split; `masks_of` yields the masks of some rows, `used` goes into the scores."
@@ -310,16 +313,16 @@ def evaluate_folds(
         raise DataError(f'{safe_text(path)}: {states.count("done")} of {len(states)} folds are done. '
                         f'Resume it first: segfast resume {safe_text(path)}')
     if not unseen and split not in (None, 'valid'):
-        raise UsageError(f'--split {split}: of a fold set, only valid (the validation images of each fold) or test can be scored, '
-                         'or other data: --data DATA.')
+        raise UsageError(f'--split {split}: of a fold set, only valid (the validation images of each fold) or test can '
+                         'be scored, or other data: --data DATA.')
     runs = runs_at(path)
     each = [evaluate_models([run.path], data, split, worst=worst, **kwargs) for run in runs]
     found = evaluate_models([path], data, split, worst=worst, **kwargs) if unseen else _add_up(each, worst)
     found.scores |= dict(folds=_scores_of_folds(runs, each), ensemble=unseen, models=[str(path)])
     if not unseen:
-        found.scores['note'] = ('Every image was in the training of some of the folds: score their ensemble on a test split '
-                                '(--split test) or on other data (--data). '
-                                'Boundary IoU and calibration error are given for each fold.')
+        found.scores['note'] = ('Every image was in the training of some of the folds: score their ensemble on a test '
+                                'split (--split test) or on other data (--data). Boundary IoU and calibration error '
+                                'are given for each fold.')
     return found
 
 def _add_up(each, worst):

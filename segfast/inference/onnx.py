@@ -35,11 +35,17 @@ def from_properties(
     path # named in errors
 )->dict: # name -> value
     "What a file says about itself; an error where segfast did not write it."
-    if 'contract' not in properties: raise DataError(f'{path}: was not written by segfast export, and does not say its classes, nor the size of its images.\nTo write one that does: segfast export RUN')
+    if 'contract' not in properties:
+        raise DataError(f'{path}: was not written by segfast export, and does not say its classes, nor the size of its '
+                        'images.\nTo write one that does: segfast export RUN')
     try: about = {k: json.loads(v) for k,v in properties.items()}
-    except ValueError as e: raise DataError(f'{path}: what it says about itself cannot be read ({_short(e)}).') from None
-    if about['contract'] != CONTRACT: raise DataError(f'{path}: was written by another segfast ({_short(about.get("segfast"), 20)}), and has version {_short(about["contract"], 20)} of the contract; this one reads version {CONTRACT}.')
-    if lacking := [k for k in NEEDED if k not in about]: raise DataError(f'{path}: does not say its {lacking[0]}. To write a file that does: segfast export RUN')
+    except ValueError as e:
+        raise DataError(f'{path}: what it says about itself cannot be read ({_short(e)}).') from None
+    if about['contract'] != CONTRACT:
+        raise DataError(f'{path}: was written by another segfast ({_short(about.get("segfast"), 20)}), and has version '
+                        f'{_short(about["contract"], 20)} of the contract; this one reads version {CONTRACT}.')
+    if lacking := [k for k in NEEDED if k not in about]:
+        raise DataError(f'{path}: does not say its {lacking[0]}. To write a file that does: segfast export RUN')
     return about
 
 def about_classes(
@@ -48,13 +54,16 @@ def about_classes(
 )->ClassTable:
     "The class table in what a file says about itself."
     try: return ClassTable(tuple(map(str, about['classes'])), about['void'], tuple(map(tuple, about['colors'])))
-    except (DataError, TypeError, ValueError) as e: raise DataError(f'{path}: its classes cannot be read ({_short(e)}).') from None
+    except (DataError, TypeError, ValueError) as e:
+        raise DataError(f'{path}: its classes cannot be read ({_short(e)}).') from None
 
 # %% ../../nbs/inference/02_onnx.ipynb #b7570bda
 def need_onnxruntime():
     "The package onnxruntime, or an error that says how to install it."
     try: import onnxruntime
-    except ImportError as e: raise UsageError("ONNX files need the package onnxruntime, which is not installed. Install it: pip install 'segfast[onnx]'") from e
+    except ImportError as e:
+        raise UsageError("ONNX files need the package onnxruntime, which is not installed. Install it: pip "
+                         "install 'segfast[onnx]'") from e
     return onnxruntime
 
 def _cores(): return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
@@ -67,9 +76,12 @@ def open_session(
     ort, path = need_onnxruntime(), Path(path)
     if not path.is_file(): raise DataError(f'{path}: no such file.')
     options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads or _cores(), 4 # 4: fatal only; the rest comes as exceptions
+    # 4: fatal only; the rest comes as exceptions
+    options.intra_op_num_threads, options.log_severity_level = threads or _cores(), 4
     try: return ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
-    except Exception as e: raise DataError(f'{path}: is no ONNX model that onnxruntime {ort.__version__} can open ({_short(e)}).') from e # its exceptions have no common base
+    # its exceptions have no common base
+    except Exception as e:
+        raise DataError(f'{path}: is no ONNX model that onnxruntime {ort.__version__} can open ({_short(e)}).') from e
 
 # %% ../../nbs/inference/02_onnx.ipynb #7d0eb462
 class OnnxModel:
@@ -83,7 +95,8 @@ class OnnxModel:
         self.about = from_properties(self.session.get_modelmeta().custom_metadata_map, path)
         self.classes, own = about_classes(self.about, path), _own_size(self.about, path)
         self.fixed, self.size = _is_fixed(self.session, len(self.classes), own, path), tuple(size or own)
-        if self.fixed and self.size != own: raise UsageError(f'{path}: takes images of {shape_text(own)} only, not {shape_text(self.size)}.')
+        if self.fixed and self.size != own:
+            raise UsageError(f'{path}: takes images of {shape_text(own)} only, not {shape_text(self.size)}.')
 
     def __call__(self,
         images, # list of (h, w, 3) uint8 RGB, of any sizes
@@ -93,11 +106,14 @@ class OnnxModel:
         if odd := [x for x in images if x.dtype != np.uint8 or x.ndim != 3 or x.shape[-1] != 3]:
             raise ValueError(f'an image of {odd[0].dtype} {odd[0].shape}: expected uint8 (h, w, 3).')
         size = tuple(size or self.size)
-        if self.fixed and size != self.size: raise ValueError(f'{self.path}: takes images of {shape_text(self.size)} only, not {shape_text(size)}.')
+        if self.fixed and size != self.size:
+            raise ValueError(f'{self.path}: takes images of {shape_text(self.size)} only, not {shape_text(size)}.')
         x = np.stack([resize_rows(x.transpose(2, 0, 1).astype(np.float32), size, self.arrays) for x in images])
         return self.session.run([LOGITS], {INPUT: x})[0]
 
-    def __repr__(self): return f'OnnxModel({self.path.name}, {len(self.classes)} classes, {shape_text(self.size)}{" only" if self.fixed else ""})'
+    def __repr__(self):
+        return (f'OnnxModel({self.path.name}, {len(self.classes)} classes, '
+                f'{shape_text(self.size)}{" only" if self.fixed else ""})')
 
 # %% ../../nbs/inference/02_onnx.ipynb #d1c4e64a
 def _own_size(about, path):
@@ -110,11 +126,13 @@ def _is_fixed(session, n, size, path):
     "Whether the graph takes one size only; an error where it is not what its properties say."
     ins, outs = session.get_inputs(), session.get_outputs()
     if [value.name for value in outs] == [IDS]:
-        raise DataError(f'{path}: has the argmax inside and gives class ids, from which no mask of another size can be made.\n'
-                        'To write one that gives logits: segfast export RUN, without --argmax')
+        raise DataError(f'{path}: has the argmax inside and gives class ids, from which no mask of another size can be '
+                        'made.\nTo write one that gives logits: segfast export RUN, without --argmax')
     found = [(value.name, value.type, value.shape[1]) for value in (*ins, *outs) if len(value.shape) == 4]
     if found != [(INPUT, 'tensor(float)', 3), (LOGITS, 'tensor(float)', n)]:
-        raise DataError(f'{path}: takes and gives {_short(found)}; expected {INPUT} (n, 3, h, w) and {LOGITS} (n, {n}, h, w).')
+        raise DataError(f'{path}: takes and gives {_short(found)}; expected {INPUT} (n, 3, h, w) and {LOGITS} (n, {n}, '
+                        'h, w).')
     fixed = any(isinstance(n, int) for n in ins[0].shape[2:])
-    if fixed and tuple(ins[0].shape[2:]) != size: raise DataError(f'{path}: takes images of {_short(ins[0].shape[2:], 20)}, but says {size[0]}x{size[1]}.')
+    if fixed and tuple(ins[0].shape[2:]) != size:
+        raise DataError(f'{path}: takes images of {_short(ins[0].shape[2:], 20)}, but says {size[0]}x{size[1]}.')
     return fixed

@@ -108,10 +108,12 @@ class Output:
         targets = [f for name in images for f in self.files(name).values()]
         inputs = {f.resolve() for f in images.values()}
         if own := [f for f in targets if f.resolve() in inputs]:
-            raise UsageError(f'{safe_text(own[0])}: is one of the images, and would be overwritten. Choose another --out.')
+            raise UsageError(f'{safe_text(own[0])}: is one of the images, and would be overwritten. Choose another '
+                             '--out.')
         there = [] if self.overwrite else [f for f in targets if f.exists()]
         more = f', and {len(there) - 1} more' if len(there) > 1 else ''
-        if there: raise UsageError(f'{safe_text(there[0])}: exists already{more}. Choose another --out, or --overwrite.')
+        if there:
+            raise UsageError(f'{safe_text(there[0])}: exists already{more}. Choose another --out, or --overwrite.')
 
     def write(self,
         name:str,
@@ -122,7 +124,8 @@ class Output:
             path.parent.mkdir(parents=True, exist_ok=True)
             getattr(self, f'_{what}')(path, found)
 
-    def _mask(self, path, found): (Image.fromarray(colorize(found.ids, found.classes)) if self.rgb else found.mask).save(path)
+    def _mask(self, path, found):
+        (Image.fromarray(colorize(found.ids, found.classes)) if self.rgb else found.mask).save(path)
     def _overlay(self, path, found): found.overlay().save(path, quality=90)
     def _probabilities(self, path, found): np.save(path, found.probabilities.astype(np.float16), allow_pickle=False)
 
@@ -205,7 +208,8 @@ def runs_at(
     "The run at a path, or the runs of a fold set."
     found = fold_runs(path) if is_fold_set(path) else [Run(path)]
     if not found:
-        raise DataError(f'{safe_text(path)}: none of its folds has started. Resume it first: segfast resume {safe_text(path)}')
+        raise DataError(f'{safe_text(path)}: none of its folds has started. Resume it first: segfast resume '
+                        f'{safe_text(path)}')
     return found
 
 def scale_note(

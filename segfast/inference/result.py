@@ -28,7 +28,8 @@ def to_bytes(
     if a.dtype == np.uint8: return a
     top = dict(f=1, i=255, u=255).get(a.dtype.kind)
     if not (top and 0 <= a.min() and a.max() <= top):
-        raise ValueError(f'an image of {a.dtype} from {a.min()} to {a.max()}: expected whole numbers from 0 to 255, or floats from 0 to 1 (not normalised).')
+        raise ValueError(f'an image of {a.dtype} from {a.min()} to {a.max()}: expected whole numbers from 0 to 255, or '
+                         'floats from 0 to 1 (not normalised).')
     return (a*(255/top)).round().astype(np.uint8)
 
 
@@ -44,7 +45,8 @@ def as_image(
     if tensor and a.ndim == 3 and a.shape[0] in (1, 3): a = np.moveaxis(a, 0, 2)
     if a.ndim == 3 and a.shape[2] == 1: a = a[..., 0]
     if a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] != 3) or 0 in a.shape:
-        raise ValueError(f'an image of shape {tuple(img.shape)}: expected (h, w, 3) or (h, w) for an array, (3, h, w) for a tensor.')
+        raise ValueError(f'an image of shape {tuple(img.shape)}: expected (h, w, 3) or (h, w) for an array, (3, h, w) '
+                         'for a tensor.')
     return Image.fromarray(to_bytes(a)).convert('RGB')
 
 # %% ../../nbs/inference/03_result.ipynb #b492fecf
@@ -61,7 +63,8 @@ class SegPrediction:
         "The image's own size."
         return self.ids.shape
 
-    def __array__(self, dtype=None, copy=None): return np.array(self.ids, dtype=dtype, copy=True) if copy or dtype else self.ids
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.ids, dtype=dtype, copy=True) if copy or dtype else self.ids
 
     @property
     def shares(self)->dict: # name -> share of the pixels, the largest first

@@ -45,8 +45,11 @@ def run_predictor(
     "The run's model as a predictor."
     options = options or InferenceOptions()
     precision = inference_precision(run, pick_device(options.device), options.precision)
-    predictor = TorchPredictor(load_model(run, options.device), run.classes, options.size or run.recipe.stages[-1].size, precision)
-    if platform.libc_ver()[0] == 'glibc': ctypes.CDLL(None).malloc_trim(0) # copies of the weights; 220 MB of the default model in bf16
+    predictor = TorchPredictor(load_model(run, options.device), run.classes, options.size or run.recipe.stages[-1].size,
+                               precision)
+    # copies of the weights; 220 MB of the default model in bf16
+    if platform.libc_ver()[0] == 'glibc':
+        ctypes.CDLL(None).malloc_trim(0)
     return predictor
 
 def predict_with(
@@ -59,6 +62,7 @@ def predict_with(
     "The class of every pixel of an image. The model is loaded once, and kept with the run."
     options = InferenceOptions(**options)
     weights = sorted((str(p), p.stat().st_mtime_ns) for p in (run.path/'checkpoints').glob('*/model.safetensors'))
-    key = (options.device, options.precision, options.size, *weights) # a checksum of the weights would take as long as an image does
+    # a checksum of the weights would take as long as an image does
+    key = (options.device, options.precision, options.size, *weights)
     if getattr(run, '_kept', (None,))[0] != key: run._kept = key, run_predictor(run, options)
     return predict_image(Segmenter(run._kept[1], options), img, probabilities)

@@ -117,7 +117,8 @@ class ImageCounts:
         return pd.DataFrame(self.counts, columns=['image', 'id', 'class', 'tp', 'fp', 'fn'])
 
     @property
-    def images(self)->pd.DataFrame: # row (in `data.pairs`), image, accuracy, mean_iou, pixels, wrong; NaN where all is void
+    # row (in `data.pairs`), image, accuracy, mean_iou, pixels, wrong; NaN where all is void
+    def images(self)->pd.DataFrame:
         "One row for each image, the worst first."
         table = pd.DataFrame(self.scores, columns=['row', 'image', 'accuracy', 'mean_iou', 'pixels', 'wrong'])
         return table.sort_values(['mean_iou', 'accuracy', 'image'], ignore_index=True)
@@ -130,8 +131,8 @@ def score_dict(
 )->dict: # accuracy, mean_iou, mean_dice, mean_accuracy, fw_iou, classes, confusion, images, seconds, images_per_second
     "Every score of a confusion matrix, as JSON can hold it."
     classes = {name: dict(row, pixels=int(row['pixels'])) for name,row in per_class(cm).to_dict('index').items()}
-    return dict(**{k: float(getattr(cm, k)) for k in SCORES}, classes=classes,
-                confusion=cm.matrix.tolist(), images=images, seconds=seconds, images_per_second=images/max(seconds, 1e-9))
+    return dict(**{k: float(getattr(cm, k)) for k in SCORES}, classes=classes, confusion=cm.matrix.tolist(),
+                images=images, seconds=seconds, images_per_second=images/max(seconds, 1e-9))
 
 # %% ../../nbs/inference/04_score.ipynb #4d5e6f03
 def write_scores(
@@ -144,6 +145,7 @@ def write_scores(
     "Write scores.json, per_class.csv, per_image.csv and per_image_counts.csv."
     images = images.drop(columns='row').assign(image=images.image.map(csv_cell))
     counts = counts.assign(**{'class': counts['class'].map(csv_cell)})
-    tables = dict(per_class=per_class(cm).rename(index=csv_cell).reset_index(), per_image=images, per_image_counts=counts)
+    tables = dict(per_class=per_class(cm).rename(index=csv_cell).reset_index(), per_image=images,
+                  per_image_counts=counts)
     write_json(Path(folder)/'scores.json', scores)
     for name,table in tables.items(): write_atomic(Path(folder)/f'{name}.csv', table.to_csv(index=False))

@@ -39,8 +39,8 @@ class InferenceOptions:
         if not self.tile: return
         if self.overlap is None: self.overlap = min(64, min(self.tile)//2)
         if min(self.tile) < 32 or not 0 <= self.overlap < min(self.tile):
-            raise UsageError(f'--tile {shape_text(self.tile)} --overlap {self.overlap}: expected tiles of 32x32 or more, '
-                             'and an overlap smaller than the tile.')
+            raise UsageError(f'--tile {shape_text(self.tile)} --overlap {self.overlap}: expected tiles of 32x32 or '
+                             'more, and an overlap smaller than the tile.')
 
 # %% ../../nbs/inference/00_sliding.ipynb #10277ba4
 def taps(
@@ -176,7 +176,8 @@ def move_rows_up(
     x[..., :rest.shape[-2], :] = rest
 
 # %% ../../nbs/inference/00_sliding.ipynb #e9ba64f9
-# 64 MB in float32; glibc returns arrays above 32 MB to the system at once (bands of 16 MB took 1.4 GB more for 64 million pixels)
+# 64 MB in float32; glibc returns arrays above 32 MB to the system at once (bands of 16 MB took 1.4 GB more for 64
+# million pixels)
 _BAND_NUMBERS = 2**24
 _BATCH_PIXELS = dict(cpu=2**18) # one tile of 512x512, or eight images of 181x181
 
@@ -214,12 +215,14 @@ class Segmenter:
         first, options = self.predictors[0], self.options
         if odd := next((p for p in self.predictors if p.classes.names != first.classes.names), None):
             raise UsageError('An ensemble needs the same classes in the same order, and has '
-                             f'{", ".join(first.classes.names)} in one model and {", ".join(odd.classes.names)} in another.')
+                             f'{", ".join(first.classes.names)} in one model and {", ".join(odd.classes.names)} in '
+                             'another.')
         if any(type(p.arrays) is not type(first.arrays) for p in self.predictors):
             raise UsageError('An ensemble is made of runs or of ONNX files, not of both.')
         for p in self.predictors:
             if p.fixed and (options.tta or options.tile not in (None, tuple(p.size))):
-                raise UsageError(f'This model takes images of {shape_text(p.size)} only: no other --tile, and no --tta.')
+                raise UsageError(
+                    f'This model takes images of {shape_text(p.size)} only: no other --tile, and no --tta.')
 
     def prepare(self,
         image:Image.Image # RGB, upright

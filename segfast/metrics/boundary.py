@@ -45,11 +45,15 @@ def id_arrays(
     "Class ids as arrays that can be counted; an error where they are none."
     pred, truth = to_array(pred), to_array(truth)
     if pred.shape != truth.shape: raise ValueError(f'prediction {pred.shape} and mask {truth.shape} differ in shape')
-    if not all(np.issubdtype(o.dtype, np.integer) for o in (pred, truth)): raise ValueError(f'class ids must be integers, not {pred.dtype} and {truth.dtype}')
+    if not all(np.issubdtype(o.dtype, np.integer) for o in (pred, truth)):
+        raise ValueError(f'class ids must be integers, not {pred.dtype} and {truth.dtype}')
     void, n = truth == classes.ignore_index, len(classes)
     if bad := int(((truth < 0) | (truth >= n))[~void].sum()):
-        raise DataError(Problem('error', 'mask-values', '', f'{bad} pixels of a mask are neither a class (0..{n-1}) nor void.', pixels=bad, fix='`segfast check` names the files and the values.'))
-    if bad := int(((pred < 0) | (pred >= n))[~void].sum()): raise ValueError(f'{bad} predicted pixels are no class: expected 0..{n-1}.')
+        raise DataError(Problem('error', 'mask-values', '',
+                                f'{bad} pixels of a mask are neither a class (0..{n-1}) nor void.', pixels=bad,
+                                fix='`segfast check` names the files and the values.'))
+    if bad := int(((pred < 0) | (pred >= n))[~void].sum()):
+        raise ValueError(f'{bad} predicted pixels are no class: expected 0..{n-1}.')
     return pred.astype(np.int32), truth.astype(np.int32), void
 
 # %% ../../nbs/metrics/01_boundary.ipynb #7a3fa6bf

@@ -33,19 +33,23 @@ class Calibration:
         "Add the labelled pixels of an image, or of several."
         sure = to_array(confidence)
         pred, truth, void = id_arrays(pred, truth, self.classes)
-        if sure.shape != truth.shape: raise ValueError(f'confidence {sure.shape} and mask {truth.shape} differ in shape')
+        if sure.shape != truth.shape:
+            raise ValueError(f'confidence {sure.shape} and mask {truth.shape} differ in shape')
         sure, right = sure[~void].astype(np.float64), (pred == truth)[~void]
-        if not ((sure >= 0) & (sure < 1 + 1e-4)).all(): raise ValueError('a confidence is a probability: a number from 0 to 1 was expected')
+        if not ((sure >= 0) & (sure < 1 + 1e-4)).all():
+            raise ValueError('a confidence is a probability: a number from 0 to 1 was expected')
         bin = np.searchsorted(np.linspace(0, 1, self.bins + 1), sure, side='right') - 1
         self._sums += [np.bincount(bin, o, self.bins + 1) for o in (None, sure, right)]
         return self
 
     @property
-    def table(self)->pd.DataFrame: # one row per bin: bin (from 1), low, high, pixels, confidence, accuracy; the last two NaN where there are no pixels
+    # one row per bin: bin (from 1), low, high, pixels, confidence, accuracy; the last two NaN where there are no pixels
+    def table(self)->pd.DataFrame:
         "Mean confidence and share of right pixels by bin; a last row for a confidence of exactly 1 where there are such pixels."
         edges, (n, sure, right) = np.linspace(0, 1, self.bins + 1), self._sums
         some = np.where(n > 0, n, np.nan)
-        df = pd.DataFrame(dict(bin=np.arange(1, len(n) + 1), low=edges, high=[*edges[1:], 1.], pixels=n.astype(np.int64), confidence=sure/some, accuracy=right/some))
+        df = pd.DataFrame(dict(bin=np.arange(1, len(n) + 1), low=edges, high=[*edges[1:], 1.],
+                               pixels=n.astype(np.int64), confidence=sure/some, accuracy=right/some))
         return df if n[-1] else df[:-1]
 
     @property
@@ -69,7 +73,8 @@ def plot_reliability(
     top.vlines(t.confidence, t.confidence, t.accuracy, color='tab:red', alpha=0.4, lw=3)
     top.plot(t.confidence, t.accuracy, color='tab:blue', marker='.')
     ece = (share*(t.accuracy - t.confidence).abs()).sum()
-    top.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel='share that is right', title=f'expected calibration error {number_text(ece)}' if len(t) else 'no pixels')
+    top.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel='share that is right',
+            title=f'expected calibration error {number_text(ece)}' if len(t) else 'no pixels')
     bottom.bar((t.low + t.high)/2, share, width=(t.high - t.low).clip(lower=0.01), color='0.6', edgecolor='white')
     bottom.set(xlabel='confidence', ylabel='of all pixels')
     for ax in (top, bottom): ax.spines[['top', 'right']].set_visible(False)

@@ -22,12 +22,15 @@ from ..data.classes import ClassTable
 # %% ../../nbs/metrics/00_confusion.ipynb #68552aef
 def class_ids(pred, targ, n=None):
     "`pred` (class ids or logits) and `targ` as plain int64 tensors of one shape."
-    pred, targ = (torch.as_tensor(np.array(o) if isinstance(o, np.ndarray) and not o.flags.writeable else o).detach().as_subclass(Tensor) for o in (pred, targ))
+    pred, targ = (torch.as_tensor(np.array(o) if isinstance(o, np.ndarray) and not o.flags.writeable
+                                  else o).detach().as_subclass(Tensor) for o in (pred, targ))
     if pred.ndim == targ.ndim + 1:
         if n not in (None, pred.shape[-3]): raise ValueError(f'{pred.shape[-3]} channels of logits for {n} classes')
         pred = pred.max(dim=-3).indices  # the ids of argmax, 5 times sooner on a CPU unless channels come last
-    if pred.shape != targ.shape: raise ValueError(f'prediction {tuple(pred.shape)} and mask {tuple(targ.shape)} differ in shape')
-    if pred.is_floating_point() or targ.is_floating_point(): raise ValueError(f'class ids must be integers, not {pred.dtype} and {targ.dtype}')
+    if pred.shape != targ.shape:
+        raise ValueError(f'prediction {tuple(pred.shape)} and mask {tuple(targ.shape)} differ in shape')
+    if pred.is_floating_point() or targ.is_floating_point():
+        raise ValueError(f'class ids must be integers, not {pred.dtype} and {targ.dtype}')
     return pred.long(), targ.to(pred.device).long()
 
 def _histogram(ids, size):
@@ -85,8 +88,10 @@ def matrix(self:ConfusionMatrix) -> np.ndarray:
     bad_targ, bad_pred = bins[-2:]
     if bad_targ:
         expected = f'a class (0..{n-1})' + ('' if self.classes.void is None else f' or void ({self.void})')
-        raise DataError(Problem('error', 'mask-values', '', f'{bad_targ} pixels of the masks are not {expected}, so no score would be true.',
-                                expected=expected, pixels=int(bad_targ), fix='`segfast check` names the files and the values.'))
+        raise DataError(Problem('error', 'mask-values', '',
+                                f'{bad_targ} pixels of the masks are not {expected}, so no score would be true.',
+                                expected=expected, pixels=int(bad_targ),
+                                fix='`segfast check` names the files and the values.'))
     if bad_pred: raise ValueError(f'{bad_pred} predicted pixels are no class: expected 0..{n-1}.')
     return bins[:n*n].reshape(n, n).copy()
 
@@ -179,7 +184,9 @@ def style_classes(
         return f'<span style="display:inline-block;width:.9em;height:.9em;border-radius:3px;background:rgb{rgb}"></span>&nbsp;{escape(str(name))}'
     scores = [c for c in df.columns if c != 'pixels']
     uuid = sha256(df.to_json().encode()).hexdigest()[:8] # the same table has the same HTML, every time
-    styler = df.style.set_uuid(uuid).format(number_text, subset=scores).format_index(named).bar(subset=[c for c in ('iou',) if c in df], vmin=0, vmax=1, color='#56b4e966')
+    styler = df.style.set_uuid(uuid).format(number_text,
+                                            subset=scores).format_index(named).bar(subset=[c for c in ('iou',)
+        if c in df], vmin=0, vmax=1, color='#56b4e966')
     styler = styler.set_table_styles([dict(selector='th.row_heading', props='text-align:left;white-space:nowrap')])
     return styler.format('{:,.0f}', subset=['pixels']) if 'pixels' in df else styler
 
@@ -188,15 +195,18 @@ def style_classes(
 def _table(self:ConfusionMatrix):
     "Rows of text for the reprs: class id or None, name, four scores, pixels."
     df = per_class(self)
-    rows = [(i, name, *map(number_text, r[:4]), f'{int(r[4]):,}') for i, (name, *r) in zip(self.classes.labels, df.itertuples())]
-    return rows + [(None, 'mean', *(number_text(_mean(df[c].to_numpy())) for c in df.columns[:4]), f'{df.pixels.sum():,}')]
+    rows = [(i, name, *map(number_text, r[:4]), f'{int(r[4]):,}')
+            for i, (name, *r) in zip(self.classes.labels, df.itertuples())]
+    return rows + [(None, 'mean', *(number_text(_mean(df[c].to_numpy())) for c in df.columns[:4]),
+                    f'{df.pixels.sum():,}')]
 
 _heads = 'class', 'IoU', 'Dice', 'precision', 'recall', 'pixels'
 
 @patch
 def __repr__(self:ConfusionMatrix):
     if self.invalid: return f'ConfusionMatrix({self.n} classes, {self.invalid} pixels of no class)'
-    return f'ConfusionMatrix({self.n} classes, accuracy {number_text(self.accuracy)}, mean IoU {number_text(self.mean_iou)})'
+    return (f'ConfusionMatrix({self.n} classes, accuracy {number_text(self.accuracy)}, mean IoU '
+            f'{number_text(self.mean_iou)})')
 
 @patch
 def _repr_markdown_(self:ConfusionMatrix):
@@ -212,6 +222,8 @@ def _repr_html_(self:ConfusionMatrix):
         if i is None: return ''
         return f'<span style="background:rgb{tuple(map(int, self.classes.colors[i]))}">&nbsp;&nbsp;&nbsp;</span>&nbsp;'
     def row(i, name, *cells):
-        return f'<tr><td style="text-align:left">{swatch(i)}{escape(name)}</td>' + ''.join(f'<td>{c}</td>' for c in cells) + '</tr>'
-    return (f'<p><b>accuracy {number_text(self.accuracy)}, mean IoU {number_text(self.mean_iou)}</b></p><table><thead><tr>'
-            + ''.join(f'<th>{h}</th>' for h in _heads) + '</tr></thead><tbody>' + ''.join(row(*r) for r in self._table()) + '</tbody></table>')
+        return f'<tr><td style="text-align:left">{swatch(i)}{escape(name)}</td>' + ''.join(f'<td>{c}</td>'
+            for c in cells) + '</tr>'
+    return (f'<p><b>accuracy {number_text(self.accuracy)}, mean IoU '
+            f'{number_text(self.mean_iou)}</b></p><table><thead><tr>' + ''.join(f'<th>{h}</th>' for h in _heads)
+            + '</tr></thead><tbody>' + ''.join(row(*r) for r in self._table()) + '</tbody></table>')

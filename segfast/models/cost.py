@@ -18,7 +18,8 @@ from ..core.errors import UsageError, unknown_name
 from .zoo import find_model, MODELS, published_weights
 
 # %% ../../nbs/models/04_cost.ipynb #5af357d3
-def _meta_state(model): return {k: v.to('meta').requires_grad_(v.requires_grad) for k,v in model.state_dict(keep_vars=True).items()}
+def _meta_state(model):
+    return {k: v.to('meta').requires_grad_(v.requires_grad) for k,v in model.state_dict(keep_vars=True).items()}
 
 def multiply_adds(
     model:nn.Module, # images (n, 3, h, w) to logits; not changed
@@ -28,7 +29,8 @@ def multiply_adds(
     "Multiplications, each with an addition, that the model's convolutions and matrix products need, found without computing them."
     training = model.training
     try:
-        with torch.no_grad(), FlopCounterMode(display=False, depth=len(model.state_dict())) as counter: torch.func.functional_call(model.eval(), _meta_state(model), (torch.empty(1, 3, *size, device='meta'),))
+        with torch.no_grad(), FlopCounterMode(display=False, depth=len(model.state_dict())) as counter:
+            torch.func.functional_call(model.eval(), _meta_state(model), (torch.empty(1, 3, *size, device='meta'),))
     finally: model.train(training)
     counts = {k.split('.', 1)[-1]: sum(v.values())//2 for k,v in counter.get_flop_counts().items()}
     return {k: counts.get(k, 0) for k in by} if by else counter.get_total_flops()//2
@@ -59,14 +61,16 @@ def training_bytes(
 )->int:
     "Bytes that a training step takes: weights, gradients and Adam's two averages, and the activations."
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n*4 + 3*n*4*grad for n,grad in sizes) + activation_bytes(model, size, bs)//(1 if precision == 'fp32' else 2)
+    return sum(n*4 + 3*n*4*grad for n,grad in sizes) + activation_bytes(model, size, bs)//(1 if precision == 'fp32'
+        else 2)
 
 # %% ../../nbs/models/04_cost.ipynb #02bf9383
 SMP_EXAMPLES = ('smp:unet/resnet34', 'smp:unetplusplus/efficientnet-b3', 'smp:fpn/tu-convnext_tiny')
 
 def _cost(name, size, n_out, bs, precision):
     with torch.device('meta') if name in MODELS else contextlib.nullcontext(): model = find_model(name)(n_out, 'none')
-    return dict(parameters=sum(p.numel() for p in model.parameters()), multiply_adds=multiply_adds(model, size), training_bytes=training_bytes(model, size, bs, precision))
+    return dict(parameters=sum(p.numel() for p in model.parameters()), multiply_adds=multiply_adds(model, size),
+                training_bytes=training_bytes(model, size, bs, precision))
 
 def model_table(
     size:tuple=(96, 128), # (height, width) in pixels
@@ -82,7 +86,9 @@ def model_table(
         try: f, cost = find_model(name), _cost(name, size, classes, bs, precision)
         except UsageError:
             if names is not None or not needs: raise
-            return dict(model=name, parameters=None, multiply_adds=None, training_bytes=None, weights='', needs=needs, about=about)
+            return dict(model=name, parameters=None, multiply_adds=None, training_bytes=None, weights='', needs=needs,
+                        about=about)
         doc = about if needs else ((f.func if isinstance(f, partial) else f).__doc__ or '').rstrip('.')
         return dict(model=name, **cost, weights=', '.join((*published_weights(name), 'none')), needs=needs, about=doc)
-    return pd.DataFrame([row(o) for o in (names or (*MODELS, *SMP_EXAMPLES))]).astype(dict.fromkeys(('parameters', 'multiply_adds', 'training_bytes'), 'Int64'))
+    return pd.DataFrame([row(o) for o in (names or (*MODELS, *SMP_EXAMPLES))]).astype(
+        dict.fromkeys(('parameters', 'multiply_adds', 'training_bytes'), 'Int64'))

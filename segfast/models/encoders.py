@@ -13,7 +13,8 @@ from urllib.request import urlopen
 from ..core.errors import UsageError
 
 # %% ../../nbs/models/02_encoders.ipynb #189d1530
-ENCODERS = ('resnet34', 'resnet18', 'resnet50', 'resnet101', 'resnet152', 'resnext50_32x4d', 'resnext101_32x8d', 'resnext101_64x4d', 'wide_resnet50_2', 'wide_resnet101_2')
+ENCODERS = ('resnet34', 'resnet18', 'resnet50', 'resnet101', 'resnet152', 'resnext50_32x4d', 'resnext101_32x8d',
+            'resnext101_64x4d', 'wide_resnet50_2', 'wide_resnet101_2')
 
 # %% ../../nbs/models/02_encoders.ipynb #0d986968
 def require_smp(
@@ -21,7 +22,9 @@ def require_smp(
 ):
     "The package segmentation_models_pytorch, or an error that says how to install it."
     try: import segmentation_models_pytorch
-    except ImportError as e: raise UsageError(f'--model {name}: segmentation_models_pytorch is not installed. Install it: pip install "segfast[models]"') from e
+    except ImportError as e:
+        raise UsageError(f'--model {name}: segmentation_models_pytorch is not installed. Install it: pip install '
+                         '"segfast[models]"') from e
     return segmentation_models_pytorch
 
 def encoder_weights(
@@ -34,7 +37,8 @@ def encoder_weights(
     known = [*smp.encoders.encoders, *(f'tu-{name}' for name in timm.list_models())]
     if encoder.split('.')[0] not in known:
         near = get_close_matches(encoder, known, n=3)
-        accepted = f'Near to it: {", ".join(near)}' if near else 'Accepted: names such as resnet34, efficientnet-b3, tu-convnext_tiny'
+        accepted = (f'Near to it: {", ".join(near)}' if near else 'Accepted: names such as resnet34, '
+                                                                  'efficientnet-b3, tu-convnext_tiny')
         raise UsageError(f'Unknown encoder {encoder!r}. {accepted}.')
     if encoder.startswith('tu-'): return ('imagenet',)*timm.models.is_model_pretrained(encoder[3:])
     return tuple(sorted(smp.encoders.encoders[encoder]['pretrained_settings'], key=lambda name: name != 'imagenet'))
@@ -46,7 +50,8 @@ def hub_or_cache():
     offline = constants.HF_HUB_OFFLINE
     try: urlopen(constants.ENDPOINT, timeout=5).close()
     except HTTPError: pass # an answer, at least
-    # smp and timm pass no `local_files_only` on to the hub, and the environment is only read on import: the constant is what is left
+    # smp and timm pass no `local_files_only` on to the hub, and the environment is only read on import: the constant is
+    # what is left
     except OSError: constants.HF_HUB_OFFLINE = True
     try: yield
     finally: constants.HF_HUB_OFFLINE = offline

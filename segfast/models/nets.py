@@ -42,7 +42,9 @@ def two_convs(
     batch_norm:bool=True # False gives the convolutions a bias instead
 )->nn.Sequential: # keeps the size
     "The brick of every U-Net: twice a 3×3 convolution, batch norm, ReLU."
-    def conv(a, b): return [nn.Conv2d(a, b, 3, padding=1, bias=not batch_norm), *([nn.BatchNorm2d(b)] if batch_norm else []), nn.ReLU(inplace=True)]
+    def conv(a, b):
+        return [nn.Conv2d(a, b, 3, padding=1, bias=not batch_norm), *([nn.BatchNorm2d(b)] if batch_norm else []),
+                nn.ReLU(inplace=True)]
     return nn.Sequential(*conv(n_in, n_out), *conv(n_out, n_out))
 
 def he_init(
@@ -51,7 +53,9 @@ def he_init(
     "Random weights such that the activations are as large after a layer as before it (He et al. 2015)."
     for m in net.modules():
         if isinstance(m, nn.Conv2d): nn.init.kaiming_normal_(m.weight, nonlinearity='relu')
-        if isinstance(m, nn.ConvTranspose2d): nn.init.normal_(m.weight, std=m.in_channels**-0.5) # a place gets one number of each channel, and no ReLU follows
+        # a place gets one number of each channel, and no ReLU follows
+        if isinstance(m, nn.ConvTranspose2d):
+            nn.init.normal_(m.weight, std=m.in_channels**-0.5)
         if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) and m.bias is not None: nn.init.zeros_(m.bias)
     return net
 
@@ -84,7 +88,8 @@ class UNet(nn.Module):
         return self.head(x)
 
 # %% ../../nbs/models/00_nets.ipynb #8d224691
-RESNET = ('conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2', 'layer3', 'layer4') # torchvision's names, in the order of the layers
+# torchvision's names, in the order of the layers
+RESNET = ('conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2', 'layer3', 'layer4')
 
 class ResNetEncoder(nn.Module):
     "A torchvision resnet without its classifier: five feature maps, each half as large as the one before."
@@ -95,14 +100,16 @@ class ResNetEncoder(nn.Module):
         super().__init__()
         net = get_model(name, weights=None, **kwargs)
         for k in RESNET: setattr(self, k, getattr(net, k))
-        self.channels = [64] + [[m for m in l[-1].modules() if isinstance(m, nn.Conv2d)][-1].out_channels for l in (net.layer1, net.layer2, net.layer3, net.layer4)]
+        self.channels = [64] + [[m for m in l[-1].modules() if isinstance(m, nn.Conv2d)][-1].out_channels
+                                for l in (net.layer1, net.layer2, net.layer3, net.layer4)]
 
     def forward(self,
         x:Tensor # (n, 3, h, w)
     )->list: # of (n, channels[i], h/2**(i+1), w/2**(i+1)), rounded up
         "Five feature maps of (n, 3, h, w), from half the size down to a thirty-second."
         out = [self.relu(self.bn1(self.conv1(x)))]
-        for layer in (nn.Sequential(self.maxpool, self.layer1), self.layer2, self.layer3, self.layer4): out.append(layer(out[-1]))
+        for layer in (nn.Sequential(self.maxpool, self.layer1), self.layer2, self.layer3, self.layer4):
+            out.append(layer(out[-1]))
         return out
 
 # %% ../../nbs/models/00_nets.ipynb #4913da91
@@ -117,7 +124,8 @@ class ResUNet(nn.Module):
         super().__init__()
         skips = [*reversed(encoder.channels[:-1]), 0]
         self.body, self.upsampling = encoder, upsampling # `body` in the names of a weights file, so it stays
-        self.up = nn.ModuleList(two_convs(a + s, b) for a,s,b in zip((encoder.channels[-1], *channels), skips, channels))
+        self.up = nn.ModuleList(two_convs(a + s, b) for a,s,b in zip((encoder.channels[-1], *channels), skips,
+            channels))
         self.head = nn.Conv2d(channels[-1], n_out, 3, padding=1)
         he_init(self.up)
 
@@ -141,7 +149,8 @@ def upsample_to(
 )->Tensor:
     "As large as another image."
     size = like.shape[-2:]
-    return y if y.shape[-2:] == size else F.interpolate(y, size, mode=mode, **({} if mode == 'nearest' else dict(align_corners=False)))
+    return y if y.shape[-2:] == size else F.interpolate(y, size, mode=mode,
+                                                        **({} if mode == 'nearest' else dict(align_corners=False)))
 
 # %% ../../nbs/models/00_nets.ipynb #9eff99c5
 class DeepLab(nn.Module):

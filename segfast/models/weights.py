@@ -36,7 +36,9 @@ def download_weights(
     file = Path(torch.hub.get_dir())/'checkpoints'/Path(urlparse(url).path).name
     if file.exists(): _has_its_hash(file)
     try:
-        with contextlib.redirect_stdout(sys.stderr): return torch.hub.load_state_dict_from_url(url, map_location='cpu', check_hash=True, progress=False, weights_only=True)
+        with contextlib.redirect_stdout(sys.stderr):
+            return torch.hub.load_state_dict_from_url(url, map_location='cpu', check_hash=True, progress=False,
+                                                      weights_only=True)
     except Exception as e: # torch hub lets urllib's, the socket's, the hash's and the unpickler's errors through
         raise DataError(f'Could not download the weights from {url}: {" ".join(str(e).split())[:160]}\n'
                         f'With another machine at hand, fetch that file and put it at {file}.\n'
@@ -48,7 +50,8 @@ def _has_its_hash(file):
     with open(file, 'rb') as f:
         while chunk := f.read(1 << 20): h.update(chunk)
     if not h.hexdigest().startswith(want):
-        raise DataError(f'{file}: is not the published file (its SHA-256 begins {h.hexdigest()[:8]}, expected {want}).\nDelete it, and it is downloaded anew; or train from random weights: --weights none')
+        raise DataError(f'{file}: is not the published file (its SHA-256 begins {h.hexdigest()[:8]}, expected '
+                        f'{want}).\nDelete it, and it is downloaded anew; or train from random weights: --weights none')
 
 # %% ../../nbs/models/01_weights.ipynb #1e176754
 def read_weights(
@@ -56,19 +59,28 @@ def read_weights(
 )->dict: # name -> tensor
     "The tensors in a weights file; a pickle that holds anything else is refused."
     path = expand_path(path)
-    if not path.is_file(): raise UsageError(f'--weights {path}: no such file. Accepted: imagenet, none, or a .safetensors or .pth file.')
-    if path.suffix not in ('.safetensors', '.pth', '.pt'): raise UsageError(f'--weights {path}: expected a .safetensors or .pth file.')
-    try: state = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as e: raise DataError(f'{path}: is no readable weights file ({" ".join(str(e).split())[:100]}).') from e
-    except Exception as e: raise DataError(f'{path}: refused, because it is a pickle that would run code ({type(e).__name__}).\nSave it as .safetensors, or as a plain state dict.') from e
+    if not path.is_file():
+        raise UsageError(f'--weights {path}: no such file. Accepted: imagenet, none, or a .safetensors or .pth file.')
+    if path.suffix not in ('.safetensors', '.pth', '.pt'):
+        raise UsageError(f'--weights {path}: expected a .safetensors or .pth file.')
+    try:
+        state = load_file(path) if path.suffix == '.safetensors' else torch.load(path, map_location='cpu',
+            weights_only=True)
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as e:
+        raise DataError(f'{path}: is no readable weights file ({" ".join(str(e).split())[:100]}).') from e
+    except Exception as e:
+        raise DataError(f'{path}: refused, because it is a pickle that would run code ({type(e).__name__}).\nSave it '
+                        'as .safetensors, or as a plain state dict.') from e
     state = state.get('model', state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()): raise DataError(f'{path}: holds no state dict (names and tensors).')
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise DataError(f'{path}: holds no state dict (names and tensors).')
     return state
 
 # %% ../../nbs/models/01_weights.ipynb #354047b1
 def _encoder_prefix(model):
     "Where the tensors of a resnet encoder stand in a model's state dict; None where it has no such encoder."
-    return 'layers.0.' if isinstance(model, DynamicUnet) else 'body.' if isinstance(getattr(model, 'body', None), ResNetEncoder) else None
+    return 'layers.0.' if isinstance(model, DynamicUnet) else 'body.' if isinstance(getattr(model, 'body', None),
+        ResNetEncoder) else None
 
 def _own_names(model, state):
     "A state dict under the model's names: torchvision's `layer1.0.conv1.weight` is `layers.0.4.0.conv1.weight` in fastai's U-Net."
@@ -79,7 +91,8 @@ def _own_names(model, state):
         return {f'{prefix}{number[a]}.{b}': state[k] for k,(a,b) in parts.items() if a in RESNET}
     if isinstance(model, DeepLab) and 'backbone.conv1.weight' in state:
         number = dict(backbone='body', classifier='head', aux_classifier='aux')
-        return {f'{number[k.split(".")[0]]}.{k.split(".", 1)[1]}': v for k,v in state.items() if model.aux is not None or not k.startswith('aux_classifier.')}
+        return {f'{number[k.split(".")[0]]}.{k.split(".", 1)[1]}': v for k,v in state.items() if model.aux is not None
+                or not k.startswith('aux_classifier.')}
     return state
 
 def _shape(state, k): return tuple(state[k].shape) if k in state else 'not there'
@@ -95,11 +108,15 @@ def load_state(
     state, own = _own_names(model, state), model.state_dict()
     if encoder: own = {k: v for k,v in own.items() if k.startswith(encoder)}
     odd = sorted(k for k in own if k in state and own[k].shape != state[k].shape)
-    classes = {(len(state[k]), len(own[k])) for k in odd if state[k].dim() and own[k].dim() and state[k].shape[1:] == own[k].shape[1:]}
+    classes = {(len(state[k]), len(own[k])) for k in odd if state[k].dim() and own[k].dim()
+               and state[k].shape[1:] == own[k].shape[1:]}
     left = odd if new_head and len(classes) == 1 and len(odd) <= 4 else [] # weight and bias of one head or two
     odd = sorted(set(state) ^ set(own)) or [k for k in odd if k not in left]
-    if odd: raise DataError(f'{source}: does not fit this model in {len(odd)} tensors, such as {odd[0]} (the file: {_shape(state, odd[0])}, the model: {_shape(own, odd[0])}).\n'
-                            'Weights fit a model of the same kind with the same number of classes, or are those of a torchvision resnet such as its encoder.')
+    if odd:
+        raise DataError(f'{source}: does not fit this model in {len(odd)} tensors, such as {odd[0]} (the file: '
+                        f'{_shape(state, odd[0])}, the model: {_shape(own, odd[0])}).\nWeights fit a model of the '
+                        'same kind with the same number of classes, or are those of a torchvision '
+                        'resnet such as its encoder.')
     model.load_state_dict({k: v for k,v in state.items() if k not in left}, strict=False)
     return left
 

@@ -26,7 +26,8 @@ from .weights import load_initial_weights, download_weights, imagenet_url, load_
 from .encoders import ENCODERS, encoder_weights, hub_or_cache, require_smp
 
 # %% ../../nbs/models/03_zoo.ipynb #10212b1e
-ACTIVATIONS = dict(relu=nn.ReLU, leaky_relu=nn.LeakyReLU, elu=nn.ELU, gelu=nn.GELU, silu=nn.SiLU, mish=nn.Mish, hardswish=nn.Hardswish)
+ACTIVATIONS = dict(relu=nn.ReLU, leaky_relu=nn.LeakyReLU, elu=nn.ELU, gelu=nn.GELU, silu=nn.SiLU, mish=nn.Mish,
+                   hardswish=nn.Hardswish)
 
 def resnet_unet(
     encoder:str, # in `torchvision.models`: a resnet, resnext or wide resnet
@@ -40,10 +41,13 @@ def resnet_unet(
 )->nn.Module: # images (n, 3, h, w) to logits (n, n_out, h, w)
     "fastai's U-Net (`unet_learner`) on a torchvision resnet."
     if act not in ACTIVATIONS: raise unknown_name('activation', act, ACTIVATIONS)
-    if bottle and not last_cross: raise UsageError('bottle=true makes the block after the last cross-connection lighter, and last_cross=false leaves it out. Take one of them.')
+    if bottle and not last_cross:
+        raise UsageError('bottle=true makes the block after the last cross-connection lighter, and last_cross=false '
+                         'leaves it out. Take one of them.')
     net = get_model(encoder, weights=None)
     if weights == 'imagenet': net.load_state_dict(download_weights(imagenet_url(encoder)))
-    model = DynamicUnet(create_body(net, pretrained=False, cut=-2), n_out, (128, 128), self_attention=self_attention, blur=blur, last_cross=last_cross, act_cls=ACTIVATIONS[act])
+    model = DynamicUnet(create_body(net, pretrained=False, cut=-2), n_out, (128, 128), self_attention=self_attention,
+                        blur=blur, last_cross=last_cross, act_cls=ACTIVATIONS[act])
     if bottle: _narrow_waist(model, ACTIVATIONS[act])
     one_value_norms(model)
     return model if weights == 'imagenet' else load_initial_weights(model, weights, None)
@@ -84,11 +88,14 @@ def fast(
     "A U-Net with a narrow decoder on a torchvision resnet: the quickest way to a good model."
     if encoder not in ENCODERS: raise unknown_name('encoder', encoder, ENCODERS)
     if upsampling not in ('nearest', 'bilinear'): raise unknown_name('upsampling', upsampling, ('nearest', 'bilinear'))
-    if not 1 <= len(channels) <= 5 or min(channels) < 1: raise UsageError(f'channels is {list(channels)}; expected one to five numbers of at least 1.')
-    return load_initial_weights(one_value_norms(ResUNet(ResNetEncoder(encoder), n_out, tuple(channels), upsampling)), weights, imagenet_url(encoder))
+    if not 1 <= len(channels) <= 5 or min(channels) < 1:
+        raise UsageError(f'channels is {list(channels)}; expected one to five numbers of at least 1.')
+    return load_initial_weights(one_value_norms(ResUNet(ResNetEncoder(encoder), n_out, tuple(channels), upsampling)),
+                                weights, imagenet_url(encoder))
 
 # %% ../../nbs/models/03_zoo.ipynb #a2b50bdd
-_COCO = dict(resnet50=DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.url, resnet101=DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1.url)
+_COCO = dict(resnet50=DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.url,
+             resnet101=DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1.url)
 
 def deeplabv3(
     encoder:str, # resnet50 or resnet101
@@ -106,13 +113,17 @@ for _encoder in _COCO: register_model('imagenet', 'coco', name=f'deeplabv3_{_enc
 
 # %% ../../nbs/models/03_zoo.ipynb #57369f99
 def _from_nothing(name, weights):
-    if weights in ('imagenet', 'coco'): raise UsageError(f'There are no published weights for {name}: it has no pretrained encoder. Take --weights none, or a file.')
+    if weights in ('imagenet', 'coco'):
+        raise UsageError(f'There are no published weights for {name}: it has no pretrained encoder. Take --weights '
+                         'none, or a file.')
 
 def _plain(name, n_out, weights, channels, **kwargs):
     _from_nothing(name, weights)
-    if not 1 <= len(channels) <= 5 or min(channels) < 1: raise UsageError(f'channels is {list(channels)}; expected one to five numbers of at least 1.')
+    if not 1 <= len(channels) <= 5 or min(channels) < 1:
+        raise UsageError(f'channels is {list(channels)}; expected one to five numbers of at least 1.')
     if kwargs['middle'] < 1: raise UsageError(f'middle is {kwargs["middle"]}; expected a whole number of at least 1.')
-    if not 0 <= kwargs['dropout'] < 1: raise UsageError(f'dropout is {kwargs["dropout"]}; expected a number from 0 to below 1.')
+    if not 0 <= kwargs['dropout'] < 1:
+        raise UsageError(f'dropout is {kwargs["dropout"]}; expected a number from 0 to below 1.')
     return load_initial_weights(AnySize(UNet(n_out, tuple(channels), **kwargs), 2**len(channels)), weights, None)
 
 @register_model()
@@ -150,7 +161,9 @@ class _SMP(AnySize):
     def forward(self, x):
         "Images (n, 3, h, w) to logits (n, classes, h, w)."
         try: return super().forward(x)
-        except AssertionError as e: raise UsageError(f'This encoder takes images of one size only ({" ".join(str(e).split())[:120]}). Take one without a fixed size, such as smp:unet/tu-convnext_tiny.') from e
+        except AssertionError as e:
+            raise UsageError(f'This encoder takes images of one size only ({" ".join(str(e).split())[:120]}). Take one '
+                             'without a fixed size, such as smp:unet/tu-convnext_tiny.') from e
 
 def smp_model(
     name:str # smp:ARCHITECTURE/ENCODER
@@ -158,7 +171,8 @@ def smp_model(
     "The function for a model of segmentation_models_pytorch."
     smp = require_smp(name)
     arch, _, encoder = name.removeprefix('smp:').partition('/')
-    if arch not in smp.MODEL_ARCHITECTURES_MAPPING: raise unknown_name('architecture', arch, smp.MODEL_ARCHITECTURES_MAPPING)
+    if arch not in smp.MODEL_ARCHITECTURES_MAPPING:
+        raise unknown_name('architecture', arch, smp.MODEL_ARCHITECTURES_MAPPING)
     published = encoder_weights(smp, encoder)
     make = partial(_make_smp, name, smp.MODEL_ARCHITECTURES_MAPPING[arch], encoder)
     make.published = published
@@ -167,13 +181,17 @@ def smp_model(
 def _make_smp(name, arch, encoder, n_out, weights='imagenet', **options):
     "A decoder on an encoder, from segmentation_models_pytorch."
     published = weights if weights in encoder_weights(require_smp(name), encoder) else None
-    if weights == 'imagenet' and not published: raise UsageError(f'There are no ImageNet weights for the encoder {encoder}. Take --weights none.')
+    if weights == 'imagenet' and not published:
+        raise UsageError(f'There are no ImageNet weights for the encoder {encoder}. Take --weights none.')
     try:
         with hub_or_cache() if published else contextlib.nullcontext():
-            net = arch(encoder_name=encoder, encoder_weights=True if published and encoder.startswith('tu-') else published, classes=n_out, **options)
+            net = arch(encoder_name=encoder, encoder_weights=True if published and encoder.startswith('tu-')
+                       else published, classes=n_out, **options)
     except OSError as e: raise DataError(f'Could not get the {weights} weights of {encoder} from the Hugging Face hub: {" ".join(str(e).split())[:160]}\nTo train from random weights instead: --weights none') from e
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError) as e: raise UsageError(f'--model {name}: {" ".join(str(e).split())[:240]}') from e
-    model = _SMP(one_value_norms(net), 32, 128 if arch.__name__ == 'PAN' else 32) # PAN halves its sixteenth of the size three times more
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError) as e:
+        raise UsageError(f'--model {name}: {" ".join(str(e).split())[:240]}') from e
+    # PAN halves its sixteenth of the size three times more
+    model = _SMP(one_value_norms(net), 32, 128 if arch.__name__ == 'PAN' else 32)
     return model if published else load_initial_weights(model, weights, None)
 
 # %% ../../nbs/models/03_zoo.ipynb #f0912202
@@ -198,10 +216,12 @@ def model_options(
     f = find_model(name)
     own = list(signature(f).parameters.values())[2:]
     if getattr(f, 'func', None) is _make_smp:
-        own = [p for k,p in signature(f.args[1]).parameters.items() if k not in ('encoder_name', 'encoder_weights', 'in_channels', 'classes', 'activation', 'aux_params')]
+        own = [p for k,p in signature(f.args[1]).parameters.items()
+               if k not in ('encoder_name', 'encoder_weights', 'in_channels', 'classes', 'activation', 'aux_params')]
     return {p.name: p.default for p in own if p.kind is not Parameter.VAR_KEYWORD}
 
-_KINDS = {bool: ('true or false', bool), int: ('a whole number', int), float: ('a number', (int, float)), str: ('a name', str), tuple: ('a list of whole numbers', (list, tuple))}
+_KINDS = {bool: ('true or false', bool), int: ('a whole number', int), float: ('a number', (int, float)),
+          str: ('a name', str), tuple: ('a list of whole numbers', (list, tuple))}
 
 def check_model(
     name:str, # in `MODELS`, or smp:ARCHITECTURE/ENCODER
@@ -211,12 +231,18 @@ def check_model(
     "Raise an error for a name, weights or an option that do not exist, without making the model."
     accepted = model_options(name)
     for k,v in (options or {}).items():
-        if k not in accepted: raise unknown_name(f'option of the model {name}:', k, accepted) if accepted else UsageError(f'The model {name} has no options, and so no {k!r}.')
+        if k not in accepted:
+            raise unknown_name(f'option of the model {name}:', k,
+                               accepted) if accepted else UsageError(
+                f'The model {name} has no options, and so no {k!r}.')
         expected, kind = _KINDS.get(type(accepted[k]), ('', object))
         whole = not isinstance(v, (list, tuple)) or all(type(o) is int for o in v)
-        if not isinstance(v, kind) or (isinstance(v, bool) and kind not in (bool, object)) or (expected.startswith('a list') and not whole): raise UsageError(f'Option {k} of the model {name} is {v!r}; expected {expected}.')
+        if not isinstance(v, kind) or (isinstance(v, bool)
+                                       and kind not in (bool, object)) or (expected.startswith('a list') and not whole):
+            raise UsageError(f'Option {k} of the model {name} is {v!r}; expected {expected}.')
     if weights in ('imagenet', 'coco') and weights not in (have := published_weights(name)):
-        raise UsageError(f'There are no weights called {weights} for the model {name}. Accepted: {", ".join((*have, "none"))}, or a .safetensors or .pth file.')
+        raise UsageError(f'There are no weights called {weights} for the model {name}. Accepted: '
+                         f'{", ".join((*have, "none"))}, or a .safetensors or .pth file.')
     if weights not in (None, 'none', *published_weights(name)): read_weights(weights)
 
 def seg_model(
@@ -235,10 +261,12 @@ def layer_groups(
     model:nn.Module # any; one without a pretrained encoder is one group
 )->list: # lists of parameters
     "Parameters from the deepest layers to the head; all but the last list are the encoder, which a frozen stage leaves alone."
-    if isinstance(model, (DynamicUnet, nn.Sequential)) and isinstance(model[0], nn.Sequential): return model_meta[resnet34]['split'](model)
+    if isinstance(model, (DynamicUnet, nn.Sequential)) and isinstance(model[0], nn.Sequential):
+        return model_meta[resnet34]['split'](model)
     encoder = getattr(model, 'encoder', None)
     if not isinstance(encoder, nn.Module): return [list(model.parameters())]
     late = [p for k,p in encoder.named_parameters() if k.startswith(('layer3.', 'layer4.'))]
     first, inside = {id(p) for p in late}, {id(p) for p in encoder.parameters()}
-    early, head = [p for p in encoder.parameters() if id(p) not in first], [p for p in model.parameters() if id(p) not in inside]
+    early, head = [p for p in encoder.parameters() if id(p) not in first], [p for p in model.parameters()
+        if id(p) not in inside]
     return [o for o in (early, late, head) if o]

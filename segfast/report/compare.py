@@ -44,11 +44,15 @@ def settings(
 )->dict: # path to value
     "All settings of a run: recipe, data, environment."
     data, env = (read_readable(run.path/f'{name}.json') for name in ('data', 'environment'))
-    about = {k: data.get(k) for k in ('name', 'layout', 'encoding')} | {k: (data.get('fingerprint') or {}).get(k) for k in ('digest', 'splits')}
+    about = {k: data.get(k) for k in ('name', 'layout', 'encoding')} | {k: (data.get('fingerprint') or {}).get(k)
+        for k in ('digest', 'splits')}
     about['split'] = (data.get('opened') or {}).get('split')
-    try: recipe = tomllib.loads((run.path/'recipe.toml').read_text(encoding='utf-8')) # as text: a recipe of another version can be compared too
+    # as text: a recipe of another version can be compared too
+    try:
+        recipe = tomllib.loads((run.path/'recipe.toml').read_text(encoding='utf-8'))
     except (OSError, ValueError): recipe = {}
-    return flat(recipe) | flat(dict(data=about)) | flat(dict(environment={k: v for k,v in env.items() if k != 'command'}))
+    return flat(recipe) | flat(dict(data=about)) | flat(
+        dict(environment={k: v for k,v in env.items() if k != 'command'}))
 
 def read_readable(
     path # a JSON file of a run
@@ -65,7 +69,8 @@ def differences(
     each = [settings(run) for run in runs]
     def shown(v): return DASH if v is None else v if isinstance(v, str) else json.dumps(v)
     rows = {k: [shown(values.get(k)) for values in each] for k in dict.fromkeys(k for values in each for k in values)}
-    return pd.DataFrame.from_dict({k: v for k,v in rows.items() if len(set(v)) > 1}, orient='index', columns=labels(runs), dtype=object)
+    return pd.DataFrame.from_dict({k: v for k,v in rows.items() if len(set(v)) > 1}, orient='index',
+                                  columns=labels(runs), dtype=object)
 
 def labels(
     runs:list # of `Run`
@@ -124,7 +129,8 @@ def bootstrap(
     drawn = mean_ious(b, draws) - mean_ious(a, draws)
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     all_once = np.ones((1, n))
-    return dict(difference=float((mean_ious(b, all_once) - mean_ious(a, all_once))[0]), low=float(low), high=float(high), images=n, resamples=resamples)
+    return dict(difference=float((mean_ious(b, all_once) - mean_ious(a, all_once))[0]), low=float(low),
+                high=float(high), images=n, resamples=resamples)
 
 # %% ../../nbs/report/05_compare.ipynb #ebced7cb
 def image_counts(
@@ -137,7 +143,8 @@ def image_counts(
     at = {name: i for i,name in enumerate(files.image)}
     counts = np.zeros((len(at), len(run.classes), 3), np.int64)
     try: counts[[at[name] for name in rows.image], rows['id'].astype(int)] = rows[['tp', 'fp', 'fn']].astype(np.int64)
-    except (KeyError, IndexError, ValueError) as e: raise DataError(f'{run.path/"per_image_counts.csv"}: does not fit data.csv and classes.csv ({e}).') from None
+    except (KeyError, IndexError, ValueError) as e:
+        raise DataError(f'{run.path/"per_image_counts.csv"}: does not fit data.csv and classes.csv ({e}).') from None
     return list(at), counts, files[['image', 'image_sha256', 'mask_sha256']].values.tolist()
 
 def read_table(
@@ -159,9 +166,12 @@ def paired_counts(
     unscored = next((run for run in (a, b) if not (run.path/'scores.json').exists()), None)
     if unscored: raise DataError(f'{unscored.name} has no scores yet ({unscored.state}).')
     (names_a, x, sums_a), (names_b, y, sums_b) = image_counts(a), image_counts(b)
-    if (a.classes.names, a.classes.void) != (b.classes.names, b.classes.void): raise DataError('They have different classes.')
+    if (a.classes.names, a.classes.void) != (b.classes.names, b.classes.void):
+        raise DataError('They have different classes.')
     only_a, only_b = set(names_a) - set(names_b), set(names_b) - set(names_a)
-    if only_a or only_b: raise DataError(f'They were scored on different images: {len(only_a)} only in {a.name}, {len(only_b)} only in {b.name}.')
+    if only_a or only_b:
+        raise DataError(f'They were scored on different images: {len(only_a)} only in {a.name}, {len(only_b)} only in '
+                        f'{b.name}.')
     at = {name: i for i,name in enumerate(names_b)}
     y = y[[at[name] for name in names_a]]
     check_same_files(sums_a, sums_b); check_same_masks(names_a, x, y)
@@ -173,7 +183,8 @@ def check_same_files(
     b:list # of another run
 ):
     "Raise a `DataError` if images or masks changed between two runs."
-    if not all(all(row) for row in (*a, *b)): raise DataError('The data of one of them was not checked (--no-check), so the images may differ.')
+    if not all(all(row) for row in (*a, *b)):
+        raise DataError('The data of one of them was not checked (--no-check), so the images may differ.')
     changed = sorted(set(map(tuple, a)) - set(map(tuple, b)))
     if changed: raise DataError(f'{len(changed)} of the images or masks changed between them, such as {changed[0][0]}.')
 
@@ -184,7 +195,8 @@ def check_same_masks(
 ):
     "Raise a `DataError` if masks changed: a run that was resumed with `--data-changed` was scored on other masks than its table has."
     changed = (a[..., 0] + a[..., 2] != b[..., 0] + b[..., 2]).any(1)
-    if changed.any(): raise DataError(f'{changed.sum()} masks changed between them, such as that of {names[changed.argmax()]}.')
+    if changed.any():
+        raise DataError(f'{changed.sum()} masks changed between them, such as that of {names[changed.argmax()]}.')
 
 # %% ../../nbs/report/05_compare.ipynb #8180c52e
 FEW_IMAGES = 20 # below which the interval is rough: it comes out too narrow
@@ -198,7 +210,8 @@ def versus(
     "Whether run `b` is better than run `a` by more than the choice of images explains."
     runs = labels([a, b])
     try: found = bootstrap(*paired_counts(a, b), resamples, seed)
-    except DataError as e: return dict(runs=runs, sentence=f'{runs[1]} compared with {runs[0]}: significance is unknown. {e}')
+    except DataError as e:
+        return dict(runs=runs, sentence=f'{runs[1]} compared with {runs[0]}: significance is unknown. {e}')
     found['significant'] = found['low'] > 0 or found['high'] < 0
     return dict(runs=runs, sentence=describe_difference(*runs, found), **found)
 
@@ -212,7 +225,8 @@ def describe_difference(
     if d == low == high == 0: return f'{b} and {a} score the same, whichever of the {n} images are drawn.'
     verdict = 'significant' if found['significant'] else 'not significant, because 0 is within the interval'
     rough = ' With so few images the interval is rough.' if n < FEW_IMAGES else ''
-    return f'{b} has {abs(d):.4f} {"more" if d >= 0 else "less"} mean IoU than {a} (95% interval of the difference {low:+.4f} to {high:+.4f}, {n} images): {verdict}.{rough}'
+    return (f'{b} has {abs(d):.4f} {"more" if d >= 0 else "less"} mean IoU than {a} (95% interval of the difference '
+            f'{low:+.4f} to {high:+.4f}, {n} images): {verdict}.{rough}')
 
 # %% ../../nbs/report/05_compare.ipynb #17324417
 @dataclass(repr=False)
@@ -227,10 +241,13 @@ class Comparison:
     def to_dict(self)->dict: # JSON-ready
         "The comparison as data."
         def rows(df): return {str(k): dict(zip(map(str, df.columns), v)) for k,v in zip(df.index, df.values.tolist())}
-        runs = [dict(label=label, path=str(run.path), status=run.state) for label,run in zip(labels(self.runs), self.runs)]
-        return to_plain(dict(runs=runs, differences=rows(self.differences), totals=rows(self.totals), classes=rows(self.classes), versus=self.versus))
+        runs = [dict(label=label, path=str(run.path), status=run.state)
+                for label,run in zip(labels(self.runs), self.runs)]
+        return to_plain(dict(runs=runs, differences=rows(self.differences), totals=rows(self.totals),
+                             classes=rows(self.classes), versus=self.versus))
 
-    def __repr__(self): return '\n'.join(['Comparison of ' + ', '.join(labels(self.runs)), *(pair['sentence'] for pair in self.versus)])
+    def __repr__(self):
+        return '\n'.join(['Comparison of ' + ', '.join(labels(self.runs)), *(pair['sentence'] for pair in self.versus)])
 
     def plot(self)->Figure:
         "The training curves of all runs."
@@ -247,7 +264,8 @@ def compare(
     paths = [run.path.resolve() for run in runs]
     twice = [run.path for i,run in enumerate(runs) if paths[i] in paths[:i]]
     if twice: raise UsageError(f'{twice[0]}: is given twice.')
-    return Comparison(runs, differences(runs), totals(runs), by_class(runs), [versus(runs[0], run, resamples, seed) for run in runs[1:]])
+    return Comparison(runs, differences(runs), totals(runs), by_class(runs),
+                      [versus(runs[0], run, resamples, seed) for run in runs[1:]])
 
 # %% ../../nbs/report/05_compare.ipynb #64a7162f
 @patch
@@ -256,11 +274,13 @@ def page_values(self:Comparison,
 )->dict:
     "What the template `comparison.html` shows."
     def rows(df, text): return [(k, *map(text, v)) for k,v in zip(df.index, df.values.tolist())]
-    scores = [(score_title(k), *(time_text(x) if k == 'seconds' else number_text(x, 4) for x in v)) for k,v in zip(self.totals.index, self.totals.values.tolist())]
+    scores = [(score_title(k), *(time_text(x) if k == 'seconds' else number_text(x, 4) for x in v))
+              for k,v in zip(self.totals.index, self.totals.values.tolist())]
     plot = io.BytesIO()
     if curves: self.plot().savefig(plot, format='png', dpi=110)
-    return dict(runs=labels(self.runs), sentences=[pair['sentence'] for pair in self.versus], totals=scores, differences=rows(self.differences, str),
-                classes=rows(self.classes, lambda x: number_text(x, 4)), class_columns=list(self.classes.columns), curves=data_uri(plot.getvalue()) if curves else None)
+    return dict(runs=labels(self.runs), sentences=[pair['sentence'] for pair in self.versus], totals=scores,
+                differences=rows(self.differences, str), classes=rows(self.classes, lambda x: number_text(x, 4)),
+                class_columns=list(self.classes.columns), curves=data_uri(plot.getvalue()) if curves else None)
 
 @patch
 def _repr_html_(self:Comparison): return render('comparison.html', **self.page_values(curves=False))

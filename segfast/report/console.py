@@ -47,7 +47,8 @@ def as_text(
 def trained_layers(stage): return 'decoder' if stage.frozen else 'all layers'
 
 # %% ../../nbs/report/03_console.ipynb #1f63dde6
-ASCII = str.maketrans({'–': '-', '✓': '+', '▸': '>', '·': '.', '█': '#', '░': ':', '━': '=', '╸': '-', '─': '-', '●': '*', '✗': 'x', '×': 'x', '…': '.'})
+ASCII = str.maketrans({'–': '-', '✓': '+', '▸': '>', '·': '.', '█': '#', '░': ':', '━': '=', '╸': '-', '─': '-',
+                       '●': '*', '✗': 'x', '×': 'x', '…': '.'})
 
 class ConsoleView:
     "A view for `Console.print` that is made when the console is known; in ASCII on a console that has no more."
@@ -59,7 +60,9 @@ class ConsoleView:
         color = console.color_system is not None and not console.no_color
         segments = console.render(self.make(options.max_width, color), options)
         if not options.ascii_only: return (yield from segments)
-        for part in segments: yield Segment(part.text.translate(ASCII).encode('ascii', 'backslashreplace').decode(), part.style, part.control)
+        for part in segments:
+            yield Segment(part.text.translate(ASCII).encode('ascii', 'backslashreplace').decode(), part.style,
+                          part.control)
 
 # %% ../../nbs/report/03_console.ipynb #76e1cc97
 @dataclass
@@ -83,7 +86,8 @@ def fit_table(
     "A table that leaves out columns until it fits."
     while sum(c.width + GAP for c in columns) + INDENT > width and any(c.drop for c in columns):
         columns = [c for c in columns if c is not max(columns, key=lambda column: column.drop)]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP-1, 0, 0), border_style='dim', header_style='dim')
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP-1, 0, 0), border_style='dim',
+                  header_style='dim')
     for c in columns: table.add_column(c.title, justify=c.justify, no_wrap=True, overflow='ellipsis')
     for row in zip(*(c.cells for c in columns)): table.add_row(*row)
     return indent(table)
@@ -102,7 +106,9 @@ def swatch(
     classes:ClassTable
 )->Text:
     "Two characters in the color of a class."
-    return Text('░░', 'dim') if i == classes.void else Text('██', Style(color=f'rgb({",".join(map(str, classes.colors[i]))})'))
+    return Text('░░', 'dim') if i == classes.void else Text('██',
+                                                            Style(
+            color=f'rgb({",".join(map(str, classes.colors[i]))})'))
 
 def clip_name(
     name # of a class or setting
@@ -119,7 +125,8 @@ def class_legend(
     "All classes with their colors or ids, in as many lines as needed."
     lines = [Text()]
     for i,n in enumerate(classes.names[:MOST_CLASSES]):
-        entry = Text.assemble(swatch(i, classes) if color else f'{i}', ' ', clip_name(n), (' (void)', 'dim') if i == classes.void else '', '   ')
+        entry = Text.assemble(swatch(i, classes) if color else f'{i}', ' ', clip_name(n), (' (void)', 'dim')
+                              if i == classes.void else '', '   ')
         if lines[-1].cell_len + entry.cell_len - 3 > width and lines[-1]: lines.append(Text())
         lines[-1].append_text(entry)
     if len(classes) > MOST_CLASSES: lines.append(Text(f'and {len(classes)-MOST_CLASSES} more', 'dim'))
@@ -131,7 +138,7 @@ def class_legend(
 class Plan:
     "What a training is about to do: data, machine, stages."
     title: str
-    facts: list                     # (label, text) pairs, such as ('data', '64 train, 16 valid; 10 classes, void is Void')
+    facts: list  # (label, text) pairs, such as ('data', '64 train, 16 valid; 10 classes, void is Void')
     recipe: Recipe
     memory: list|None = None        # expected bytes, one per stage
     classes: ClassTable|None = None
@@ -139,19 +146,24 @@ class Plan:
     def __rich__(self): return ConsoleView(self._view)
 
     def _view(self, width, color):
-        facts = Table.grid(padding=(0, 2, 0, 0)); facts.add_column(style='dim', no_wrap=True); facts.add_column(overflow='fold')
+        facts = Table.grid(padding=(0, 2, 0, 0))
+        facts.add_column(style='dim', no_wrap=True)
+        facts.add_column(overflow='fold')
         for label,text in self.facts: facts.add_row(as_text(label), as_text(text))
         if self.classes is not None:
             labels = max(7, *(cell_len(safe_text(label)) for label,_ in self.facts), 0)
             facts.add_row(Text('classes'), class_legend(self.classes, color, width - INDENT - 2 - labels))
-        return Group(Text(f'  {safe_text(self.title)}', 'bold'), '', indent(facts), '', fit_table(self._columns(), width))
+        return Group(Text(f'  {safe_text(self.title)}', 'bold'), '', indent(facts), '',
+                     fit_table(self._columns(), width))
 
     def _columns(self):
         stages = self.recipe.stages
         def column(title, f, justify='left', drop=0): return Column(title, [f(s) for s in stages], justify, drop)
         return [Column('', list(range(1, len(stages)+1))), column('stage', lambda s: Text(safe_text(s.name), 'bold')),
-                column('size', lambda s: shape_text(s.size), 'right'), column('epochs', lambda s: s.epochs, 'right'), column('trained', trained_layers, drop=1),
-                column('learning rate', lr_text, drop=2), column('batch size', lambda s: s.batch_size, 'right', 3), column('precision', lambda s: s.precision, drop=5),
+                column('size', lambda s: shape_text(s.size), 'right'), column('epochs', lambda s: s.epochs, 'right'),
+                column('trained', trained_layers, drop=1), column('learning rate', lr_text, drop=2),
+                column('batch size', lambda s: s.batch_size, 'right', 3),
+                column('precision', lambda s: s.precision, drop=5),
                 *([] if self.memory is None else [Column('memory', list(map(size_text, self.memory)), drop=4)])]
 
 # %% ../../nbs/report/03_console.ipynb #71b18a84
@@ -223,7 +235,8 @@ def shrink_image(a, w, h):
 def half_blocks(rgb):
     "Lines of characters, each two pixels high."
     for top,low in zip(rgb[::2].tolist(), rgb[1::2].tolist()):
-        yield [Segment('▀', Style(color=f'rgb({a[0]},{a[1]},{a[2]})', bgcolor=f'rgb({b[0]},{b[1]},{b[2]})')) for a,b in zip(top, low)]
+        yield [Segment('▀', Style(color=f'rgb({a[0]},{a[1]},{a[2]})', bgcolor=f'rgb({b[0]},{b[1]},{b[2]})'))
+               for a,b in zip(top, low)]
 
 def fit_pixels(shape, width, rows):
     "The size in pixels of an image that fits into so many characters."
@@ -246,7 +259,8 @@ class SampleImages:
         image, truth, pred = (shrink_image(a, w, h) for a in self.arrays)
         colors = colorize(truth, self.classes).copy()
         colors[truth == self.classes.ignore_index] = VOID
-        gap, names = Segment(' '*GAP), [Segment(name.ljust(w + GAP)[:w + GAP], Style(dim=True)) for name in ('image', 'truth', 'prediction')]
+        gap, names = Segment(' '*GAP), [Segment(name.ljust(w + GAP)[:w + GAP], Style(dim=True))
+                                        for name in ('image', 'truth', 'prediction')]
         rows = zip(*map(half_blocks, (image, colors, colorize(pred, self.classes))))
         return [names, *([*a, gap, *b, gap, *c] for a,b,c in rows)]
 
@@ -264,7 +278,8 @@ class Quiet:
     def plan(self, plan:Plan): "What a training is about to do."
     def work(self, label, done, total): "A preparation made progress: `done` of `total` (None: unknown)."
     def stage(self, index, stage:Stage): "Stage `index` (from 0) of the plan begins."
-    def batch(self, done, total, loss=None, training=True): "Inside an epoch: `done` of `total` batches, of training or of validation."
+    def batch(self, done, total, loss=None, training=True):
+        "Inside an epoch: `done` of `total` batches, of training or of validation."
     def epoch(self, row): "An epoch ended with these scores: a dict with the columns of `history.csv`, and `epochs`."
     def sample(self, image, truth, prediction, classes): "One validation image: uint8 arrays (h,w,3), (h,w), (h,w)."
     def say(self, text): "A message."
@@ -283,8 +298,10 @@ class Screen(Quiet):
         self.part, self.end = (0, 0, None, True), None # running epoch: batches done, of, loss, training; how it ended
 
     def __enter__(self):
-        tty = getattr(sys.stdout, 'isatty', lambda: False)() # what goes to a file or a pipe must arrive there and not on the screen
-        self.live = Live(get_renderable=lambda: ConsoleView(self._draw), console=self.console, refresh_per_second=self.refresh, redirect_stdout=tty, vertical_overflow='crop')
+        # what goes to a file or a pipe must arrive there and not on the screen
+        tty = getattr(sys.stdout, 'isatty', lambda: False)()
+        self.live = Live(get_renderable=lambda: ConsoleView(self._draw), console=self.console,
+                         refresh_per_second=self.refresh, redirect_stdout=tty, vertical_overflow='crop')
         self.started = time.monotonic()
         self.live.start(refresh=True)
         return self
@@ -310,7 +327,9 @@ def work(self:Screen, label, done, total):
 def stage(self:Screen, index, stage:Stage):
     "Stage `index` (from 0) of the plan begins."
     self.stage_index, self.now, self.part = index, None, (0, 0, None, True)
-    if self.left and self.left.stage != index: self.left.begin(index) # a resumed stage begins where its repeated rows end
+    # a resumed stage begins where its repeated rows end
+    if self.left and self.left.stage != index:
+        self.left.begin(index)
 
 @patch
 def batch(self:Screen, done, total, loss=None, training=True):
@@ -352,7 +371,8 @@ def _draw(self:Screen, width, color):
     parts = [*self._head(width), *self._bars(width)]
     free = height - len(parts) - bool(self.end)
     rows = min(len(self.rows), MOST_EPOCHS)
-    show = color and self.images is not None and width >= 60 and self.console.color_system not in ('standard', 'windows')
+    show = color and self.images is not None and width >= 60 and self.console.color_system not in ('standard',
+        'windows')
     if show and free - (rows + 3) - 2 < LEAST_ROWS: rows = min(rows, FEW_EPOCHS)
     space = free - (rows + 3 if rows else 0) - 2
     if not show or space < LEAST_ROWS: show, rows = False, max(0, min(len(self.rows), MOST_EPOCHS, free - 3))
@@ -364,10 +384,12 @@ def _draw(self:Screen, width, color):
 def _head(self:Screen, width):
     if not self.recipe: return []
     ended = {'done': ('  done', 'green'), 'stopped': ('  stopped', 'yellow')}.get(self.end, ('', ''))
-    out = ['', Text.assemble(('  ' + self.title, 'bold'), (f'  {time_text(self._elapsed())}', 'dim'), ended, overflow='ellipsis', no_wrap=True), '']
+    out = ['', Text.assemble(('  ' + self.title, 'bold'), (f'  {time_text(self._elapsed())}', 'dim'), ended,
+                             overflow='ellipsis', no_wrap=True), '']
     if self.stage_index is None: return out
     wide = max(cell_len(safe_text(s.name)) for s in self.recipe.stages)
-    return out + [self._stage_line(i, s, min(wide, 24 if width >= 80 else 16), width) for i,s in enumerate(self.recipe.stages)]
+    return out + [self._stage_line(i, s, min(wide, 24 if width >= 80 else 16), width)
+                  for i,s in enumerate(self.recipe.stages)]
 
 @patch
 def _elapsed(self:Screen):
@@ -382,19 +404,26 @@ def _stage_line(self:Screen, i, stage, wide, width):
     mark, style = ('✓', 'green') if past else ('▸', 'cyan') if i == self.stage_index else ('·', 'dim')
     name = Text(safe_text(stage.name)); name.truncate(wide, overflow='ellipsis', pad=True)
     done = rows[-1]['epoch'] if rows else 0
-    score = f'accuracy {number_text(rows[-1]["accuracy"])}   {time_text(sum(r["seconds"] for r in rows))}' if past and rows else ''
-    epochs = count_text(stage.epochs, 'epoch') if past or i != self.stage_index else f'epoch {min(done + 1, stage.epochs)} of {stage.epochs}'
+    score = (f'accuracy {number_text(rows[-1]["accuracy"])}   {time_text(sum(r["seconds"] for r in rows))}'
+             if past and rows else '')
+    epochs = (count_text(stage.epochs, 'epoch') if past or i != self.stage_index
+              else f'epoch {min(done + 1, stage.epochs)} of {stage.epochs}')
     wide_enough = width >= 70 + wide
     trains = f'{trained_layers(stage):<10}  ' if wide_enough else ''
     epochs = f'{epochs:<14}  ' if wide_enough or not past else ''
-    return Text.assemble((f'  {mark} ', style), (name.plain, 'bold' if style == 'cyan' else '' if past else 'dim'), (f'  {shape_text(stage.size):>9}  {trains}{epochs}', 'dim' if style != 'cyan' else ''),
+    return Text.assemble((f'  {mark} ', style), (name.plain, 'bold' if style == 'cyan' else '' if past else 'dim'),
+                         (f'  {shape_text(stage.size):>9}  {trains}{epochs}', 'dim' if style != 'cyan' else ''),
                          (score, 'dim'), overflow='ellipsis', no_wrap=True)
 
 def progress_bar(label, done, total, note, width, style='cyan'):
     "A line with a label, a bar and a note."
     wide = max(13, INDENT + min(24, cell_len(safe_text(label))))
-    g = Table.grid(padding=(0, 2, 0, 0)); g.add_column(width=wide, no_wrap=True, overflow='ellipsis'); g.add_column(); g.add_column(no_wrap=True, overflow='ellipsis')
-    g.add_row(Text.assemble('  ', as_text(label)), ProgressBar(total or 1, done or 0, width=max(10, min(40, width - 33 - wide)), complete_style=style, finished_style=style), as_text(note, 'dim'))
+    g = Table.grid(padding=(0, 2, 0, 0))
+    g.add_column(width=wide, no_wrap=True, overflow='ellipsis')
+    g.add_column()
+    g.add_column(no_wrap=True, overflow='ellipsis')
+    g.add_row(Text.assemble('  ', as_text(label)), ProgressBar(total or 1, done or 0,
+        width=max(10, min(40, width - 33 - wide)), complete_style=style, finished_style=style), as_text(note, 'dim'))
     return g
 
 @patch
@@ -403,16 +432,23 @@ def _bars(self:Screen, width):
     if self.stage_index is None: return [self._work_line(k, *v, width) for k,v in self.works.items()]
     if self.now: return ['', self._work_line(self.now, *self.works[self.now], width)]
     done, total, loss, training = self.part
-    note = f'{done}/{total} batches' + ('' if loss is None else f'   loss {number_text(float(loss))}') if total else 'starting'
+    note = f'{done}/{total} batches' + ('' if loss is None
+                                        else f'   loss {number_text(float(loss))}') if total else 'starting'
     over = self.left is not None and self.left.share >= 1 # what follows, such as evaluating, comes as work
     out = [''] if over else ['', progress_bar('training' if training else 'validating', done, total, note, width)]
-    if self.left: out.append(progress_bar('whole run', self.left.share, 1, f'{percent_text(self.left.share, 0)}   ETA {time_text(self.left.left)}', width, 'green'))
+    if self.left:
+        out.append(progress_bar('whole run', self.left.share, 1,
+                                f'{percent_text(self.left.share, 0)}   ETA {time_text(self.left.left)}', width,
+                                'green'))
     return out
 
 @patch
 def _work_line(self:Screen, label, done, total, width):
-    if label != self.now: return Text.assemble(('  ✓ ', 'green'), safe_text(label), (f'  {total}' if total else '', 'dim'), overflow='ellipsis', no_wrap=True)
-    return Text.assemble(('  ▸ ', 'cyan'), safe_text(label), overflow='ellipsis', no_wrap=True) if not total else progress_bar(label, done, total, f'{done}/{total}', width)
+    if label != self.now:
+        return Text.assemble(('  ✓ ', 'green'), safe_text(label), (f'  {total}' if total else '', 'dim'),
+                             overflow='ellipsis', no_wrap=True)
+    return Text.assemble(('  ▸ ', 'cyan'), safe_text(label), overflow='ellipsis',
+                         no_wrap=True) if not total else progress_bar(label, done, total, f'{done}/{total}', width)
 
 @patch
 def _scores(self:Screen, n, width):
@@ -421,9 +457,13 @@ def _scores(self:Screen, n, width):
     rows = self.rows[-n:]
     if best is not None and not any(r is best for r in rows): rows = [best, *rows[1:]] # the best is always in sight
     def cells(key, f=number_text): return [Text(f(r.get(key)), 'bold green' if r is best else '') for r in rows]
-    cols = [Column('', [Text('●' if r is best else ' ', 'green') for r in rows]), Column('stage', [r['stage'] for r in rows]), Column('epoch', [r['epoch'] for r in rows]), Column('size', [r['size'] for r in rows], drop=5),
-            Column('train loss', cells('train_loss'), drop=1), Column('valid loss', cells('valid_loss'), drop=2), Column('accuracy', cells('accuracy')), Column('mean IoU', cells('mean_iou')),
-            Column('mean Dice', cells('mean_dice'), drop=4), Column('images/s', cells('images_per_second', speed_text), drop=3), Column('time', cells('seconds', time_text), drop=6)]
+    cols = [Column('', [Text('●' if r is best else ' ', 'green') for r in rows]),
+            Column('stage', [r['stage'] for r in rows]), Column('epoch', [r['epoch'] for r in rows]),
+            Column('size', [r['size'] for r in rows], drop=5), Column('train loss', cells('train_loss'), drop=1),
+            Column('valid loss', cells('valid_loss'), drop=2), Column('accuracy', cells('accuracy')),
+            Column('mean IoU', cells('mean_iou')), Column('mean Dice', cells('mean_dice'), drop=4),
+            Column('images/s', cells('images_per_second', speed_text), drop=3),
+            Column('time', cells('seconds', time_text), drop=6)]
     return fit_table(cols, width)
 
 # %% ../../nbs/report/03_console.ipynb #03ba2838
@@ -436,20 +476,25 @@ class Lines(Quiet):
     def say(self, text):
         file = self.file or sys.stderr
         encoding = getattr(file, 'encoding', None) or 'utf-8'
-        for line in str(text).split('\n'): file.write(safe_text(line).encode(encoding, 'backslashreplace').decode(encoding) + '\n')
+        for line in str(text).split('\n'):
+            file.write(safe_text(line).encode(encoding, 'backslashreplace').decode(encoding) + '\n')
         file.flush()
 
     def plan(self, plan):
         self.recipe, self.left = plan.recipe, TimeLeft(plan.recipe)
         self.say(safe_text(plan.title))
         for label,text in plan.facts: self.say(f'{safe_text(label)}: {safe_text(text)}')
-        if plan.classes is not None: self.say('classes: ' + ', '.join(f'{i} {safe_text(n)}' for i,n in enumerate(plan.classes.names)))
+        if plan.classes is not None:
+            self.say('classes: ' + ', '.join(f'{i} {safe_text(n)}' for i,n in enumerate(plan.classes.names)))
         for i,(s,m) in enumerate(zip(plan.recipe.stages, plan.memory or [None]*len(plan.recipe.stages))):
-            self.say(f'plan: {self._stage(i, s)}, batch size {s.batch_size}, precision {s.precision}' + ('' if is_missing(m) else f', memory {size_text(m)}'))
+            self.say(f'plan: {self._stage(i, s)}, batch size {s.batch_size}, precision {s.precision}'
+                     + ('' if is_missing(m) else f', memory {size_text(m)}'))
 
     def work(self, label, done, total):
         before, ended = self.works.get(label), bool(total) and done >= total
-        if ended and before != 'ended': self.say(f'{safe_text(label)}: {total} done' + ('' if before is None else f', {time.monotonic() - before:.1f} s'))
+        if ended and before != 'ended':
+            self.say(f'{safe_text(label)}: {total} done'
+                     + ('' if before is None else f', {time.monotonic() - before:.1f} s'))
         if not ended and before in (None, 'ended'): self.say(f'{safe_text(label)} ...')
         self.works[label] = 'ended' if ended else time.monotonic() if before in (None, 'ended') else before
 
@@ -460,14 +505,17 @@ class Lines(Quiet):
     def epoch(self, row):
         if self.left: self.left.end(row['epoch'], row['seconds'], row['stage']-1)
         of = f'/{row["epochs"]}' if 'epochs' in row else ''
-        parts = [f'stage {row["stage"]}{self._of()}', f'epoch {row["epoch"]}{of}', row['size'], f'lr {row["lr"]:.1e}', *(f'{k} {number_text(row.get(k), 4)}' for k in LINE_SCORES),
+        parts = [f'stage {row["stage"]}{self._of()}', f'epoch {row["epoch"]}{of}', row['size'], f'lr {row["lr"]:.1e}',
+                 *(f'{k} {number_text(row.get(k), 4)}' for k in LINE_SCORES),
                  f'seconds {number_text(row["seconds"], 1)}', f'images/s {speed_text(row.get("images_per_second"))}']
         self.say('  '.join(parts + ([f'ETA {time_text(self.left.left)}'] if self.left else [])))
 
     def done(self, seconds=None): self.say('done' if is_missing(seconds) else f'done in {time_text(seconds)}')
 
     def _of(self): return f'/{len(self.recipe.stages)}' if self.recipe else ''
-    def _stage(self, i, s): return f'stage {i+1}{self._of()} {safe_text(s.name)}: {shape_text(s.size)}, {count_text(s.epochs, "epoch")}, {trained_layers(s)}, learning rate {lr_text(s)}'
+    def _stage(self, i, s):
+        return (f'stage {i+1}{self._of()} {safe_text(s.name)}: {shape_text(s.size)}, {count_text(s.epochs, "epoch")}, '
+                f'{trained_layers(s)}, learning rate {lr_text(s)}')
 
 LINE_SCORES = ('train_loss', 'valid_loss', *SCORES[:3])
 
@@ -479,7 +527,8 @@ def make_screen(
 ): # a `Screen`, `Lines` or `Quiet`
     "The screen with a name."
     if kind not in SCREENS: raise unknown_name('screen', kind, SCREENS)
-    if kind == 'auto': kind = 'live' if sys.stderr.isatty() and os.environ.get('TERM') not in ('dumb', 'unknown') else 'lines'
+    if kind == 'auto':
+        kind = 'live' if sys.stderr.isatty() and os.environ.get('TERM') not in ('dumb', 'unknown') else 'lines'
     return dict(live=Screen, lines=Lines, quiet=Quiet)[kind]()
 
 # %% ../../nbs/report/03_console.ipynb #eb13d440
@@ -501,11 +550,14 @@ def score_table(
     ids = [i for i in classes.labels if classes.names[i] in scores['classes']]
     rows = [scores['classes'][classes.names[i]] for i in ids]
     total = sum(r['pixels'] or 0 for r in rows)
-    def names(color): return [Text.assemble(swatch(i, classes) if color else '', ' ' if color else '', clip_name(classes.names[i])) for i in ids]
+    def names(color):
+        return [Text.assemble(swatch(i, classes) if color else '', ' ' if color else '', clip_name(classes.names[i]))
+                for i in ids]
     def numbers(title, key, drop=0): return Column(title, [number_text(r[key]) for r in rows], drop=drop)
     def columns(color):
-        return [Column('class', names(color), 'left'), numbers('IoU', 'iou'), Column('', [iou_bar(r['iou'], color) for r in rows], 'left', 4),
-                numbers('Dice', 'dice', 1), numbers('precision', 'precision', 3), numbers('recall', 'recall', 2),
+        return [Column('class', names(color), 'left'), numbers('IoU', 'iou'),
+                Column('', [iou_bar(r['iou'], color) for r in rows], 'left', 4), numbers('Dice', 'dice', 1),
+                numbers('precision', 'precision', 3), numbers('recall', 'recall', 2),
                 Column('of all pixels', [share_text(r['pixels'], total) for r in rows], drop=5)]
     means = [part for k in SCORES[:3] for part in (f'{score_title(k)} ', (number_text(scores[k]), 'bold green'), '   ')]
     end = Text.assemble(*means, (f'{count_text(scores["images"], "image")} in {time_text(scores["seconds"])}', 'dim'))
@@ -515,7 +567,8 @@ def score_title(
     key:str # of a score in `scores.json`
 )->str: # mean IoU
     "What a score is called where it is shown."
-    titles = dict(mean_iou='mean IoU', mean_dice='mean Dice', mean_accuracy='mean accuracy', fw_iou='frequency-weighted IoU', seconds='time')
+    titles = dict(mean_iou='mean IoU', mean_dice='mean Dice', mean_accuracy='mean accuracy',
+                  fw_iou='frequency-weighted IoU', seconds='time')
     return titles.get(key, key)
 
 # %% ../../nbs/report/03_console.ipynb #538182f5
@@ -525,18 +578,25 @@ def run_table(
     rows:list # dicts: name, data, model, status, stages ("3/3"), accuracy, mean_iou, seconds, started (ISO)
 )->ConsoleView: # for `Console.print`
     "The runs, one line per run."
-    def col(title, key, f=lambda v: DASH if is_missing(v) else v, justify='right', drop=0): return Column(title, [f(r.get(key)) for r in rows], justify, drop)
+    def col(title, key, f=lambda v: DASH if is_missing(v) else v, justify='right', drop=0): return Column(title,
+        [f(r.get(key)) for r in rows], justify, drop)
     status = [Text(safe_text(r['status']), STATUS_COLORS.get(r['status'], '')) for r in rows]
-    cols = [col('run', 'name', justify='left'), col('data', 'data', justify='left', drop=5), col('model', 'model', justify='left', drop=4), Column('status', status, 'left'), col('stages', 'stages', drop=2), col('accuracy', 'accuracy', number_text),
-            col('mean IoU', 'mean_iou', number_text, drop=1), col('time', 'seconds', time_text, drop=3), col('started', 'started', short_date_text, 'left', 6)]
+    cols = [col('run', 'name', justify='left'), col('data', 'data', justify='left', drop=5),
+            col('model', 'model', justify='left', drop=4), Column('status', status, 'left'),
+            col('stages', 'stages', drop=2), col('accuracy', 'accuracy', number_text),
+            col('mean IoU', 'mean_iou', number_text, drop=1), col('time', 'seconds', time_text, drop=3),
+            col('started', 'started', short_date_text, 'left', 6)]
     return ConsoleView(lambda width, color: fit_table(cols, width) if rows else Text('  no runs yet', 'dim'))
 
 def waste_view(
     rows:list # dicts: run, paths, bytes, why
 )->ConsoleView: # for `Console.print`
     "What could be deleted, one line per run."
-    def what(r): return 'the whole run' if len(r['paths']) == 1 and os.path.basename(r['paths'][0]) == r['run'] else ', '.join(map(os.path.basename, r['paths']))
-    cols = [Column('run', [r['run'] for r in rows], 'left'), Column('frees', [size_text(r['bytes']) for r in rows]), Column('what', [what(r) for r in rows], 'left', 1), Column('why', [r['why'] for r in rows], 'left', 2)]
+    def what(r):
+        return 'the whole run' if len(r['paths']) == 1 and os.path.basename(r['paths'][0]) == r['run'] else ', '.join(
+            map(os.path.basename, r['paths']))
+    cols = [Column('run', [r['run'] for r in rows], 'left'), Column('frees', [size_text(r['bytes']) for r in rows]),
+            Column('what', [what(r) for r in rows], 'left', 1), Column('why', [r['why'] for r in rows], 'left', 2)]
     return ConsoleView(lambda width, color: fit_table(cols, width))
 
 def model_view(
@@ -544,8 +604,11 @@ def model_view(
 )->ConsoleView: # for `Console.print`
     "The models, one line per model."
     def col(title, f, justify='right', drop=0): return Column(title, [f(r) for r in rows], justify, drop)
-    cols = [col('model', lambda r: r['model'], 'left'), col('parameters', lambda r: scaled_text(r['parameters'], 'M')), col('multiply-adds', lambda r: scaled_text(r['multiply_adds'], 'G')),
-            col('to train', lambda r: size_text(r['training_bytes'])), col('weights', lambda r: r['weights'] or DASH, 'left', 1), col('needs', lambda r: f'segfast[{r["needs"]}]' if r['needs'] else '', 'left', 2)]
+    cols = [col('model', lambda r: r['model'], 'left'), col('parameters', lambda r: scaled_text(r['parameters'], 'M')),
+            col('multiply-adds', lambda r: scaled_text(r['multiply_adds'], 'G')),
+            col('to train', lambda r: size_text(r['training_bytes'])),
+            col('weights', lambda r: r['weights'] or DASH, 'left', 1),
+            col('needs', lambda r: f'segfast[{r["needs"]}]' if r['needs'] else '', 'left', 2)]
     return ConsoleView(lambda width, color: fit_table(cols, width))
 
 # %% ../../nbs/report/03_console.ipynb #64c8fb2c
@@ -562,10 +625,13 @@ def compare_parts(
     "The parts of a comparison, from top to bottom."
     runs = found['runs']
     letters = [chr(65 + i) if i < 26 else f'run {i+1}' for i in range(len(runs))]
-    yield from (Text(f'  {letter}  {safe_text(r["label"])} ({safe_text(r["status"])})', 'bold') for letter,r in zip(letters, runs))
+    yield from (Text(f'  {letter}  {safe_text(r["label"])} ({safe_text(r["status"])})', 'bold')
+                for letter,r in zip(letters, runs))
     yield Text('')
     settings = found['differences']
-    if settings: yield fit_table([Column('setting', list(settings), 'left'), *side_by_side(settings, letters, lambda k, v: clip_name(v), 'left')], width)
+    if settings:
+        yield fit_table([Column('setting', list(settings), 'left'),
+                         *side_by_side(settings, letters, lambda k, v: clip_name(v), 'left')], width)
     else: yield Text('  No setting differs.', 'dim')
     def score(k, v): return time_text(v) if k == 'seconds' else number_text(v, 4)
     for title,rows,name in (('score', found['totals'], score_title), ('IoU', found['classes'], str)):
@@ -585,7 +651,8 @@ def side_by_side(
     cells = [(k, list(v.values())) for k,v in rows.items()]
     columns = [Column(letter, [text(k, v[i]) for k,v in cells], justify) for i,letter in enumerate(letters)]
     if len(cells[0][1]) == len(letters): return columns
-    return [*columns, Column(f'{letters[1]} - {letters[0]}', [DASH if is_missing(v[-1]) else f'{v[-1]:+.4f}' for _,v in cells])]
+    return [*columns, Column(f'{letters[1]} - {letters[0]}',
+                             [DASH if is_missing(v[-1]) else f'{v[-1]:+.4f}' for _,v in cells])]
 
 # %% ../../nbs/report/03_console.ipynb #52b38763
 def fold_table(
@@ -594,11 +661,16 @@ def fold_table(
 )->ConsoleView: # for `Console.print`
     "A cross-validation: one line per fold, mean and standard deviation, then the classes."
     rows = [*scores['folds'], dict(scores['mean'], fold='mean'), dict(scores['sd'], fold='sd')]
-    def column(title, key, f=number_text, drop=0): return Column(title, [f(r[key]) if r.get(key) is not None else '' for r in rows], drop=drop)
-    folds = [column('fold', 'fold', str), column('images', 'images', str, 1), column('accuracy', 'accuracy'), column('mean IoU', 'mean_iou'),
-             column('mean Dice', 'mean_dice', drop=2), column('time', 'seconds', time_text, 3)]
-    per = {name: scores['classes'][name] for name in (classes.names[i] for i in classes.labels) if name in scores['classes']}
-    def score(title, key, part, drop=0): return Column(title, [number_text(c[key][part]) for c in per.values()], drop=drop)
-    each = [Column('class', list(map(clip_name, per)), 'left'), score('IoU', 'iou', 'mean'), score('sd', 'iou', 'sd'), score('Dice', 'dice', 'mean', 2),
-            score('sd', 'dice', 'sd', 2), Column('folds', [c['folds'] for c in per.values()], drop=1)]
+    def column(title, key, f=number_text, drop=0):
+        return Column(title, [f(r[key]) if r.get(key) is not None else '' for r in rows], drop=drop)
+    folds = [column('fold', 'fold', str), column('images', 'images', str, 1), column('accuracy', 'accuracy'),
+             column('mean IoU', 'mean_iou'), column('mean Dice', 'mean_dice', drop=2),
+             column('time', 'seconds', time_text, 3)]
+    per = {name: scores['classes'][name] for name in (classes.names[i] for i in classes.labels)
+           if name in scores['classes']}
+    def score(title, key, part, drop=0):
+        return Column(title, [number_text(c[key][part]) for c in per.values()], drop=drop)
+    each = [Column('class', list(map(clip_name, per)), 'left'), score('IoU', 'iou', 'mean'), score('sd', 'iou', 'sd'),
+            score('Dice', 'dice', 'mean', 2), score('sd', 'dice', 'sd', 2),
+            Column('folds', [c['folds'] for c in per.values()], drop=1)]
     return ConsoleView(lambda width, color: Group(fit_table(folds, width), '', fit_table(each, width)))

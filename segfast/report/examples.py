@@ -24,15 +24,18 @@ def image_scores(
 )->pd.DataFrame: # by image: mean_iou, accuracy; the worst first
     "The scores of each image."
     found = counts[counts.tp + counts.fn > 0]
-    groups = found.assign(iou=found.tp/(found.tp + found.fp + found.fn), true=found.tp + found.fn).groupby('image', sort=False)
-    return pd.DataFrame(dict(mean_iou=groups.iou.mean(), accuracy=groups.tp.sum()/groups.true.sum())).sort_values('mean_iou', kind='stable')
+    groups = found.assign(iou=found.tp/(found.tp + found.fp + found.fn), true=found.tp + found.fn).groupby('image',
+        sort=False)
+    return pd.DataFrame(dict(mean_iou=groups.iou.mean(), accuracy=groups.tp.sum()/groups.true.sum())).sort_values(
+        'mean_iou', kind='stable')
 
 # %% ../../nbs/report/02_examples.ipynb #1225c27b
 class Confused:
     "Remembers in which image each pair of classes is confused most; `score_split` calls it with every image."
     def __init__(self, classes:ClassTable): # of the dataset
         n = len(classes)
-        self.most, self.row, self.total, self.keep = np.zeros((n, n), np.int64), np.full((n, n), -1), np.zeros((n, n), np.int64), np.zeros((n, n), bool)
+        self.most, self.row, self.total, self.keep = np.zeros((n, n), np.int64), np.full((n, n), -1), np.zeros((n, n),
+            np.int64), np.zeros((n, n), bool)
         self.keep[np.ix_(classes.labels, classes.labels)] = ~np.eye(len(classes.labels), dtype=bool)
 
     def __call__(self,
@@ -114,8 +117,11 @@ def keep_example(
 )->dict: # how many labelled pixels there are, how many are wrong
     "Write the image, truth and prediction of one example."
     size = fit_size(np.shape(truth))
-    Image.fromarray(np.asarray(image)).resize(size[::-1], Image.BILINEAR).save(folder/f'{number:02}-image.jpg', quality=82)
-    for kind,ids in (('truth', truth), ('prediction', pred)): encode_mask(ids, classes).resize(size[::-1], Image.NEAREST).save(folder/f'{number:02}-{kind}.png', optimize=True)
+    Image.fromarray(np.asarray(image)).resize(size[::-1], Image.BILINEAR).save(folder/f'{number:02}-image.jpg',
+        quality=82)
+    for kind,ids in (('truth', truth), ('prediction', pred)):
+        encode_mask(ids, classes).resize(size[::-1], Image.NEAREST).save(folder/f'{number:02}-{kind}.png',
+            optimize=True)
     known = np.asarray(truth) != classes.ignore_index
     return dict(pixels=int(known.sum()), wrong=int((np.asarray(truth) != np.asarray(pred))[known].sum()))
 
@@ -147,8 +153,10 @@ def keep_examples(
     folder = Path(run_path)/'report'
     part = folder.with_name('.report.part')
     shutil.rmtree(part, ignore_errors=True); part.mkdir(parents=True)
-    examples = [dict(number=k, image=names[i], why=picked[i], **keep_example(part, k, image, truth, pred, classes)) for k,(i,image,truth,pred) in enumerate(samples)]
-    of = {} if probabilities is None else dict(probabilities=dict(image=names[probabilities[0]], means=keep_probabilities(part, probabilities[1], classes)))
+    examples = [dict(number=k, image=names[i], why=picked[i], **keep_example(part, k, image, truth, pred, classes))
+                for k,(i,image,truth,pred) in enumerate(samples)]
+    of = {} if probabilities is None else dict(probabilities=dict(image=names[probabilities[0]],
+        means=keep_probabilities(part, probabilities[1], classes)))
     write_json(part/'examples.json', dict(examples=examples, **of))
     shutil.rmtree(folder, ignore_errors=True); part.rename(folder)
     return folder

@@ -40,17 +40,21 @@ def read_image_scores(
     path:Path # `per_image_counts.csv`
 )->pd.DataFrame|None: # as `image_scores` gives them
     "The scores of each image; None without the file."
-    try: return image_scores(pd.read_csv(path, dtype=dict(image=str), keep_default_na=False)) # an image may be called NA
+    # an image may be called NA
+    try:
+        return image_scores(pd.read_csv(path, dtype=dict(image=str), keep_default_na=False))
     except FileNotFoundError: return None
-    except (OSError, ValueError) as e: raise DataError(f'{path}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
+    except (OSError, ValueError) as e:
+        raise DataError(f'{path}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
 
 def read_run(
     run:Run
 )->dict: # run, status, state, recipe, classes, data, env, history, scores, images, examples
     "Everything in a run's folder that the report shows, as far as it is there."
     data, env, scores = (read_optional(run.path/name) for name in ('data.json', 'environment.json', 'scores.json'))
-    return dict(run=run, status=run.status, state=run.state, recipe=run.recipe, classes=run.classes, data=data, env=env, history=run.history,
-                scores=scores, images=read_image_scores(run.path/'per_image_counts.csv'), examples=read_examples(run.path))
+    return dict(run=run, status=run.status, state=run.state, recipe=run.recipe, classes=run.classes, data=data, env=env,
+                history=run.history, scores=scores, images=read_image_scores(run.path/'per_image_counts.csv'),
+                examples=read_examples(run.path))
 
 STATES = dict(running='This run is still in progress. The page shows its state at the time of writing.',
               interrupted='This run was interrupted. Everything that was trained until then is kept.',
@@ -64,10 +68,16 @@ def first_screen(
     splits, machine = (found['data'].get('fingerprint') or {}).get('splits', {}), machine_facts(found['env'])
     seconds = duration_text(status.get('seconds') or float(history['seconds'].sum()))
     epochs = count_text(len(history), 'epoch') + (f' of {r.epochs}' if len(history) != r.epochs else '')
-    lead = f'Trained on {count_text(splits.get("train", 0), "image")} with {count_text(len(found["classes"].labels), "class", "classes")} at up to {shape_text(r.size, "×")} pixels: {epochs} in {count_text(len(r.stages), "stage")}, {seconds} on {machine[0][1]}. Scored on {count_text(splits.get("valid", 0), "validation image")} that were not used for training.'
-    facts = [('Run', found['run'].name), ('Started', date_text(status.get('started'))), ('Duration', seconds), *machine, ('Recipe', f'{r.name}, seed {r.seed}')]
-    banner = None if found['state'] == 'done' else [STATES.get(found['state'], found['state']), *([status['error']] if status.get('error') else [])]
-    return dict(title=f'{r.model} on {found["data"].get("name", "unknown data")}', lead=lead, tiles=score_tiles(found), facts=facts, banner=banner)
+    lead = (f'Trained on {count_text(splits.get("train", 0), "image")} with '
+            f'{count_text(len(found["classes"].labels), "class", "classes")} at up to {shape_text(r.size, "×")} '
+            f'pixels: {epochs} in {count_text(len(r.stages), "stage")}, {seconds} on {machine[0][1]}. Scored on '
+            f'{count_text(splits.get("valid", 0), "validation image")} that were not used for training.')
+    facts = [('Run', found['run'].name), ('Started', date_text(status.get('started'))), ('Duration', seconds), *machine,
+             ('Recipe', f'{r.name}, seed {r.seed}')]
+    banner = None if found['state'] == 'done' else [STATES.get(found['state'], found['state']),
+                                                    *([status['error']] if status.get('error') else [])]
+    return dict(title=f'{r.model} on {found["data"].get("name", "unknown data")}', lead=lead, tiles=score_tiles(found),
+                facts=facts, banner=banner)
 
 def machine_facts(
     env:dict # `environment.json`
@@ -75,7 +85,8 @@ def machine_facts(
     "The device and the machine of a training."
     cpu, device = env.get('cpu') or DASH, env.get('device')
     machine = f'{count_text(env.get("cores") or 0, "core")}, {env.get("memory_gb", DASH)} GB'
-    if env.get('gpu'): return [('Device', f'{env["gpu"]}, {env.get("gpu_gb", DASH)} GB'), ('Machine', f'{cpu}, {machine}')]
+    if env.get('gpu'):
+        return [('Device', f'{env["gpu"]}, {env.get("gpu_gb", DASH)} GB'), ('Machine', f'{cpu}, {machine}')]
     threads = f', {count_text(env["threads"], "thread")}' if env.get('threads') else ''
     return [('Device', f'{cpu}{threads}' if device in (None, 'cpu') else f'{device}, {cpu}'), ('Machine', machine)]
 
@@ -86,13 +97,17 @@ def score_tiles(
     s, h = found['scores'], found['history']
     if not s:
         best = [('Mean IoU', 'mean_iou'), ('Accuracy', 'accuracy')] if len(h) else []
-        return [(name, percent_text(h[c].astype(float).max()), f'best of {count_text(len(h), "epoch")}, at training size') for name,c in best]
-    tiles = [('Mean IoU', percent_text(s['mean_iou']), f'{count_text(s["images"], "validation image")}, at the masks\' own size'),
-             ('Accuracy', percent_text(s['accuracy']), 'of the labelled pixels'), ('Mean Dice', percent_text(s['mean_dice']), 'also called F1')]
+        return [(name, percent_text(h[c].astype(float).max()),
+                 f'best of {count_text(len(h), "epoch")}, at training size') for name,c in best]
+    tiles = [('Mean IoU', percent_text(s['mean_iou']),
+              f'{count_text(s["images"], "validation image")}, at the masks\' own size'),
+             ('Accuracy', percent_text(s['accuracy']), 'of the labelled pixels'),
+             ('Mean Dice', percent_text(s['mean_dice']), 'also called F1')]
     known = sorted((v['iou'], k) for k,v in s['classes'].items() if v['iou'] is not None)
     if not known: return tiles
     equal = sum(iou == known[0][0] for iou,_ in known) - 1
-    return [*tiles, ('Worst class', percent_text(known[0][0]), f'IoU of {known[0][1]}' + (f' and {equal} more' if equal else ''))]
+    return [*tiles, ('Worst class', percent_text(known[0][0]),
+                     f'IoU of {known[0][1]}' + (f' and {equal} more' if equal else ''))]
 
 # %% ../../nbs/report/04_html.ipynb #8b05d9b4
 class ExampleImages:
@@ -136,13 +151,15 @@ class ExampleImages:
         "What covers most of a mask, in words."
         counts = np.bincount(ids.ravel(), minlength=256)
         def name(i): return self.classes.names[i] if i < len(self.classes) else 'void'
-        return ', '.join(f'{name(i)} {percent_text(counts[i]/ids.size, 0)}' for i in np.argsort(-counts, kind='stable')[:n] if counts[i])
+        return ', '.join(f'{name(i)} {percent_text(counts[i]/ids.size, 0)}'
+                         for i in np.argsort(-counts, kind='stable')[:n] if counts[i])
 
     def wrong(self, e):
         "The wrong pixels of a prediction."
         from segfast.report.plots import wrong_pixels
         im = Image.fromarray(wrong_pixels(*self.both(e), self.classes)).quantize(3) # its three colors, exactly
-        return self.take(im, f'Wrong pixels of {e["image"]}: {percent_text(wrong_share(e))} of the labelled pixels', ids=True)
+        return self.take(im, f'Wrong pixels of {e["image"]}: {percent_text(wrong_share(e))} of the labelled pixels',
+                         ids=True)
 
     def confusion(self, e, t, p):
         "The image, darkened except for the pixels of class `t` that were predicted as `p`."
@@ -151,7 +168,8 @@ class ExampleImages:
         here = (truth == t) & (pred == p)
         with open_pil(self.folder/f'{e["number"]:02}-image.jpg') as im: photo = np.asarray(im.convert('RGB'))
         lit = np.where(here[..., None], 0.25*photo + 0.75*np.array(WRONG), 0.45*photo + 60).round().astype(np.uint8)
-        alt = f'{e["image"]}: {percent_text(here.mean())} of this image is {self.classes.names[t]} predicted as {self.classes.names[p]}'
+        alt = (f'{e["image"]}: {percent_text(here.mean())} of this image is {self.classes.names[t]} predicted as '
+               f'{self.classes.names[p]}')
         return self.take(Image.fromarray(lit), alt, form='JPEG')
 
 def wrong_share(
@@ -176,7 +194,8 @@ def strip(
     "The images of the first screen."
     rows = []
     for _,e in examples_of(found, 'strip'):
-        row = [('Image', images.photo(e)), ('Truth', images.mask(e, 'truth')), ('Prediction', images.mask(e, 'prediction')),
+        row = [('Image', images.photo(e)), ('Truth', images.mask(e, 'truth')),
+               ('Prediction', images.mask(e, 'prediction')),
                (f'Wrong: {percent_text(wrong_share(e), 0)}', images.wrong(e))]
         if all(p for _,p in row): rows.append(row)
     return rows
@@ -189,8 +208,10 @@ def cards(
     "The worst or the best images."
     out = []
     for k,e in examples_of(found, kind):
-        card = dict(photo=images.photo(e), truth=images.mask(e, 'truth'), pred=images.mask(e, 'prediction'), wrong=images.wrong(e))
-        scores = dict(mean_iou=percent_text(image_score(found, e, 'mean_iou')), accuracy=percent_text(1 - wrong_share(e)))
+        card = dict(photo=images.photo(e), truth=images.mask(e, 'truth'), pred=images.mask(e, 'prediction'),
+                    wrong=images.wrong(e))
+        scores = dict(mean_iou=percent_text(image_score(found, e, 'mean_iou')),
+                      accuracy=percent_text(1 - wrong_share(e)))
         if all(card.values()): out.append(card | scores | dict(name=e['image'], id=f'{kind}-{k}'))
     return out
 
@@ -200,7 +221,8 @@ def image_score(
     key:str # mean_iou or accuracy
 )->float|None:
     "The score of one image; a name that looks like a formula has an apostrophe before it in the table."
-    names = [name for name in (example['image'], f"'{example['image']}") if found['images'] is not None and name in found['images'].index]
+    names = [name for name in (example['image'], f"'{example['image']}") if found['images'] is not None
+             and name in found['images'].index]
     return float(found['images'].loc[names[0], key]) if names else None
 
 def probability_maps(
@@ -213,7 +235,9 @@ def probability_maps(
     def one(c, mean):
         with open_pil(images.folder/f'probability-{c}.png') as im: im = Image.fromarray(np.asarray(im.convert('L')))
         im.putpalette(probability_palette())
-        return names[int(c)], percent_text(mean), images.take(im, f'Probability of {names[int(c)]}: {percent_text(mean)} on average')
+        return names[int(c)], percent_text(mean), images.take(im,
+                                                              f'Probability of {names[int(c)]}: {percent_text(mean)} '
+                                                              'on average')
     maps = [one(c, mean) for c,mean in sorted(kept['means'].items(), key=lambda pair: -pair[1])]
     e = next((e for e in found['examples']['examples'] if e['image'] == kept['image']), None)
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None]); ramp.putpalette(probability_palette())
@@ -226,8 +250,12 @@ def class_rows(
 )->list: # of rows of the table: class, IoU, Dice, precision, recall, pixels
     "The scores of each class, the best IoU first."
     colors, classes = dict(zip(found['classes'].names, found['classes'].colors)), found['scores']['classes']
-    best_first = sorted(classes, key=lambda name: -1 if classes[name]['iou'] is None else classes[name]['iou'], reverse=True)
-    def row(name, s): return dict(text=name, color=colors[name]), *(number_text(s[k]) for k in ('iou', 'dice', 'precision', 'recall')), f'{s["pixels"]:,}'
+    best_first = sorted(classes, key=lambda name: -1 if classes[name]['iou'] is None else classes[name]['iou'],
+                        reverse=True)
+    def row(name, s):
+        return dict(text=name, color=colors[name]), *(number_text(s[k])
+                                                      for k in ('iou', 'dice', 'precision',
+                                                                'recall')), f'{s["pixels"]:,}'
     return [row(name, classes[name]) for name in best_first]
 
 def matrix_rows(
@@ -255,7 +283,8 @@ def mistakes(
     def one(t, p):
         e = kept.get((t, p))
         shares = dict(share=percent_text(m[t, p]/m[t].sum(), 0), of_all=percent_text(m[t, p]/wrong, 0))
-        return dict(truth=classes.names[t], pred=classes.names[p], **shares, image=e and e['image'], shown=e and images.confusion(e, t, p))
+        return dict(truth=classes.names[t], pred=classes.names[p], **shares, image=e and e['image'],
+                    shown=e and images.confusion(e, t, p))
     return [one(int(t), int(p)) for t,p in top_confusions(m, keep, n)]
 
 def scored_parts(
@@ -266,8 +295,10 @@ def scored_parts(
     if not found['scores']: return None
     per = found['scores']['classes']
     total = sum(v['pixels'] for v in per.values()) or 1
-    bars = class_bars(list(per), [float('nan') if v['iou'] is None else v['iou'] for v in per.values()], [v['pixels']/total for v in per.values()])
-    return dict(bars=bars, classes=class_rows(found), matrix=matrix_rows(found['scores']['confusion'], found['classes']), mistakes=mistakes(found, images))
+    bars = class_bars(list(per), [float('nan') if v['iou'] is None else v['iou'] for v in per.values()],
+                      [v['pixels']/total for v in per.values()])
+    return dict(bars=bars, classes=class_rows(found),
+                matrix=matrix_rows(found['scores']['confusion'], found['classes']), mistakes=mistakes(found, images))
 
 # %% ../../nbs/report/04_html.ipynb #acceee4c
 def data_facts(
@@ -279,14 +310,19 @@ def data_facts(
     def channels(values): return ', '.join(map(number_text, values))
     images = ', '.join(f'{n:,} {split}' for split,n in f.get('splits', {}).items())
     sizes = ', '.join(f'{size.replace("x", "×")} ({n:,})' for size,n in list(f.get('sizes', {}).items())[:6])
-    pixels = f'mean {channels(f["mean"])}; standard deviation {channels(f["std"])} (red, green, blue, 0 to 1)' if 'mean' in f else DASH
-    facts = [('Name', d.get('name', DASH)), ('Folder', d.get('root', DASH)), ('Layout', d.get('layout', DASH)), ('Source', d.get('origin') or DASH),
-             ('Images', images or DASH), ('Sizes', sizes or DASH), ('Channels', pixels), ('Void', f'{percent_text(f.get("void_share"))} of all pixels'),
+    pixels = (f'mean {channels(f["mean"])}; standard deviation {channels(f["std"])} (red, green, blue, 0 to 1)'
+              if 'mean' in f else DASH)
+    facts = [('Name', d.get('name', DASH)), ('Folder', d.get('root', DASH)), ('Layout', d.get('layout', DASH)),
+             ('Source', d.get('origin') or DASH), ('Images', images or DASH), ('Sizes', sizes or DASH),
+             ('Channels', pixels), ('Void', f'{percent_text(f.get("void_share"))} of all pixels'),
              ('Duplicates', f.get('duplicates', DASH)), ('Digest', f.get('digest', DASH))]
     shares, images = f.get('class_share', {}), f.get('class_images', {})
-    classes = [(dict(text=n, color=table.colors[i]), percent_text(shares.get(n), 2), f'{images.get(n, 0):,}') for i,n in enumerate(table.names) if i != table.void]
-    problems = [(p.get('kind', ''), ' '.join(str(p[k]) for k in ('file', 'message', 'fix') if p.get(k))) for p in d.get('problems') or []]
-    return dict(facts=facts, classes=classes, problems=problems, more=max(0, d.get('problem_count', 0) - len(problems)), known='problems' in d)
+    classes = [(dict(text=n, color=table.colors[i]), percent_text(shares.get(n), 2), f'{images.get(n, 0):,}')
+               for i,n in enumerate(table.names) if i != table.void]
+    problems = [(p.get('kind', ''), ' '.join(str(p[k]) for k in ('file', 'message', 'fix') if p.get(k)))
+                for p in d.get('problems') or []]
+    return dict(facts=facts, classes=classes, problems=problems, more=max(0, d.get('problem_count', 0) - len(problems)),
+                known='problems' in d)
 
 def recipe_facts(
     found:dict # of `read_run`
@@ -294,8 +330,11 @@ def recipe_facts(
     "The recipe: settings, stages, and its TOML."
     settings = asdict(found['recipe'])
     stages = settings.pop('stages')
-    def shown(v): return shape_text(v, '×') if isinstance(v, tuple) else json.dumps(v, ensure_ascii=False) if isinstance(v, (bool, dict, list)) else str(v)
-    return dict(settings=[(k.replace('_', ' '), shown(v)) for k,v in settings.items()], columns=[k.replace('_', ' ') for k in stages[0]],
+    def shown(v):
+        return shape_text(v, '×') if isinstance(v, tuple) else json.dumps(v, ensure_ascii=False) if isinstance(v,
+            (bool, dict, list)) else str(v)
+    return dict(settings=[(k.replace('_', ' '), shown(v)) for k,v in settings.items()],
+                columns=[k.replace('_', ' ') for k in stages[0]],
                 stages=[[shown(v) for v in s.values()] for s in stages], toml=to_toml(found['recipe']))
 
 def environment_facts(
@@ -304,9 +343,10 @@ def environment_facts(
     "The machine and the versions."
     env = found['env']
     git = env.get('git')
-    code = f'commit {git["commit"][:12]}{", with changes" if git.get("changed") else ""}' if git else 'an installed release'
-    facts = [('Command', shlex.join(map(str, env.get('command', []))) or DASH), *machine_facts(env), ('System', env.get('platform', DASH)),
-             ('Python', env.get('python', DASH)), ('Code', code)]
+    code = (f'commit {git["commit"][:12]}{", with changes" if git.get("changed") else ""}' if git
+            else 'an installed release')
+    facts = [('Command', shlex.join(map(str, env.get('command', []))) or DASH), *machine_facts(env),
+             ('System', env.get('platform', DASH)), ('Python', env.get('python', DASH)), ('Code', code)]
     return dict(facts=facts, packages=[(k, v or 'not installed') for k,v in env.get('packages', {}).items()])
 
 # %% ../../nbs/report/04_html.ipynb #d90a8940
@@ -314,11 +354,18 @@ def commands(
     run:Run
 )->list: # (what it does, the command)
     "What to do next with a run, as lines for a shell."
-    path, data = shlex.quote(str(run.path)), read_json(run.path/'data.json').get('opened') if (run.path/'data.json').exists() else None
-    again = [('Repeat this training', f'segfast train {shlex.quote(data["source"])} --recipe {shlex.quote(str(run.path/"recipe.toml"))}')] if data and data.get('source') else []
-    first = [('Train for five more epochs', f'segfast resume {path} --extend 5')] if run.state == 'done' else [('Resume the training', f'segfast resume {path}')]
-    rest = [('Evaluate it again, with scores per image', f'segfast evaluate {path}'), ('Predict masks for your own images', f'segfast predict {path} IMAGES --out masks'), ('Export a file that runs without segfast', f'segfast export {path} --to onnx --out model.onnx')]
-    return [*first, *(rest if (run.path/'checkpoints').exists() else []), *again, ('Write this report again', f'segfast report {path}')]
+    path, data = shlex.quote(str(run.path)), read_json(run.path/'data.json').get('opened') if (
+        run.path/'data.json').exists() else None
+    again = ([('Repeat this training', f'segfast train {shlex.quote(data["source"])} --recipe '
+                                       f'{shlex.quote(str(run.path/"recipe.toml"))}')] if data and data.get('source')
+             else [])
+    first = [('Train for five more epochs', f'segfast resume {path} --extend 5')] if run.state == 'done' else [
+        ('Resume the training', f'segfast resume {path}')]
+    rest = [('Evaluate it again, with scores per image', f'segfast evaluate {path}'),
+            ('Predict masks for your own images', f'segfast predict {path} IMAGES --out masks'),
+            ('Export a file that runs without segfast', f'segfast export {path} --to onnx --out model.onnx')]
+    return [*first, *(rest if (run.path/'checkpoints').exists() else []), *again,
+            ('Write this report again', f'segfast report {path}')]
 
 # %% ../../nbs/report/04_html.ipynb #69c0c85d
 def stage_rows(
@@ -331,7 +378,8 @@ def stage_rows(
         size, epochs = done.get(i, (shape_text(s.size, '×'), 0))
         lr = rates[i-1] if i <= len(rates) else s.lr
         lr = significant_text(lr, 3) if isinstance(lr, float) else 'not found yet'
-        return i, s.name, size, f'{epochs} of {s.epochs}', 'decoder' if s.frozen else 'all', lr, s.batch_size, s.precision
+        return (i, s.name, size, f'{epochs} of {s.epochs}', 'decoder' if s.frozen else 'all', lr, s.batch_size,
+                s.precision)
     return [row(i, s) for i,s in enumerate(run.recipe.stages, 1)]
 
 def training_part(
@@ -341,17 +389,20 @@ def training_part(
     "Charts, stages, the table of epochs and learning rate finders; None without an epoch."
     if not len(history): return None
     spans = stage_spans(history)
-    epochs = [f'Epoch {i + 1} of {len(history)}: stage {n} ({name}), {size}' for n,name,size,first,rows in spans for i in range(first, first + rows)]
-    rows = [[significant_text(v) if isinstance(v, float) else v for v in row] for row in history.itertuples(index=False)]
+    epochs = [f'Epoch {i + 1} of {len(history)}: stage {n} ({name}), {size}' for n,name,size,first,rows in spans
+              for i in range(first, first + rows)]
+    rows = [[significant_text(v) if isinstance(v, float) else v for v in row]
+            for row in history.itertuples(index=False)]
     files = sorted(run.path.glob('plots/lr-*.json'), key=lambda p: (len(p.stem), p.stem))
     finders = [(f'Stage {p.stem.split("-")[1]}', lr_chart(read_json(p), p.stem)) for p in files]
     return dict(epochs=epochs, stages=stage_rows(run, spans), charts=[history_chart(history, k) for k in PANELS],
                 columns=[c.replace('_', ' ') for c in history.columns], rows=rows, finders=finders)
 
 # %% ../../nbs/report/04_html.ipynb #a01b82e6
-PARTS = dict(training=('training', 'Training'), classes=('scored', 'Classes'), confusion=('scored', 'Confusion'), images=('worst', 'Images'),
-             probabilities=('maps', 'Probabilities'), data=('data', 'Data'), recipe=('recipe', 'Recipe'), environment=('environment', 'Environment'),
-             next=('commands', 'Next steps')) # id of the part -> the value that it shows, text of its link
+# id of the part -> the value that it shows, text of its link
+PARTS = dict(training=('training', 'Training'), classes=('scored', 'Classes'), confusion=('scored', 'Confusion'),
+             images=('worst', 'Images'), probabilities=('maps', 'Probabilities'), data=('data', 'Data'),
+             recipe=('recipe', 'Recipe'), environment=('environment', 'Environment'), next=('commands', 'Next steps'))
 
 def write_report(
     run:Run|str|Path, # a run in any state, or its folder
@@ -361,13 +412,16 @@ def write_report(
     run = run if isinstance(run, Run) else Run(run)
     found = read_run(run)
     classes, images = found['classes'], ExampleImages(run, found['classes'])
-    values = dict(top=first_screen(found), strip=strip(found, images), training=training_part(run, found['history']), scored=scored_parts(found, images),
-                  maps=probability_maps(found, images), worst=cards(found, images, 'worst'), best=cards(found, images, 'best'),
-                  data=data_facts(found), recipe=recipe_facts(found), environment=environment_facts(found), commands=commands(run))
-    values['legend'] = [(n + (' (void)' if i == classes.void else ''), c) for i,(n,c) in enumerate(zip(classes.names, classes.colors))]
+    values = dict(top=first_screen(found), strip=strip(found, images), training=training_part(run, found['history']),
+                  scored=scored_parts(found, images), maps=probability_maps(found, images),
+                  worst=cards(found, images, 'worst'), best=cards(found, images, 'best'), data=data_facts(found),
+                  recipe=recipe_facts(found), environment=environment_facts(found), commands=commands(run))
+    values['legend'] = [(n + (' (void)' if i == classes.void else ''), c)
+                        for i,(n,c) in enumerate(zip(classes.names, classes.colors))]
     values['parts'] = [(id, text) for id,(key,text) in PARTS.items() if values[key]]
     version = (found['env'].get('packages') or {}).get('segfast') or DASH
-    page = render('report.html', version=version, written=date_text(datetime.now().isoformat()), missing=images.missing, **values)
+    page = render('report.html', version=version, written=date_text(datetime.now().isoformat()), missing=images.missing,
+                  **values)
     path = run.path/'report.html' if out is None else Path(out)
     try: write_atomic(path, page)
     except OSError as e: raise DataError(f'{path}: the report cannot be written ({e.strerror}).') from e

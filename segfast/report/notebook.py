@@ -30,14 +30,19 @@ def as_arrays(
 def show_batch(x:TensorImage, y:TensorMask, samples, ctxs=None, max_n=9, width=1.8, **kwargs):
     "Images and masks, two samples per row, in the colors of the classes."
     table = getattr(samples[0][1], 'classes', None)
-    if table is None or ctxs is not None: return show_batch.invoke(TensorImage, object, object)(x, y, samples, ctxs=ctxs, max_n=max_n, **kwargs)
-    return draw_masks(plt.figure(layout='constrained'), [(*as_arrays(sample), None) for sample in samples[:max_n]], table, width, beside=2)
+    if table is None or ctxs is not None:
+        return show_batch.invoke(TensorImage, object, object)(x, y, samples, ctxs=ctxs, max_n=max_n, **kwargs)
+    return draw_masks(plt.figure(layout='constrained'), [(*as_arrays(sample), None) for sample in samples[:max_n]],
+                      table, width, beside=2)
 
 # %% ../../nbs/report/06_notebook.ipynb #0fd2234b
 @dispatch
 def show_results(x:TensorImage, y:TensorMask, samples, outs, ctxs=None, max_n=6, width=1.8, **kwargs):
     "Image, truth, prediction and wrong pixels, one sample per row."
     table = getattr(samples[0][1], 'classes', None)
-    if table is None or ctxs is not None: return show_results.invoke(TensorImage, TensorPoint, object, object)(x, y, samples, outs, ctxs=ctxs, max_n=max_n, **kwargs)
-    rows = [(*as_arrays(sample), np.asarray(p[0].detach().cpu()).astype(np.uint8)) for sample,p in zip(samples[:max_n], outs)]
+    if table is None or ctxs is not None:
+        return show_results.invoke(TensorImage, TensorPoint, object, object)(x, y, samples, outs, ctxs=ctxs,
+            max_n=max_n, **kwargs)
+    rows = [(*as_arrays(sample), np.asarray(p[0].detach().cpu()).astype(np.uint8))
+            for sample,p in zip(samples[:max_n], outs)]
     return draw_masks(plt.figure(layout='constrained'), rows, table, width)

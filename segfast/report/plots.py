@@ -24,9 +24,11 @@ from ..data.masks import colorize
 from .svg_charts import PANELS, history_series, lr_curve, stage_spans
 
 # %% ../../nbs/report/01_plots.ipynb #63125ace
-MORE_FONTS = ('Noto Sans CJK SC', 'Noto Sans CJK JP', 'Noto Sans SC', 'Source Han Sans SC', 'PingFang SC', 'Hiragino Sans', 'Microsoft YaHei',
-              'Yu Gothic', 'Malgun Gothic', 'WenQuanYi Zen Hei', 'WenQuanYi Micro Hei', 'Droid Sans Fallback', 'Noto Sans Arabic', 'Noto Sans Hebrew',
-              'Noto Sans Devanagari', 'Noto Sans Thai', 'Noto Sans Symbols2', 'Noto Emoji', 'Segoe UI Symbol', 'Apple Symbols', 'Arial Unicode MS')
+MORE_FONTS = ('Noto Sans CJK SC', 'Noto Sans CJK JP', 'Noto Sans SC', 'Source Han Sans SC', 'PingFang SC',
+              'Hiragino Sans', 'Microsoft YaHei', 'Yu Gothic', 'Malgun Gothic', 'WenQuanYi Zen Hei',
+              'WenQuanYi Micro Hei', 'Droid Sans Fallback', 'Noto Sans Arabic', 'Noto Sans Hebrew',
+              'Noto Sans Devanagari', 'Noto Sans Thai', 'Noto Sans Symbols2', 'Noto Emoji', 'Segoe UI Symbol',
+              'Apple Symbols', 'Arial Unicode MS')
 
 def name_fonts()->list: # of font names
     "The installed fonts for names: matplotlib's own, then those of other scripts."
@@ -46,7 +48,8 @@ def drawable(
 )->str: # one line
     "A name as it can be drawn: letters that no installed font has are written out, as `\\u6728`."
     fonts = name_fonts()
-    return ''.join(c if any(ord(c) in font_letters(font) for font in fonts) else ascii(c)[1:-1] for c in safe_text(name))
+    return ''.join(c if any(ord(c) in font_letters(font) for font in fonts) else ascii(c)[1:-1]
+                   for c in safe_text(name))
 
 def draw_name(
     text, # a matplotlib `TextLines`
@@ -106,7 +109,8 @@ def add_legend(
     "Add the classes below a figure, void last."
     entries = [(table.colors[i], table.names[i]) for i in table.labels if i in ids]
     if table.ignore_index in ids: entries.append((UNKNOWN, 'void'))
-    handles = [Patch(facecolor=np.array(c)/255, edgecolor='0.6', lw=0.5, label=f'{i}') for i,(c,_) in enumerate(entries)]
+    handles = [Patch(facecolor=np.array(c)/255, edgecolor='0.6', lw=0.5, label=f'{i}')
+               for i,(c,_) in enumerate(entries)]
     legend = fig.legend(handles=handles, loc='outside lower center', ncols=6, fontsize=7, frameon=False)
     for text,(_,name) in zip(legend.get_texts(), entries): draw_name(text, name)
 
@@ -151,8 +155,11 @@ def show_probabilities(
 )->Figure:
     "The image and one image of probabilities per class, all on one scale."
     ids, found = list(table.labels if classes is None else classes), np.asarray(probabilities)
-    if found.shape != (len(table), *np.asarray(image).shape[:2]): raise ValueError(f'probabilities {found.shape}: expected {(len(table), *np.asarray(image).shape[:2])}, one image per class, as large as the image.')
-    if outside := [i for i in ids if not 0 <= i < len(table)]: raise ValueError(f'classes {outside}: the table has the ids 0 to {len(table) - 1}.')
+    if found.shape != (len(table), *np.asarray(image).shape[:2]):
+        raise ValueError(f'probabilities {found.shape}: expected {(len(table), *np.asarray(image).shape[:2])}, one '
+                         'image per class, as large as the image.')
+    if outside := [i for i in ids if not 0 <= i < len(table)]:
+        raise ValueError(f'classes {outside}: the table has the ids 0 to {len(table) - 1}.')
     fig, axes = image_grid(len(ids) + 1, columns, width, found.shape[1]/found.shape[2])
     axes[0].imshow(image); axes[0].set_title('image', fontsize=9)
     for ax,i in zip(axes[1:], ids):
@@ -184,7 +191,8 @@ def plot_history(
     runs = histories if several else {'': histories}
     fig = Figure(figsize=(9, 3.2 + 0.2*several*(len(runs) + 2)), layout='constrained')
     for ax,panel in zip(fig.subplots(1, 2), ('loss', 'score')):
-        lines = [draw_history(ax, history, panel, f'C{i % 10}' if several else None) for i,history in enumerate(runs.values())]
+        lines = [draw_history(ax, history, panel, f'C{i % 10}' if several else None)
+                 for i,history in enumerate(runs.values())]
         title, labels = PANELS[panel]
         if several: ax.set_title(f'{title}: {" (dotted), ".join(labels.values())}', fontsize=9)
         else: draw_stages(ax, histories); ax.legend(frameon=False, fontsize=8)
@@ -202,7 +210,8 @@ def draw_history(
 ): # the last line
     "Draw the curves of one panel of a history."
     series = history_series(history, panel)
-    first, last = (ax.plot(series['epochs'], v, marker='.', label=label, color=color)[0] for label,v in series['lines'].items())
+    first, last = (ax.plot(series['epochs'], v, marker='.', label=label, color=color)[0]
+                   for label,v in series['lines'].items())
     if color: first.set(ls=':', lw=1, marker='')
     return last
 
@@ -211,11 +220,12 @@ def draw_stages(
     history:pd.DataFrame # `Run.history`
 ):
     "Mark where stages begin, with their names and sizes."
-    ax.set_xlim(0.5, len(history) + 0.5) # a single epoch has no extent of its own, and its stage's name would fall outside
+    # a single epoch has no extent of its own, and its stage's name would fall outside
+    ax.set_xlim(0.5, len(history) + 0.5)
     for _,name,size,first,_ in stage_spans(history):
         if first: ax.axvline(first + 0.5, color='0.8', lw=1)
-        ax.annotate(f'{drawable(name)}\n{size}', (first + 0.6, 1), xycoords=('data', 'axes fraction'), va='bottom', fontsize=7, color='0.4',
-                    parse_math=False, fontfamily=name_fonts())
+        ax.annotate(f'{drawable(name)}\n{size}', (first + 0.6, 1), xycoords=('data', 'axes fraction'), va='bottom',
+                    fontsize=7, color='0.4', parse_math=False, fontfamily=name_fonts())
 
 # %% ../../nbs/report/01_plots.ipynb #7a2d8426
 def plot_lr_finder(
@@ -231,5 +241,7 @@ def plot_lr_finder(
     for (name,lr),color,style in zip(marks.items(), ('tab:red', 'tab:orange', 'tab:green'), ('-', '--', ':')):
         ax.axvline(lr, color=color, lw=1, ls=style, label=f'{name}: {compact_text(lr)}')
     ax.set_ylim(top=curve['top'])
-    ax.set(xscale='log', xlabel='learning rate', ylabel='loss'); ax.legend(frameon=False); ax.spines[['top', 'right']].set_visible(False)
+    ax.set(xscale='log', xlabel='learning rate', ylabel='loss')
+    ax.legend(frameon=False)
+    ax.spines[['top', 'right']].set_visible(False)
     return fig

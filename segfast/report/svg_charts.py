@@ -31,11 +31,12 @@ def use_page_colors(
 def chart_style()->dict:
     "matplotlib's settings for a chart of a page."
     ink, soft, line = (CHART_COLORS[k] for k in ('ink', 'soft', 'line'))
-    return {'svg.fonttype': 'none', 'svg.hashsalt': 'segfast', 'text.parse_math': False, 'font.size': 9.5, 'font.family': ['DejaVu Sans'],
-            'text.color': ink, 'axes.edgecolor': line, 'axes.labelcolor': soft, 'xtick.color': line, 'ytick.color': line, 'xtick.labelcolor': soft,
-            'ytick.labelcolor': soft, 'grid.color': line, 'grid.linewidth': 0.7, 'axes.grid': True, 'axes.grid.axis': 'y', 'axes.axisbelow': True,
-            'axes.spines.top': False, 'axes.spines.right': False, 'axes.spines.left': False, 'ytick.left': False, 'lines.linewidth': 1.8,
-            'figure.facecolor': 'none', 'axes.facecolor': 'none', 'savefig.facecolor': 'none'}
+    return {'svg.fonttype': 'none', 'svg.hashsalt': 'segfast', 'text.parse_math': False, 'font.size': 9.5,
+            'font.family': ['DejaVu Sans'], 'text.color': ink, 'axes.edgecolor': line, 'axes.labelcolor': soft,
+            'xtick.color': line, 'ytick.color': line, 'xtick.labelcolor': soft, 'ytick.labelcolor': soft,
+            'grid.color': line, 'grid.linewidth': 0.7, 'axes.grid': True, 'axes.grid.axis': 'y', 'axes.axisbelow': True,
+            'axes.spines.top': False, 'axes.spines.right': False, 'axes.spines.left': False, 'ytick.left': False,
+            'lines.linewidth': 1.8, 'figure.facecolor': 'none', 'axes.facecolor': 'none', 'savefig.facecolor': 'none'}
 
 # %% ../../nbs/report/00_svg_charts.ipynb #a5479e22
 def to_svg(
@@ -73,7 +74,9 @@ def tidy_svg(
         else: e.attrib.pop('id', None)
         for k,v in e.attrib.items():
             if 'url(#' in v: e.set(k, v.replace('url(#', f'url(#{name}-'))
-        for k in [k for k in e.attrib if k.endswith('}href')]: e.set('href', f'#{name}-{e.attrib.pop(k)[1:]}') # HTML knows no namespaces
+        # HTML knows no namespaces
+        for k in [k for k in e.attrib if k.endswith('}href')]:
+            e.set('href', f'#{name}-{e.attrib.pop(k)[1:]}')
 
 # %% ../../nbs/report/00_svg_charts.ipynb #38094f71
 PANELS = dict(loss=('Loss', dict(train_loss='training', valid_loss='validation')),
@@ -111,8 +114,8 @@ def mark_stages(
         if first: ax.axvline(first + 0.5, color=CHART_COLORS['soft'], lw=0.8, ls=(0, (1, 2)))
         letters = rows/total*290/5.2 # that fit: the axis is about 290 points wide, a letter of this size 5.2
         text = name if len(name) < letters else str(n) if len(str(n)) < letters else ''
-        ax.annotate(safe_text(text), (first + 0.5 + rows/2, 1.03), xycoords=('data', 'axes fraction'), ha='center', va='bottom', fontsize=8,
-                    color=CHART_COLORS['soft'])
+        ax.annotate(safe_text(text), (first + 0.5 + rows/2, 1.03), xycoords=('data', 'axes fraction'), ha='center',
+                    va='bottom', fontsize=8, color=CHART_COLORS['soft'])
 
 def epoch_ticks(
     n:int # epochs
@@ -138,19 +141,23 @@ def history_chart(
     import matplotlib
     from matplotlib.figure import Figure
     series = history_series(history, panel)
-    epochs, looks = series['epochs'], (dict(color=CHART_COLORS['accent']), dict(color=CHART_COLORS['second'], ls=(0, (4, 1.6))))
+    epochs, looks = series['epochs'], (dict(color=CHART_COLORS['accent']),
+                                       dict(color=CHART_COLORS['second'], ls=(0, (4, 1.6))))
     with matplotlib.rc_context(chart_style()):
         fig = Figure(figsize=(5, 2.5), dpi=72)
         ax = fig.add_axes((0.115, 0.13, 0.865, 0.75))
-        for v,look in zip(series['lines'].values(), looks): ax.plot(epochs, v, marker='o', ms=3 if len(epochs) < 40 else 0, **look)
+        for v,look in zip(series['lines'].values(), looks):
+            ax.plot(epochs, v, marker='o', ms=3 if len(epochs) < 40 else 0, **look)
         mark_stages(ax, stage_spans(history), len(epochs))
         ax.set_xlim(0.5, len(epochs) + 0.5); ax.set_xticks(epoch_ticks(len(epochs)))
         if panel == 'score': ax.set_ylim(0, 1)
         elif panel != 'loss': ax.set_ylim(bottom=0)
-        ax.yaxis.set_major_formatter(lambda v, _: compact_text(v)) # an exponent above the axis would collide with the stages' names
+        # an exponent above the axis would collide with the stages' names
+        ax.yaxis.set_major_formatter(lambda v, _: compact_text(v))
         svg = to_svg(fig, f'curve-{panel}', series['title'], describe_series(series))
         xs = [round(float(ax.transData.transform((i, 0))[0]), 2) for i in epochs]
-    shown = [dict(label=k, values=list(map(significant_text, v.tolist())), look=look) for (k,v),look in zip(series['lines'].items(), ('solid', 'dashed'))]
+    shown = [dict(label=k, values=list(map(significant_text, v.tolist())), look=look)
+             for (k,v),look in zip(series['lines'].items(), ('solid', 'dashed'))]
     return dict(title=series['title'], svg=add_rule(svg), xs=xs, series=shown)
 
 def add_rule(
@@ -159,7 +166,8 @@ def add_rule(
     "Add a vertical line that the page moves."
     root = ET.fromstring(svg)
     h = float(root.get('viewBox').split()[3])
-    ET.SubElement(root, f'{{{SVG}}}line', {'class': 'rule', 'x1': '0', 'x2': '0', 'y1': f'{0.12*h:.1f}', 'y2': f'{0.87*h:.1f}'})
+    ET.SubElement(root, f'{{{SVG}}}line', {'class': 'rule', 'x1': '0', 'x2': '0', 'y1': f'{0.12*h:.1f}',
+                                           'y2': f'{0.87*h:.1f}'})
     return ET.tostring(root, encoding='unicode')
 
 # %% ../../nbs/report/00_svg_charts.ipynb #4a003d61
@@ -179,7 +187,8 @@ def lr_chart(
     import matplotlib
     from matplotlib.figure import Figure
     rates, losses, top = lr_curve(found['rates'], found['losses']).values()
-    right, valley, color = math.log(found['valley']/rates[0]) > 0.75*math.log(rates[-1]/rates[0]), compact_text(found['valley']), CHART_COLORS['second']
+    right, valley, color = math.log(found['valley']/rates[0]) > 0.75*math.log(rates[-1]/rates[0]), compact_text(
+        found['valley']), CHART_COLORS['second']
     with matplotlib.rc_context(chart_style()):
         fig = Figure(figsize=(5, 2.5), dpi=72)
         ax = fig.add_axes((0.115, 0.19, 0.865, 0.72))
@@ -187,10 +196,12 @@ def lr_chart(
         ax.set(xscale='log', xlabel='learning rate'); ax.set_ylim(top=top)
         ax.xaxis.set_major_formatter(lambda v, _: f'1e{round(math.log10(v))}'); ax.xaxis.set_minor_formatter('')
         ax.axvline(found['valley'], color=color, lw=1.3)
-        ax.annotate(f'chosen: {valley}', (found['valley'], 0.97), xytext=(-5 if right else 5, 0), textcoords='offset points',
-                    xycoords=('data', 'axes fraction'), va='top', ha='right' if right else 'left', color=color)
+        ax.annotate(f'chosen: {valley}', (found['valley'], 0.97), xytext=(-5 if right else 5, 0),
+                    textcoords='offset points', xycoords=('data', 'axes fraction'), va='top', ha='right' if right
+                    else 'left', color=color)
         first, last, best = map(compact_text, (rates[0], rates[-1], rates[losses.argmin()]))
-        said = f'From {first} to {last}. The lowest loss, {significant_text(losses.min())}, is at {best}. {valley} was chosen.'
+        said = (f'From {first} to {last}. The lowest loss, {significant_text(losses.min())}, is at {best}. {valley} '
+                'was chosen.')
         return to_svg(fig, name, 'Loss at rising learning rates', said)
 
 # %% ../../nbs/report/00_svg_charts.ipynb #2f49f73f
@@ -202,18 +213,23 @@ def class_bars(
     "IoU per class, the best on top, and beside it the share of the pixels."
     import matplotlib
     from matplotlib.figure import Figure
-    iou, share, names, h = np.array(iou, float), np.array(share, float), [safe_text(n) for n in names], 0.27*len(names) + 0.4
+    iou, share, names, h = np.array(iou, float), np.array(share, float), [safe_text(n)
+        for n in names], 0.27*len(names) + 0.4
     order = sorted(range(len(names)), key=lambda i: -iou[i] if np.isfinite(iou[i]) else 1)[::-1] # drawn from the bottom
     short = [names[i] if len(names[i]) < 18 else f'{names[i][:16]}…' for i in order]
-    with matplotlib.rc_context(chart_style() | {'axes.grid': False, 'xtick.bottom': False, 'axes.spines.bottom': False, 'xtick.labelbottom': False}):
+    with matplotlib.rc_context(chart_style() | {'axes.grid': False, 'xtick.bottom': False, 'axes.spines.bottom': False,
+                                                'xtick.labelbottom': False}):
         fig = Figure(figsize=(5, h), dpi=72)
         left, right = (fig.add_axes((x, 0.02, w, 0.96 - 0.3/h)) for x,w in ((0.30, 0.36), (0.74, 0.16)))
-        draw_bars(left, iou[order], [number_text(v, 2) if np.isfinite(v) else 'never occurs' for v in iou[order]], 'IoU', CHART_COLORS['accent'], top=1)
+        draw_bars(left, iou[order], [number_text(v, 2) if np.isfinite(v) else 'never occurs' for v in iou[order]],
+                  'IoU', CHART_COLORS['accent'], top=1)
         draw_bars(right, share[order], list(map(percent_text, share[order])), 'share of pixels', CHART_COLORS['soft'])
-        for ax,labels in ((left, short), (right, ['']*len(names))): ax.set_yticks(range(len(names)), labels, color=CHART_COLORS['ink'])
+        for ax,labels in ((left, short), (right, ['']*len(names))):
+            ax.set_yticks(range(len(names)), labels, color=CHART_COLORS['ink'])
         known = [f'{names[i]}, {number_text(iou[i], 2)}' for i in order if np.isfinite(iou[i])]
         said = f'Best: {known[-1]}. Worst: {known[0]}.' if known else 'No class occurs.'
-        return to_svg(fig, 'class-bars', 'IoU per class, and its share of the pixels', f'{said} The table has all numbers.')
+        return to_svg(fig, 'class-bars', 'IoU per class, and its share of the pixels',
+                      f'{said} The table has all numbers.')
 
 def draw_bars(
     ax, # a matplotlib axes
@@ -226,8 +242,12 @@ def draw_bars(
     "Draw horizontal bars with their values beside them."
     lengths = np.nan_to_num(values)
     ax.barh(range(len(lengths)), lengths, color=color, height=0.62)
-    for i,(v,label) in enumerate(zip(lengths, labels)): ax.annotate(label, (v, i), xytext=(4, 0), textcoords='offset points', va='center', fontsize=8.5, color=CHART_COLORS['soft'])
-    ax.set_xlim(0, top or lengths.max(initial=0) or 1); ax.set_ylim(-0.6, len(lengths) - 0.4); ax.axvline(0, color=CHART_COLORS['line'], lw=1)
+    for i,(v,label) in enumerate(zip(lengths, labels)):
+        ax.annotate(label, (v, i), xytext=(4, 0), textcoords='offset points', va='center', fontsize=8.5,
+                    color=CHART_COLORS['soft'])
+    ax.set_xlim(0, top or lengths.max(initial=0) or 1)
+    ax.set_ylim(-0.6, len(lengths) - 0.4)
+    ax.axvline(0, color=CHART_COLORS['line'], lw=1)
     ax.set_title(title, loc='left', fontsize=8.5, color=CHART_COLORS['soft'], pad=4)
 
 # %% ../../nbs/report/00_svg_charts.ipynb #b321b36b

@@ -35,7 +35,8 @@ def freed_bytes(
     paths # files and folders
 )->int: # bytes
     "How much disk space deleting these frees; a file that has another name elsewhere frees none."
-    files = {f for p in map(Path, paths) for f in ([p] if p.is_file() else p.rglob('*')) if f.is_file() and not f.is_symlink()}
+    files = {f for p in map(Path, paths) for f in ([p] if p.is_file() else p.rglob('*'))
+             if f.is_file() and not f.is_symlink()}
     stats = [f.stat() for f in files]
     names = Counter(o.st_ino for o in stats)
     return sum({o.st_ino: o.st_size for o in stats if o.st_nlink <= names[o.st_ino]}.values())
@@ -48,9 +49,14 @@ def waste(
     "What could be deleted of one run; nothing of one that trains, or that cannot be read."
     state = run.state
     if run.path.is_symlink(): return None
-    if state in ('failed', 'interrupted'): return Waste(run, [run.path], freed_bytes([run.path]), f'{state}, {run.status.get("stages_done", 0)} of {run.status.get("stages", "?")} stages done') if failed else None
+    if state in ('failed', 'interrupted'):
+        return (Waste(run, [run.path], freed_bytes([run.path]),
+                      f'{state}, {run.status.get("stages_done", 0)} of {run.status.get("stages", "?")} stages done')
+                if failed else None)
     last, previous = (run.path/'checkpoints'/o for o in ('last', 'previous'))
-    if state != 'done' or not last.is_dir() or last.is_symlink() or last.with_name('.last.part').exists() or checkpoint_flaw(last): return None
+    if state != 'done' or not last.is_dir() or last.is_symlink() or last.with_name(
+        '.last.part').exists() or checkpoint_flaw(last):
+        return None
     paths = [p for p in [*(last/o for o in RESUME_ONLY), previous] if p.exists() and not p.is_symlink()]
     return Waste(run, paths, freed_bytes(paths), 'finished: only needed to resume it') if paths else None
 

@@ -34,7 +34,8 @@ def is_fold_set(
     path # of a folder
 )->bool:
     "Whether a folder holds a fold set: one run for each fold of a dataset."
-    return any((Path(path)/name).is_file() for name in (FOLD_SET, 'family.json')) # as other versions called it; `FoldSet` refuses it
+    # as other versions called it; `FoldSet` refuses it
+    return any((Path(path)/name).is_file() for name in (FOLD_SET, 'family.json'))
 
 
 def fold_folders(
@@ -60,7 +61,8 @@ def run_rows(
     if sort not in ROW: raise unknown_name('column', sort, ROW)
     rows = sorted((_run_row(p) for p in run_folders(out)), key=lambda r: r['started'], reverse=True)
     there = [r for r in rows if _has(sort, r[sort])]
-    return sorted(there, key=lambda r: _in_order(sort, r[sort]), reverse=sort in _MOST_FIRST) + [r for r in rows if not _has(sort, r[sort])]
+    return sorted(there, key=lambda r: _in_order(sort, r[sort]), reverse=sort in _MOST_FIRST) + [r for r in rows
+        if not _has(sort, r[sort])]
 
 ROW = ('name', 'data', 'model', 'status', 'stages', 'accuracy', 'mean_iou', 'seconds', 'started', 'path')
 _MOST_FIRST, _NUMBERS = ('stages', 'accuracy', 'mean_iou', 'started'), ('accuracy', 'mean_iou', 'seconds')
@@ -84,8 +86,10 @@ def _model(run):
 
 def _whole_row(run):
     s = run.status
-    return dict(name=_listed(run.path), data=read_json(run.path/'data.json').get('name'), model=_model(run), status=run.state, stages=f'{s.get("stages_done", 0)}/{s.get("stages", "?")}',
-                **{k: s[k] if isinstance(s.get(k), (int, float)) else None for k in _NUMBERS}, started=str(s.get('started') or ''), path=str(run.path))
+    return dict(name=_listed(run.path), data=read_json(run.path/'data.json').get('name'), model=_model(run),
+                status=run.state, stages=f'{s.get("stages_done", 0)}/{s.get("stages", "?")}',
+                **{k: s[k] if isinstance(s.get(k), (int, float)) else None for k in _NUMBERS},
+                started=str(s.get('started') or ''), path=str(run.path))
 
 def list_runs(
     out='runs', # folder of all runs
@@ -111,7 +115,8 @@ class FoldSet:
     def info(self)->dict:
         "What `fold_set.json` holds."
         info = read_json(self.path/FOLD_SET)
-        if not (isinstance(info.get('folds'), int) and isinstance(info.get('data'), dict)): raise DataError(f'{self.path/FOLD_SET}: does not say how many folds of which data.')
+        if not (isinstance(info.get('folds'), int) and isinstance(info.get('data'), dict)):
+            raise DataError(f'{self.path/FOLD_SET}: does not say how many folds of which data.')
         return info
     @property
     def k(self)->int:

@@ -37,7 +37,8 @@ def progressive(
         plan = [('half-1', small, lr, {}), ('half-2', small, lr/2, {}), ('full', size, lr/2, {})]
         if len(epochs) == 4: plan[2:] = [('full-1', size, lr/2, {}), ('full-2', size, lr/4, {})]
     else:
-        plan = [('half-frozen', small, lr, dict(frozen=True, pct_start=0.9)), ('half', small, slice(lr/400, lr/4), {}), ('full', size, slice(lr/1000, lr/10), {})]
+        plan = [('half-frozen', small, lr, dict(frozen=True, pct_start=0.9)), ('half', small, slice(lr/400, lr/4), {}),
+                ('full', size, slice(lr/1000, lr/10), {})]
         if len(epochs) == 4: plan.insert(2, ('full-frozen', size, lr/3, dict(frozen=True, pct_start=0.8)))
     return Recipe([Stage(n, s, e, lr=r, **kw) for (n,s,r,kw),e in zip(plan, epochs)], weights=weights, **kwargs)
 
@@ -53,8 +54,11 @@ def single(
     epochs = list(epochs) if isinstance(epochs, (tuple, list)) else [epochs]
     if len(epochs) not in (1, 2): raise UsageError(f'epochs: {len(epochs)} values for 1 or 2 stages.')
     if weights == 'none': plan = [('full-1', lr, {}), ('full-2', lr/2, {})] if len(epochs) == 2 else [('full', lr, {})]
-    else: plan = [('full-frozen', lr, dict(frozen=True, pct_start=0.9)), ('full', slice(lr/400, lr/4), {})][2-len(epochs):]
-    return Recipe([Stage(n, size, e, lr=r, **kw) for (n,r,kw),e in zip(plan, epochs)], name=kwargs.pop('name', 'single'), weights=weights, **kwargs)
+    else:
+        plan = [('full-frozen', lr, dict(frozen=True, pct_start=0.9)),
+                ('full', slice(lr/400, lr/4), {})][2-len(epochs):]
+    return Recipe([Stage(n, size, e, lr=r, **kw) for (n,r,kw),e in zip(plan, epochs)],
+                  name=kwargs.pop('name', 'single'), weights=weights, **kwargs)
 
 # %% ../../nbs/runs/01_presets.ipynb #102397b7
 def camvid_lesson(size:tuple, epochs=(10, 12, 10, 10), lr:float=3e-3, weights:str='imagenet', **kwargs)->Recipe:
@@ -71,13 +75,16 @@ def demo_short(size:tuple, epochs=(8, 12, 14), lr:float=2e-3, weights:str='none'
 def _alone(name, size, epochs, lr, weights, model, stage, **kwargs):
     "A recipe of one stage."
     epochs = epochs[0] if isinstance(epochs, (tuple, list)) and len(epochs) == 1 else epochs
-    if not isinstance(epochs, int): raise UsageError(f'epochs: {len(epochs)} values for the one stage of the recipe {name}.')
-    return Recipe([Stage('full', size, epochs, lr=lr, **stage)], **dict(name=name, model=model, weights=weights) | kwargs)
+    if not isinstance(epochs, int):
+        raise UsageError(f'epochs: {len(epochs)} values for the one stage of the recipe {name}.')
+    return Recipe([Stage('full', size, epochs, lr=lr, **stage)], **dict(name=name, model=model, weights=weights)
+                  | kwargs)
 
 def camseq_deeplab(size:tuple, epochs=6, lr:float=2e-4, weights:str='imagenet', **kwargs)->Recipe:
     "The DeepLabV3 tutorial on CamSeq: Adam, the learning rate halved every 4 epochs, the best by validation loss."
     own = dict(augment='none', optimizer='adamw', wd=0., monitor='valid_loss', keep='best', samples=2)
-    return _alone('camseq', size, epochs, lr, weights, 'deeplabv3_resnet50', dict(schedule='step', batch_size=2), **own | kwargs)
+    return _alone('camseq', size, epochs, lr, weights, 'deeplabv3_resnet50', dict(schedule='step', batch_size=2),
+                  **own | kwargs)
 
 def pets_unet(size:tuple, epochs=30, lr:float=1e-3, weights:str='none', **kwargs)->Recipe:
     "The Keras tutorial on Oxford Pets: a U-Net from scratch, stopped early by validation accuracy."
@@ -87,7 +94,8 @@ def pets_unet(size:tuple, epochs=30, lr:float=1e-3, weights:str='none', **kwargs
 def idd_unet(size:tuple, epochs=30, lr:float=1e-3, weights:str='none', **kwargs)->Recipe:
     "The TensorFlow tutorial on India Driving: a U-Net with dropout, from scratch."
     own = dict(augment='none', optimizer='adamw', wd=0., samples=5)
-    return _alone('idd', size, epochs, lr, weights, 'unet_dropout', dict(schedule='constant', batch_size=16), **own | kwargs)
+    return _alone('idd', size, epochs, lr, weights, 'unet_dropout', dict(schedule='constant', batch_size=16),
+                  **own | kwargs)
 
 def kitti_road_256(size:tuple, epochs=(5, 15), lr:float=1e-3, weights:str='imagenet', **kwargs)->Recipe:
     "The Lightning tutorial on KITTI's road: two classes at 256x256."
@@ -128,7 +136,9 @@ def recipe_file(
     "The file of a recipe: of a run, the `recipe.toml` in it."
     path = Path(path)
     if not path.is_dir(): return path
-    if not (path/'recipe.toml').is_file(): raise UsageError(f'--recipe {path}: is a folder without a recipe.toml, so no run. Accepted: {", ".join(PRESETS)}, a TOML file, the folder of a run.')
+    if not (path/'recipe.toml').is_file():
+        raise UsageError(f'--recipe {path}: is a folder without a recipe.toml, so no run. Accepted: '
+                         f'{", ".join(PRESETS)}, a TOML file, the folder of a run.')
     return path/'recipe.toml'
 
 @dataclass(kw_only=True)
@@ -154,7 +164,8 @@ class RecipeOptions:
             if Path(self.recipe).suffix != '.toml' and not Path(self.recipe).exists():
                 raise unknown_name('recipe', self.recipe, [*PRESETS, 'a TOML file', 'the folder of a run'])
             self.file = load_recipe(recipe_file(self.recipe))
-        if self.recipe and self.progressive is not None and (self.file or PRESETS[self.recipe].progressive != self.progressive):
+        if self.recipe and self.progressive is not None and (self.file
+                                                             or PRESETS[self.recipe].progressive != self.progressive):
             option = '--progressive' if self.progressive else '--no-progressive'
             raise UsageError(f'--recipe {self.recipe} says the stages already: leave out {option}.')
 
@@ -164,7 +175,8 @@ class RecipeOptions:
     )->Recipe:
         "The recipe for a dataset whose images have this size."
         if self.size is None and self.file is None and min(size) < 2*MIN_SIDE:
-            raise UsageError(f'The images are only {size[0]}x{size[1]}: give a larger --size, at least {2*MIN_SIDE}x{2*MIN_SIDE}.')
+            raise UsageError(f'The images are only {size[0]}x{size[1]}: give a larger --size, at least '
+                             f'{2*MIN_SIDE}x{2*MIN_SIDE}.')
         r = self._changed_file() if self.file else self._preset(name, size)
         given = {k: getattr(self, k) for k in ('model', 'seed', 'augment') if getattr(self, k) is not None}
         r = with_lr(replace(r, **given), self.lr)
@@ -186,5 +198,6 @@ def _changed_file(self:RecipeOptions):
     r = self.file if self.size is None else resize_recipe(self.file, self.size)
     if self.epochs is not None: r = with_stages(r, 'epochs', self.epochs)
     if self.weights == 'none' and any(s.frozen for s in r.stages):
-        raise UsageError(f'--recipe {self.recipe} has frozen stages, and --weights none would leave a random encoder in them. Set stages.N.frozen=false.')
+        raise UsageError(f'--recipe {self.recipe} has frozen stages, and --weights none would leave a random encoder '
+                         'in them. Set stages.N.frozen=false.')
     return r if self.weights is None else replace(r, weights=self.weights)

@@ -35,18 +35,22 @@ class Stage:
     size: tuple                # (height, width) in pixels that the model sees
     epochs: int
     frozen: bool = False       # only the decoder trains; the encoder keeps its weights
-    lr: float|str = 1e-3       # highest learning rate of the schedule, or "find"; a (low, high) pair or slice sets `spread` as well
-    spread: float = 1.         # the head's learning rate over the deepest layers' (100: they train a hundred times slower)
+    # highest learning rate of the schedule, or "find"; a (low, high) pair or slice sets `spread` as well
+    lr: float|str = 1e-3
+    spread: float = 1.  # the head's learning rate over the deepest layers' (100: they train a hundred times slower)
     batch_size: int|str = 'auto' # images per batch, or "auto": fitted to the free memory
     precision: str = 'auto'    # auto, fp32, fp16 (CUDA) or bf16
     pct_start: float = 0.25    # share of the steps in which the learning rate still rises (one_cycle)
-    train_bn: bool = False     # in a frozen stage, train the encoder's batch norms as well, as fastai does (gradients then flow through the whole encoder)
+    # in a frozen stage, train the encoder's batch norms as well, as fastai does (gradients then flow through the whole
+    # encoder)
+    train_bn: bool = False
     schedule: str = 'one_cycle' # one_cycle, flat_cos, step (half every 4 epochs), poly or constant
     accumulate: int = 1        # batches whose gradients are added up before a step
 
     def __post_init__(self):
         if isinstance(self.lr, slice): self.lr = (self.lr.start, self.lr.stop)
-        if isinstance(self.lr, (tuple, list)) and len(self.lr) == 2 and _positive(self.lr[0]) and _positive(self.lr[1]): self.lr, self.spread = float(self.lr[1]), round(self.lr[1]/self.lr[0], 6)
+        if isinstance(self.lr, (tuple, list)) and len(self.lr) == 2 and _positive(self.lr[0]) and _positive(self.lr[1]):
+            self.lr, self.spread = float(self.lr[1]), round(self.lr[1]/self.lr[0], 6)
         if isinstance(self.lr, int) and not isinstance(self.lr, bool): self.lr = float(self.lr)
         if isinstance(self.size, list): self.size = tuple(self.size)
         self._check()
@@ -63,15 +67,19 @@ def _whole(o, least=1): return isinstance(o, int) and not isinstance(o, bool) an
 @patch
 def _check(self:Stage):
     rules = [('name', isinstance(self.name, str) and self.name.strip() != '', 'a name'),
-             ('size', isinstance(self.size, tuple) and len(self.size) == 2 and all(_whole(o, MIN_SIDE) for o in self.size), f'(height, width), each at least {MIN_SIDE} pixels'),
+             ('size', isinstance(self.size, tuple) and len(self.size) == 2
+              and all(_whole(o, MIN_SIDE) for o in self.size), f'(height, width), each at least {MIN_SIDE} pixels'),
              ('epochs', _whole(self.epochs), 'a whole number of at least 1'),
              ('lr', self.lr == 'find' or _positive(self.lr), 'a positive number, a (low, high) pair, or "find"'),
              ('spread', _positive(self.spread) and self.spread >= 1, 'a number of at least 1'),
-             ('batch_size', self.batch_size == 'auto' or _whole(self.batch_size), 'a whole number of at least 1, or "auto"'),
+             ('batch_size', self.batch_size == 'auto' or _whole(self.batch_size),
+              'a whole number of at least 1, or "auto"'),
              ('precision', self.precision in PRECISIONS, ', '.join(PRECISIONS)),
              ('pct_start', _positive(self.pct_start) and self.pct_start < 1, 'a number between 0 and 1'),
-             ('schedule', self.schedule in SCHEDULES, ', '.join(SCHEDULES)), ('accumulate', _whole(self.accumulate), 'a whole number of at least 1'),
-             ('frozen', isinstance(self.frozen, bool), 'true or false'), ('train_bn', isinstance(self.train_bn, bool), 'true or false')]
+             ('schedule', self.schedule in SCHEDULES, ', '.join(SCHEDULES)),
+             ('accumulate', _whole(self.accumulate), 'a whole number of at least 1'),
+             ('frozen', isinstance(self.frozen, bool), 'true or false'),
+             ('train_bn', isinstance(self.train_bn, bool), 'true or false')]
     for key,ok,expected in rules:
         if not ok: raise UsageError(f'Stage {self.name!r}: {key} is {getattr(self, key)!r}; expected {expected}.')
 
@@ -84,12 +92,14 @@ class Recipe:
     model: str = 'unet_resnet34'   # name in `segfast.models.zoo.MODELS`
     weights: str = 'imagenet'      # imagenet, none, a .safetensors/.pth file, or the folder of a run to start from
     loss: str = 'cross_entropy'    # name in `segfast.training.losses`
-    augment: str = 'default'       # name in `segfast.data.augment.AUGMENTATIONS`, or the JSON text of an albumentations pipeline
+    # name in `segfast.data.augment.AUGMENTATIONS`, or the JSON text of an albumentations pipeline
+    augment: str = 'default'
     wd: float = 1e-2               # weight decay
     seed: int = 42
     cache: bool = True             # decode each file once and keep the arrays
     model_options: dict = field(default_factory=dict) # further arguments of the model, such as {self_attention = true}
-    class_weights: str = 'none'    # none, inverse, median_frequency or effective_number: weights of the loss, from the pixels of each class
+    # none, inverse, median_frequency or effective_number: weights of the loss, from the pixels of each class
+    class_weights: str = 'none'
     optimizer: str = 'adam'        # name in `segfast.training.optimizers.OPTIMIZERS`
     clip: float = 0.               # largest norm of the gradient; 0 does not clip
     ema: float = 0.                # decay of the running mean of the weights, such as 0.999; 0 keeps none
@@ -99,14 +109,23 @@ class Recipe:
     keep: str = 'last'             # which weights a finished run goes by: last, or best (by `monitor`)
 
     def __post_init__(self):
-        if not isinstance(self.stages, list) or not all(isinstance(o, (dict, Stage)) for o in self.stages): raise UsageError(f'Recipe: stages is {self.stages!r}; expected [[stages]] tables.')
+        if not isinstance(self.stages, list) or not all(isinstance(o, (dict, Stage)) for o in self.stages):
+            raise UsageError(f'Recipe: stages is {self.stages!r}; expected [[stages]] tables.')
         self.stages = [_build(Stage, o, f'stage {i+1}') if isinstance(o, dict) else o for i,o in enumerate(self.stages)]
-        rules = [('stages', len(self.stages) > 0, 'at least one stage'), ('seed', _whole(self.seed, 0) and self.seed < 2**63, 'a whole number from 0 to 2**63 - 1'),
-                 ('wd', self.wd == 0 or _positive(self.wd), 'a number of at least 0'), ('clip', self.clip == 0 or _positive(self.clip), 'a number of at least 0'),
-                 ('ema', self.ema == 0 or (_positive(self.ema) and self.ema < 1), 'a number from 0 to below 1'), ('patience', _whole(self.patience, 0), 'a whole number of at least 0'),
-                 ('samples', _whole(self.samples, 0), 'a whole number of at least 0'), ('class_weights', self.class_weights in _WEIGHTS, ', '.join(_WEIGHTS)),
-                 ('keep', self.keep in ('last', 'best'), 'last or best'), ('monitor', self.monitor in MONITORS, ', '.join(MONITORS)), ('model_options', isinstance(self.model_options, dict), 'a table'), ('cache', isinstance(self.cache, bool), 'true or false')]
-        rules += [(k, isinstance(getattr(self, k), str), 'a name') for k in ('name', 'model', 'weights', 'loss', 'augment', 'optimizer')]
+        rules = [('stages', len(self.stages) > 0, 'at least one stage'),
+                 ('seed', _whole(self.seed, 0) and self.seed < 2**63, 'a whole number from 0 to 2**63 - 1'),
+                 ('wd', self.wd == 0 or _positive(self.wd), 'a number of at least 0'),
+                 ('clip', self.clip == 0 or _positive(self.clip), 'a number of at least 0'),
+                 ('ema', self.ema == 0 or (_positive(self.ema) and self.ema < 1), 'a number from 0 to below 1'),
+                 ('patience', _whole(self.patience, 0), 'a whole number of at least 0'),
+                 ('samples', _whole(self.samples, 0), 'a whole number of at least 0'),
+                 ('class_weights', self.class_weights in _WEIGHTS, ', '.join(_WEIGHTS)),
+                 ('keep', self.keep in ('last', 'best'), 'last or best'),
+                 ('monitor', self.monitor in MONITORS, ', '.join(MONITORS)),
+                 ('model_options', isinstance(self.model_options, dict), 'a table'),
+                 ('cache', isinstance(self.cache, bool), 'true or false')]
+        rules += [(k, isinstance(getattr(self, k), str), 'a name')
+                  for k in ('name', 'model', 'weights', 'loss', 'augment', 'optimizer')]
         for key,ok,expected in rules:
             if not ok: raise UsageError(f'Recipe: {key} is {getattr(self, key)!r}; expected {expected}.')
 
@@ -123,7 +142,8 @@ def _build(cls, d, what):
     names = [f.name for f in fields(cls)]
     for k in d:
         if k not in names: raise unknown_name(f'key in {what}:', k, names)
-    missing = [f.name for f in fields(cls) if f.name not in d and f.name in ('name', 'size', 'epochs', 'stages') and not (cls is Recipe and f.name == 'name')]
+    missing = [f.name for f in fields(cls) if f.name not in d and f.name in ('name', 'size', 'epochs', 'stages')
+               and not (cls is Recipe and f.name == 'name')]
     if missing: raise UsageError(f'In {what}, {", ".join(missing)} is missing.')
     return cls(**d)
 
@@ -179,20 +199,25 @@ def plan_rows(
     recipe:Recipe
 )->list: # of tuples of text, as the heads in `PLAN`
     "The stages of a recipe, for a table."
-    return [(safe_text(s.name), f'{s.size[0]}×{s.size[1]}', str(s.epochs), 'decoder' if s.frozen else 'all layers', lr_text(s), str(s.batch_size), s.precision) for s in recipe.stages]
+    return [(safe_text(s.name), f'{s.size[0]}×{s.size[1]}', str(s.epochs), 'decoder' if s.frozen else 'all layers',
+             lr_text(s), str(s.batch_size), s.precision) for s in recipe.stages]
 
 @patch
 def __str__(self:Recipe):
     "The plan as text, in columns."
     rows = [('', *PLAN), *((str(i), *o) for i,o in enumerate(plan_rows(self), 1))]
     wide = [max(map(len, o)) for o in zip(*rows)]
-    return '\n'.join([safe_text(f'{self.name}: {self.model}, weights {self.weights}, {self.loss}, {self.optimizer}, seed {self.seed}'), *('  '.join(c.ljust(w) for c,w in zip(o, wide)).rstrip() for o in rows)])
+    return '\n'.join([safe_text(f'{self.name}: {self.model}, weights {self.weights}, {self.loss}, {self.optimizer}, '
+                                f'seed {self.seed}'), *('  '.join(c.ljust(w) for c,w in zip(o, wide)).rstrip()
+                                                        for o in rows)])
 
 @patch
 def _repr_html_(self:Recipe):
     from html import escape
-    def row(cells, tag): return '<tr>' + ''.join(f'<{tag} style="text-align:left">{escape(o)}</{tag}>' for o in cells) + '</tr>'
-    about = safe_text(f'{self.model}, weights {self.weights}, loss {self.loss}, optimiser {self.optimizer}, seed {self.seed}')
+    def row(cells, tag):
+        return '<tr>' + ''.join(f'<{tag} style="text-align:left">{escape(o)}</{tag}>' for o in cells) + '</tr>'
+    about = safe_text(f'{self.model}, weights {self.weights}, loss {self.loss}, optimiser {self.optimizer}, seed '
+                      f'{self.seed}')
     return (f'<p><strong>{escape(safe_text(self.name))}</strong>: {escape(about)}</p><table><thead>{row(("", *PLAN), "th")}</thead>'
             f'<tbody>{"".join(row((str(i), *o), "td") for i,o in enumerate(plan_rows(self), 1))}</tbody></table>')
 
@@ -206,7 +231,8 @@ def per_stage(
     "One value for each stage; a `UsageError` says how many were expected."
     values = list(values) if isinstance(values, (tuple, list)) else [values]
     if len(values) == 1: values *= n or allowed[0]
-    if len(values) not in ([n] if n else allowed): raise UsageError(f'{what}: {len(values)} values for {n or " or ".join(map(str, allowed))} stages.')
+    if len(values) not in ([n] if n else allowed):
+        raise UsageError(f'{what}: {len(values)} values for {n or " or ".join(map(str, allowed))} stages.')
     return values
 
 # %% ../../nbs/runs/00_recipe.ipynb #5000a04e
@@ -216,7 +242,8 @@ def resize_recipe(
 )->Recipe:
     "The recipe at another full size, its smaller stages in proportion."
     full = recipe.size
-    return replace(recipe, stages=[replace(s, size=tuple(a*b//c for a,b,c in zip(s.size, size, full))) for s in recipe.stages])
+    return replace(recipe, stages=[replace(s, size=tuple(a*b//c for a,b,c in zip(s.size, size, full)))
+                                   for s in recipe.stages])
 
 def with_stages(
     recipe:Recipe,
@@ -243,16 +270,20 @@ def set_value(
     if not eq: raise UsageError(f'--set {assignment}: expected KEY=VALUE.')
     parts = key.strip().split('.')
     if parts[0] == 'stages' and len(parts) == 3: return _set_stage(recipe, *parts[1:], _value(text.strip()))
-    if parts[0] == 'model_options' and len(parts) == 2: return replace(recipe, model_options={**recipe.model_options, parts[1]: _value(text.strip())})
+    if parts[0] == 'model_options' and len(parts) == 2:
+        return replace(recipe, model_options={**recipe.model_options, parts[1]: _value(text.strip())})
     names = [f.name for f in fields(Recipe) if f.name != 'stages']
-    if key.strip() in {f.name for f in fields(Stage)} - {*names}: raise UsageError(f'--set {key.strip()}: is said for each stage: --set stages.1.{key.strip()}={text.strip()}')
+    if key.strip() in {f.name for f in fields(Stage)} - {*names}:
+        raise UsageError(f'--set {key.strip()}: is said for each stage: --set stages.1.{key.strip()}={text.strip()}')
     if key.strip() not in names: raise unknown_name('key', key.strip(), [*names, 'model_options.KEY', 'stages.N.KEY'])
     return replace(recipe, **{key.strip(): _value(text.strip())})
 
 def _set_stage(recipe, n, key, value):
-    if not (_digits(n) and 1 <= int(n) <= len(recipe.stages)): raise UsageError(f'--set stages.{n}: the recipe has stages 1 to {len(recipe.stages)}.')
+    if not (_digits(n) and 1 <= int(n) <= len(recipe.stages)):
+        raise UsageError(f'--set stages.{n}: the recipe has stages 1 to {len(recipe.stages)}.')
     if key not in (names := [f.name for f in fields(Stage)]): raise unknown_name('stage key', key, names)
-    return replace(recipe, stages=[replace(s, **{key: value}) if i == int(n) else s for i,s in enumerate(recipe.stages, 1)])
+    return replace(recipe, stages=[replace(s, **{key: value}) if i == int(n) else s
+                                   for i,s in enumerate(recipe.stages, 1)])
 
 # %% ../../nbs/runs/00_recipe.ipynb #5157836e
 def parse_size(
@@ -261,7 +292,8 @@ def parse_size(
 )->tuple: # (height, width)
     "A size as people write it: height x width."
     parts = text.lower().replace('×', 'x').split('x')
-    if len(parts) != 2 or not all(_digits(o.strip()) for o in parts): raise UsageError(f'{option} {text}: expected HEIGHTxWIDTH in pixels, such as 96x128.')
+    if len(parts) != 2 or not all(_digits(o.strip()) for o in parts):
+        raise UsageError(f'{option} {text}: expected HEIGHTxWIDTH in pixels, such as 96x128.')
     size = tuple(int(o) for o in parts)
     if min(size) < 2*MIN_SIDE: raise UsageError(f'{option} {text}: each side must be at least {2*MIN_SIDE} pixels.')
     return size
@@ -272,7 +304,8 @@ def parse_counts(
 )->tuple:
     "Whole numbers of at least 1, separated by commas."
     parts = [o.strip() for o in text.split(',')]
-    if not all(_digits(o) and int(o) > 0 for o in parts): raise UsageError(f'{option} {text}: expected whole numbers of at least 1, such as 5,5,5.')
+    if not all(_digits(o) and int(o) > 0 for o in parts):
+        raise UsageError(f'{option} {text}: expected whole numbers of at least 1, such as 5,5,5.')
     return tuple(int(o) for o in parts)
 
 def parse_lr(

@@ -26,7 +26,8 @@ def open_arguments(
     run = path if path.is_dir() else path.parent
     if (path.name != 'recipe.toml' and path != run) or not (run/'status.json').is_file(): return None
     opened = read_json(run/'data.json').get('opened') or {}
-    if opened and not (isinstance(opened, dict) and isinstance(opened.get('source'), str)): raise DataError(f'{run/"data.json"}: does not say how the data was opened.')
+    if opened and not (isinstance(opened, dict) and isinstance(opened.get('source'), str)):
+        raise DataError(f'{run/"data.json"}: does not say how the data was opened.')
     return opened
 
 # %% ../../nbs/runs/04_reopen.ipynb #dcc1ef74
@@ -41,13 +42,16 @@ def changed_files(
 def _kept_files(run):
     path = run.path/'data.csv'
     try: files = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as e: raise DataError(f'{path}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
-    if lacking := [c for c in ('image', 'mask', 'split', 'image_sha256', 'mask_sha256') if c not in files]: raise DataError(f'{path}: has no column {lacking[0]}.')
+    except (OSError, ValueError) as e:
+        raise DataError(f'{path}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
+    if lacking := [c for c in ('image', 'mask', 'split', 'image_sha256', 'mask_sha256') if c not in files]:
+        raise DataError(f'{path}: has no column {lacking[0]}.')
     return files
 
 def _sums(files):
     "File -> its split and checksum."
-    return {row[kind]: (row['split'], row[f'{kind}_sha256']) for row in files.to_dict('records') for kind in ('image', 'mask')}
+    return {row[kind]: (row['split'], row[f'{kind}_sha256']) for row in files.to_dict('records')
+            for kind in ('image', 'mask')}
 
 def reopen_data(
     run:Run,
@@ -58,10 +62,16 @@ def reopen_data(
 ): # a check's report
     "The data of a run, checked again; an error names the files that changed."
     opened = open_arguments(run.path)
-    if data is None and not opened: raise UsageError(f'{run.path}: was made in Python from a SegData. Give it again, with data=....')
+    if data is None and not opened:
+        raise UsageError(f'{run.path}: was made in Python from a SegData. Give it again, with data=....')
     options = {k: v for k,v in (opened or {}).items() if k in ('layout', 'border', 'split', 'classes', 'seed')}
-    report = check_or_raise(opened['source'] if data is None else data, screen, (opened or {}).get('check', True), **({} if isinstance(data, SegData) else options))
+    report = check_or_raise(opened['source'] if data is None else data, screen, (opened or {}).get('check', True),
+                            **({} if isinstance(data, SegData) else options))
     odd = changed_files(run, report.files)
-    if odd and not changed: raise DataError(f'{run.path}: {count_text(len(odd), "file")} of its data changed since it began: {a_few(odd, 4)}.\n{advice}')
-    if report.data.classes != run.classes: raise DataError(f'{run.path}: its classes were {a_few(run.classes.names, 4)}, the data has {a_few(report.data.classes.names, 4)} now.')
+    if odd and not changed:
+        raise DataError(f'{run.path}: {count_text(len(odd), "file")} of its data changed since it began: '
+                        f'{a_few(odd, 4)}.\n{advice}')
+    if report.data.classes != run.classes:
+        raise DataError(f'{run.path}: its classes were {a_few(run.classes.names, 4)}, the data has '
+                        f'{a_few(report.data.classes.names, 4)} now.')
     return report

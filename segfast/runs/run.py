@@ -27,8 +27,12 @@ from ..data.classes import ClassTable
 from .recipe import SCORES, Recipe, load_recipe, save_recipe
 
 # %% ../../nbs/runs/02_run.ipynb #e0f56320
-_ADJECTIVES = 'amber bold brave bright calm clever crisp eager fair fleet gentle glad golden happy keen kind lively lucid mellow merry nimble noble proud quick quiet rapid sage sharp silver smart snug sunny swift tidy vivid warm witty'.split()
-_ANIMALS = 'badger beaver bison crane curlew dolphin eagle egret falcon ferret finch fox gecko hare heron ibex jackal kestrel lark lemur lynx marten mole newt orca osprey otter owl panda petrel puffin raven robin seal sparrow stoat swan tern toad vole wren'.split()
+_ADJECTIVES = ('amber bold brave bright calm clever crisp eager fair fleet gentle glad golden happy keen kind lively '
+               'lucid mellow merry nimble noble proud quick quiet rapid sage sharp silver smart snug sunny '
+               'swift tidy vivid warm witty'.split())
+_ANIMALS = ('badger beaver bison crane curlew dolphin eagle egret falcon ferret finch fox gecko hare heron ibex jackal '
+            'kestrel lark lemur lynx marten mole newt orca osprey otter owl panda petrel puffin raven robin seal '
+            'sparrow stoat swan tern toad vole wren'.split())
 
 def new_name(
     data:str # the dataset's name
@@ -54,7 +58,8 @@ def outdated_error(
     "The error for what another version of segfast made."
     weights = sorted(Path(path).glob('**/checkpoints/last/model.safetensors'))
     start = f'; to start from its weights: --weights {shlex.quote(str(weights[0]))}' if weights else ''
-    return DataError(f'{path}: was made by another version of segfast, whose files have other names. Train it again{start}')
+    return DataError(f'{path}: was made by another version of segfast, whose files have other names. Train it '
+                     f'again{start}')
 
 class Run:
     "A run folder: opened by its path, made by `Run.create`."
@@ -62,7 +67,8 @@ class Run:
         path # a folder that `Run.create` made
     ):
         self.path = Path(path)
-        if not (self.path/'status.json').is_file(): raise DataError(f'{path}: no run here (a run folder has a status.json).')
+        if not (self.path/'status.json').is_file():
+            raise DataError(f'{path}: no run here (a run folder has a status.json).')
         if is_outdated(path): raise outdated_error(path)
 
     @property
@@ -73,13 +79,15 @@ class Run:
     def classes(self)->ClassTable:
         "The classes, their colours, and which one is void."
         try: return ClassTable.load(self.path/'classes.csv')
-        except (ValueError, KeyError, TypeError, csv.Error) as e: raise DataError(f'{self.path/"classes.csv"}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
+        except (ValueError, KeyError, TypeError, csv.Error) as e:
+            raise DataError(f'{self.path/"classes.csv"}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
     @property
     def status(self)->dict: return read_json(self.path/'status.json')
     @property
     def scores(self)->dict: return read_json(self.path/'scores.json')
 
-    # The three methods that need torch import it when they are called: a `Run` is whole, and `segfast runs` still starts at once.
+    # The three methods that need torch import it when they are called: a `Run` is whole, and `segfast runs` still
+    # starts at once.
     def model(self,
         device:str='auto' # auto, cpu, cuda, cuda:N, mps
     ): # `torch.nn.Module`: images (n, 3, h, w), normalised, to logits (n, classes, h, w)
@@ -115,14 +123,18 @@ def _version(name):
     except PackageNotFoundError: return None
 
 def _git():
-    def git(*args): return subprocess.run(['git', '-C', Path(segfast.__file__).parent, *args], capture_output=True, text=True).stdout.strip()
+    def git(*args):
+        return subprocess.run(['git', '-C', Path(segfast.__file__).parent, *args], capture_output=True,
+                              text=True).stdout.strip()
     if not shutil.which('git') or not git('ls-files', '__init__.py'): return None # installed, not a checkout
     return dict(commit=git('rev-parse', 'HEAD'), changed=bool(git('status', '--porcelain')))
 
 def environment()->dict: # JSON-ready
     "Versions, machine, code and command line of this process."
-    return dict(command=sys.argv, python=platform.python_version(), platform=platform.platform(), packages={p: _version(p) for p in _PACKAGES}, git=_git(),
-                cpu=cpu_name(), cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(), memory_gb=round(psutil.virtual_memory().total/2**30, 1))
+    return dict(command=sys.argv, python=platform.python_version(), platform=platform.platform(),
+                packages={p: _version(p) for p in _PACKAGES}, git=_git(), cpu=cpu_name(),
+                cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+                memory_gb=round(psutil.virtual_memory().total/2**30, 1))
 
 # %% ../../nbs/runs/02_run.ipynb #74273f3d
 @patch(cls_method=True)
@@ -139,7 +151,8 @@ def create(cls:Run,
     try: path.mkdir(parents=True)
     except FileExistsError: raise _taken(path) from None
     except OSError as e: raise DataError(f'{out}: no run can be written here ({e.strerror}).') from e
-    write_json(path/'status.json', dict(format=FORMAT, status='running', started=_now(), stages=len(recipe.stages), **_process()))
+    write_json(path/'status.json', dict(format=FORMAT, status='running', started=_now(), stages=len(recipe.stages),
+                                        **_process()))
     (path/'plots').mkdir()
     save_recipe(recipe, path/'recipe.toml')
     classes.save(path/'classes.csv')
@@ -152,14 +165,19 @@ def run_path(
     name:str # a plain folder name
 )->Path: # where the run would be
     "The path of a new run, or an error that says why it cannot be: known before any data is read."
-    if name != Path(name).name or name.strip() in ('', '.', '..') or not name.isprintable(): raise UsageError(f'--name {name!r}: expected a plain folder name.')
+    if name != Path(name).name or name.strip() in ('', '.', '..') or not name.isprintable():
+        raise UsageError(f'--name {name!r}: expected a plain folder name.')
     path = Path(out)/name
     if path.exists(): raise _taken(path)
     above = next(o for o in path.parents if o.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK): raise DataError(f'{out}: no run can be written here ({above} is {"not a folder" if not above.is_dir() else "read-only"}).')
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise DataError(f'{out}: no run can be written here ({above} is '
+                        f'{"not a folder" if not above.is_dir() else "read-only"}).')
     return path
 
-def _taken(path): return UsageError(f'{path}: this run exists already. Choose another --name, or resume it: segfast resume {shlex.quote(str(path))}')
+def _taken(path):
+    return UsageError(f'{path}: this run exists already. Choose another --name, or resume it: segfast resume '
+                      f'{shlex.quote(str(path))}')
 
 def _now(): return datetime.now().astimezone().isoformat(timespec='seconds')
 def _process(): return dict(pid=os.getpid(), pid_started=psutil.Process().create_time(), host=platform.node())
@@ -171,7 +189,8 @@ def update(self:Run, **values):
     write_json(self.path/'status.json', {**self.status, **values, 'updated': _now()})
 
 # `lr` is the head's at the end of the epoch; `seconds` include validation, `images_per_second` is training alone
-HISTORY = ('stage', 'name', 'epoch', 'size', 'lr', 'train_loss', 'valid_loss', *SCORES[:3], 'seconds', 'images_per_second')
+HISTORY = ('stage', 'name', 'epoch', 'size', 'lr', 'train_loss', 'valid_loss', *SCORES[:3], 'seconds',
+           'images_per_second')
 
 @patch
 def append(self:Run,
@@ -189,7 +208,8 @@ def append(self:Run,
 @patch
 def log(self:Run, text:str):
     "Add a line to `log.txt`, with the time; line ends in it are written out."
-    with open(self.path/'log.txt', 'a', encoding='utf-8', errors='backslashreplace') as f: f.write(f'{_now()} {safe_text(text)}\n')
+    with open(self.path/'log.txt', 'a', encoding='utf-8', errors='backslashreplace') as f:
+        f.write(f'{_now()} {safe_text(text)}\n')
 
 @patch(as_prop=True)
 def history(self:Run):
@@ -198,7 +218,8 @@ def history(self:Run):
     path = self.path/'history.csv'
     if not path.exists() or not path.stat().st_size: return pd.DataFrame(columns=HISTORY)
     try: df = pd.read_csv(path)
-    except (OSError, ValueError) as e: raise DataError(f'{path}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
+    except (OSError, ValueError) as e:
+        raise DataError(f'{path}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
     if lacking := [c for c in HISTORY if c not in df]: raise DataError(f'{path}: has no column {lacking[0]}.')
     return df
 
@@ -221,7 +242,8 @@ def checkpoint(self:Run,
     shutil.rmtree(part, ignore_errors=True); part.mkdir(parents=True)
     try:
         yield part
-        write_json(part/'state.json', dict(state, sha256={f.name: _sum(f) for f in sorted(part.iterdir())} | {'state.json': state_checksum(state)}))
+        write_json(part/'state.json', dict(state, sha256={f.name: _sum(f) for f in sorted(part.iterdir())}
+                                           | {'state.json': state_checksum(state)}))
         for f in (*part.iterdir(), part): sync_path(f)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True) # a full disk has better uses
@@ -233,7 +255,8 @@ def checkpoint(self:Run,
 
 def state_checksum(state):
     "The checksum of a state without its checksums, as JSON gives it back."
-    return sha256(json.dumps(to_plain({k: v for k,v in state.items() if k != 'sha256'}), ensure_ascii=False).encode()).hexdigest()
+    return sha256(json.dumps(to_plain({k: v for k,v in state.items() if k != 'sha256'}),
+                             ensure_ascii=False).encode()).hexdigest()
 
 def checkpoint_flaw(folder):
     "What is wrong with a checkpoint's folder; nothing for one that is whole."
@@ -241,9 +264,11 @@ def checkpoint_flaw(folder):
         state = read_json(folder/'state.json')
         sums = dict(state['sha256'])
     except (DataError, KeyError, TypeError, ValueError) as e: return f'{folder/"state.json"} cannot be read ({e})'
-    def now(name): return state_checksum(state) if name == 'state.json' else (folder/name).is_file() and _sum(folder/name)
+    def now(name):
+        return state_checksum(state) if name == 'state.json' else (folder/name).is_file() and _sum(folder/name)
     odd = [name for name,want in sums.items() if now(name) != want]
-    return f'{folder/odd[0]} is missing, or was changed or cut short since it was written' if odd or 'model.safetensors' not in sums else None
+    return (f'{folder/odd[0]} is missing, or was changed or cut short since it was written'
+            if odd or 'model.safetensors' not in sums else None)
 
 @patch
 def newest_checkpoint(self:Run,
@@ -299,10 +324,15 @@ def _alive(status):
 @contextmanager
 def lock(self:Run):
     "Inside, no other process trains this run; an error where one does already."
-    lock = FileLock(self.path/'.lock', timeout=0 if _alive(self.status) else 15) # the loaders of a process that was killed hold it for some seconds more
+    # the loaders of a process that was killed hold it for some seconds more
+    lock = FileLock(self.path/'.lock', timeout=0 if _alive(self.status) else 15)
     try: lock.acquire()
-    except Timeout: raise DataError(f'{self.path}: is being trained by another process ({self.status.get("pid")} on {self.status.get("host")}). Wait for it, or stop it first.') from None
-    except OSError as e: raise DataError(f'{self.path}: cannot be written ({e.strerror}). Copy the run to where you may write, and resume the copy.') from None
+    except Timeout:
+        raise DataError(f'{self.path}: is being trained by another process ({self.status.get("pid")} on '
+                        f'{self.status.get("host")}). Wait for it, or stop it first.') from None
+    except OSError as e:
+        raise DataError(f'{self.path}: cannot be written ({e.strerror}). Copy the run to where you may write, and '
+                        'resume the copy.') from None
     try: yield
     finally: lock.release()
 
@@ -317,7 +347,8 @@ def take_over(self:Run, **values):
 def _sweep(self:Run):
     best, old = (self.path/'checkpoints'/o for o in ('best', '.best.old'))
     if old.exists() and not best.exists(): os.rename(old, best)
-    for o in (*self.path.glob('.*.part'), *(self.path/'checkpoints').glob('.*.part'), old): shutil.rmtree(o, ignore_errors=True) if o.is_dir() else o.unlink(missing_ok=True)
+    for o in (*self.path.glob('.*.part'), *(self.path/'checkpoints').glob('.*.part'), old):
+        shutil.rmtree(o, ignore_errors=True) if o.is_dir() else o.unlink(missing_ok=True)
 
 @patch
 def rewind(self:Run,
@@ -328,13 +359,17 @@ def rewind(self:Run,
     "Drop the rows of the history that came after an epoch, and add its own where a crash came before."
     rows = self._rows() if (self.path/'history.csv').exists() else []
     kept = [o for o in rows if (int(o['stage']), int(o['epoch'])) <= (stage, epoch)]
-    if row and (not kept or (int(kept[-1]['stage']), int(kept[-1]['epoch'])) < (stage, epoch)): kept.append({k: 'nan' if row.get(k) is None else row[k] for k in HISTORY}) # JSON has no NaN
+    # JSON has no NaN
+    if row and (not kept or (int(kept[-1]['stage']), int(kept[-1]['epoch'])) < (stage, epoch)):
+        kept.append({k: 'nan' if row.get(k) is None else row[k] for k in HISTORY})
     self._rewrite(kept) # always, because of a row that was cut short
 
 @patch
 def _rows(self:Run):
     "The whole rows of the history, as text; a row that a crash cut short is no row."
-    with open(self.path/'history.csv', newline='', encoding='utf-8', errors='replace') as f: return [o for o in csv.DictReader(f) if None not in o.values() and o.get('stage', '').isdigit() and o.get('epoch', '').isdigit()]
+    with open(self.path/'history.csv', newline='', encoding='utf-8', errors='replace') as f:
+        return [o for o in csv.DictReader(f) if None not in o.values() and o.get('stage', '').isdigit()
+                and o.get('epoch', '').isdigit()]
 
 @patch
 def _rewrite(self:Run, rows):
@@ -359,8 +394,10 @@ def _repr_html_(self:Run):
     from html import escape
     s = self.status
     facts = [('accuracy', number_text(s.get('accuracy'), 4)), ('mean IoU', number_text(s.get('mean_iou'), 4)),
-             ('stages done', f'{s.get("stages_done", 0)} of {s.get("stages", "?")}'), ('seconds', number_text(s.get('seconds'), 0)),
-             ('error', str(s.get('error') or DASH))]
+             ('stages done', f'{s.get("stages_done", 0)} of {s.get("stages", "?")}'),
+             ('seconds', number_text(s.get('seconds'), 0)), ('error', str(s.get('error') or DASH))]
     try: plan = self.recipe._repr_html_()
-    except UsageError as e: plan = f'<p>{escape(safe_text(e))}</p>' # written by another version: the card is shown all the same
+    # written by another version: the card is shown all the same
+    except UsageError as e:
+        plan = f'<p>{escape(safe_text(e))}</p>'
     return f'<p><strong>{escape(safe_text(self.name))}</strong>: {escape(safe_text(self.state))}<br>{" · ".join(f"{k} {escape(safe_text(v))}" for k,v in facts if v != DASH)}</p>{plan}'

@@ -109,8 +109,9 @@ def about_run(
 )->dict: # JSON-ready
     "What an exported file says about itself."
     c, recipe = run.classes, run.recipe
-    return dict(contract=CONTRACT, segfast=__version__, classes=list(c.names), colors=[list(color) for color in c.colors], void=c.void,
-                size=list(size), model=recipe.model, model_options=recipe.model_options, run=run.name, data=_data_facts(run).get('name'),
+    return dict(contract=CONTRACT, segfast=__version__, classes=list(c.names),
+                colors=[list(color) for color in c.colors], void=c.void, size=list(size), model=recipe.model,
+                model_options=recipe.model_options, run=run.name, data=_data_facts(run).get('name'),
                 recipe_sha256=sha256(to_toml(recipe).encode()).hexdigest(), **more)
 
 def _data_facts(run):
@@ -119,13 +120,16 @@ def _data_facts(run):
 
 def _contract(size, fixed, argmax):
     sides = f'{size[0]}, {size[1]}' if fixed else 'h, w'
-    out = f'{IDS} (n, {sides}) uint8: class ids' if argmax else f'{LOGITS} (n, classes, {sides}) float32: the class of a pixel is the largest'
+    out = (f'{IDS} (n, {sides}) uint8: class ids' if argmax else f'{LOGITS} (n, classes, {sides}) float32: the class '
+                                                                 'of a pixel is the largest')
     return dict(input=f'{INPUT} (n, 3, {sides}) float32: RGB, 0 to 255; the normalisation is inside', output=out)
 
 # %% ../../nbs/tools/00_export.ipynb #ea2a01ff
 def _need_exporter():
     try: import onnx, onnxscript # noqa: F401
-    except ImportError as e: raise UsageError("--to onnx needs the packages onnx and onnxscript, which are not installed. Install them: pip install 'segfast[onnx]'") from e
+    except ImportError as e:
+        raise UsageError("--to onnx needs the packages onnx and onnxscript, which are not installed. Install them: pip "
+                         "install 'segfast[onnx]'") from e
     return onnx
 
 def onnx_proto(
@@ -135,9 +139,13 @@ def onnx_proto(
 ): # an `onnx.ModelProto`
     "A traced model as an ONNX graph."
     _need_exporter()
-    with silence_exporters(): proto = torch.onnx.export(program, input_names=[INPUT], output_names=[output], opset_version=opset, dynamo=True, verbose=False).model_proto
+    with silence_exporters():
+        proto = torch.onnx.export(program, input_names=[INPUT], output_names=[output], opset_version=opset, dynamo=True,
+                                  verbose=False).model_proto
     found = next(entry.version for entry in proto.opset_import if not entry.domain)
-    if opset and found != opset: raise UsageError(f'--opset {opset}: this model cannot be written in it (PyTorch {torch.__version__} wrote {found}). Leave --opset out.')
+    if opset and found != opset:
+        raise UsageError(f'--opset {opset}: this model cannot be written in it (PyTorch {torch.__version__} wrote '
+                         f'{found}). Leave --opset out.')
     return _clean_proto(proto)
 
 def _clean_proto(proto):
@@ -145,7 +153,8 @@ def _clean_proto(proto):
     del proto.graph.value_info[:]
     proto.graph.doc_string = proto.doc_string = ''
     graph = proto.graph
-    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer, *(n for f in proto.functions for n in f.node)):
+    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer,
+                 *(n for f in proto.functions for n in f.node)):
         item.doc_string = ''
         if hasattr(item, 'metadata_props'): del item.metadata_props[:]
     del proto.graph.metadata_props[:], proto.metadata_props[:]
@@ -164,9 +173,11 @@ def _write_onnx(program, path, about, argmax, opset, quantize, calibration):
 
 # %% ../../nbs/tools/00_export.ipynb #caffc73d
 def _write_torch(program, path, about):
-    with silence_exporters(): torch.export.save(program, path, extra_files={'about.json': json.dumps(about, ensure_ascii=False)})
+    with silence_exporters():
+        torch.export.save(program, path, extra_files={'about.json': json.dumps(about, ensure_ascii=False)})
 
-def _write_safetensors(net, path, about): save_file({k: v.contiguous() for k,v in net.state_dict().items()}, path, to_properties(about))
+def _write_safetensors(net, path, about):
+    save_file({k: v.contiguous() for k,v in net.state_dict().items()}, path, to_properties(about))
 
 def load_exported(
     path # a .safetensors file of `export`
@@ -175,9 +186,11 @@ def load_exported(
     try:
         with safe_open(path, 'pt') as f: properties = {k: v for k,v in (f.metadata() or {}).items() if k != 'format'}
         state = load_file(path)
-    except (SafetensorError, OSError) as e: raise DataError(f'{path}: is no safetensors file ({" ".join(str(e).split())[:120]}).') from e
+    except (SafetensorError, OSError) as e:
+        raise DataError(f'{path}: is no safetensors file ({" ".join(str(e).split())[:120]}).') from e
     about = from_properties(properties, path)
-    if not isinstance(about.get('model'), str) or not isinstance(about.get('model_options', {}), dict): raise DataError(f'{path}: does not say which model it holds.')
+    if not isinstance(about.get('model'), str) or not isinstance(about.get('model_options', {}), dict):
+        raise DataError(f'{path}: does not say which model it holds.')
     net = seg_model(about['model'], about_classes(about, path), 'none', **about.get('model_options', {}))
     load_state(net, state, path)
     return net.to(memory_format=torch.channels_last).eval(), about
@@ -213,9 +226,11 @@ class Parity:
         return (self.logits is None or self.logits <= LOGITS_LIMIT) and self.pixels <= PIXELS_LIMIT
 
     def __str__(self):
-        logits = 'its output is class ids' if self.logits is None else f'largest difference of a logit {significant_text(self.logits, 2)}'
+        logits = ('its output is class ids' if self.logits is None else 'largest difference of a logit '
+                                                                        f'{significant_text(self.logits, 2)}')
         what = 'synthetic images (not of your data)' if self.synthetic else 'validation images'
-        return f'{logits}, {percent_text(self.pixels, 4)} of pixels differ ({self.images} {what}, {" and ".join(map(shape_text, self.sizes))})'
+        return (f'{logits}, {percent_text(self.pixels, 4)} of pixels differ ({self.images} {what}, '
+                f'{" and ".join(map(shape_text, self.sizes))})')
 
 @torch.no_grad()
 def compare_outputs(
@@ -228,7 +243,8 @@ def compare_outputs(
     worst, differ, pixels = 0., 0, 0
     for images in batches:
         mine, its = net(normalize(images, images.shape[1:3])), other(images.permute(0, 3, 1, 2).float().contiguous())
-        if not mine.isfinite().all(): raise DataError('The model itself gives numbers that are not finite. Was it trained to its end?')
+        if not mine.isfinite().all():
+            raise DataError('The model itself gives numbers that are not finite. Was it trained to its end?')
         if its.ndim == 4: worst = max(worst, (mine - its).abs().nan_to_num(torch.inf).max().item())
         ids = its.argmax(1) if its.ndim == 4 else its.long()
         differ, pixels = differ + (mine.argmax(1) != ids).sum().item(), pixels + ids.numel()
@@ -260,7 +276,8 @@ def _rows(data, split, n):
 def _image_at(data, row, size):
     "An image (h, w, 3), 0..255, resized as for a prediction."
     image = torch.tensor(seg_source(data, size, cache=False).image(row))
-    return F.interpolate(image.permute(2, 0, 1)[None].float(), tuple(size), mode='bilinear', align_corners=False)[0].permute(1, 2, 0)
+    return F.interpolate(image.permute(2, 0, 1)[None].float(), tuple(size), mode='bilinear',
+                         align_corners=False)[0].permute(1, 2, 0)
 
 def _synthetic_images(n, size):
     rand = torch.rand(n, 3, 6, 8, generator=torch.Generator().manual_seed(0))
@@ -273,7 +290,8 @@ def comparison_batches(
 )->list: # of images (n, h, w, 3), 0..255: for each size a batch of one, and the others in batches of four
     "Images for a comparison."
     rows = None if data is None else _rows(data, 'valid', n)
-    stacks = [_synthetic_images(n, s) if data is None else torch.stack([_image_at(data, i, s) for i in rows]) for s in sizes]
+    stacks = [_synthetic_images(n, s) if data is None else torch.stack([_image_at(data, i, s) for i in rows])
+              for s in sizes]
     return [batch for stack in stacks for batch in (stack[:1], *stack[1:].split(4)) if len(batch)]
 
 def second_size(
@@ -299,7 +317,8 @@ def quantize_int8(proto, images):
     with tempfile.TemporaryDirectory() as d, silence_exporters():
         onnx.save(proto, f'{d}/model.onnx') # given in memory, it would be modified
         quant_pre_process(f'{d}/model.onnx', f'{d}/prepared.onnx', skip_symbolic_shape=True)
-        quantize_static(f'{d}/prepared.onnx', f'{d}/int8.onnx', _CalibrationReader(images), per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+        quantize_static(f'{d}/prepared.onnx', f'{d}/int8.onnx', _CalibrationReader(images), per_channel=True,
+                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
         return _clean_proto(onnx.load(f'{d}/int8.onnx'))
 
 def convert_fp16(proto, images):
@@ -319,7 +338,8 @@ def score_outputs(
     for i in rows:
         truth = torch.tensor(data.ids(data.pairs['mask'].iloc[i]))
         y = f(_image_at(data, i, size)[None].permute(0, 3, 1, 2).contiguous())
-        cm.update(predict_ids(y[0], truth.shape) if y.ndim == 4 else F.interpolate(y[None].float(), tuple(truth.shape))[0, 0].long(), truth)
+        cm.update(predict_ids(y[0], truth.shape) if y.ndim == 4
+                  else F.interpolate(y[None].float(), tuple(truth.shape))[0, 0].long(), truth)
     return dict(mean_iou=cm.mean_iou, accuracy=cm.accuracy, images=len(rows))
 
 # %% ../../nbs/tools/00_export.ipynb #bdfabe75
@@ -333,7 +353,8 @@ def _class_rows(run):
     except DataError: scores = {}
     def row(i, name):
         s = scores.get(name) or {}
-        return [str(i), markdown_text(name) + ' (void)'*(i == c.void), '{} {} {}'.format(*c.colors[i]), *(number_text(s.get(k)) for k in ('iou', 'dice', 'precision', 'recall')), str(s.get('pixels', DASH))]
+        return [str(i), markdown_text(name) + ' (void)'*(i == c.void), '{} {} {}'.format(*c.colors[i]),
+                *(number_text(s.get(k)) for k in ('iou', 'dice', 'precision', 'recall')), str(s.get('pixels', DASH))]
     return [row(i, name) for i,name in enumerate(c.names)]
 
 def _fenced(text, language):
@@ -379,8 +400,10 @@ def _about_data(run):
     d = _data_facts(run)
     f = d.get('fingerprint') if isinstance(d.get('fingerprint'), dict) else {}
     splits = ', '.join(f'{n} {markdown_text(k)}' for k,n in (f.get('splits') or {}).items())
-    rows = [('Name', markdown_text(d.get('name', DASH))), ('Layout', markdown_text(d.get('layout', DASH))), ('Images', f'{f.get("images", DASH)}' + (f' ({splits})' if splits else '')),
-            ('Sizes', markdown_text(', '.join(f'{n} of {k}' for k,n in list((f.get('sizes') or {}).items())[:4])) or DASH), ('Fingerprint', f'`{re.sub("[^0-9a-f]", "", str(f.get("digest", ""))) or "none"}`')]
+    rows = [('Name', markdown_text(d.get('name', DASH))), ('Layout', markdown_text(d.get('layout', DASH))),
+            ('Images', f'{f.get("images", DASH)}' + (f' ({splits})' if splits else '')),
+            ('Sizes', markdown_text(', '.join(f'{n} of {k}' for k,n in list((f.get('sizes') or {}).items())[:4]))
+             or DASH), ('Fingerprint', f'`{re.sub("[^0-9a-f]", "", str(f.get("digest", ""))) or "none"}`')]
     return _table(['', ''], rows)
 
 def _shown_recipe(run):
@@ -391,7 +414,8 @@ def _shown_recipe(run):
 def _void_text(c):
     if c.void is None: return 'Every pixel of the masks counted; there is no void.'
     what = f'the class {markdown_text(c.names[c.void])} (id {c.void})' if c.void < len(c) else f'the value {c.void}'
-    return f'Void is {what}. Such pixels counted neither in the training nor in the scores. The model still predicts some class for them.'
+    return (f'Void is {what}. Such pixels counted neither in the training nor in the scores. The model still predicts '
+            'some class for them.')
 
 # %% ../../nbs/tools/00_export.ipynb #78267001
 def model_card(
@@ -401,16 +425,33 @@ def model_card(
     "The model card beside an exported file."
     size, trained = shape_text(made.size), shape_text(run.recipe.stages[-1].size)
     kind = dict(onnx='ONNX', safetensors='safetensors (weights)').get(made.to, 'torch.export (.pt2)')
-    try: total = ', '.join(f'{k} {number_text(run.scores.get(v))}' for k,v in (('accuracy', 'accuracy'), ('mean IoU', 'mean_iou'), ('mean Dice', 'mean_dice')))
+    try:
+        total = ', '.join(f'{k} {number_text(run.scores.get(v))}'
+                          for k,v in (('accuracy', 'accuracy'), ('mean IoU', 'mean_iou'), ('mean Dice', 'mean_dice')))
     except DataError: total = 'none: the run was not scored'
-    quantized = [] if made.after is None else [_table(['', 'mean IoU', 'accuracy'], [[k, number_text(s['mean_iou'], 4), number_text(s['accuracy'], 4)] for k,s in (('before', made.before), (made.quantize, made.after))]) + f'\n\non {made.after["images"]} validation images.']
-    lines = [_CARD, f'# {markdown_text(run.name)}', f'A model for semantic segmentation: it predicts one of {len(run.classes)} classes for every pixel of an image. File: {markdown_text(made.path.name)}, {kind}{", " + made.quantize if made.quantize else ""}; written by segfast {__version__} with PyTorch {torch.__version__}.',
-             '## How to run it', f'Input: {made.about["input"]}. Output: {made.about["output"]}. Whole images are resized to {size} (height x width).', _fenced(usage_code(made.path.name, made.to, made.size, made.argmax), 'python'),
-             '## Classes and scores', f'On the validation images, resized to {trained} and scored at their own size: {total}. The run: {markdown_text(run.state)}.', _table(['id', 'class', 'red green blue', 'IoU', 'Dice', 'precision', 'recall', 'pixels'], _class_rows(run)),
-             '## Compared with the model', f'{made.parity}.' + ('' if made.quantize else f' The limits are {LOGITS_LIMIT:g} and {percent_text(PIXELS_LIMIT)}.'), *quantized, *(markdown_text(re.sub(r' \(.*?\)\. To compare on validation images: --data DATA', '.', note)) for note in made.notes),
-             '## Data', _about_data(run), '## Limits',
-             f'- It was trained on images of {markdown_text(made.about["data"])}. Expect lower scores in other places, with other cameras, seasons or weather, and measure them before relying on it.\n'
-             f'- {_void_text(run.classes)}\n- It was trained at {trained}; it misses most objects that are only a few pixels large at that size.\n- The score of a class with few pixels in the table is unreliable.',
+    quantized = [] if made.after is None else [_table(['', 'mean IoU', 'accuracy'],
+                                                      [[k, number_text(s['mean_iou'], 4), number_text(s['accuracy'], 4)]
+                                                       for k,s in (('before', made.before),
+        (made.quantize, made.after))]) + f'\n\non {made.after["images"]} validation images.']
+    lines = [_CARD, f'# {markdown_text(run.name)}', 'A model for semantic segmentation: it predicts one of '
+                                                    f'{len(run.classes)} classes for every pixel of an image. File: '
+                                                    f'{markdown_text(made.path.name)}, '
+                                                    f'{kind}{", " + made.quantize if made.quantize else ""}; written '
+                                                    f'by segfast {__version__} with PyTorch {torch.__version__}.',
+             '## How to run it', f'Input: {made.about["input"]}. Output: {made.about["output"]}. Whole images are '
+                                 f'resized to {size} (height x width).',
+             _fenced(usage_code(made.path.name, made.to, made.size, made.argmax), 'python'), '## Classes and scores',
+             f'On the validation images, resized to {trained} and scored at their own size: {total}. The run: '
+             f'{markdown_text(run.state)}.', _table(['id', 'class', 'red green blue', 'IoU', 'Dice', 'precision',
+                                                     'recall', 'pixels'], _class_rows(run)),
+             '## Compared with the model', f'{made.parity}.'
+             + ('' if made.quantize else f' The limits are {LOGITS_LIMIT:g} and {percent_text(PIXELS_LIMIT)}.'),
+             *quantized, *(markdown_text(re.sub(r' \(.*?\)\. To compare on validation images: --data DATA', '.', note))
+                           for note in made.notes), '## Data', _about_data(run), '## Limits',
+             f'- It was trained on images of {markdown_text(made.about["data"])}. Expect lower scores in other places, '
+             'with other cameras, seasons or weather, and measure them before relying on it.\n- '
+             f'{_void_text(run.classes)}\n- It was trained at {trained}; it misses most objects that are only a few '
+             'pixels large at that size.\n- The score of a class with few pixels in the table is unreliable.',
              '## Recipe', _fenced(_shown_recipe(run), 'toml')]
     return '\n\n'.join(lines) + '\n'
 
@@ -440,10 +481,13 @@ class Exported:
         "The result for people."
         size = shape_text(self.size)
         takes = f'images of any size, trained at {size}' if self.dynamic else f'images of {size} only'
-        lines = [f'{self.path}: {size_text(self.path.stat().st_size)}, {takes}', f'  compared with the model: {self.parity}']
+        lines = [f'{self.path}: {size_text(self.path.stat().st_size)}, {takes}',
+                 f'  compared with the model: {self.parity}']
         if self.after:
-            (iou, accuracy), (new_iou, new_accuracy) = ([number_text(s[k], 4) for k in ('mean_iou', 'accuracy')] for s in (self.before, self.after))
-            lines.append(f'  mean IoU {iou} before, {new_iou} as {self.quantize}; accuracy {accuracy}, {new_accuracy} ({self.after["images"]} validation images)')
+            (iou, accuracy), (new_iou, new_accuracy) = ([number_text(s[k], 4) for k in ('mean_iou', 'accuracy')]
+                                                        for s in (self.before, self.after))
+            lines.append(f'  mean IoU {iou} before, {new_iou} as {self.quantize}; accuracy {accuracy}, {new_accuracy} '
+                         f'({self.after["images"]} validation images)')
         return '\n'.join([*lines, *(f'  note: {safe_text(note)}' for note in self.notes), f'  model card: {self.card}'])
 
 # %% ../../nbs/tools/00_export.ipynb #b9667998
@@ -451,8 +495,11 @@ def _settings(run, to, size, opset, quantize, argmax):
     "The size, and whether to write for every size (None: if possible); an error for settings that do not go together."
     if to not in EXPORTS: raise unknown_name('format', to, EXPORTS)
     if quantize not in (None, *QUANTIZE): raise unknown_name('quantization', quantize, QUANTIZE)
-    if to != 'onnx' and (quantize or opset is not None): raise UsageError(f'--{"quantize" if quantize else "opset"} is for --to onnx, not for {to}.')
-    if to == 'safetensors' and (argmax or size is not None): raise UsageError(f'--{"argmax" if argmax else "size"}: a safetensors file holds weights, which have no {"argmax" if argmax else "size"}. Leave it out.')
+    if to != 'onnx' and (quantize or opset is not None):
+        raise UsageError(f'--{"quantize" if quantize else "opset"} is for --to onnx, not for {to}.')
+    if to == 'safetensors' and (argmax or size is not None):
+        raise UsageError(f'--{"argmax" if argmax else "size"}: a safetensors file holds weights, which have no '
+                         f'{"argmax" if argmax else "size"}. Leave it out.')
     if opset is not None and opset < 18: raise UsageError(f'--opset {opset}: expected at least 18.')
     own = tuple(run.recipe.stages[-1].size)
     if size in (None, 'dynamic'): return own, True if to == 'safetensors' or size else None
@@ -460,41 +507,63 @@ def _settings(run, to, size, opset, quantize, argmax):
 
 def _output_paths(run, to, quantize, out, overwrite):
     "The paths of the file and its model card."
-    path = run.path/'export'/(f'{to}-{quantize}' if quantize else to)/f'model{EXPORTS[to]}' if out is None else Path(out)
+    path = run.path/'export'/(f'{to}-{quantize}' if quantize
+                              else to)/f'model{EXPORTS[to]}' if out is None else Path(out)
     if path.is_dir(): path = path/f'model{EXPORTS[to]}'
-    if path.suffix != EXPORTS[to]: raise UsageError(f'--out {path}: expected a name that ends in {EXPORTS[to]}, for --to {to}.')
+    if path.suffix != EXPORTS[to]:
+        raise UsageError(f'--out {path}: expected a name that ends in {EXPORTS[to]}, for --to {to}.')
     card = path.with_name('README.md')
     for file in (path, card):
         if file.is_dir(): raise UsageError(f'{file}: is a folder.')
         if file.exists() and not overwrite:
             ours = file == path or file.read_bytes()[:len(_CARD)] == _CARD.encode()
-            raise UsageError(f'{file}: exists already{"" if ours else ", and segfast did not write it"}. Choose another folder with --out, or replace it: --overwrite')
+            raise UsageError(f'{file}: exists already{"" if ours else ", and segfast did not write it"}. Choose '
+                             'another folder with --out, or replace it: --overwrite')
     return path, card
 
 # %% ../../nbs/tools/00_export.ipynb #ea0aa726
 @dataclass
 class _Job:
-    run:Run; to:str; size:tuple; dynamic:bool|None; opset:int|None; quantize:str|None; argmax:bool; data:SegData|None; part:Path
+    run:Run
+    to:str
+    size:tuple
+    dynamic:bool|None
+    opset:int|None
+    quantize:str|None
+    argmax:bool
+    data:SegData|None
+    part:Path
 
-    def about(self, dynamic): return about_run(self.run, self.size, quantize=self.quantize, **_contract(self.size, not dynamic, self.argmax))
+    def about(self, dynamic):
+        return about_run(self.run, self.size, quantize=self.quantize, **_contract(self.size, not dynamic, self.argmax))
 
-    def calibration(self): return [_image_at(self.data, i, self.size) for i in _rows(self.data, 'train', CALIBRATION_IMAGES)] if self.quantize == 'int8' else None
+    def calibration(self):
+        return [_image_at(self.data, i, self.size) for i in _rows(self.data, 'train',
+            CALIBRATION_IMAGES)] if self.quantize == 'int8' else None
 
 def _write(job, dynamic):
     "Write the file."
     net = job.run.model('cpu')
     if job.to == 'safetensors': return _write_safetensors(net, job.part, job.about(dynamic))
     program = trace(make_traceable(Portable(net, job.argmax)), None if dynamic else job.size)
-    if job.to == 'onnx': return _write_onnx(program, job.part, job.about(dynamic), job.argmax, job.opset, job.quantize, job.calibration())
+    if job.to == 'onnx':
+        return _write_onnx(program, job.part, job.about(dynamic), job.argmax, job.opset, job.quantize,
+                           job.calibration())
     _write_torch(program, job.part, job.about(dynamic))
 
 def _compare(job, dynamic):
     "The file's `Parity`; an error above the limits."
     sizes = [job.size, second_size(job.size)] if dynamic else [job.size]
-    found = compare_outputs(job.run.model('cpu'), open_exported(job.part, job.to), comparison_batches(job.data, sizes), job.data is None)
-    if found.logits == float('inf'): raise DataError(f'{job.run.path}: the file gives numbers that are not finite{" in " + job.quantize if job.quantize else ""}, and was removed.')
+    found = compare_outputs(job.run.model('cpu'), open_exported(job.part, job.to), comparison_batches(job.data, sizes),
+                            job.data is None)
+    if found.logits == float('inf'):
+        raise DataError(f'{job.run.path}: the file gives numbers that are not '
+                        f'finite{" in " + job.quantize if job.quantize else ""}, and was removed.')
     ok = found.ok if not job.quantize else job.quantize == 'int8' or found.pixels <= PIXELS_LIMIT
-    if not ok: raise DataError(f'{job.run.path}: the file does not compute what the model does, and was removed: {found}.\nAllowed are {f"{LOGITS_LIMIT:g} and " if not job.quantize else ""}{PIXELS_LIMIT:.1%} of the pixels.')
+    if not ok:
+        raise DataError(f'{job.run.path}: the file does not compute what the model does, and was removed: '
+                        f'{found}.\nAllowed are '
+                        f'{f"{LOGITS_LIMIT:g} and " if not job.quantize else ""}{PIXELS_LIMIT:.1%} of the pixels.')
     return found
 
 def _write_and_compare(job):
@@ -508,7 +577,8 @@ def _write_and_compare(job):
         except Exception as e: # tracer, translator and runtime raise whatever they meet
             why, error = ' '.join(str(e).split())[:160], e
     if isinstance(error, DataError) and not dynamic: raise error
-    raise DataError(f'{job.run.path}: its model ({job.run.recipe.model}) cannot be written as {job.to}{" for every size" if dynamic else ""} ({why}).') from error
+    raise DataError(f'{job.run.path}: its model ({job.run.recipe.model}) cannot be written as '
+                    f'{job.to}{" for every size" if dynamic else ""} ({why}).') from error
 
 # %% ../../nbs/tools/00_export.ipynb #ab3a8d75
 def export(
@@ -529,10 +599,13 @@ def export(
     path, card = _output_paths(run, to, quantize, out, overwrite)
     if to == 'onnx': _need_exporter(), need_onnxruntime()
     found, why = _open_data(run, data)
-    if found is None and quantize == 'int8': raise DataError(f'--quantize int8 measures the ranges of activations on training images, and they cannot be opened: {why}.\nSay where they are now: --data DATA')
+    if found is None and quantize == 'int8':
+        raise DataError('--quantize int8 measures the ranges of activations on training images, and they cannot be '
+                        f'opened: {why}.\nSay where they are now: --data DATA')
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
-    job = _Job(run=run, to=to, size=size, dynamic=dynamic, opset=opset, quantize=quantize, argmax=argmax, data=found, part=part)
+    job = _Job(run=run, to=to, size=size, dynamic=dynamic, opset=opset, quantize=quantize, argmax=argmax, data=found,
+               part=part)
     try:
         dynamic, same, fixed = _write_and_compare(job)
         outputs = (Portable(run.model('cpu'), argmax), open_exported(part, to)) if quantize and found else ()
@@ -540,8 +613,8 @@ def export(
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
     notes, seconds = _notes(fixed, why, quantize, before, after), time.perf_counter() - start
-    made = Exported(path=path, card=card, to=to, size=size, dynamic=dynamic, argmax=argmax, quantize=quantize, parity=same,
-                    about=job.about(dynamic), before=before, after=after, notes=notes, seconds=seconds)
+    made = Exported(path=path, card=card, to=to, size=size, dynamic=dynamic, argmax=argmax, quantize=quantize,
+                    parity=same, about=job.about(dynamic), before=before, after=after, notes=notes, seconds=seconds)
     write_atomic(card, model_card(run, made))
     return made
 
@@ -549,7 +622,8 @@ def _notes(fixed, why, quantize, before, after):
     "What a user should know about a file."
     lost = before['mean_iou'] - after['mean_iou'] if before else 0
     notes = (fixed and f'For one size only, because the model cannot be written for every size: {fixed}',
-             why and f'Compared on synthetic images, because the data of the run could not be opened ({why}). To compare on validation images: --data DATA',
+             why and f'Compared on synthetic images, because the data of the run could not be opened ({why}). To '
+                     'compare on validation images: --data DATA',
              quantize and why and 'Not scored, because the data is missing.',
              lost > 0.02 and f'{quantize} lowers mean IoU by {number_text(lost)}: look at the masks before using it.')
     return [note for note in notes if note]

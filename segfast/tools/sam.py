@@ -40,7 +40,8 @@ def _numbers(text, n):
     "Exactly n numbers separated by commas; None for any other text."
     try: numbers = [float(part) for part in text.split(',')]
     except ValueError: return None
-    if len(numbers) == n and all(map(math.isfinite, numbers)): return tuple(int(x) if x == int(x) else x for x in numbers)
+    if len(numbers) == n and all(map(math.isfinite, numbers)):
+        return tuple(int(x) if x == int(x) else x for x in numbers)
 
 def parse_points(
     text:str # such as "120,80;200,95"
@@ -49,7 +50,9 @@ def parse_points(
     parts = [part for part in text.split(';') if part.strip()]
     points = [_numbers(part, 2) for part in parts]
     wrong = next((part for part,point in zip(parts, points) if point is None), None if points else text)
-    if wrong is not None: raise UsageError(f'--points {text}: {wrong.strip()!r} is no point. Expected x,y in pixels, separated by semicolons, such as "120,80;200,95".')
+    if wrong is not None:
+        raise UsageError(f'--points {text}: {wrong.strip()!r} is no point. Expected x,y in pixels, separated by '
+                         'semicolons, such as "120,80;200,95".')
     return points
 
 def parse_box(
@@ -57,7 +60,8 @@ def parse_box(
 )->tuple: # (x0, y0, x1, y1)
     "Parse a box: left, top, right, bottom in pixels."
     box = _numbers(text, 4)
-    if box is None or box[0] >= box[2] or box[1] >= box[3]: raise UsageError(f'--box {text}: expected x0,y0,x1,y1 in pixels, left and top first, such as 40,60,180,140.')
+    if box is None or box[0] >= box[2] or box[1] >= box[3]:
+        raise UsageError(f'--box {text}: expected x0,y0,x1,y1 in pixels, left and top first, such as 40,60,180,140.')
     return box
 
 def parse_grid(
@@ -65,14 +69,17 @@ def parse_grid(
 )->tuple: # (rows, columns)
     "Parse a grid: rows x columns."
     parts = text.lower().replace('×', 'x').split('x')
-    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts): raise UsageError(f'--grid {text}: expected ROWSxCOLUMNS, such as 3x3.')
+    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f'--grid {text}: expected ROWSxCOLUMNS, such as 3x3.')
     return tuple(map(int, parts))
 
 # %% ../../nbs/tools/01_sam.ipynb #576347b8
 MAX_PROMPTS = 1024 # the 32x32 grid with which the model's authors segment everything
 
 def _check_count(n, size):
-    if not 1 <= n <= min(MAX_PROMPTS, size[0]*size[1]): raise UsageError(f'{n} points on an image of {size[0]}x{size[1]} pixels: expected 1 to {min(MAX_PROMPTS, size[0]*size[1])}.')
+    if not 1 <= n <= min(MAX_PROMPTS, size[0]*size[1]):
+        raise UsageError(f'{n} points on an image of {size[0]}x{size[1]} pixels: expected 1 to '
+                         f'{min(MAX_PROMPTS, size[0]*size[1])}.')
 
 def grid_points(
     size:tuple, # (height, width) of the image, in pixels
@@ -81,7 +88,8 @@ def grid_points(
     "The pixels in the middle of a grid's cells."
     (h, w), (rows, cols) = size, parse_grid(grid) if isinstance(grid, str) else grid
     _check_count(rows*cols, size)
-    if rows > h or cols > w: raise UsageError(f'--grid {rows}x{cols}: more rows or columns than an image of {h}x{w} pixels has.')
+    if rows > h or cols > w:
+        raise UsageError(f'--grid {rows}x{cols}: more rows or columns than an image of {h}x{w} pixels has.')
     return [((2*j + 1)*w//(2*cols), (2*i + 1)*h//(2*rows)) for i in range(rows) for j in range(cols)]
 
 def random_points(
@@ -105,55 +113,80 @@ def make_prompts(
     seed:int=42 # of the random points
 )->list: # of `Prompt`
     "Make prompts from points, a grid, random points or a box."
-    if sum(given is not None for given in (points, random, grid)) > 1: raise UsageError('--points, --random and --grid exclude one another: give one of them.')
-    if box is not None and (random is not None or grid is not None): raise UsageError('--box goes alone or with --points (points on the object in the box), not with --random or --grid.')
+    if sum(given is not None for given in (points, random, grid)) > 1:
+        raise UsageError('--points, --random and --grid exclude one another: give one of them.')
+    if box is not None and (random is not None or grid is not None):
+        raise UsageError('--box goes alone or with --points (points on the object in the box), not '
+                         'with --random or --grid.')
     given = parse_points(points) if isinstance(points, str) else [tuple(point) for point in points or ()]
     if points is not None and not given: raise UsageError('points is empty: at least one (x, y) was expected.')
     for point in given: _check_point(point, size)
-    if box is not None: return [Prompt(tuple(given), _check_box(parse_box(box) if isinstance(box, str) else tuple(box), size))]
+    if box is not None:
+        return [Prompt(tuple(given), _check_box(parse_box(box) if isinstance(box, str) else tuple(box), size))]
     if random is not None: given = random_points(size, random, seed)
     if grid is not None: given = grid_points(size, grid)
-    if not given: raise UsageError('There is no prompt. Give --points "x,y;x,y", --box x0,y0,x1,y1, --grid 3x3 or --random 5.')
+    if not given:
+        raise UsageError('There is no prompt. Give --points "x,y;x,y", --box x0,y0,x1,y1, --grid 3x3 or --random 5.')
     if len(given) > MAX_PROMPTS: raise UsageError(f'{len(given)} points: at most {MAX_PROMPTS} at once.')
     return [Prompt((point,)) for point in given]
 
 def _check_point(point, size):
     h, w = size
-    if len(point) != 2 or not (0 <= point[0] < w and 0 <= point[1] < h): raise UsageError(f'Point {",".join(map(str, point))} is outside of the image: x goes from 0 to {w-1}, y from 0 to {h-1} ({w} wide, {h} high).')
+    if len(point) != 2 or not (0 <= point[0] < w and 0 <= point[1] < h):
+        raise UsageError(f'Point {",".join(map(str, point))} is outside of the image: x goes from 0 to {w-1}, y from 0 '
+                         f'to {h-1} ({w} wide, {h} high).')
 
 def _check_box(box, size):
     h, w = size
-    if len(box) != 4 or not (0 <= box[0] < box[2] <= w and 0 <= box[1] < box[3] <= h): raise UsageError(f'Box {",".join(map(str, box))} is not inside the image: x0 < x1 from 0 to {w} and y0 < y1 from 0 to {h} were expected ({w} wide, {h} high).')
+    if len(box) != 4 or not (0 <= box[0] < box[2] <= w and 0 <= box[1] < box[3] <= h):
+        raise UsageError(f'Box {",".join(map(str, box))} is not inside the image: x0 < x1 from 0 to {w} and y0 < y1 '
+                         f'from 0 to {h} were expected ({w} wide, {h} high).')
     return box
 
 # %% ../../nbs/tools/01_sam.ipynb #f3b15a0c
-_TYPES = dict(sam=('SamModel', 'SamProcessor'), sam2=('Sam2Model', 'Sam2Processor'), sam2_video=('Sam2Model', 'Sam2Processor')) # the published SAM 2 weights call themselves sam2_video
-_WANTED = ('config.json', 'preprocessor_config.json', 'processor_config.json', 'model*.safetensors', 'model.safetensors.index.json')
+# the published SAM 2 weights call themselves sam2_video
+_TYPES = dict(sam=('SamModel', 'SamProcessor'), sam2=('Sam2Model', 'Sam2Processor'),
+              sam2_video=('Sam2Model', 'Sam2Processor'))
+_WANTED = ('config.json', 'preprocessor_config.json', 'processor_config.json', 'model*.safetensors',
+           'model.safetensors.index.json')
 _PICKLES = ('.bin', '.pt', '.pth', '.ckpt', '.pkl')
 
 def _transformers():
     "The optional library, or how to get it."
     ignore_import_warnings()
     try: import transformers
-    except ImportError as e: raise UsageError('Segment Anything needs the extra "sam", which is not installed: pip install "segfast[sam]"') from e
+    except ImportError as e:
+        raise UsageError(
+            'Segment Anything needs the extra "sam", which is not installed: pip install "segfast[sam]"') from e
     return transformers
 
 def _model_folder(model):
     "The folder of a model: its own, or where the hub's is kept."
     path = Path(model).expanduser()
     if path.is_dir(): return path
-    if path.exists(): raise DataError(f'{model}: is a file. Expected a folder with config.json and model.safetensors, or a name on the hub such as facebook/sam-vit-base.')
-    if str(model).startswith(('.', '/', '~')) or '\\' in str(model) or str(model).count('/') > 1: raise DataError(f'{model}: no such folder. Expected a folder with config.json and model.safetensors, or a name on the hub such as facebook/sam-vit-base.')
+    if path.exists():
+        raise DataError(f'{model}: is a file. Expected a folder with config.json and model.safetensors, or a name on '
+                        'the hub such as facebook/sam-vit-base.')
+    if str(model).startswith(('.', '/', '~')) or '\\' in str(model) or str(model).count('/') > 1:
+        raise DataError(f'{model}: no such folder. Expected a folder with config.json and model.safetensors, or a name '
+                        'on the hub such as facebook/sam-vit-base.')
     _transformers()
     from huggingface_hub import errors, snapshot_download
     elsewhere = 'With its files in a folder of yours, give that folder: --model FOLDER'
     try: return Path(snapshot_download(str(model), allow_patterns=list(_WANTED)))
-    except errors.HFValidationError: raise UsageError(f'--model {model}: neither a folder nor a name on the hub, such as facebook/sam-vit-base.') from None
-    except errors.GatedRepoError: raise DataError(f'{model}: the hub gives it only to those who accepted its terms. Accept them there and log in (hf auth login).\n{elsewhere}') from None
-    except errors.RepositoryNotFoundError: raise DataError(f'{model}: the hub has no such model, or not for everyone. Known to work: facebook/sam-vit-base, facebook/sam2.1-hiera-tiny.') from None
+    except errors.HFValidationError:
+        raise UsageError(
+            f'--model {model}: neither a folder nor a name on the hub, such as facebook/sam-vit-base.') from None
+    except errors.GatedRepoError:
+        raise DataError(f'{model}: the hub gives it only to those who accepted its terms. Accept them there and log in '
+                        f'(hf auth login).\n{elsewhere}') from None
+    except errors.RepositoryNotFoundError:
+        raise DataError(f'{model}: the hub has no such model, or not for everyone. Known to work: '
+                        'facebook/sam-vit-base, facebook/sam2.1-hiera-tiny.') from None
     except Exception as e: # what a network may do wrong has no end
         why = 'the hub may not be asked (HF_HUB_OFFLINE is set)' if _offline() else 'the hub cannot be reached'
-        raise DataError(f'{model}: is not in the cache, and {why}.\n{elsewhere}\nThe reason given: {" ".join(str(e).split())[:160]}') from e
+        raise DataError(f'{model}: is not in the cache, and {why}.\n{elsewhere}\nThe reason given: '
+                        f'{" ".join(str(e).split())[:160]}') from e
 
 def _offline():
     from huggingface_hub import constants
@@ -162,14 +195,20 @@ def _offline():
 def _model_type(folder):
     "Which model is in a folder; an error if it is none that can be used."
     def fail(text): return DataError(f'{folder}: {text}')
-    if not (folder/'config.json').is_file(): raise fail('no model: it holds no config.json. Expected what `save_pretrained` writes: config.json, processor_config.json and model.safetensors.')
+    if not (folder/'config.json').is_file():
+        raise fail('no model: it holds no config.json. Expected what `save_pretrained` writes: config.json, '
+                   'processor_config.json and model.safetensors.')
     try:
         config = json.loads((folder/'config.json').read_text(encoding='utf-8'))
         kind, weights = config.get('model_type'), config.get('transformers_weights')
     except (OSError, ValueError, AttributeError) as e: raise fail(f'its config.json cannot be read ({e}).') from None
     if kind not in _TYPES: raise fail(f'is a model of the type {kind!r}. Accepted: {", ".join(_TYPES)}.')
-    if not any((folder/o).is_file() for o in _WANTED[1:3]): raise fail('holds no processor_config.json (or preprocessor_config.json), so how to scale an image for it is not known.')
-    if weights is not None: raise fail(f'its config.json asks for other weights than model.safetensors (transformers_weights: {weights}), which are not loaded.')
+    if not any((folder/o).is_file() for o in _WANTED[1:3]):
+        raise fail('holds no processor_config.json (or preprocessor_config.json), so how to scale an '
+                   'image for it is not known.')
+    if weights is not None:
+        raise fail(f'its config.json asks for other weights than model.safetensors (transformers_weights: {weights}), '
+                   'which are not loaded.')
     _only_safetensors(folder, fail)
     return kind
 
@@ -178,10 +217,13 @@ def _only_safetensors(folder, fail):
     if (folder/'model.safetensors').is_file(): return
     if not index.is_file():
         pickles = sorted(o.name for o in folder.iterdir() if o.suffix in _PICKLES)
-        if pickles: raise fail(f'holds its weights only as a pickle ({pickles[0]}), which can run any code when it is loaded. Only .safetensors are. Whoever trusts it can save it again: model.save_pretrained(FOLDER).')
+        if pickles:
+            raise fail(f'holds its weights only as a pickle ({pickles[0]}), which can run any code when it is loaded. '
+                       'Only .safetensors are. Whoever trusts it can save it again: model.save_pretrained(FOLDER).')
         raise fail('holds no model.safetensors.')
     try: names = set(json.loads(index.read_text(encoding='utf-8'))['weight_map'].values())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError): raise fail(f'its {index.name} cannot be read.') from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise fail(f'its {index.name} cannot be read.') from None
     odd = sorted(str(o) for o in names if not re.fullmatch(r'[\w.-]+\.safetensors', str(o)))
     if odd: raise fail(f'its {index.name} names {odd[0]!r}. Only .safetensors beside it are loaded.')
 
@@ -218,12 +260,18 @@ def load_sam(
     model_class, processor_class = (getattr(transformers, o) for o in _TYPES[kind])
     try:
         with _silence_transformers(transformers):
-            net, info = model_class.from_pretrained(folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, output_loading_info=True)
+            net, info = model_class.from_pretrained(folder, use_safetensors=True, local_files_only=True,
+                                                    trust_remote_code=False, output_loading_info=True)
             processor = processor_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except MemoryError: raise
-    except Exception as e: raise DataError(f'{folder}: cannot be loaded as {model_class.__name__} ({" ".join(str(e).split())[:200] or type(e).__name__}).') from e # files from anywhere may be broken in any way
+    # files from anywhere may be broken in any way
+    except Exception as e:
+        raise DataError(f'{folder}: cannot be loaded as {model_class.__name__} '
+                        f'({" ".join(str(e).split())[:200] or type(e).__name__}).') from e
     lost = sorted(info['missing_keys'])
-    if lost: raise DataError(f'{folder}: its weights lack {len(lost)} of those that {model_class.__name__} has, such as {lost[0]}; they would be random numbers.')
+    if lost:
+        raise DataError(f'{folder}: its weights lack {len(lost)} of those that {model_class.__name__} has, such as '
+                        f'{lost[0]}; they would be random numbers.')
     return Sam(str(model), kind, net.to(device).float().eval(), processor, str(device))
 
 # %% ../../nbs/tools/01_sam.ipynb #f8aa4b64
@@ -239,15 +287,24 @@ def tiny_sam(
     import torch
     asked = dict(hidden_size=32, image_size=64, patch_size=16, mask_input_channels=4)
     if kind == 'sam':
-        seen = dict(hidden_size=32, output_channels=32, num_hidden_layers=1, num_attention_heads=2, image_size=64, window_size=2, global_attn_indexes=[0], num_pos_feats=16, mlp_dim=32, initializer_range=0.2)
-        config, make = transformers.SamConfig(vision_config=seen, prompt_encoder_config=asked, mask_decoder_config=_SMALL), transformers.SamModel
-        processor = transformers.SamProcessor(transformers.SamImageProcessor(size=dict(longest_edge=64), pad_size=dict(height=64, width=64), mask_size=dict(longest_edge=16), mask_pad_size=dict(height=16, width=16)))
+        seen = dict(hidden_size=32, output_channels=32, num_hidden_layers=1, num_attention_heads=2, image_size=64,
+                    window_size=2, global_attn_indexes=[0], num_pos_feats=16, mlp_dim=32, initializer_range=0.2)
+        config, make = transformers.SamConfig(vision_config=seen, prompt_encoder_config=asked,
+                                              mask_decoder_config=_SMALL), transformers.SamModel
+        processor = transformers.SamProcessor(transformers.SamImageProcessor(size=dict(longest_edge=64),
+            pad_size=dict(height=64, width=64), mask_size=dict(longest_edge=16),
+            mask_pad_size=dict(height=16, width=16)))
     else:
-        encoder = dict(model_type='sam2_hiera_det_model', hidden_size=16, image_size=[64, 64], embed_dim_per_stage=[16, 32, 64, 128], blocks_per_stage=[1, 1, 2, 1], num_attention_heads_per_stage=[1, 1, 2, 2],
-                    window_size_per_stage=[4, 2, 2, 2], global_attention_blocks=[3])
-        seen = dict(backbone_config=encoder, backbone_channel_list=[128, 64, 32, 16], backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]], fpn_hidden_size=32)
-        config, make = transformers.Sam2Config(vision_config=seen, prompt_encoder_config=asked, mask_decoder_config=_SMALL), transformers.Sam2Model
-        processor = transformers.Sam2Processor(transformers.Sam2ImageProcessor(size=dict(height=64, width=64), mask_size=dict(height=16, width=16)))
+        encoder = dict(model_type='sam2_hiera_det_model', hidden_size=16, image_size=[64, 64],
+                       embed_dim_per_stage=[16, 32, 64, 128], blocks_per_stage=[1, 1, 2, 1],
+                       num_attention_heads_per_stage=[1, 1, 2, 2], window_size_per_stage=[4, 2, 2, 2],
+                       global_attention_blocks=[3])
+        seen = dict(backbone_config=encoder, backbone_channel_list=[128, 64, 32, 16],
+                    backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]], fpn_hidden_size=32)
+        config, make = transformers.Sam2Config(vision_config=seen, prompt_encoder_config=asked,
+                                               mask_decoder_config=_SMALL), transformers.Sam2Model
+        processor = transformers.Sam2Processor(transformers.Sam2ImageProcessor(size=dict(height=64, width=64),
+            mask_size=dict(height=16, width=16)))
     with _silence_transformers(transformers), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         make(config).save_pretrained(folder)
@@ -260,17 +317,21 @@ def _predict(sam, rgb, prompts, multimask):
     import torch
     h, w = rgb.shape[:2]
     some = max(1, (1 << 24)//max(h*w, 1 << 20)) # prompts at once: their logits take some 200 MB at most
-    points, boxes = [[list(p) for p in o.points] for o in prompts], [list(o.box) for o in prompts if o.box] # all prompts are of one kind
+    # all prompts are of one kind
+    points, boxes = [[list(p) for p in o.points] for o in prompts], [list(o.box) for o in prompts if o.box]
     given = dict(input_points=[points] if points[0] else None, input_boxes=[boxes] if boxes else None)
     masks, scores = [], []
     with torch.inference_mode():
-        scaled = sam.processor(images=np.array(rgb), input_data_format='channels_last', return_tensors='pt', **given) # or an image of 4x6 would be taken for one of six columns and three channels
+        # or an image of 4x6 would be taken for one of six columns and three channels
+        scaled = sam.processor(images=np.array(rgb), input_data_format='channels_last', return_tensors='pt', **given)
         seen = sam.model.get_image_embeddings(scaled['pixel_values'].to(sam.device))
-        sizes = [scaled[o] for o in ('original_sizes', 'reshaped_input_sizes') if o in scaled] # the second generation does not pad
+        # the second generation does not pad
+        sizes = [scaled[o] for o in ('original_sizes', 'reshaped_input_sizes') if o in scaled]
         for k in range(0, len(prompts), some):
             part = {o: scaled[o][:, k:k+some].float().to(sam.device) for o in given if o in scaled}
             out = sam.model(image_embeddings=seen, multimask_output=multimask, **part)
-            masks.append(sam.processor.post_process_masks(out.pred_masks.float().cpu(), *sizes)[0].flatten(0, 1).numpy())
+            masks.append(sam.processor.post_process_masks(out.pred_masks.float().cpu(), *sizes)[0].flatten(0,
+                1).numpy())
             scores.append(out.iou_scores.float().cpu().flatten().numpy())
     masks, scores = np.concatenate(masks), np.concatenate(scores)
     return masks, scores, np.repeat(np.arange(len(prompts)), len(masks)//len(prompts))
@@ -302,7 +363,8 @@ class PromptResult:
     def best(self)->np.ndarray:
         "For each prompt the number of the mask that the model trusts most."
         scores = np.nan_to_num(self.scores, nan=-np.inf)
-        return np.array([max(np.flatnonzero(self.prompt_index == i), key=lambda j: scores[j]) for i in range(len(self.prompts))])
+        return np.array([max(np.flatnonzero(self.prompt_index == i), key=lambda j: scores[j])
+                         for i in range(len(self.prompts))])
 
     def __repr__(self):
         h, w = self.image.shape[:2]
@@ -327,7 +389,8 @@ def prompt(
     prompts = make_prompts(rgb.shape[:2], points, random=random, grid=grid, box=box, seed=seed)
     sam = model if isinstance(model, Sam) else load_sam(model, device)
     masks, scores, prompt_index = _predict(sam, rgb, prompts, multimask)
-    return PromptResult(image=rgb, masks=masks, scores=scores, prompts=tuple(prompts), prompt_index=prompt_index, model=sam.name)
+    return PromptResult(image=rgb, masks=masks, scores=scores, prompts=tuple(prompts), prompt_index=prompt_index,
+                        model=sam.name)
 
 # %% ../../nbs/tools/01_sam.ipynb #59330dfe
 def _outline(mask):
@@ -350,7 +413,9 @@ def draw_prompts(
     for p in prompts:
         if p.box:
             x0, y0, x1, y1 = (round(o) for o in p.box)
-            for grow,ink in ((0, 'black'), (1, 'white')): pen.rectangle((x0 + grow, y0 + grow, max(x0 + grow, x1 - 1 - grow), max(y0 + grow, y1 - 1 - grow)), outline=ink)
+            for grow,ink in ((0, 'black'), (1, 'white')):
+                pen.rectangle((x0 + grow, y0 + grow, max(x0 + grow, x1 - 1 - grow), max(y0 + grow, y1 - 1 - grow)),
+                              outline=ink)
         for x,y in p.points: pen.ellipse((x - r, y - r, x + r, y + r), fill='white', outline='black')
     return np.array(im)
 
@@ -394,9 +459,11 @@ def save_prompted(
     boxes, rows = found.boxes, []
     for i,m in enumerate(found.masks):
         _save(Image.fromarray(m.astype(np.uint8)*255), folder/f'mask-{i:03}.png')
-        rows.append(dict(file=f'mask-{i:03}.png', prompt=int(found.prompt_index[i]), score=float(found.scores[i]), pixels=int(m.sum()), box=boxes[i]))
+        rows.append(dict(file=f'mask-{i:03}.png', prompt=int(found.prompt_index[i]), score=float(found.scores[i]),
+                         pixels=int(m.sum()), box=boxes[i]))
     _save(Image.fromarray(draw_prompts(found.image, found.masks, found.prompts)), folder/'overlay.png')
-    res = dict(size=list(found.image.shape[:2]), model=found.model, prompts=[asdict(p) for p in found.prompts], masks=rows, overlay='overlay.png', **about)
+    res = dict(size=list(found.image.shape[:2]), model=found.model, prompts=[asdict(p) for p in found.prompts],
+               masks=rows, overlay='overlay.png', **about)
     write_json(folder/'masks.json', res)
     return to_plain(res)
 
@@ -406,15 +473,19 @@ _TABLES = ('label_colors.txt', 'class_dict.csv')
 def _names_of(root):
     "The classes of a dataset that masks are added to; those of a new one."
     foreign = next((o for o in (*_TABLES, '701_StillsRaw_full', 'train_labels') if (root/o).exists()), None)
-    if foreign: raise DataError(f'{root}: has a {foreign}, so its masks are no class ids in images/ and labels/. Label into a folder of its own.')
+    if foreign:
+        raise DataError(f'{root}: has a {foreign}, so its masks are no class ids in images/ and labels/. Label into a '
+                        'folder of its own.')
     if (root/'codes.txt').is_file(): return list(read_codes(root/'codes.txt'))
-    if (root/'labels').is_dir() and list_images(root/'labels'): raise DataError(f'{root}: has masks in labels/ but no codes.txt that says what they mean.')
+    if (root/'labels').is_dir() and list_images(root/'labels'):
+        raise DataError(f'{root}: has masks in labels/ but no codes.txt that says what they mean.')
     return ['background']
 
 def _with_class(names, name):
     "The classes with one more, if it is new, and the ids of it and of the rest."
     name = name.strip()
-    if not name or not name.isprintable(): raise UsageError(f'--as-masks {name!r}: the name of a class was expected, such as Car.')
+    if not name or not name.isprintable():
+        raise UsageError(f'--as-masks {name!r}: the name of a class was expected, such as Car.')
     near = next((o for o in names if o.lower() == name.lower() and o != name), None)
     if near: raise UsageError(f'--as-masks {name}: codes.txt has {near!r}. Write it like that, or take another name.')
     names = names if name in names else [*names, name]
@@ -425,19 +496,23 @@ def _with_class(names, name):
 
 def _mask_there(root, stem):
     "The mask that an image has already, if any."
-    return next((root/'labels'/o for o in (list_images(root/'labels') if (root/'labels').is_dir() else ()) if Path(o).stem == f'{stem}_P'), None)
+    return next((root/'labels'/o for o in (list_images(root/'labels') if (root/'labels').is_dir() else ())
+                 if Path(o).stem == f'{stem}_P'), None)
 
 def _image_there(root, stem, rgb):
     "The image of that name in the dataset; an error if it shows something else."
-    path = next((root/'images'/o for o in (list_images(root/'images') if (root/'images').is_dir() else ()) if Path(o).stem == stem), None)
-    if path is not None and not np.array_equal(np.array(as_image(path)), rgb): raise DataError(f'{path}: is another image of the same name. Rename the new one.')
+    path = next((root/'images'/o for o in (list_images(root/'images') if (root/'images').is_dir() else ())
+                 if Path(o).stem == stem), None)
+    if path is not None and not np.array_equal(np.array(as_image(path)), rgb):
+        raise DataError(f'{path}: is another image of the same name. Rename the new one.')
     return path
 
 def _copy_image(source, root, rgb):
     "The image as training will see it: the file itself if it is upright RGB, else a PNG of what the model saw."
     (root/'images').mkdir(parents=True, exist_ok=True)
     with image_file(source) as im: as_is = im.mode == 'RGB' and orientation(im) == 1 and im.format in ('PNG', 'JPEG')
-    if not as_is or source.suffix.lower() not in ('.png', '.jpg', '.jpeg'): return _save(Image.fromarray(rgb), root/'images'/f'{source.stem}.png')
+    if not as_is or source.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
+        return _save(Image.fromarray(rgb), root/'images'/f'{source.stem}.png')
     part = root/'images'/f'.{source.stem}.{os.getpid()}.part'
     try:
         part.write_bytes(source.read_bytes())
@@ -467,29 +542,39 @@ def prompt_to_folder(
     if add and as_masks is None: raise UsageError('--add draws a class on a mask: it needs --as-masks CLASS.')
     if out.exists() and not out.is_dir(): raise UsageError(f'--out {out}: is a file. A folder was expected.')
     rgb = np.array(as_image(image))
-    make_prompts(rgb.shape[:2], points, random=random, grid=grid, box=box, seed=seed) # reports mistakes before a model is loaded
+    # reports mistakes before a model is loaded
+    make_prompts(rgb.shape[:2], points, random=random, grid=grid, box=box, seed=seed)
     about = dict(image=str(image), multimask=multimask, **({} if random is None else dict(seed=seed)))
-    segment = lambda: prompt(rgb, points, random=random, grid=grid, box=box, model=model, multimask=multimask, device=device, seed=seed)
+    segment = lambda: prompt(rgb, points, random=random, grid=grid, box=box, model=model, multimask=multimask,
+                             device=device, seed=seed)
     if as_masks is not None: return _label(image, out, rgb, as_masks, overwrite, add, segment, about)
-    if (out/'masks.json').exists() and not overwrite: raise DataError(f'{out}: holds masks already. Choose another folder, or replace them with --overwrite.')
+    if (out/'masks.json').exists() and not overwrite:
+        raise DataError(f'{out}: holds masks already. Choose another folder, or replace them with --overwrite.')
     return dict(save_prompted(segment(), out, **about), folder=str(out))
 
 def _label(image, root, rgb, name, overwrite, add, segment, about):
     "Add an image and the mask of one class to a dataset."
     names, this, rest = _with_class(_names_of(root), name)
     there, old = _image_there(root, image.stem, rgb), _mask_there(root, image.stem)
-    if old is not None and not (overwrite or add): raise DataError(f'{old}: exists already. --add draws {names[this]} on it, --overwrite replaces it.')
-    if old is not None and old.suffix != '.png': raise DataError(f'{old}: is no .png, so it can neither be drawn on nor replaced.')
+    if old is not None and not (overwrite or add):
+        raise DataError(f'{old}: exists already. --add draws {names[this]} on it, --overwrite replaces it.')
+    if old is not None and old.suffix != '.png':
+        raise DataError(f'{old}: is no .png, so it can neither be drawn on nor replaced.')
     ids = np.full(rgb.shape[:2], rest, np.uint8)
     if old is not None and add:
         ids = decode_mask(old)
-        if ids.shape != rgb.shape[:2]: raise DataError(f'{old}: is {ids.shape[0]}x{ids.shape[1]}, but {image} is {rgb.shape[0]}x{rgb.shape[1]}.')
+        if ids.shape != rgb.shape[:2]:
+            raise DataError(f'{old}: is {ids.shape[0]}x{ids.shape[1]}, but {image} is {rgb.shape[0]}x{rgb.shape[1]}.')
     found = segment()
     area = found.masks[found.best].any(0)
-    if not area.any(): raise DataError(f'{image}: the model found nothing at the {plural(len(found.prompts), "prompt")}, so no mask was written. Try other points, or a box.')
+    if not area.any():
+        raise DataError(f'{image}: the model found nothing at the {plural(len(found.prompts), "prompt")}, so no mask '
+                        'was written. Try other points, or a box.')
     ids = np.where(area, this, ids).astype(np.uint8)
     folder, path = root/'prompts'/image.stem/str(this), root/'labels'/f'{image.stem}_P.png'
-    res = save_prompted(found, folder, **about, label=dict(name=names[this], id=this, file=path.relative_to(root).as_posix(), pixels=int(area.sum()), share=float(area.mean())))
+    res = save_prompted(found, folder, **about, label=dict(name=names[this], id=this,
+                                                           file=path.relative_to(root).as_posix(),
+                                                           pixels=int(area.sum()), share=float(area.mean())))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(root/'codes.txt', '\n'.join(names) + '\n')
     if there is None: _copy_image(image, root, rgb)
@@ -502,7 +587,9 @@ def prompt_text(
 )->str:
     "The result as text for people."
     def line(m):
-        return f'  {m["file"]}  prompt {m["prompt"]}  score {number_text(m["score"])}  {count_text(m["pixels"], "pixel")}' + (f'  box {",".join(map(str, m["box"]))}' if m['box'] else '  empty')
+        return (f'  {m["file"]}  prompt {m["prompt"]}  score {number_text(m["score"])}  '
+                f'{count_text(m["pixels"], "pixel")}' + (f'  box {",".join(map(str, m["box"]))}' if m['box']
+                                                         else '  empty'))
     masks, most = made['masks'], 12
     lines = [f'{made["image"]}: {count_text(len(masks), "mask")} from {made["model"]}.', *map(line, masks[:most])]
     if len(masks) > most: lines.append(f'  ... and {len(masks) - most} more, in masks.json')
@@ -510,6 +597,7 @@ def prompt_text(
     if 'label' in made:
         label = made['label']
         share = percent_text(label['share'], 0)
-        lines += [f'Labelled: {made["dataset"]}/{label["file"]}: {label["name"]} (id {label["id"]}) on {count_text(label["pixels"], "pixel")}, {share} of the image.',
+        lines += [f'Labelled: {made["dataset"]}/{label["file"]}: {label["name"]} (id {label["id"]}) on '
+                  f'{count_text(label["pixels"], "pixel")}, {share} of the image.',
                   f'Check it: segfast check {shlex.quote(made["dataset"])}']
     return '\n'.join(lines)

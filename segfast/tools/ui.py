@@ -38,7 +38,8 @@ try:
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
     from starlette.routing import Route
-except ImportError as e: raise UsageError(f'segfast ui: {e.name} is not installed. Install it: pip install "segfast[ui]"') from e
+except ImportError as e:
+    raise UsageError(f'segfast ui: {e.name} is not installed. Install it: pip install "segfast[ui]"') from e
 
 # %% ../../nbs/tools/02_ui.ipynb #b506a1e2
 PLAIN_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*')
@@ -73,7 +74,8 @@ def runs_in(
 )->dict: # address -> row of `run_rows`
     "The runs that can be shown."
     root = Path(folder).resolve()
-    return {address_of(r['name']): r for r in run_rows(folder, sort) if not any(is_outside(Path(r['path'])/name, root) for name in LISTED_FILES)}
+    return {address_of(r['name']): r for r in run_rows(folder, sort)
+            if not any(is_outside(Path(r['path'])/name, root) for name in LISTED_FILES)}
 
 def find_run(
     folder, # of all runs
@@ -81,7 +83,8 @@ def find_run(
 )->Run:
     "The run that an address names; 404 where the list has none."
     row = runs_in(folder).get(address)
-    if row is None or links_out(row['path'], Path(folder).resolve()): raise HTTPException(404, 'There is no such run in this folder.')
+    if row is None or links_out(row['path'], Path(folder).resolve()):
+        raise HTTPException(404, 'There is no such run in this folder.')
     return Run(row['path'])
 
 # %% ../../nbs/tools/02_ui.ipynb #4161252a
@@ -106,8 +109,11 @@ class Pages:
         "The run that a request is about."
         return find_run(self.folder, request.path_params['address'])
 
-COLUMNS = dict(name='run', data='data', model='model', status='state', stages='stages', accuracy='accuracy', mean_iou='mean IoU', seconds='time', started='started')
-WIDE_ONLY, NUMBERS = ('data', 'model', 'stages', 'accuracy', 'seconds', 'started'), ('stages', 'accuracy', 'mean_iou', 'seconds') # of `COLUMNS`
+COLUMNS = dict(name='run', data='data', model='model', status='state', stages='stages', accuracy='accuracy',
+               mean_iou='mean IoU', seconds='time', started='started')
+# of `COLUMNS`
+WIDE_ONLY, NUMBERS = ('data', 'model', 'stages', 'accuracy', 'seconds', 'started'), ('stages', 'accuracy', 'mean_iou',
+    'seconds')
 ASCENDING = ('name', 'data', 'model', 'status', 'seconds') # how `run_rows` sorts by these columns
 
 def column_heads(
@@ -118,7 +124,8 @@ def column_heads(
     def one(key):
         now, ascending = key == sort, (key in ASCENDING) != reverse
         cls = ' '.join(['less']*(key in WIDE_ONLY) + ['n']*(key in NUMBERS))
-        return dict(key=key, title=COLUMNS[key], cls=cls, href=f'/?sort={key}{"&reverse=1" if now and not reverse else ""}',
+        return dict(key=key, title=COLUMNS[key], cls=cls,
+                    href=f'/?sort={key}{"&reverse=1" if now and not reverse else ""}',
                     order=('ascending' if ascending else 'descending') if now else None)
     return {key: one(key) for key in COLUMNS}
 
@@ -131,8 +138,11 @@ def list_values(
     heads = column_heads(sort, reverse)
     texts = dict(accuracy=number_text, mean_iou=number_text, seconds=time_text, started=short_date_text)
     def text(key, v): return texts[key](v) if key in texts else v or DASH
-    def row(address, r): return dict(address=address, name=r['name'], cells=[(c, text(key, r[key])) for key,c in heads.items() if key != 'name'])
-    return dict(count=count_text(len(rows), 'run'), columns=list(heads.values()), rows=[row(*pair) for pair in rows.items()])
+    def row(address, r):
+        return dict(address=address, name=r['name'], cells=[(c, text(key, r[key])) for key,c in heads.items()
+                                                            if key != 'name'])
+    return dict(count=count_text(len(rows), 'run'), columns=list(heads.values()),
+                rows=[row(*pair) for pair in rows.items()])
 
 @patch
 def home(self:Pages, request):
@@ -141,24 +151,30 @@ def home(self:Pages, request):
     sort, reverse = query.get('sort') if query.get('sort') in COLUMNS else 'started', query.get('reverse') == '1'
     rows = runs_in(self.folder, sort)
     if reverse: rows = dict(reversed(rows.items()))
-    return respond('runs', folder=str(self.folder), out=shlex.quote(str(self.folder)), **list_values(rows, sort, reverse))
+    return respond('runs', folder=str(self.folder), out=shlex.quote(str(self.folder)),
+                   **list_values(rows, sort, reverse))
 
 # %% ../../nbs/tools/02_ui.ipynb #125fd267
-SANDBOX = "sandbox allow-scripts allow-popups allow-downloads; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-PLOTS = dict(history='Training curves of all stages', predictions='Validation images: image, truth, prediction, wrong pixels')
+SANDBOX = ("sandbox allow-scripts allow-popups allow-downloads; default-src 'none'; script-src 'unsafe-inline'; "
+           "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'; "
+           "frame-ancestors 'none'")
+PLOTS = dict(history='Training curves of all stages', predictions='Validation images: image, truth, '
+                                                                  'prediction, wrong pixels')
 
 @patch
 def report(self:Pages, request):
     "The report in a run's folder."
     run = self.run(request)
-    if not (run.path/'report.html').is_file(): raise HTTPException(404, f'{run.name} has no report yet. Write it: segfast report {shlex.quote(str(run.path))}')
+    if not (run.path/'report.html').is_file():
+        raise HTTPException(404, f'{run.name} has no report yet. Write it: segfast report {shlex.quote(str(run.path))}')
     return FileResponse(run.path/'report.html', media_type='text/html', headers={'Content-Security-Policy': SANDBOX})
 
 @patch
 def plot_file(self:Pages, request):
     "A file in a run's folder `plots`."
     file = self.run(request).path/'plots'/f'{request.path_params["name"]}.png'
-    if request.path_params['name'] not in PLOTS or not file.is_file(): raise HTTPException(404, 'There is no such plot.')
+    if request.path_params['name'] not in PLOTS or not file.is_file():
+        raise HTTPException(404, 'There is no such plot.')
     return FileResponse(file, media_type='image/png')
 
 def try_part(
@@ -168,15 +184,18 @@ def try_part(
     "A part of a page; of a run that was interrupted or is damaged, the other parts are still shown."
     try: return dict(part(run), broken=None)
     except (DataError, UsageError) as e: return dict(broken=str(e))
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError): return dict(broken='This part of the run cannot be read.')
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError):
+        return dict(broken='This part of the run cannot be read.')
 
 def run_summary(run:Run)->dict:
     "The state and the scores of a run."
     s, scores = run.status, run.scores if (run.path/'scores.json').is_file() else {}
     images = scores.get('images')
-    tiles = [('mean IoU', number_text(scores.get('mean_iou')), count_text(images, 'validation image') if isinstance(images, int) else ''),
-             ('accuracy', number_text(scores.get('accuracy')), ''), ('mean Dice', number_text(scores.get('mean_dice')), ''), ('time', time_text(s.get('seconds')), '')]
-    return dict(state=run.state, error=str(s.get('error') or '')[:600], tiles=[tile for tile in tiles if tile[1] != DASH])
+    tiles = [('mean IoU', number_text(scores.get('mean_iou')), count_text(images, 'validation image')
+              if isinstance(images, int) else ''), ('accuracy', number_text(scores.get('accuracy')), ''),
+             ('mean Dice', number_text(scores.get('mean_dice')), ''), ('time', time_text(s.get('seconds')), '')]
+    return dict(state=run.state, error=str(s.get('error') or '')[:600],
+                tiles=[tile for tile in tiles if tile[1] != DASH])
 
 def class_part(run:Run)->dict:
     "The scores per class."
@@ -184,21 +203,24 @@ def class_part(run:Run)->dict:
     total = sum(c['pixels'] or 0 for c in scores.values()) or 1
     def row(name, c):
         numbers = (number_text(c.get(k)) for k in ('iou', 'precision', 'recall'))
-        return dict(text=name, color=colors.get(name, (128, 128, 128))), dict(text='', share=float(c['iou'] or 0)), *numbers, share_text(c['pixels'], total)
+        return dict(text=name, color=colors.get(name, (128, 128, 128))), dict(text='',
+            share=float(c['iou'] or 0)), *numbers, share_text(c['pixels'], total)
     return dict(rows=[row(*pair) for pair in scores.items()])
 
 def plan_part(run:Run)->dict:
     "The recipe and its stages."
     r = run.recipe
-    return dict(text=f'Model {r.model}, weights {r.weights}, loss {r.loss}, optimizer {r.optimizer}, seed {r.seed}.', columns=list(PLAN), rows=plan_rows(r))
+    return dict(text=f'Model {r.model}, weights {r.weights}, loss {r.loss}, optimizer {r.optimizer}, seed {r.seed}.',
+                columns=list(PLAN), rows=plan_rows(r))
 
 @patch
 def show(self:Pages, request):
     "The page of a run."
     run, address = self.run(request), request.path_params['address']
     plots = [(file, about) for file,about in PLOTS.items() if (run.path/'plots'/f'{file}.png').is_file()]
-    return respond('run', name=run.name, path=shlex.quote(str(run.path)), report=(run.path/'report.html').is_file(), summary=try_part(run_summary, run),
-                   classes=try_part(class_part, run), plan=try_part(plan_part, run), plots=plots, **upload_values(run, address))
+    return respond('run', name=run.name, path=shlex.quote(str(run.path)), report=(run.path/'report.html').is_file(),
+                   summary=try_part(run_summary, run), classes=try_part(class_part, run), plan=try_part(plan_part, run),
+                   plots=plots, **upload_values(run, address))
 
 # %% ../../nbs/tools/02_ui.ipynb #ae3e848c
 MOST_COMPARED = 8 # runs
@@ -208,8 +230,10 @@ def beside(self:Pages, request):
     "The selected runs side by side."
     chosen = list(dict.fromkeys(request.query_params.getlist('run')))[:MOST_COMPARED + 1]
     if not 2 <= len(chosen) <= MOST_COMPARED: raise HTTPException(400, f'Select two to {MOST_COMPARED} runs.')
-    runs = sorted(((find_run(self.folder, address), address) for address in chosen), key=lambda pair: str(pair[0].status.get('started')))
-    return respond('compare', links=[(run.name, address) for run,address in runs], **compare([run for run,_ in runs]).page_values())
+    runs = sorted(((find_run(self.folder, address), address) for address in chosen),
+                  key=lambda pair: str(pair[0].status.get('started')))
+    return respond('compare', links=[(run.name, address) for run,address in runs],
+                   **compare([run for run,_ in runs]).page_values())
 
 # %% ../../nbs/tools/02_ui.ipynb #8aea9134
 MOST_BYTES = 32 << 20 # of a file
@@ -225,7 +249,9 @@ def uploaded_image(
     if not raw: raise bad('empty', 'the file is empty (0 bytes).')
     try:
         with image_file(io.BytesIO(raw)) as im:
-            if im.width*im.height > MOST_PIXELS: raise bad('too-large', f'has {im.width*im.height/1e6:.0f} million pixels; this page takes up to {MOST_PIXELS/1e6:.0f} million.')
+            if im.width*im.height > MOST_PIXELS:
+                raise bad('too-large', f'has {im.width*im.height/1e6:.0f} million pixels; this page takes up to '
+                                       f'{MOST_PIXELS/1e6:.0f} million.')
             return to_rgb(apply_orientation(im))
     except DataError as e: raise bad(e.problems[0].code, e.problems[0].message) from None
 
@@ -254,7 +280,8 @@ def as_answer(
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE)); small.save(image, 'JPEG', quality=88)
     found.mask.save(mask, 'PNG')
     colors = dict(zip(found.classes.names, found.classes.colors))
-    return Answer(address, run, file, found.shape, [(k, colors[k], v) for k,v in found.shares.items()], image.getvalue(), mask.getvalue(), seconds)
+    return Answer(address, run, file, found.shape, [(k, colors[k], v) for k,v in found.shares.items()],
+                  image.getvalue(), mask.getvalue(), seconds)
 
 KEPT_ANSWERS = 8
 
@@ -272,7 +299,8 @@ def predict(self:Pages,
     with self._one:
         if self._kept is None or self._kept.path != run.path: self._kept = run
         start = time.perf_counter()
-        answer = as_answer(predict_with(self._kept, image, device=self.device), address, run.name, file, time.perf_counter() - start)
+        answer = as_answer(predict_with(self._kept, image, device=self.device), address, run.name, file,
+                           time.perf_counter() - start)
         token = secrets.token_urlsafe(12)
         self.answers[token] = answer
         while len(self.answers) > KEPT_ANSWERS: del self.answers[next(iter(self.answers))]
@@ -296,12 +324,14 @@ def upload_values(
 async def segment(self:Pages, request):
     "Predict the image that was sent, and go to the page of its mask."
     run = await run_in_threadpool(self.run, request)
-    if not await run_in_threadpool(can_predict, run): raise HTTPException(409, f'{run.name} has no weights yet that could be used.')
+    if not await run_in_threadpool(can_predict, run):
+        raise HTTPException(409, f'{run.name} has no weights yet that could be used.')
     async with request.form(max_files=1, max_fields=1) as form:
         sent = form.get('image')
         if not isinstance(sent, UploadFile) or not sent.filename: raise HTTPException(400, 'No image was chosen.')
         file, raw = sent.filename, await sent.read()
-    return RedirectResponse(f'/mask/{await run_in_threadpool(self.predict, run, request.path_params["address"], file, raw)}', 303)
+    return RedirectResponse(
+        f'/mask/{await run_in_threadpool(self.predict, run, request.path_params["address"], file, raw)}', 303)
 
 # %% ../../nbs/tools/02_ui.ipynb #102a845a
 @patch
@@ -318,8 +348,9 @@ def mask(self:Pages, request):
     described = f'Mask of {found.file}: ' + ', '.join(f'{name} {percent_text(v, 0)}' for name,_,v in found.shares[:5])
     shares = [(dict(text=name, color=color), dict(text='', share=v), percent_text(v)) for name,color,v in found.shares]
     (h, w), run = found.size, find_run(self.folder, found.address)
-    return respond('mask', file=found.file, run=found.run, at=at, described=described, shares=shares, height=h, width=w, size=shape_text(found.size, '×'),
-                   seconds=number_text(found.seconds, 2), **upload_values(run, found.address))
+    return respond('mask', file=found.file, run=found.run, at=at, described=described, shares=shares, height=h, width=w,
+                   size=shape_text(found.size, '×'), seconds=number_text(found.seconds, 2),
+                   **upload_values(run, found.address))
 
 @patch
 def image_jpeg(self:Pages, request):
@@ -331,12 +362,16 @@ def mask_png(self:Pages, request):
     "The mask itself."
     found = self.answer(request)
     name = re.sub(r'[^A-Za-z0-9_-]+', '-', found.file.rpartition('.')[0])[:60].strip('-') or 'image'
-    download = {'Content-Disposition': f'attachment; filename="{name}-mask.png"'} if request.query_params.get('download') else None
+    download = {'Content-Disposition': f'attachment; filename="{name}-mask.png"'} if request.query_params.get(
+        'download') else None
     return Response(found.mask, media_type='image/png', headers=download)
 
 # %% ../../nbs/tools/02_ui.ipynb #7c2e0d64
-HEADERS = {'Content-Security-Policy': "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'", 'X-Content-Type-Options': 'nosniff', 'X-Frame-Options': 'DENY',
-            'Referrer-Policy': 'same-origin', 'Cross-Origin-Resource-Policy': 'same-origin', 'Cross-Origin-Opener-Policy': 'same-origin', 'Cache-Control': 'no-store'}
+HEADERS = {'Content-Security-Policy': "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
+                                      "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+           'X-Content-Type-Options': 'nosniff', 'X-Frame-Options': 'DENY', 'Referrer-Policy': 'same-origin',
+           'Cross-Origin-Resource-Policy': 'same-origin', 'Cross-Origin-Opener-Policy': 'same-origin',
+           'Cache-Control': 'no-store'}
 
 class AddHeaders:
     "Adds to each answer the rules that the browser follows."
@@ -358,25 +393,32 @@ def refusal(
     "Why a request is refused."
     site, length = headers.get('sec-fetch-site'), headers.get('content-length', '0')
     if method not in ('GET', 'HEAD', 'POST'): return 405, 'Only GET and POST are answered.'
-    if method == 'POST' and (headers.get('origin') != f'http://{headers.get("host")}' or site not in (None, 'same-origin')): return 403, 'Sent from another site. Only the page itself may send something.'
-    if site not in (None, 'none', 'same-origin') and headers.get('sec-fetch-mode') != 'navigate': return 403, 'Requested by another site.'
+    if method == 'POST' and (headers.get('origin') != f'http://{headers.get("host")}'
+                             or site not in (None, 'same-origin')):
+        return 403, 'Sent from another site. Only the page itself may send something.'
+    if site not in (None, 'none', 'same-origin') and headers.get('sec-fetch-mode') != 'navigate':
+        return 403, 'Requested by another site.'
     if not length.isdecimal() or len(length) > 18: return 400, 'The Content-Length header is not a number.'
     if int(length) > most: return 413, f'More than {MOST_BYTES >> 20} MB.'
 
 class RequestGuard:
     "Refuses what `refusal` says, and counts the bytes that arrive."
-    def __init__(self, app, most=MOST_BYTES + (64 << 10)): self.app, self.most = app, most # some more for what a form adds
+    # some more for what a form adds
+    def __init__(self, app, most=MOST_BYTES + (64 << 10)):
+        self.app, self.most = app, most
 
     async def __call__(self, scope, receive, send):
         if scope['type'] != 'http': return await self.app(scope, receive, send)
         refused = refusal(scope['method'], Headers(scope=scope), self.most)
-        if refused: return await PlainTextResponse(refused[1], refused[0], {'Connection': 'close'})(scope, receive, send)
+        if refused:
+            return await PlainTextResponse(refused[1], refused[0], {'Connection': 'close'})(scope, receive, send)
         arrived = 0
         async def counted():
             nonlocal arrived
             message = await receive()
             arrived += len(message.get('body', b''))
-            if arrived > self.most: raise HTTPException(413, f'More than {MOST_BYTES >> 20} MB.', {'Connection': 'close'})
+            if arrived > self.most:
+                raise HTTPException(413, f'More than {MOST_BYTES >> 20} MB.', {'Connection': 'close'})
             return message
         await self.app(scope, counted, send)
 
@@ -393,13 +435,17 @@ def ui_app(
     "The ui as an ASGI application, with all its checks."
     pages = Pages(folder, device)
     def fixed(file, kind): return lambda request: Response(read_asset(file), media_type=kind)
-    files = (('/ui.css', 'style.css', 'text/css'), ('/ui.js', 'page.js', 'text/javascript'), ('/ui.svg', 'ui/icon.svg', 'image/svg+xml'))
-    routes = [Route('/', pages.home), Route('/compare', pages.beside), Route('/run/{address}', pages.show), Route('/run/{address}/report', pages.report),
-              Route('/run/{address}/{name}.png', pages.plot_file), Route('/run/{address}/mask', pages.segment, methods=['POST']), Route('/mask/{token}', pages.mask),
+    files = (('/ui.css', 'style.css', 'text/css'), ('/ui.js', 'page.js', 'text/javascript'),
+             ('/ui.svg', 'ui/icon.svg', 'image/svg+xml'))
+    routes = [Route('/', pages.home), Route('/compare', pages.beside), Route('/run/{address}', pages.show),
+              Route('/run/{address}/report', pages.report), Route('/run/{address}/{name}.png', pages.plot_file),
+              Route('/run/{address}/mask', pages.segment, methods=['POST']), Route('/mask/{token}', pages.mask),
               Route('/mask/{token}/image.jpg', pages.image_jpeg), Route('/mask/{token}/mask.png', pages.mask_png),
               *(Route(path, fixed(file, kind)) for path,file,kind in files)]
-    checks = [Middleware(AddHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=['127.0.0.1', 'localhost'], www_redirect=False), Middleware(RequestGuard)]
-    return Starlette(routes=routes, middleware=checks, exception_handlers={kind: error_page for kind in (HTTPException, DataError, UsageError)})
+    checks = [Middleware(AddHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=['127.0.0.1', 'localhost'],
+                                                 www_redirect=False), Middleware(RequestGuard)]
+    return Starlette(routes=routes, middleware=checks,
+                     exception_handlers={kind: error_page for kind in (HTTPException, DataError, UsageError)})
 
 # %% ../../nbs/tools/02_ui.ipynb #357e7a18
 PORT = 8110
@@ -421,12 +467,14 @@ def serve_ui(
     say=print # called with lines for people
 ):
     "Show a folder of runs on 127.0.0.1, until Ctrl-C."
-    if not Path(folder).is_dir(): raise DataError(f'{folder}: no such folder. Give the folder that contains the runs: segfast ui DIR')
+    if not Path(folder).is_dir():
+        raise DataError(f'{folder}: no such folder. Give the folder that contains the runs: segfast ui DIR')
     with listen(port) as server:
         address = f'http://127.0.0.1:{server.getsockname()[1]}/'
         say(f'Runs in {folder}: {address}\nOnly this machine can open it. Press Ctrl-C to stop.')
         if open_page: threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        config = uvicorn.Config(ui_app(folder, device), log_level='warning', access_log=False, proxy_headers=False, server_header=False, lifespan='off', ws='none', timeout_graceful_shutdown=2)
+        config = uvicorn.Config(ui_app(folder, device), log_level='warning', access_log=False, proxy_headers=False,
+                                server_header=False, lifespan='off', ws='none', timeout_graceful_shutdown=2)
         try: uvicorn.Server(config).run(sockets=[server])
         except KeyboardInterrupt: pass # uvicorn has ended, and passes the signal on
     say('Stopped.')

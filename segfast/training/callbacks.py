@@ -45,7 +45,8 @@ def batch_files(
 
 def _nan_error(stage, where, what):
     "The error for a loss or weights that are not numbers."
-    return DataError(f'Stage {stage.name}, {where}: {what}\nLikely causes: a learning rate that is too high ({stage.lr:.1e}; try a tenth with --lr), or images with broken values.')
+    return DataError(f'Stage {stage.name}, {where}: {what}\nLikely causes: a learning rate that is too high '
+                     f'({stage.lr:.1e}; try a tenth with --lr), or images with broken values.')
 
 class RunRecorder(Callback):
     "Write history and checkpoints into the run after every epoch, and tell the screen."
@@ -70,12 +71,15 @@ class RunRecorder(Callback):
 
     def after_loss(self):
         if not self.training or torch.isfinite(self.learn.loss_grad): return
-        raise _nan_error(self.stage, f'epoch {self.epoch + 1}, batch {self.iter + 1}', f'the loss is {self.learn.loss_grad.item()}. The weights of the epoch before are kept. The batch: {a_few(batch_files(self.learn), 4)}.')
+        raise _nan_error(self.stage, f'epoch {self.epoch + 1}, batch {self.iter + 1}',
+                         f'the loss is {self.learn.loss_grad.item()}. The weights of the epoch before are kept. The '
+                         f'batch: {a_few(batch_files(self.learn), 4)}.')
 
     def after_batch(self):
         if self.training: self.images, self.seen = self.images + len(self.x), tuple(self.x.shape[-2:])
         elif self.iter == 0: self.sample = [sample_arrays(*xyp) for xyp in zip(self.x[:4], self.y[:4], self.pred[:4])]
-        self.state.screen.batch(self.iter + 1, self.n_iter, float(self.smooth_loss) if self.training else None, training=self.training)
+        self.state.screen.batch(self.iter + 1, self.n_iter, float(self.smooth_loss) if self.training else None,
+                                training=self.training)
         if self.training: self._between_batches()
 
     def _between_batches(self):
@@ -91,7 +95,9 @@ class RunRecorder(Callback):
         if self.iter + 1 < self.state.memory['batch']: return
         self._restore_smooth_loss() # from here on, batches are new
         set_generators(self.state.memory['generators'])
-        for now,then in zip(self.opt.hypers, self.state.memory['optimizer']['hypers']): now.update(then) # the schedule sets them before a batch, and there may be none left
+        # the schedule sets them before a batch, and there may be none left
+        for now,then in zip(self.opt.hypers, self.state.memory['optimizer']['hypers']):
+            now.update(then)
 
     def between_steps(self)->bool:
         "Whether no gradient is waiting for further batches."
@@ -103,10 +109,15 @@ class RunRecorder(Callback):
         if self.epoch < training.epoch: return # done before the process that resumed
         row = self._row()
         if not (math.isfinite(row['valid_loss']) and all(torch.isfinite(p).all() for p in self.model.parameters())):
-            raise _nan_error(self.stage, f'after epoch {row["epoch"]}', f'the last step left weights or a validation loss ({row["valid_loss"]}) that are not numbers. The weights of the epoch before are kept.')
+            raise _nan_error(self.stage, f'after epoch {row["epoch"]}', 'the last step left weights or a validation '
+                                                                        f'loss ({row["valid_loss"]}) that are not '
+                                                                        'numbers. The weights of '
+                                                                        'the epoch before are kept.')
         training.epoch += 1
         save_checkpoint(training, self.learn, row, training.best.update(row))
-        for values in (self.recorder.losses, self.recorder.lrs): values.clear() # a tensor per batch, for ever, and each pins the memory around it
+        # a tensor per batch, for ever, and each pins the memory around it
+        for values in (self.recorder.losses, self.recorder.lrs):
+            values.clear()
         self._report_epoch(row)
         if training.stop: raise KeyboardInterrupt
         if training.best.stale and self.stage.schedule in STOPS_WITHIN: raise CancelFitException
@@ -122,12 +133,14 @@ class RunRecorder(Callback):
     def _draw_samples(self):
         folder = self.state.run.path/'plots/samples'
         folder.mkdir(exist_ok=True)
-        show_masks(self.sample, self.state.data.classes).savefig(folder/f'epoch-{self.state.best.epochs:03}.png', dpi=90)
+        show_masks(self.sample, self.state.data.classes).savefig(folder/f'epoch-{self.state.best.epochs:03}.png',
+            dpi=90)
 
     def _row(self):
         names = [k for k in self.recorder.metric_names if k not in ('epoch', 'time')]
         scores = dict(zip(names, self.recorder.log[1:]))
-        return dict(stage=self.state.stage+1, name=self.stage.name, epoch=self.epoch+1, epochs=self.stage.epochs, size=f'{self.seen[0]}x{self.seen[1]}', lr=self.opt.hypers[-1]['lr'],
+        return dict(stage=self.state.stage+1, name=self.stage.name, epoch=self.epoch+1, epochs=self.stage.epochs,
+                    size=f'{self.seen[0]}x{self.seen[1]}', lr=self.opt.hypers[-1]['lr'],
                     seconds=time.perf_counter() - self.started, images_per_second=self.images/self.seconds, **scores)
 
 # %% ../../nbs/training/06_callbacks.ipynb #de25d885
@@ -139,7 +152,9 @@ def sample_arrays(
     "A sample of a batch as arrays that can be shown."
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in imagenet_stats)
     x, y, pred = (v.detach().as_subclass(torch.Tensor).float().cpu() for v in (x, y, logits))
-    return ((x*std + mean).clamp(0, 1)*255).byte().permute(1, 2, 0).numpy(), y.byte().numpy(), pred.max(0).indices.byte().numpy()
+    return ((x*std + mean).clamp(0, 1)*255).byte().permute(1, 2,
+                                                           0).numpy(), y.byte().numpy(), pred.max(
+        0).indices.byte().numpy()
 
 # %% ../../nbs/training/06_callbacks.ipynb #b459971f
 class AccumulateGradients(Callback):

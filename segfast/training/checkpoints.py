@@ -58,7 +58,8 @@ class BestEpoch:
 
     def load_state_dict(self, state:dict):
         "Continue from a saved state."
-        self.value, self.where, self.epochs, self.since = state['value'], tuple(state['where']) if state['where'] else None, state['epochs'], state['since']
+        self.value, self.where, self.epochs, self.since = state['value'], tuple(state['where']) if state[
+            'where'] else None, state['epochs'], state['since']
 
 # %% ../../nbs/training/05_checkpoints.ipynb #4fafa8bb
 def split_tensors(
@@ -88,7 +89,8 @@ def set_generators(
 ):
     "Set the states of all random generators."
     (version, words, gauss), numpy = state['random_state'], state['numpy_state']
-    set_random_states(**{**state, 'random_state': (version, tuple(words), gauss), 'numpy_state': (numpy[0], np.array(numpy[1], np.uint32), *numpy[2:])})
+    set_random_states(**{**state, 'random_state': (version, tuple(words), gauss),
+                         'numpy_state': (numpy[0], np.array(numpy[1], np.uint32), *numpy[2:])})
 
 # %% ../../nbs/training/05_checkpoints.ipynb #eb0b9d41
 def load_optimizer(
@@ -98,8 +100,11 @@ def load_optimizer(
     "Load a saved state into an optimizer."
     for p,s in zip((p for group in opt.param_lists for p in group), state['state']):
         for k,v in s.items():
-            if isinstance(v, torch.Tensor): s[k] = torch.empty_like(p).copy_(v) if v.shape == p.shape else v.to(p.device)
-    if state.get('slow_weights'): state['slow_weights'] = [[torch.empty_like(p).copy_(v) for p,v in zip(*group)] for group in zip(opt.param_lists, state['slow_weights'])]
+            if isinstance(v, torch.Tensor):
+                s[k] = torch.empty_like(p).copy_(v) if v.shape == p.shape else v.to(p.device)
+    if state.get('slow_weights'):
+        state['slow_weights'] = [[torch.empty_like(p).copy_(v) for p,v in zip(*group)]
+                                 for group in zip(opt.param_lists, state['slow_weights'])]
     opt.load_state_dict(dict(state, hypers=[dict(h) for h in state['hypers']])) # copies: the schedule changes them
 
 # %% ../../nbs/training/05_checkpoints.ipynb #5ca77bb2
@@ -135,13 +140,15 @@ class Training:
     def done(self)->bool:
         "Whether nothing is left to train: all stages are done, or early stopping applies."
         s = self.recipe.stages[min(self.stage, len(self.recipe.stages) - 1)]
-        return self.stage >= len(self.recipe.stages) or self.best.stale and (self.epoch == 0 or s.schedule in STOPS_WITHIN)
+        return self.stage >= len(self.recipe.stages) or self.best.stale and (self.epoch == 0
+            or s.schedule in STOPS_WITHIN)
 
     @property
     def progress(self)->dict: # for the run's status
         "How far it has come."
         b = self.best
-        return dict(stages_done=self.stage, lrs=self.lrs, best=dict(value=b.value, stage=b.where[0], epoch=b.where[1]) if b.where else None)
+        return dict(stages_done=self.stage, lrs=self.lrs, best=dict(value=b.value, stage=b.where[0], epoch=b.where[1])
+                    if b.where else None)
 
 # %% ../../nbs/training/05_checkpoints.ipynb #dcac8982
 def save_checkpoint(
@@ -153,16 +160,21 @@ def save_checkpoint(
     "Write all that the next step depends on into the run, as `last`, and as `best` if it is; a thread writes while the training continues."
     state, memory = split_tensors(_checkpoint_state(training, learn, row))
     weights = learn.model.state_dict()
-    files = dict(model=training.ema.module.state_dict(), memory=memory, training=weights) if training.ema else dict(model=weights, memory=memory)
-    files = {name: {k: v.detach().to('cpu', copy=True).contiguous() for k,v in tensors.items()} for name,tensors in files.items()}
+    files = dict(model=training.ema.module.state_dict(), memory=memory,
+                 training=weights) if training.ema else dict(model=weights, memory=memory)
+    files = {name: {k: v.detach().to('cpu', copy=True).contiguous() for k,v in tensors.items()}
+             for name,tensors in files.items()}
     training.wait_for_checkpoint()
     training.writing = _run_in_thread(_write_files, training.run, state, files, row if is_best else None)
 
 def _checkpoint_state(training, learn, row):
     smooth, scaler = learn.recorder.smooth_loss, getattr(learn, 'scaler', None)
-    where = row or dict(stage=training.stage + 1, epoch=training.epoch, batch=learn.iter + 1, generators=get_random_states())
-    return dict(where, best_so_far=training.best.state_dict(), lrs=training.lrs, batches=training.batches, optimizer=learn.opt.state_dict(), smooth_loss=[smooth.count, float(smooth.val)],
-                scaler=scaler.state_dict() if scaler else {}, ema_updates=ema_updates(training.ema) if training.ema else None)
+    where = row or dict(stage=training.stage + 1, epoch=training.epoch, batch=learn.iter + 1,
+                        generators=get_random_states())
+    return dict(where, best_so_far=training.best.state_dict(), lrs=training.lrs, batches=training.batches,
+                optimizer=learn.opt.state_dict(), smooth_loss=[smooth.count, float(smooth.val)],
+                scaler=scaler.state_dict() if scaler else {}, ema_updates=ema_updates(training.ema) if training.ema
+                else None)
 
 def _write_files(run, state, files, best_row):
     with run.checkpoint('last', **state) as folder:
@@ -197,7 +209,8 @@ def save_best(
 ):
     "Save the weights of a checkpoint as the best too."
     source = folder or run.path/'checkpoints/last'
-    with run.checkpoint('best', **{k: state[k] for k in (*HISTORY, 'epochs') if k in state}) as folder: _link(source/'model.safetensors', folder/'model.safetensors')
+    with run.checkpoint('best', **{k: state[k] for k in (*HISTORY, 'epochs') if k in state}) as folder:
+        _link(source/'model.safetensors', folder/'model.safetensors')
 
 def _link(src, dest):
     "The same file under two names where the file system can, else a copy: files of a checkpoint are never changed in place."
@@ -210,7 +223,9 @@ def read_tensors(
 )->dict: # name -> tensor
     "The tensors in a safetensors file; any other kind of file is refused."
     try: return load_file(path)
-    except (SafetensorError, OSError) as e: raise DataError(f'{path}: not a safetensors file ({" ".join(str(e).split())[:100]}). No other format is read: a pickle would run code.') from e
+    except (SafetensorError, OSError) as e:
+        raise DataError(f'{path}: not a safetensors file ({" ".join(str(e).split())[:100]}). No other format is read: '
+                        'a pickle would run code.') from e
 
 def load_checkpoint(
     training:Training, # fresh, of the run's own recipe and data; changed in place
@@ -218,13 +233,19 @@ def load_checkpoint(
     "Set a training to the state in its last whole checkpoint."
     folder = training.run.newest_checkpoint(training.screen.say)
     if folder is None: return None
-    if folder.name != 'last': shutil.rmtree(folder.with_name('last'), ignore_errors=True) # damaged, it must not take the place of the good one
+    # damaged, it must not take the place of the good one
+    if folder.name != 'last':
+        shutil.rmtree(folder.with_name('last'), ignore_errors=True)
     state = read_json(folder/'state.json')
     _load_weights(training, folder, state['ema_updates'])
     training.best.load_state_dict(state['best_so_far'])
-    training.lrs, training.batches, training.stage, training.epoch = state['lrs'], state['batches'], state['stage'] - 1, state['epoch']
-    training.memory = join_tensors({k: state.get(k) for k in ('optimizer', 'smooth_loss', 'scaler', 'batch', 'generators')}, read_tensors(folder/'memory.safetensors'))
-    if training.epoch >= training.recipe.stages[training.stage].epochs: training.stage, training.epoch, training.memory = training.stage + 1, 0, None
+    training.lrs, training.batches, training.stage, training.epoch = state['lrs'], state['batches'], state[
+        'stage'] - 1, state['epoch']
+    training.memory = join_tensors({k: state.get(k)
+                                    for k in ('optimizer', 'smooth_loss', 'scaler', 'batch', 'generators')},
+                                   read_tensors(folder/'memory.safetensors'))
+    if training.epoch >= training.recipe.stages[training.stage].epochs:
+        training.stage, training.epoch, training.memory = training.stage + 1, 0, None
     return dict(state, folder=folder)
 
 def _load_weights(training, folder, updates):
@@ -232,4 +253,6 @@ def _load_weights(training, folder, updates):
     try:
         training.model.load_state_dict(read_tensors(own))
         if training.ema: load_ema(training.ema, read_tensors(folder/'model.safetensors'), updates)
-    except RuntimeError: raise DataError(f'{folder}: does not fit the model in {training.run.path/"recipe.toml"}: one of them is from another run. Put back the one that belongs there.') from None
+    except RuntimeError:
+        raise DataError(f'{folder}: does not fit the model in {training.run.path/"recipe.toml"}: one of them is from '
+                        'another run. Put back the one that belongs there.') from None

@@ -34,16 +34,21 @@ def _write_progress(fold_set):
     def row(i, state):
         run = fold_set.fold(i)
         status = run.status if run else {}
-        return dict(fold=i, run=f'fold-{i}', state=state, accuracy=status.get('accuracy'), mean_iou=status.get('mean_iou'))
+        return dict(fold=i, run=f'fold-{i}', state=state, accuracy=status.get('accuracy'),
+                    mean_iou=status.get('mean_iou'))
     recipe = fold_set.recipe
-    write_json(fold_set.path/FOLD_SET, {**fold_set.info, 'recipe': to_toml(recipe) if recipe else None, 'runs': [row(i, s) for i,s in enumerate(fold_set.states, 1)]})
+    write_json(fold_set.path/FOLD_SET, {**fold_set.info, 'recipe': to_toml(recipe) if recipe else None,
+                                        'runs': [row(i, s) for i,s in enumerate(fold_set.states, 1)]})
 
 @contextmanager
 def _lock(fold_set):
     "In the block, no other process trains this fold set."
-    lock = FileLock(fold_set.path/'.lock', timeout=0 if 'running' in fold_set.states else 15) # the loaders of a process that was killed hold it for some seconds more
+    # the loaders of a process that was killed hold it for some seconds more
+    lock = FileLock(fold_set.path/'.lock', timeout=0 if 'running' in fold_set.states else 15)
     try: lock.acquire()
-    except Timeout: raise DataError(f'{fold_set.path}: is being trained by another process. Wait for it, or stop it first.') from None
+    except Timeout:
+        raise DataError(
+            f'{fold_set.path}: is being trained by another process. Wait for it, or stop it first.') from None
     try: yield
     finally: lock.release()
 
@@ -51,17 +56,22 @@ def _lock(fold_set):
 def _open(data, options, screen):
     "The dataset as it is without folds."
     if isinstance(data, SegData): return data
-    with screen: return open_data(data, progress=lambda done, total: screen.work('drawing the demo', done, total), **{k: v for k,v in options.items() if v is not None})
+    with screen:
+        return open_data(data, progress=lambda done, total: screen.work('drawing the demo', done, total),
+                         **{k: v for k,v in options.items() if v is not None})
 
 def _describe_data(data, source, check, options):
     "What must be the same when a fold set is resumed: where the data is, and which images there are."
     pairs = data.pairs[data.pairs.split != 'test']
     known = isinstance(source, SegData) or source in KNOWN
-    return to_plain(dict(name=data.name, source=None if isinstance(source, SegData) else source if known else str(Path(source).resolve()), check=check,
-                      options={k: str(Path(v).resolve()) if k == 'classes' else v for k,v in options.items() if v is not None},
-                      images=len(pairs), names=sha256('\n'.join(pairs.image).encode('utf-8', 'surrogateescape')).hexdigest()))
+    return to_plain(dict(name=data.name, source=None if isinstance(source, SegData) else source if known
+                         else str(Path(source).resolve()), check=check,
+                         options={k: str(Path(v).resolve()) if k == 'classes' else v for k,v in options.items()
+                                  if v is not None}, images=len(pairs),
+                         names=sha256('\n'.join(pairs.image).encode('utf-8', 'surrogateescape')).hexdigest()))
 
-_FRAMES_NOTE = 'note: folds are made image by image. Where images are frames of one video, its frames are on both sides, and the scores are too good.'
+_FRAMES_NOTE = ('note: folds are made image by image. Where images are frames of one video, its frames are on both '
+                'sides, and the scores are too good.')
 
 # %% ../../nbs/training/12_crossval.ipynb #91d04326
 def train_folds(
@@ -79,17 +89,20 @@ def train_folds(
 )->FoldSet:
     "Train a model on each of k folds: a fold set, of which each image is held out by one."
     if k < 2: raise UsageError(f'--folds {k}: two are the fewest, one to train on and one to hold out.')
-    if options.pop('split', None) is not None: raise UsageError('--folds and --split both say which images are held out. Take one of them.')
+    if options.pop('split', None) is not None:
+        raise UsageError('--folds and --split both say which images are held out. Take one of them.')
     if name is None or not is_fold_set(Path(out)/name): run_path(out, name if name is not None else 'new')
     opened = _open(data, options, make_screen(screen) if isinstance(screen, str) else screen)
     about = dict(folds=k, data=_describe_data(opened, data, check, options), asked=_describe_request(recipe, loggers))
     kfold_split(about['data']['images'], k) # says what is wrong with k
     fold_set, new = _open_fold_set(out, name, opened, about)
-    return _train_missing(fold_set, data, recipe, new, device=device, workers=workers, screen=screen, check=check, loggers=loggers, **options)
+    return _train_missing(fold_set, data, recipe, new, device=device, workers=workers, screen=screen, check=check,
+                          loggers=loggers, **options)
 
 def _describe_request(recipe, loggers):
     "What was asked for, as JSON gives it back."
-    return to_plain(dict(recipe=to_toml(recipe) if isinstance(recipe, Recipe) else asdict(recipe or RecipeOptions()), loggers=list(loggers)))
+    return to_plain(dict(recipe=to_toml(recipe) if isinstance(recipe, Recipe) else asdict(recipe or RecipeOptions()),
+                         loggers=list(loggers)))
 
 def _open_fold_set(out, name, opened, about):
     "The fold set to train, and whether it is new; one that is there already must be the same."
@@ -112,7 +125,9 @@ def _train_missing(fold_set, data, recipe, new, screen, **kwargs):
             _say(screen, _FRAMES_NOTE)
             for i in range(1, fold_set.k + 1): _train_fold(fold_set, i, data, recipe, screen, **kwargs)
     except BaseException as e:
-        if not new or any((run.path/'data.csv').exists() for run in fold_set.runs): e.segfast_run = fold_set # what to resume
+        # what to resume
+        if not new or any((run.path/'data.csv').exists() for run in fold_set.runs):
+            e.segfast_run = fold_set
         else: shutil.rmtree(fold_set.path, ignore_errors=True) # a mistake in a setting leaves nothing behind
         raise
     return fold_set
@@ -127,14 +142,18 @@ def _train_fold(fold_set, i, data, recipe, screen, device, workers, check, logge
         if kept: resume(run, data, device=device, workers=workers, screen=screen)
         else:
             shutil.rmtree(fold_set.path/f'fold-{i}', ignore_errors=True)
-            train(data, fold_set.recipe or recipe, out=fold_set.path, name=f'fold-{i}', device=device, workers=workers, screen=screen, check=check, loggers=loggers, **options)
+            train(data, fold_set.recipe or recipe, out=fold_set.path, name=f'fold-{i}', device=device, workers=workers,
+                  screen=screen, check=check, loggers=loggers, **options)
     finally:
-        with suppress(OSError, ValueError): _write_progress(fold_set) # for readers only; the error itself is reported elsewhere
+        # for readers only; the error itself is reported elsewhere
+        with suppress(OSError, ValueError):
+            _write_progress(fold_set)
     _say(screen, _fold_line(fold_set, i))
 
 def _fold_line(fold_set, i):
     s = fold_set.fold(i).status
-    return f'Fold {i} of {fold_set.k}: accuracy {number_text(s.get("accuracy"))}, mean IoU {number_text(s.get("mean_iou"))} in {time_text(s.get("seconds"))}'
+    return (f'Fold {i} of {fold_set.k}: accuracy {number_text(s.get("accuracy"))}, mean IoU '
+            f'{number_text(s.get("mean_iou"))} in {time_text(s.get("seconds"))}')
 
 def _say(screen, text):
     with make_screen(screen) if isinstance(screen, str) else screen as s: s.say(text)
@@ -152,9 +171,15 @@ def resume_folds(
     about, loggers = fold_set.info['data'], (fold_set.info.get('asked') or {}).get('loggers') or ()
     if set(fold_set.states) == {'done'}: return fold_set
     source, options = about.get('source') if data is None else data, about.get('options') or {}
-    if source is None: raise UsageError(f'{fold_set.path}: was made in Python from a SegData. Give it again, with data=....')
-    if fold_set.recipe is None: raise DataError(f'{fold_set.path}: was stopped before its training began, and there is nothing to resume. Delete it and train again.')
+    if source is None:
+        raise UsageError(f'{fold_set.path}: was made in Python from a SegData. Give it again, with data=....')
+    if fold_set.recipe is None:
+        raise DataError(f'{fold_set.path}: was stopped before its training began, and there is nothing to resume. '
+                        'Delete it and train again.')
     opened = _open(source, options, make_screen(screen) if isinstance(screen, str) else screen)
     now = _describe_data(opened, source, True, {})
-    if now['names'] != about.get('names'): raise DataError(f'{fold_set.path}: its {about.get("images")} images were others when it began ({now["images"]} now), so the folds would not fit together. Put them back, or train a new fold set.')
-    return _train_missing(fold_set, source, None, False, device=device, workers=workers, screen=screen, check=about.get('check', True), loggers=loggers, **options)
+    if now['names'] != about.get('names'):
+        raise DataError(f'{fold_set.path}: its {about.get("images")} images were others when it began ({now["images"]} '
+                        'now), so the folds would not fit together. Put them back, or train a new fold set.')
+    return _train_missing(fold_set, source, None, False, device=device, workers=workers, screen=screen,
+                          check=about.get('check', True), loggers=loggers, **options)

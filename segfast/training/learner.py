@@ -44,8 +44,9 @@ def seg_learner(
 )->Learner:
     "A fastai `Learner` for segmentation: void counts neither in the loss nor in a score."
     net = seg_model(model, classes, weights, **(model_options or {})) if isinstance(model, str) else model
-    return Learner(dls, net, loss_func=seg_loss(loss, classes) if isinstance(loss, str) else loss, metrics=seg_metrics(classes) if metrics is None else metrics, splitter=layer_groups,
-                   wd=wd, train_bn=train_bn, opt_func=opt_func, cbs=[ChannelsLast(), *(cbs or [])], **kwargs)
+    return Learner(dls, net, loss_func=seg_loss(loss, classes) if isinstance(loss, str) else loss,
+                   metrics=seg_metrics(classes) if metrics is None else metrics, splitter=layer_groups, wd=wd,
+                   train_bn=train_bn, opt_func=opt_func, cbs=[ChannelsLast(), *(cbs or [])], **kwargs)
 
 # %% ../../nbs/training/07_learner.ipynb #83225636
 def stage_learner(
@@ -53,13 +54,16 @@ def stage_learner(
     cbs=() # more callbacks
 )->Learner: # frozen or not, as the stage says
     "A `Learner` for the next stage of a training, around the same model."
-    recipe, stage, data, device = training.recipe, training.recipe.stages[training.stage], training.data, training.device
+    recipe, stage, data, device = training.recipe, training.recipe.stages[
+        training.stage], training.data, training.device
     dls = seg_dls(data, stage.size, stage.batch_size, recipe.augment, training.workers, device, recipe.cache)
     dls.seg_classes, dls.seg_data = data.classes, data
-    steps = [AccumulateGradients(stage.accumulate)]*(stage.accumulate > 1) + [GradientClip(recipe.clip)]*(recipe.clip > 0)
+    steps = [AccumulateGradients(stage.accumulate)]*(stage.accumulate > 1) + [GradientClip(recipe.clip)]*(
+        recipe.clip > 0)
     cbs = [EpochSeed(recipe.seed, training.stage), *precision_cbs(stage.precision, device), *steps, *cbs]
     loss = training.loss or with_aux(seg_loss(recipe.loss, data.classes))
-    learn = seg_learner(dls, data.classes, training.model, loss=loss, wd=recipe.wd, train_bn=stage.train_bn, opt_func=seg_optimizer(recipe.optimizer), cbs=cbs)
+    learn = seg_learner(dls, data.classes, training.model, loss=loss, wd=recipe.wd, train_bn=stage.train_bn,
+                        opt_func=seg_optimizer(recipe.optimizer), cbs=cbs)
     learn.freeze() if stage.frozen else learn.unfreeze()
     return learn
 
@@ -74,6 +78,9 @@ def run_learner(
     "A fastai `Learner` with the run's weights and its data."
     recipe, device, last = run.recipe, pick_device(device), run.recipe.stages[-1]
     report = reopen_data(run, make_screen('quiet'), data)
-    dls = seg_dls(report.data, last.size, last.batch_size, recipe.augment, pick_workers(workers, device), device, recipe.cache)
+    dls = seg_dls(report.data, last.size, last.batch_size, recipe.augment, pick_workers(workers, device), device,
+                  recipe.cache)
     dls.seg_classes, dls.seg_data = report.data.classes, report.data
-    return seg_learner(dls, report.data.classes, run.model(str(device)), **{**dict(loss=make_loss(recipe, report), wd=recipe.wd, opt_func=seg_optimizer(recipe.optimizer)), **kwargs})
+    return seg_learner(dls, report.data.classes, run.model(str(device)),
+                       **{**dict(loss=make_loss(recipe, report), wd=recipe.wd,
+                                 opt_func=seg_optimizer(recipe.optimizer)), **kwargs})

@@ -68,7 +68,8 @@ def write_new_epochs(self:Logger):
     rows = self.record.history.to_dict('records')[self.epochs:]
     for row in rows:
         self.epochs += 1
-        self.write_scalars({**{f'epoch/{k}': v for k,v in finite(row).items()}, 'epoch/of_run': float(self.epochs)}, self.batches)
+        self.write_scalars({**{f'epoch/{k}': v for k,v in finite(row).items()}, 'epoch/of_run': float(self.epochs)},
+                           self.batches)
     if rows and self.sample: self.write_image(side_by_side(*self.sample), self.batches)
 
 # %% ../../nbs/training/04_loggers.ipynb #ae832bb7
@@ -81,7 +82,8 @@ def after_batch(self:Logger):
     if getattr(self.learn, 'skipping', False): return # trained before the run was resumed
     self.batches += 1
     lrs = {f'batch/lr_{i}': h['lr'] for i,h in enumerate(self.opt.hypers)}
-    self.write_scalars(finite({'batch/loss': self.loss.item(), 'batch/smooth_loss': self.smooth_loss.item(), **lrs}), self.batches)
+    self.write_scalars(finite({'batch/loss': self.loss.item(), 'batch/smooth_loss': self.smooth_loss.item(), **lrs}),
+                       self.batches)
 
 @patch
 def after_epoch(self:Logger): self.write_new_epochs()
@@ -103,7 +105,8 @@ def side_by_side(
     classes:ClassTable
 )->np.ndarray: # (n*h, 3*w, 3) uint8
     "One row per sample: image, truth, prediction."
-    return np.vstack([np.hstack([image, colorize(truth, classes), colorize(pred, classes)]) for image,truth,pred in zip(images, truths, preds)])
+    return np.vstack([np.hstack([image, colorize(truth, classes), colorize(pred, classes)])
+                      for image,truth,pred in zip(images, truths, preds)])
 
 # %% ../../nbs/training/04_loggers.ipynb #353a150d
 class TensorBoard(Logger):
@@ -113,7 +116,8 @@ class TensorBoard(Logger):
         super().__init__(record)
         from torch.utils.tensorboard import SummaryWriter # takes seconds, and few runs ask for it
         self.writer = SummaryWriter(str(record.path/'tensorboard'), flush_secs=10)
-        self.writer.add_text('recipe', indent(to_toml(record.recipe), '    ')) # Markdown's code, which no text inside can end
+        # Markdown's code, which no text inside can end
+        self.writer.add_text('recipe', indent(to_toml(record.recipe), '    '))
 
     def write_scalars(self, values, step):
         for k,v in values.items(): self.writer.add_scalar(k, v, step)
@@ -153,7 +157,9 @@ def _init_wandb(record):
     import wandb
     settings = wandb.Settings(silent=True, console='off', symlink=False)
     config = dict(to_plain(asdict(record.recipe)), classes=list(record.classes.names))
-    try: return wandb.init(project=os.environ.get('WANDB_PROJECT') or 'segfast', name=record.name, dir=str(record.path), mode=mode, config=config, settings=settings, reinit='create_new')
+    try:
+        return wandb.init(project=os.environ.get('WANDB_PROJECT') or 'segfast', name=record.name, dir=str(record.path),
+                          mode=mode, config=config, settings=settings, reinit='create_new')
     except wandb.Error as e: raise UsageError(f'W&B did not start (WANDB_MODE={mode}): {e}') from e
 
 # %% ../../nbs/training/04_loggers.ipynb #e3f8b04d
@@ -165,7 +171,9 @@ def check_loggers(
     "Refuse loggers that do not exist or are not installed."
     for name in names:
         if name not in LOGGERS: raise unknown_name('logger', name, LOGGERS)
-        if not _installed(LOGGERS[name].package): raise UsageError(f"--log {name}: {LOGGERS[name].package} is not installed. Install it: pip install 'segfast[{name}]'")
+        if not _installed(LOGGERS[name].package):
+            raise UsageError(f"--log {name}: {LOGGERS[name].package} is not installed. Install it: pip install "
+                             f"'segfast[{name}]'")
     if 'wandb' in names: wandb_mode()
     return list(dict.fromkeys(names))
 

@@ -103,10 +103,12 @@ def weights_from_counts(
     if scheme not in WEIGHT_SCHEMES: raise unknown_name('scheme of class weights', scheme, WEIGHT_SCHEMES)
     names = list(counts) if isinstance(counts, dict) else None
     n = np.array([counts[o] for o in names] if names else counts, dtype=float)
-    if n.ndim != 1 or not np.isfinite(n).all() or (n < 0).any(): raise UsageError(f'Pixel counts are {counts!r}; expected one number of at least 0 for each class.')
+    if n.ndim != 1 or not np.isfinite(n).all() or (n < 0).any():
+        raise UsageError(f'Pixel counts are {counts!r}; expected one number of at least 0 for each class.')
     if images is not None: images = np.array([images[o] for o in names] if names else images, dtype=float)
     void = classes.void if classes is not None and classes.void in range(len(classes)) else None
-    seen = (n > 0) & np.array([i != void if names is None else void is None or o != classes.names[void] for i,o in enumerate(names or n)])
+    seen = (n > 0) & np.array([i != void if names is None else void is None or o != classes.names[void]
+                               for i,o in enumerate(names or n)])
     if not seen.any(): raise UsageError('No class has a pixel: there is nothing to compute class weights from.')
     w = np.zeros_like(n)
     w[seen] = _scheme(scheme, n[seen], None if images is None else images[seen], beta)
@@ -135,9 +137,12 @@ def weight_tensor(
         if missing: raise UsageError(f'Class weights: none for {", ".join(missing)}. Give one for each class but void.')
         weights = [weights.get(o) or 0. for o in classes.names]
     w = torch.as_tensor(weights, dtype=torch.float32).detach().clone()
-    if w.shape != (len(classes),): raise UsageError(f'Class weights: {tuple(w.shape)} numbers for {len(classes)} classes ({", ".join(classes.names)}).')
+    if w.shape != (len(classes),):
+        raise UsageError(f'Class weights: {tuple(w.shape)} numbers for {len(classes)} classes '
+                         f'({", ".join(classes.names)}).')
     if classes.void is not None and classes.void < len(w): w[classes.void] = 0
-    if not torch.isfinite(w).all() or (w < 0).any() or not w.any(): raise UsageError(f'Class weights are {w.tolist()}; expected numbers of at least 0, and one above.')
+    if not torch.isfinite(w).all() or (w < 0).any() or not w.any():
+        raise UsageError(f'Class weights are {w.tolist()}; expected numbers of at least 0, and one above.')
     return w
 
 # %% ../../nbs/training/00_losses.ipynb #498147b1
@@ -174,12 +179,14 @@ class OhemLoss(SegLoss):
         reduction:str='mean',  # 'mean', or 'none' for the loss of each image by itself
     ):
         super().__init__(ignore_index, reduction)
-        if not (0 < thresh <= 1 and 0 < min_kept <= 1): raise UsageError(f'thresh is {thresh!r} and min_kept {min_kept!r}; expected numbers above 0 and up to 1.')
+        if not (0 < thresh <= 1 and 0 < min_kept <= 1):
+            raise UsageError(f'thresh is {thresh!r} and min_kept {min_kept!r}; expected numbers above 0 and up to 1.')
         self.thresh, self.min_kept = thresh, min_kept
 
     def batch(self, logits, targets):
         "The mean cross-entropy of the hard pixels among all labelled ones, a scalar."
-        loss = F.cross_entropy(logits, targets, ignore_index=self.ignore_index, reduction='none')[targets != self.ignore_index]
+        loss = F.cross_entropy(logits, targets, ignore_index=self.ignore_index,
+                               reduction='none')[targets != self.ignore_index]
         if not len(loss): return loss.sum()
         hard, least = loss[loss > -math.log(self.thresh)], math.ceil(self.min_kept*len(loss))
         return (hard if len(hard) >= least else loss.topk(least).values).mean()
@@ -196,7 +203,9 @@ class RegionLoss(SegLoss):
         labelled, n = targets != self.ignore_index, logits.shape[1]
         p, t = logits.movedim(1, -1)[labelled].softmax(-1), targets[labelled]
         if not len(t): return p.sum()
-        if not (0 <= t.min() and t.max() < n): raise IndexError(f'Target {int(t.max() if t.max() >= n else t.min())} is out of bounds: the model has {n} classes.')
+        if not (0 <= t.min() and t.max() < n):
+            raise IndexError(f'Target {int(t.max() if t.max() >= n else t.min())} is out of bounds: the model has {n} '
+                             'classes.')
         return self.by_class(p, t, t.bincount(minlength=n)).mean()
 
     def by_class(self,
@@ -282,7 +291,8 @@ def ohem(
     return OhemLoss(classes.ignore_index, thresh, min_kept)
 
 # %% ../../nbs/training/00_losses.ipynb #efb12a04
-_TERM = re.compile(r'\s*(?:(?P<factor>\d*\.?\d+(?:[eE][+-]?\d+)?|\d+\.)\s*[*·×]\s*)?(?P<name>[A-Za-z_]\w*)\s*(?P<end>\+|$)')
+_TERM = re.compile(
+    r'\s*(?:(?P<factor>\d*\.?\d+(?:[eE][+-]?\d+)?|\d+\.)\s*[*·×]\s*)?(?P<name>[A-Za-z_]\w*)\s*(?P<end>\+|$)')
 
 def loss_terms(
     name:str # a key of `LOSSES`, `ce`, or a sum such as `0.375*ce+1.125*dice`
@@ -294,15 +304,18 @@ def loss_terms(
         at, more = m.end(), m['end'] == '+'
     if not more: return _known_terms(terms, text)
     if not set('+*·×') & set(text): raise unknown_name('loss', name, LOSSES)
-    raise UsageError(f'Loss {text!r}: cannot read {text[at:].strip() or "what follows the last +"!r}. Expected names with factors, such as 0.375*ce+1.125*dice.')
+    raise UsageError(f'Loss {text!r}: cannot read {text[at:].strip() or "what follows the last +"!r}. Expected names '
+                     'with factors, such as 0.375*ce+1.125*dice.')
 
 def _known_terms(terms, text):
     names = [o for _,o in terms]
     for o in names:
         if o not in LOSSES: raise unknown_name('loss', o, LOSSES)
-        if names.count(o) > 1: raise UsageError(f'Loss {text!r}: {o} stands in it {names.count(o)} times. Give it one factor.')
+        if names.count(o) > 1:
+            raise UsageError(f'Loss {text!r}: {o} stands in it {names.count(o)} times. Give it one factor.')
     for factor,o in terms:
-        if not 0 < factor < math.inf: raise UsageError(f'Loss {text!r}: the factor of {o} is {factor:g}; expected a number above 0.')
+        if not 0 < factor < math.inf:
+            raise UsageError(f'Loss {text!r}: the factor of {o} is {factor:g}; expected a number above 0.')
     return terms
 
 # %% ../../nbs/training/00_losses.ipynb #bce21df6
@@ -341,11 +354,19 @@ def seg_loss(
 ) -> nn.Module: # called with logits (n, classes, h, w) and targets (n, h, w); has `activation` and `decodes`
     "The loss called `name`, for these classes."
     terms = loss_terms(name)
-    if weights is None and uses_class_weights(name, need=True): raise UsageError(f'Loss {name!r} needs class weights: name a scheme ({", ".join(WEIGHT_SCHEMES)}), or give them.')
-    if weights is not None and not uses_class_weights(name): raise UsageError(f'Loss {name!r} takes no class weights. Those that do: {", ".join(o for o in LOSSES if uses_class_weights(o))}.')
-    if kwargs and len(terms) > 1: raise UsageError(f'Loss {name!r} is a sum, so {", ".join(kwargs)} would have no owner. Register a function of your own instead.')
-    losses = [LOSSES[o](classes, **kwargs, **(dict(weights=weights) if uses_class_weights(o) and weights is not None else {})) for _,o in terms]
-    return losses[0] if terms == [(1., terms[0][1])] else SumLoss([(f, l) for (f,_),l in zip(terms, losses)], classes.ignore_index)
+    if weights is None and uses_class_weights(name, need=True):
+        raise UsageError(f'Loss {name!r} needs class weights: name a scheme ({", ".join(WEIGHT_SCHEMES)}), or give '
+                         'them.')
+    if weights is not None and not uses_class_weights(name):
+        raise UsageError(f'Loss {name!r} takes no class weights. Those that do: '
+                         f'{", ".join(o for o in LOSSES if uses_class_weights(o))}.')
+    if kwargs and len(terms) > 1:
+        raise UsageError(f'Loss {name!r} is a sum, so {", ".join(kwargs)} would have no owner. Register a function of '
+                         'your own instead.')
+    losses = [LOSSES[o](classes, **kwargs, **(dict(weights=weights) if uses_class_weights(o) and weights is not None
+                                              else {})) for _,o in terms]
+    return losses[0] if terms == [(1., terms[0][1])] else SumLoss([(f, l) for (f,_),l in zip(terms, losses)],
+        classes.ignore_index)
 
 # %% ../../nbs/training/00_losses.ipynb #1a9d5543
 class AuxLoss(nn.Module):
@@ -409,6 +430,9 @@ def make_loss(
     "The loss of a recipe, with its class weights; takes the outputs of a model with an auxiliary head as well."
     if recipe.class_weights == 'none': return with_aux(seg_loss(recipe.loss, report.data.classes))
     pixels, images, n = report.pixels['train'].tolist(), report.sums['images'][0], len(report.data.classes)
-    if not any(pixels): raise UsageError(f'class_weights = {recipe.class_weights} counts pixels, which --no-check leaves out.')
+    if not any(pixels):
+        raise UsageError(f'class_weights = {recipe.class_weights} counts pixels, which --no-check leaves out.')
     name = 'weighted' if recipe.loss in ('cross_entropy', 'ce') else recipe.loss
-    return with_aux(seg_loss(name, report.data.classes, weights_from_counts(pixels[:n], recipe.class_weights, images[:n], classes=report.data.classes)))
+    return with_aux(seg_loss(name, report.data.classes,
+                             weights_from_counts(pixels[:n], recipe.class_weights, images[:n],
+                                                 classes=report.data.classes)))

@@ -53,7 +53,8 @@ def read_curve(
     "Valley, steepest fall, and a tenth of the lowest point; learning rates whose loss is not a number are left out."
     r, l = (torch.as_tensor(v, dtype=torch.float) for v in (rates, losses))
     r, l = r[torch.isfinite(l)], l[torch.isfinite(l)]
-    if len(l) < 3: raise DataError('The learning-rate finder saw no finite loss. Give a learning rate with --lr, such as 1e-3.')
+    if len(l) < 3:
+        raise DataError('The learning-rate finder saw no finite loss. Give a learning rate with --lr, such as 1e-3.')
     return LRSuggestions(r.tolist(), l.tolist(), *(float(f(r, l, len(r))[0]) for f in (valley, steep, minimum)))
 
 # %% ../../nbs/training/09_lr_finder.ipynb #6b60990c
@@ -74,7 +75,8 @@ def run_lr_finder(
     "Train a little at rising learning rates, restore the weights, and read the curve."
     finder = MemoryLRFinder(num_it=steps)
     with learn.no_bar(), learn.no_logging(): learn.fit(steps//max(1, len(learn.dls.train)) + 1, cbs=finder)
-    return read_curve(*(v[steps//10:-5] if len(v) > steps//10 + 10 else v for v in (learn.recorder.lrs, learn.recorder.losses)))
+    return read_curve(*(v[steps//10:-5] if len(v) > steps//10 + 10 else v
+                        for v in (learn.recorder.lrs, learn.recorder.losses)))
 
 # %% ../../nbs/training/09_lr_finder.ipynb #e1ef3606
 def find_lr(
@@ -94,7 +96,9 @@ def find_lr(
     screen = make_screen(screen) if isinstance(screen, str) else screen
     with screen:
         report, recipe, model, loss = prepare_training(data, recipe, device, screen, check, **options)
-        if not 1 <= stage <= len(recipe.stages): raise UsageError(f'--stage {stage}: the recipe has stages 1 to {len(recipe.stages)}.')
-        training = Training(recipe=recipe, data=report.data, model=model, screen=screen, device=device, workers=pick_workers(workers, device), loss=loss, stage=stage-1)
+        if not 1 <= stage <= len(recipe.stages):
+            raise UsageError(f'--stage {stage}: the recipe has stages 1 to {len(recipe.stages)}.')
+        training = Training(recipe=recipe, data=report.data, model=model, screen=screen, device=device,
+                            workers=pick_workers(workers, device), loss=loss, stage=stage-1)
         bar = ReportProgress(screen, f'finding the learning rate of {recipe.stages[stage-1].name}', steps)
         return run_lr_finder(stage_learner(training, [bar]), steps)

@@ -40,15 +40,20 @@ class FusedAdam(Optimizer):
         "Update every parameter that has a gradient."
         calls = {}
         for p,_,state,hyper in self.all_params(with_grad=True):
-            if 'grad_avg' not in state: state.update(grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p), step=torch.zeros((), device=p.device))
+            if 'grad_avg' not in state:
+                state.update(grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p),
+                             step=torch.zeros((), device=p.device))
             key = id(hyper), state.get('do_wd', True)
             calls.setdefault(key, (hyper, []))[1].append((p, state))
         for (_,decayed),(hyper,some) in calls.items(): self._update(some, hyper, hyper['wd'] if decayed else 0.)
 
     def _update(self, some, hyper, wd):
         def all_of(f): return [memory_order(f(p, state)) for p,state in some]
-        fused_step(all_of(lambda p,s: p), all_of(lambda p,s: p.grad), all_of(lambda p,s: s['grad_avg']), all_of(lambda p,s: s['sqr_avg']), [], [s['step'] for _,s in some],
-              fused=some[0][0].device.type in ('cpu', 'cuda'), amsgrad=False, beta1=float(hyper['mom']), beta2=float(hyper['sqr_mom']), lr=float(hyper['lr']), weight_decay=wd, eps=hyper['eps'], maximize=False)
+        fused_step(all_of(lambda p,s: p), all_of(lambda p,s: p.grad), all_of(lambda p,s: s['grad_avg']),
+                   all_of(lambda p,s: s['sqr_avg']), [], [s['step'] for _,s in some],
+                   fused=some[0][0].device.type in ('cpu', 'cuda'), amsgrad=False, beta1=float(hyper['mom']),
+                   beta2=float(hyper['sqr_mom']), lr=float(hyper['lr']), weight_decay=wd, eps=hyper['eps'],
+                   maximize=False)
 
 # %% ../../nbs/training/01_optimizers.ipynb #925d8dda
 @delegates(FusedAdam)

@@ -42,7 +42,8 @@ def settle_recipe(
     most, progressive = 8 if free_bytes(device) > 8.2e9 else 4, recipe.stages[0].size != recipe.size
     def settle(stage):
         fitting = most//2 if progressive and stage.size == recipe.size else most
-        return replace(stage, batch_size=fitting if stage.batch_size == 'auto' else stage.batch_size, precision=pick_precision(stage.precision, device))
+        return replace(stage, batch_size=fitting if stage.batch_size == 'auto' else stage.batch_size,
+                       precision=pick_precision(stage.precision, device))
     return replace(recipe, augment=read_augmentation(recipe.augment), stages=[settle(s) for s in recipe.stages])
 
 # %% ../../nbs/training/08_plan.ipynb #cbf0c0de
@@ -57,7 +58,9 @@ def head_tensors(
     options:dict # of it
 )->set: # names in its state dict
     "Which tensors of a model depend on the number of classes: its last layers."
-    def shapes(n): return {k: v.shape for k,v in seg_model(name, ClassTable([str(i) for i in range(n)]), 'none', **options).state_dict().items()}
+    def shapes(n):
+        return {k: v.shape for k,v in seg_model(name, ClassTable([str(i) for i in range(n)]), 'none',
+                                                **options).state_dict().items()}
     two, three = shapes(2), shapes(3)
     return {k for k in two if two[k] != three[k]}
 
@@ -67,12 +70,18 @@ def first_weights(
     screen=None # from `make_screen`; says what is new
 )->torch.nn.Module: # on the CPU
     "A recipe's model with the weights that the training starts from."
-    if not is_run_folder(recipe.weights): return seg_model(recipe.model, classes, recipe.weights, **recipe.model_options)
+    if not is_run_folder(recipe.weights):
+        return seg_model(recipe.model, classes, recipe.weights, **recipe.model_options)
     model, run = seg_model(recipe.model, classes, 'none', **recipe.model_options), Run(recipe.weights)
     state, same = read_weights(run.weights_file), run.classes.names == classes.names
-    if not same: state.update({k: v for k,v in model.state_dict().items() if k in head_tensors(recipe.model, recipe.model_options)})
+    if not same:
+        state.update({k: v for k,v in model.state_dict().items()
+                      if k in head_tensors(recipe.model, recipe.model_options)})
     load_state(model, state, run.path)
-    if screen: screen.say(f'The weights are those of {run.path}' + ('.' if same else f', without its last layers: it had other classes ({a_few(run.classes.names, 4)}). The new ones start random.'))
+    if screen:
+        screen.say(f'The weights are those of {run.path}'
+                   + ('.' if same else ', without its last layers: it had other classes '
+                                       f'({a_few(run.classes.names, 4)}). The new ones start random.'))
     return model
 
 # %% ../../nbs/training/08_plan.ipynb #b85c324c
@@ -83,12 +92,14 @@ def complete_recipe(
 )->Recipe: # not settled yet
     "The recipe that choices stand for, for images of a size; with the weights of a run, its model too."
     if not isinstance(recipe, RecipeOptions): return recipe
-    if recipe.weights is None and recipe.model and not published_weights(recipe.model): recipe = replace(recipe, weights='none')
+    if recipe.weights is None and recipe.model and not published_weights(recipe.model):
+        recipe = replace(recipe, weights='none')
     made = recipe.to_recipe(known, size)
     if not is_run_folder(made.weights): return made
     theirs = Run(made.weights).recipe
     if recipe.model and recipe.model != theirs.model: return made
-    own = {k: v for k,v in made.model_options.items() if any(text.startswith(f'model_options.{k}=') for text in recipe.sets)}
+    own = {k: v for k,v in made.model_options.items()
+           if any(text.startswith(f'model_options.{k}=') for text in recipe.sets)}
     return replace(made, model=theirs.model, model_options={**theirs.model_options, **own})
 
 def check_settings_early(
@@ -106,13 +117,19 @@ def check_settings_early(
 def _check_same_model(recipe, run):
     theirs = run.recipe
     def shown(r): return f'{r.model} {r.model_options}' if r.model_options else r.model
-    if (recipe.model, recipe.model_options) != (theirs.model, theirs.model_options): raise UsageError(f'--from {run.path}: its model is {shown(theirs)}, not {shown(recipe)}. Leave out --model and its options: the model comes with the weights.')
+    if (recipe.model, recipe.model_options) != (theirs.model, theirs.model_options):
+        raise UsageError(f'--from {run.path}: its model is {shown(theirs)}, not {shown(recipe)}. Leave out --model and '
+                         'its options: the model comes with the weights.')
 
 def _check_class_weights(recipe):
     "Whether loss and class weights go together."
-    if recipe.class_weights == 'none' and uses_class_weights(recipe.loss, need=True): raise UsageError(f'Loss {recipe.loss!r} needs class weights: --set class_weights=median_frequency (or inverse, effective_number).')
+    if recipe.class_weights == 'none' and uses_class_weights(recipe.loss, need=True):
+        raise UsageError(f'Loss {recipe.loss!r} needs class weights: --set class_weights=median_frequency (or inverse, '
+                         'effective_number).')
     plain = recipe.loss in ('cross_entropy', 'ce')
-    if recipe.class_weights != 'none' and not plain and not uses_class_weights(recipe.loss): raise UsageError(f'class_weights = {recipe.class_weights}: the loss {recipe.loss!r} takes none. Use cross_entropy, focal, or a sum with weighted, such as 0.375*weighted+1.125*dice.')
+    if recipe.class_weights != 'none' and not plain and not uses_class_weights(recipe.loss):
+        raise UsageError(f'class_weights = {recipe.class_weights}: the loss {recipe.loss!r} takes none. Use '
+                         'cross_entropy, focal, or a sum with weighted, such as 0.375*weighted+1.125*dice.')
 
 # %% ../../nbs/training/08_plan.ipynb #bba27a7e
 def stage_bytes(
@@ -136,7 +153,8 @@ def make_plan(
 )->Plan:
     "What will happen, for people."
     data = report.data
-    weights = dict(none='random weights', imagenet='encoder with ImageNet weights', coco='weights from COCO, with new last layers').get(recipe.weights, f'weights from {recipe.weights}')
+    weights = dict(none='random weights', imagenet='encoder with ImageNet weights',
+                   coco='weights from COCO, with new last layers').get(recipe.weights, f'weights from {recipe.weights}')
     facts = dict(data=_data_text(report), layout=data.layout, source=data.origin, recipe=f'{recipe.name}, seed {recipe.seed}',
                  model=f'{recipe.model}, {scaled_text(sum(p.numel() for p in model.parameters()), "M")} parameters, {weights}', device=_device_text(device), run=str(run.path))
     return Plan(f'segfast · {data.name}', list(facts.items()), recipe, stage_bytes(model, recipe), data.classes)
@@ -144,11 +162,14 @@ def make_plan(
 def _data_text(report):
     classes, sizes = report.data.classes, list(fingerprint(report)['sizes'])
     counts = ', '.join(f'{n} {s}' for s,n in report.data.splits.items())
-    void = 'no void' if classes.void is None else f'void is {classes.names[classes.void]} (id {classes.void})' if classes.void < len(classes) else f'void is {classes.void}'
-    return f'{counts}; {len(classes)} classes, {void}; {" and ".join(sizes[:2])}{" ..." if len(sizes) > 2 else ""} pixels'
+    void = ('no void' if classes.void is None else f'void is {classes.names[classes.void]} (id {classes.void})'
+            if classes.void < len(classes) else f'void is {classes.void}')
+    return (f'{counts}; {len(classes)} classes, {void}; {" and ".join(sizes[:2])}{" ..." if len(sizes) > 2 else ""} '
+            'pixels')
 
 def _device_text(device):
-    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{cpu_name()}, {torch.get_num_threads()} threads'
+    name = torch.cuda.get_device_name(
+        device) if device.type == 'cuda' else f'{cpu_name()}, {torch.get_num_threads()} threads'
     return f'{device}: {name}, {size_text(free_bytes(device))} free'
 
 # %% ../../nbs/training/08_plan.ipynb #f24260d6
@@ -173,7 +194,9 @@ def prepare_training(
     for note in fill_notes(recipe.augment, report.data.classes): screen.say(f'note: {note}')
     torch.manual_seed(recipe.seed)
     model = first_weights(recipe, report.data.classes, screen).to(device, memory_format=torch.channels_last)
-    if len(layer_groups(model)) == 1: recipe = replace(recipe, stages=[replace(s, frozen=False, spread=1.) for s in recipe.stages]) # nothing to freeze, no slower layers
+    # nothing to freeze, no slower layers
+    if len(layer_groups(model)) == 1:
+        recipe = replace(recipe, stages=[replace(s, frozen=False, spread=1.) for s in recipe.stages])
     _warn_if_large(model, recipe, device, screen)
     with unchecked_data_errors(check):
         if recipe.cache: _fill_cache(report.data, recipe, screen)
@@ -182,10 +205,14 @@ def prepare_training(
 
 def _warn_if_large(model, recipe, device, screen):
     for s,need in zip(recipe.stages, stage_bytes(model, recipe)):
-        if need > free_bytes(device): screen.say(f'warning: stage {s.name} will take about {size_text(need)}, and {size_text(free_bytes(device))} are free. A smaller --batch-size or --size takes less.')
+        if need > free_bytes(device):
+            screen.say(f'warning: stage {s.name} will take about {size_text(need)}, and '
+                       f'{size_text(free_bytes(device))} are free. A smaller --batch-size or --size takes less.')
 
 def _fill_cache(data, recipe, screen):
-    for size in dict.fromkeys(source_size(data, s.size) for s in recipe.stages): write_cache(data, size, progress=lambda done, total, size=size: screen.work(f'decoding at {size[0]}x{size[1]}', done, total))
+    for size in dict.fromkeys(source_size(data, s.size) for s in recipe.stages):
+        write_cache(data, size, progress=lambda done, total,
+                    size=size: screen.work(f'decoding at {size[0]}x{size[1]}', done, total))
 
 # %% ../../nbs/training/08_plan.ipynb #587fa220
 class unchecked_data_errors:
@@ -193,15 +220,20 @@ class unchecked_data_errors:
     def __init__(self, checked): self.checked = checked
     def __enter__(self): pass
     def __exit__(self, kind, e, tb):
-        if self.checked or e is None or isinstance(e, (DataError, UsageError)) or not isinstance(e, Exception) or 'OutOfMemory' in kind.__name__: return
-        raise DataError(f'{kind.__name__}: {" ".join(str(e).split())[:200]}\nThe data was not checked (--no-check), and may be the reason. Look at it with segfast check.') from e
+        if self.checked or e is None or isinstance(e, (DataError, UsageError)) or not isinstance(e,
+            Exception) or 'OutOfMemory' in kind.__name__:
+            return
+        raise DataError(f'{kind.__name__}: {" ".join(str(e).split())[:200]}\nThe data was not checked (--no-check), '
+                        'and may be the reason. Look at it with segfast check.') from e
 
 # %% ../../nbs/training/08_plan.ipynb #300bf781
 def hardware(
     device:torch.device
 )->dict: # JSON-ready
     "The hardware that trains, for the run's environment."
-    gpu = dict(gpu=torch.cuda.get_device_name(device), gpu_gb=round(torch.cuda.get_device_properties(device).total_memory/2**30, 1), cuda=torch.version.cuda) if device.type == 'cuda' else {}
+    gpu = dict(gpu=torch.cuda.get_device_name(device),
+               gpu_gb=round(torch.cuda.get_device_properties(device).total_memory/2**30, 1),
+               cuda=torch.version.cuda) if device.type == 'cuda' else {}
     return dict(device=str(device), threads=torch.get_num_threads(), **gpu)
 
 def data_facts(
@@ -212,5 +244,10 @@ def data_facts(
 )->dict: # JSON-ready
     "What a run records of its data, so that it can be opened again and compared."
     d = report.data
-    opened = None if isinstance(source, SegData) else dict(source=source if source in KNOWN else str(Path(source).resolve()), check=check, **{k: str(Path(o).resolve()) if k == 'classes' else o for k,o in options.items() if o is not None})
-    return dict(name=d.name, root=str(d.root.resolve()), layout=d.layout, origin=d.origin, opened=opened, encoding=asdict(d.encoding), fingerprint=fingerprint(report), problems=[p.to_dict() for p in report.problems[:100]], problem_count=len(report.problems))
+    opened = None if isinstance(source, SegData) else dict(source=source if source in KNOWN
+                                                           else str(Path(source).resolve()), check=check,
+                                                           **{k: str(Path(o).resolve()) if k == 'classes' else o
+        for k,o in options.items() if o is not None})
+    return dict(name=d.name, root=str(d.root.resolve()), layout=d.layout, origin=d.origin, opened=opened,
+                encoding=asdict(d.encoding), fingerprint=fingerprint(report),
+                problems=[p.to_dict() for p in report.problems[:100]], problem_count=len(report.problems))

@@ -36,7 +36,8 @@ def extend_recipe(
     last = recipe.stages[-1]
     lr = 1e-4 if last.lr == 'find' else last.lr/10
     n = sum(s.name.startswith('extra') for s in recipe.stages) + 1
-    return replace(recipe, stages=[*recipe.stages, replace(last, name=f'extra-{n}', epochs=epochs, lr=lr, frozen=False)])
+    return replace(recipe, stages=[*recipe.stages, replace(last, name=f'extra-{n}', epochs=epochs, lr=lr,
+                                                           frozen=False)])
 
 # %% ../../nbs/training/11_resume.ipynb #b44c2edc
 def resume(
@@ -56,17 +57,24 @@ def resume(
         for s in run.recipe.stages: pick_precision(s.precision, device)
         if device.type == 'cpu': keep_memory()
         report = reopen_data(run, screen, data, data_changed)
-        training = _restore_training(run, extend_recipe(run.recipe, extend) if extend else run.recipe, report, screen, device, pick_workers(workers, device))
+        training = _restore_training(run, extend_recipe(run.recipe, extend) if extend else run.recipe, report, screen,
+                                     device, pick_workers(workers, device))
         if extend: _write_extension(training, extend)
         best = training.best
-        best.since = min(best.since, best.epochs - run.status.get('extended_at', 0)) # patience starts again with an extension
+        # patience starts again with an extension
+        best.since = min(best.since, best.epochs - run.status.get('extended_at', 0))
         run_stages(training, report, started)
     return run
 
 def _check_resumable(run, extend):
-    if run.is_cleaned: raise DataError(f'{run.path}: was cleaned: what a resume needs is deleted. Its weights are there: to train on from them, start a new run with --from {run.path}')
-    if not (run.path/'data.csv').exists(): raise DataError(f'{run.path}: was stopped before its training began, and there is nothing to resume. Delete it and train again.')
-    if run.status.get('status') == 'done' and not extend: raise UsageError(f'{run.path}: is finished. To train on, add a stage: --extend EPOCHS')
+    if run.is_cleaned:
+        raise DataError(f'{run.path}: was cleaned: what a resume needs is deleted. Its weights are there: to train on '
+                        f'from them, start a new run with --from {run.path}')
+    if not (run.path/'data.csv').exists():
+        raise DataError(f'{run.path}: was stopped before its training began, and there is nothing to resume. Delete it '
+                        'and train again.')
+    if run.status.get('status') == 'done' and not extend:
+        raise UsageError(f'{run.path}: is finished. To train on, add a stage: --extend EPOCHS')
 
 @contextmanager
 def _name_run_on_interrupt(run):
@@ -85,8 +93,10 @@ def _restore_training(run, recipe, report, screen, device, workers):
     "The training of a run, as in its newest checkpoint."
     torch.manual_seed(recipe.seed)
     classes = report.data.classes
-    model = seg_model(recipe.model, classes, 'none', **recipe.model_options) if run.has_checkpoint else first_weights(recipe, classes, screen)
-    training = Training(recipe=recipe, data=report.data, model=model.to(device, memory_format=torch.channels_last), run=run, screen=screen, device=device, workers=workers, loss=make_loss(recipe, report))
+    model = seg_model(recipe.model, classes, 'none',
+                      **recipe.model_options) if run.has_checkpoint else first_weights(recipe, classes, screen)
+    training = Training(recipe=recipe, data=report.data, model=model.to(device, memory_format=torch.channels_last),
+                        run=run, screen=screen, device=device, workers=workers, loss=make_loss(recipe, report))
     if state := load_checkpoint(training): _align_files(run, state, training.best)
     else: run.rewind(0, 0) # its history may be ahead of its first checkpoint
     run.take_over(seconds_before=float(run.history.seconds.sum()), stages=len(recipe.stages), **training.progress)

@@ -23,7 +23,8 @@ def one_cycle(
     moms:tuple=(0.95, 0.85, 0.95), # momentum at the beginning, at the highest rate, at the end
 )->dict: # hyper-parameter -> function of progress
     "Up and down along cosines, with the momentum down and up."
-    if not 0 < pct_start < 1: raise UsageError(f'one_cycle: pct_start is {pct_start!r}; expected a number between 0 and 1.')
+    if not 0 < pct_start < 1:
+        raise UsageError(f'one_cycle: pct_start is {pct_start!r}; expected a number between 0 and 1.')
     return dict(lr=combined_cos(pct_start, lr/div, lr, lr/div_final), mom=combined_cos(pct_start, *moms))
 
 def flat_cos(
@@ -33,7 +34,8 @@ def flat_cos(
     div_final:float=1e5, # first over last learning rate
 )->dict: # hyper-parameter -> function of progress
     "Flat, then down along a cosine."
-    if not 0 <= pct_start < 1: raise UsageError(f'flat_cos: pct_start is {pct_start!r}; expected a number from 0 to below 1.')
+    if not 0 <= pct_start < 1:
+        raise UsageError(f'flat_cos: pct_start is {pct_start!r}; expected a number from 0 to below 1.')
     return dict(lr=combined_cos(pct_start, lr, lr, lr/div_final))
 
 def step_down(

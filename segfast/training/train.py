@@ -49,7 +49,8 @@ def run_stage(
     if len(training.lrs) == i: training.lrs.append(_search_lr(training) if stage.lr == 'find' else stage.lr)
     stage = replace(stage, lr=training.lrs[i])
     skip = [SkipBatches(memory['batch'], training.epoch)] if memory and memory['batch'] else []
-    learn = stage_learner(training, [RunRecorder(training, stage), *skip, *([AverageWeights(training.ema)] if training.ema else []), *training.cbs])
+    learn = stage_learner(training, [RunRecorder(training, stage), *skip,
+                                     *([AverageWeights(training.ema)] if training.ema else []), *training.cbs])
     if memory: load_optimizer(learn.opt, memory['optimizer'])
     training.screen.stage(i, stage)
     try:
@@ -104,10 +105,12 @@ def train(
     screen = make_screen(screen) if isinstance(screen, str) else screen
     with screen:
         report, recipe, model, loss = prepare_training(data, recipe, device, screen, check, **options)
-        run = Run.create(out, recipe, report.data.classes, data_facts(report, data, check, options), name, hardware(device))
+        run = Run.create(out, recipe, report.data.classes, data_facts(report, data, check, options), name,
+                         hardware(device))
         run.update(loggers=loggers)
         write_atomic(run.path/'data.csv', report.files.to_csv(index=False)) # last: from here on, it can be resumed
-        training = Training(recipe=recipe, data=report.data, model=model, run=run, screen=screen, device=device, workers=pick_workers(workers, device), loss=loss)
+        training = Training(recipe=recipe, data=report.data, model=model, run=run, screen=screen, device=device,
+                            workers=pick_workers(workers, device), loss=loss)
         with run.lock(), unchecked_data_errors(check): run_stages(training, report, started)
     return run
 
@@ -148,13 +151,15 @@ def _try_report(training):
     "Write the run's report; an error is shown, and does not fail the training."
     try: write_report(training.run)
     except Exception as e:
-        text = f'The report could not be written ({type(e).__name__}: {safe_text(e)}). The rest of the run is not affected. To try again: segfast report {shlex.quote(str(training.run.path))}'
+        text = (f'The report could not be written ({type(e).__name__}: {safe_text(e)}). The rest of the run is not '
+                f'affected. To try again: segfast report {shlex.quote(str(training.run.path))}')
         training.screen.say(text)
         with contextlib.suppress(OSError): training.run.log(text)
 
 def _train_stages(training):
     run, best, keep_best = training.run, training.best, training.recipe.keep == 'best'
-    run.log(f'training on {training.device} with {torch.get_num_threads()} threads and {training.workers} loader workers')
+    run.log(f'training on {training.device} with {torch.get_num_threads()} threads and {training.workers} loader '
+            'workers')
     while not training.done:
         _run_or_shrink(training)
         run.update(**training.progress)
@@ -166,21 +171,25 @@ def _train_stages(training):
 
 def _save_last_as_best(training):
     "Where no epoch had a number to be judged by, the last weights are the best there are."
-    training.screen.say(f'{training.best.monitor} was never a number, so no epoch was the best: the last weights are kept.')
+    training.screen.say(f'{training.best.monitor} was never a number, so no epoch was the best: the last weights are '
+                        'kept.')
     folder = training.run.newest_checkpoint(training.screen.say)
     save_best(training.run, read_json(folder/'state.json'), folder)
 
 def _say_early_stop(training):
     "Say why a training ended early, and why not earlier."
     s, best = training.recipe.stages[training.stage - (training.epoch == 0)], training.best
-    why = '' if s.schedule in STOPS_WITHIN else f' Stage {s.name} was finished first: the learning rate of {s.schedule} falls only at its end.'
-    text = f'Stopped early: {best.since} epochs brought nothing better than {best.monitor} {best.value:.4f} (stage {best.where[0]}, epoch {best.where[1]}).{why}'
+    why = ('' if s.schedule in STOPS_WITHIN else f' Stage {s.name} was finished first: the learning rate of '
+                                                 f'{s.schedule} falls only at its end.')
+    text = (f'Stopped early: {best.since} epochs brought nothing better than {best.monitor} {best.value:.4f} (stage '
+            f'{best.where[0]}, epoch {best.where[1]}).{why}')
     training.screen.say(text); training.run.log(text)
 
 def _run_or_shrink(training):
     "Run a stage; when the GPU's memory does not suffice for its first epoch, again with half the batch and twice the accumulation."
     done, batches, models = training.best.epochs, training.batches, [training.model] + [training.ema]*bool(training.ema)
-    kept = [{k: v.detach().cpu().clone() for k,v in m.state_dict().items()} for m in models] if training.device.type == 'cuda' or training.ema else []
+    kept = [{k: v.detach().cpu().clone() for k,v in m.state_dict().items()}
+            for m in models] if training.device.type == 'cuda' or training.ema else []
     while True:
         try: return run_stage(training)
         except torch.cuda.OutOfMemoryError:
@@ -197,19 +206,24 @@ def _halve_batch(training):
     stages[i] = replace(s, batch_size=n, accumulate=s.accumulate*2)
     training.recipe = replace(training.recipe, stages=stages)
     write_atomic(training.run.path/'recipe.toml', to_toml(training.recipe))
-    training.screen.say(f'Stage {s.name}: out of memory with {s.batch_size} images per batch. Again with {n}, and twice as many batches per step.')
-    training.run.log(f'stage {s.name}: out of memory at batch {s.batch_size}; restarted with {n} and accumulation {s.accumulate*2}')
+    training.screen.say(f'Stage {s.name}: out of memory with {s.batch_size} images per batch. Again with {n}, and '
+                        'twice as many batches per step.')
+    training.run.log(f'stage {s.name}: out of memory at batch {s.batch_size}; restarted with {n} and accumulation '
+                     f'{s.accumulate*2}')
 
 def _finish(training, started):
     run, last = training.run, training.recipe.stages[-1]
-    model = TorchPredictor(training.model, training.data.classes, last.size, last.precision) # as `segfast evaluate` does
+    # as `segfast evaluate` does
+    model = TorchPredictor(training.model, training.data.classes, last.size, last.precision)
     cm, chosen = _evaluate(training, model)
     plot_history(run.history).savefig(run.path/'plots/history.png', dpi=90)
     _save_examples(training, model, chosen)
     seconds = time.perf_counter() - started
-    run.update(status='done', accuracy=cm.accuracy, mean_iou=cm.mean_iou, seconds=seconds + run.status.get('seconds_before', 0))
+    run.update(status='done', accuracy=cm.accuracy, mean_iou=cm.mean_iou,
+               seconds=seconds + run.status.get('seconds_before', 0))
     training.screen.done(seconds)
-    run.log(f"done: accuracy {cm.accuracy:.4f}, mean IoU {cm.mean_iou:.4f} on the validation images at the masks' own size")
+    run.log(f"done: accuracy {cm.accuracy:.4f}, mean IoU {cm.mean_iou:.4f} on the validation images at the masks' own "
+            "size")
 
 # %% ../../nbs/training/10_train.ipynb #caed9b01
 def _evaluate(training, model):
@@ -218,7 +232,8 @@ def _evaluate(training, model):
     started, counts, confused = time.perf_counter(), ImageCounts(data), Confused(data.classes)
     def each(i, m): counts(i, m); confused(i, m)
     def progress(done, total): training.screen.work("evaluating at the masks' own size", done, total)
-    cm = score_split(model, data, recipe.stages[-1].size, bs=recipe.stages[-1].batch_size, cache=recipe.cache, progress=progress, each=each)
+    cm = score_split(model, data, recipe.stages[-1].size, bs=recipe.stages[-1].batch_size, cache=recipe.cache,
+                     progress=progress, each=each)
     scores = score_dict(cm, data.splits['valid'], time.perf_counter() - started)
     write_scores(run.path, dict(scores, split='valid', checkpoint=recipe.keep), cm, counts.images, counts.table)
     rows = [i for i,s in enumerate(data.pairs.split) if s == 'valid']
@@ -233,5 +248,6 @@ def _save_examples(training, model, chosen):
             sample = open_pair(data, i)[0], truth.cpu().numpy(), pred.cpu().numpy()
             if any(why[0] == 'strip' for why in chosen[i]): strip.append(sample)
             yield i, *sample
-    keep_examples(run.path, data.classes, chosen, names, samples(), (first, probabilities(model, data, size, first, cache).cpu().numpy()))
+    keep_examples(run.path, data.classes, chosen, names, samples(),
+                  (first, probabilities(model, data, size, first, cache).cpu().numpy()))
     show_masks(strip, data.classes).savefig(run.path/'plots/predictions.png', dpi=90)

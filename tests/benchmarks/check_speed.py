@@ -48,7 +48,8 @@ def tiny(root, n):
         (root/sub).mkdir(parents=True)
     mask = Image.fromarray(np.uint8([[0, 1], [2, 1]]).repeat(8, 0).repeat(8, 1))
     for i in range(n):
-        Image.fromarray(np.full((16, 16, 3), i, np.uint32).astype(np.uint8) + np.uint8([i >> 16 & 255, i >> 8 & 255, 0])).save(root/f"images/{i:06}.png")
+        Image.fromarray(np.full((16, 16, 3), i, np.uint32).astype(np.uint8)
+                        + np.uint8([i >> 16 & 255, i >> 8 & 255, 0])).save(root/f"images/{i:06}.png")
         mask.save(root/f"labels/{i:06}_P.png")
     return folder_of(root, ["a", "b", "c"], [f"{i:06}.png" for i in range(n)])
 
@@ -56,7 +57,8 @@ def tiny(root, n):
 def timed(what, root, cache):
     "Check a folder in a new process; print how long that took, and its memory."
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", "from segfast.cli import app; app()", "check", str(root), "--json"], env=dict(os.environ, SEGFAST_CACHE=str(cache)), capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", "from segfast.cli import app; app()", "check", str(root), "--json"],
+                          env=dict(os.environ, SEGFAST_CACHE=str(cache)), capture_output=True, text=True)
     seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-500:]
     print(f"{what}: {seconds:.1f} s; largest process so far {peak:.0f} MB", flush=True)
@@ -64,8 +66,9 @@ def timed(what, root, cache):
 
 def main(kind, *args):
     with tempfile.TemporaryDirectory() as tmp:
-        for name, make in ([("700 photos of 720x960", lambda root: photos(root, Path(args[0])))] if kind == "photos" else
-                           [(f"{n} pairs of 16x16", lambda root, n=n: tiny(root, n)) for n in map(int, args or (1000, 10_000, 100_000))]):
+        for name, make in ([("700 photos of 720x960", lambda root: photos(root, Path(args[0])))] if kind == "photos"
+                           else [(f"{n} pairs of 16x16", lambda root, n=n: tiny(root, n))
+                                 for n in map(int, args or (1000, 10_000, 100_000))]):
             root = make(Path(tmp)/name)
             timed(name, root, Path(tmp)/"cache")
             timed(f"{name}, again", root, Path(tmp)/"cache")

@@ -41,7 +41,8 @@ def main():
     slow, a = best_of(lambda: loop(rgb, table.colors), 5)
     fast, b = best_of(lambda: decode_mask(im, encoding), 20)
     assert np.array_equal(a, b)
-    print(f"{len(table)} classes at {rgb.shape[0]}x{rgb.shape[1]}: loop {slow*1000:.1f} ms, table {fast*1000:.1f} ms, ratio {slow/fast:.0f}")
+    print(f"{len(table)} classes at {rgb.shape[0]}x{rgb.shape[1]}: loop {slow*1000:.1f} ms, table {fast*1000:.1f} ms, "
+          f"ratio {slow/fast:.0f}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ warnings.filterwarnings("ignore", message="`torch.jit.script`")
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
-from segfast.tools.export import Portable, onnx_proto, open_exported, compare_outputs, trace, make_traceable  # noqa: E402
+# noqa: E402
+from segfast.tools.export import Portable, onnx_proto, open_exported, compare_outputs, trace, make_traceable
 from segfast.models.cost import SMP_EXAMPLES  # noqa: E402
 from segfast.models.zoo import find_model, MODELS  # noqa: E402
 from segfast.inference.predictor import normalize  # noqa: E402
@@ -63,7 +64,8 @@ def row(name, args, sizes):
             results += [compare_outputs(lambda x, y=y: y, session, [o]) for o, y in zip(batches, logits)]
         mb, top = file.stat().st_size/1e6, max(o.abs().max().item() for o in logits)
     cells = "".join(f"{o.logits:>12.1e}{o.pixels:>10.3%}" for o in results)
-    print(f"{name:<32}{mb:>8.1f}{time.perf_counter() - start:>9.1f}{top:>9.1f}{cells}   {'yes' if all(o.ok for o in results) else 'NO'}", flush=True)
+    print(f"{name:<32}{mb:>8.1f}{time.perf_counter() - start:>9.1f}{top:>9.1f}{cells}   "
+          f"{'yes' if all(o.ok for o in results) else 'NO'}", flush=True)
 
 
 def main():
@@ -75,7 +77,8 @@ def main():
     parser.add_argument("--fixed", action="store_true")
     args = parser.parse_args()
     sizes = [parse_size(o) for o in args.sizes.split(",")]
-    print(f"{'model':<32}{'MB':>8}{'seconds':>9}{'largest':>9}" + "".join(f"{'x'.join(map(str, o)):>12}{'pixels':>10}" for o in sizes) + "   within limits", flush=True)
+    print(f"{'model':<32}{'MB':>8}{'seconds':>9}{'largest':>9}" + "".join(f"{'x'.join(map(str, o)):>12}{'pixels':>10}"
+        for o in sizes) + "   within limits", flush=True)
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # a process a model: its memory is given back
         for name in args.models:
             pool.apply(row, (name, args, sizes))

@@ -55,7 +55,9 @@ def main():
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
-    for label, frozen, train_bn in (("all layers train", False, True), ("frozen, batch norms train (train_bn = true)", True, True), ("frozen (train_bn = false)", True, False)):
+    for label, frozen, train_bn in (("all layers train", False, True),
+                                    ("frozen, batch norms train (train_bn = true)", True, True),
+                                    ("frozen (train_bn = false)", True, False)):
         s = statistics.median(step_seconds(args, frozen, train_bn))
         print(f"{label:<45} {s:.3f} s a step  {args.batch_size/s:.1f} images/s")
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
-MODELS = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "unet_dropout", "smp:unet/resnet34", "fast,encoder=resnet34", "unet_resnet34,last_cross=false"]
+MODELS = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "unet_dropout", "smp:unet/resnet34",
+          "fast,encoder=resnet34", "unet_resnet34,last_cross=false"]
 
 
 def trained(args, label, epochs):
@@ -23,8 +24,9 @@ def trained(args, label, epochs):
     model, *options = label.split(",")
     options = [o for k in options for o in ("--set", f"model_options.{k}")]
     env = dict(os.environ, **({"OMP_NUM_THREADS": str(args.threads)} if args.threads else {}))
-    command = [sys.executable, "-c", "from segfast.cli import app; app()", "train", args.folder, "--no-progressive", "--weights", "none", "--model", model, *options,
-               "--size", args.size, "--epochs", str(epochs), "--batch-size", str(args.batch_size), "--seed", str(args.seed), "--out", args.out, "--json"]
+    command = [sys.executable, "-c", "from segfast.cli import app; app()", "train", args.folder, "--no-progressive",
+               "--weights", "none", "--model", model, *options, "--size", args.size, "--epochs", str(epochs),
+               "--batch-size", str(args.batch_size), "--seed", str(args.seed), "--out", args.out, "--json"]
     out = subprocess.run(command, capture_output=True, text=True, env=env)
     if out.returncode:
         sys.exit(f"{label}: {out.stderr[-2000:]}")
@@ -34,7 +36,8 @@ def trained(args, label, epochs):
 
 def measured(args, label, epochs):
     result, history = trained(args, label, epochs)
-    return dict(epochs=epochs, minutes=history.seconds.sum()/60, images_per_second=history.images_per_second.median(), accuracy=result["accuracy"], mean_iou=result["mean_iou"], run=result["run"])
+    return dict(epochs=epochs, minutes=history.seconds.sum()/60, images_per_second=history.images_per_second.median(),
+                accuracy=result["accuracy"], mean_iou=result["mean_iou"], run=result["run"])
 
 
 def parameters(label, args):
@@ -45,7 +48,8 @@ def parameters(label, args):
     recipe = Recipe([Stage("full", (64, 64), 1)], model=model)
     for o in options:
         recipe = set_value(recipe, f"model_options.{o}")
-    return sum(p.numel() for p in seg_model(model, ClassTable([str(i) for i in range(12)]), "none", **recipe.model_options).parameters())/1e6
+    return sum(p.numel() for p in seg_model(model, ClassTable([str(i) for i in range(12)]), "none",
+                                            **recipe.model_options).parameters())/1e6
 
 
 def fill(args, label, row):
@@ -64,12 +68,15 @@ def fill(args, label, row):
 
 
 def shown(done, args):
-    head = ["model", "M parameters", "images/s", f"epochs in {args.minutes:g} min", "minutes", "void accuracy", "mean IoU", f"void accuracy, {args.epochs} epochs", f"mean IoU, {args.epochs} epochs", f"minutes, {args.epochs} epochs"]
+    head = ["model", "M parameters", "images/s", f"epochs in {args.minutes:g} min", "minutes", "void accuracy",
+            "mean IoU", f"void accuracy, {args.epochs} epochs", f"mean IoU, {args.epochs} epochs",
+            f"minutes, {args.epochs} epochs"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|"*len(head)]
     for label, row in done.items():
         b, s = row.get("budget"), row.get("same")
         cells = [label, f"{row['millions']:.1f}"]
-        cells += [f"{b['images_per_second']:.1f}", b["epochs"], f"{b['minutes']:.1f}", f"{b['accuracy']:.3f}", f"{b['mean_iou']:.3f}"] if b else [""]*5
+        cells += [f"{b['images_per_second']:.1f}", b["epochs"], f"{b['minutes']:.1f}", f"{b['accuracy']:.3f}",
+                  f"{b['mean_iou']:.3f}"] if b else [""]*5
         cells += [f"{s['accuracy']:.3f}", f"{s['mean_iou']:.3f}", f"{s['minutes']:.1f}"] if s else [""]*3
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)

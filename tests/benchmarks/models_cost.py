@@ -22,12 +22,13 @@ from segfast.models.zoo import seg_model  # noqa: E402
 from segfast.runs.recipe import parse_size  # noqa: E402
 
 CLASSES = ClassTable([str(i) for i in range(12)])
-VARIANTS = [
-    ("unet_resnet34", {}), ("unet_resnet34", dict(bottle=True)), ("unet_resnet34", dict(blur=True)), ("unet_resnet34", dict(self_attention=True)),
-    ("unet_resnet34", dict(last_cross=False)), ("unet_resnet18", {}), ("unet_resnet18", dict(last_cross=False)), ("fast", {}), ("fast", dict(upsampling="bilinear")),
-    ("fast", dict(channels=[256, 128, 64, 32])), ("fast", dict(encoder="resnet34")), ("fast", dict(encoder="resnet34", channels=[256, 128, 64, 32])),
-    ("deeplabv3_resnet50", {}), ("unet", {}), ("unet_dropout", {}), ("smp:unet/resnet34", {}), ("smp:unetplusplus/efficientnet-b3", {}), ("smp:fpn/tu-convnext_tiny", {}),
-]
+VARIANTS = [("unet_resnet34", {}), ("unet_resnet34", dict(bottle=True)), ("unet_resnet34", dict(blur=True)),
+            ("unet_resnet34", dict(self_attention=True)), ("unet_resnet34", dict(last_cross=False)),
+            ("unet_resnet18", {}), ("unet_resnet18", dict(last_cross=False)), ("fast", {}),
+            ("fast", dict(upsampling="bilinear")), ("fast", dict(channels=[256, 128, 64, 32])),
+            ("fast", dict(encoder="resnet34")), ("fast", dict(encoder="resnet34", channels=[256, 128, 64, 32])),
+            ("deeplabv3_resnet50", {}), ("unet", {}), ("unet_dropout", {}), ("smp:unet/resnet34", {}),
+            ("smp:unetplusplus/efficientnet-b3", {}), ("smp:fpn/tu-convnext_tiny", {}),]
 
 
 def made(name, options, device, precision):
@@ -95,7 +96,8 @@ def table(args):
             print(f"{label:<58}{str(e).splitlines()[0][:60]}")
             continue
         million = sum(p.numel() for p in model.parameters())/1e6
-        print(f"{label:<58}{million:>8.1f}{cells[0]:>12.1f}{cells[2]:>8.1f}{cells[1]:>12.1f}{cells[3]:>8.1f}", flush=True)
+        print(f"{label:<58}{million:>8.1f}{cells[0]:>12.1f}{cells[2]:>8.1f}{cells[1]:>12.1f}{cells[3]:>8.1f}",
+              flush=True)
 
 
 def block_times(model, x, y, cast):
@@ -117,7 +119,8 @@ def block_times(model, x, y, cast):
         h.remove()
     starts = {i: t for kind, i, t in events if kind == "f"}
     forward = {i: t - starts[i] for kind, i, t in events if kind == "F"}
-    back = sorted((t, i) for kind, i, t in events if kind == "b")  # the gradient of a layer's output is there: its backward begins
+    # the gradient of a layer's output is there: its backward begins
+    back = sorted((t, i) for kind, i, t in events if kind == "b")
     backward = dict.fromkeys(forward, 0.)
     for (t, i), (u, _) in zip(back, back[1:] + [(end, None)]):
         backward[i] += u - t
@@ -132,14 +135,17 @@ def blocks(args):
         block_times(model, x, y, cast)
         runs = [block_times(model, x, y, cast) for _ in range(args.steps)]
         total = statistics.median(sum(f.values()) + sum(b.values()) for f, b in runs)
-        print(f"\n{args.profile}, {args.size}, batch {args.batch_size}, {precision}: {total:.2f} s forward and backward")
+        print(
+            f"\n{args.profile}, {args.size}, batch {args.batch_size}, {precision}: {total:.2f} s forward and backward")
         for i, layer in enumerate(model.layers):
             f, b = (statistics.median(r[k][i] for r in runs) for k in (0, 1))
             if (f + b)/total >= 0.005:
-                print(f"  {i:>2} {type(layer).__name__:<20} forward {f:6.3f} s  backward {b:6.3f} s  {(f + b)/total:4.0%}")
+                print(f"  {i:>2} {type(layer).__name__:<20} forward {f:6.3f} s  backward {b:6.3f} s  "
+                      f"{(f + b)/total:4.0%}")
         with profile(activities=[ProfilerActivity.CPU]) as p, cast:
             loss_of(model(x), y).backward()
-        print(p.key_averages().table(sort_by="self_cpu_time_total", row_limit=10, max_name_column_width=44).split("\n\n")[0])
+        print(p.key_averages().table(sort_by="self_cpu_time_total", row_limit=10,
+                                     max_name_column_width=44).split("\n\n")[0])
 
 
 def main():

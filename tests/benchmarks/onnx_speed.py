@@ -74,9 +74,11 @@ def main():
                 def in_torch(net=torch_net, x=x):
                     with torch.inference_mode():
                         return net(x)
-                ways = {"torch fp32": in_torch, **{k: (lambda s=s, given=given: s.run(None, {INPUT: given})) for k, s in sessions.items()}}
+                ways = {"torch fp32": in_torch, **{k: (lambda s=s, given=given: s.run(None, {INPUT: given}))
+                                                   for k, s in sessions.items()}}
                 found = alternating(ways, args.seconds)
-                print(f"{name:<24}{threads:>8}   " + "   ".join(f"{k} {args.batch_size/v:.1f}" for k, v in found.items()), flush=True)
+                print(f"{name:<24}{threads:>8}   " + "   ".join(f"{k} {args.batch_size/v:.1f}"
+                                                                for k, v in found.items()), flush=True)
 
 
 if __name__ == "__main__":

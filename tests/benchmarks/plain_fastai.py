@@ -30,8 +30,8 @@ class Clock(Callback):
 
 def batches(path, codes, size, bs):
     "Half or full size batches, resized on the batch as the lesson does."
-    block = DataBlock(blocks=(ImageBlock, MaskBlock(codes)), get_items=get_image_files, splitter=FileSplitter(path/"valid.txt"),
-                      get_y=lambda o: path/"labels"/f"{o.stem}_P.png",
+    block = DataBlock(blocks=(ImageBlock, MaskBlock(codes)), get_items=get_image_files,
+                      splitter=FileSplitter(path/"valid.txt"), get_y=lambda o: path/"labels"/f"{o.stem}_P.png",
                       batch_tfms=[*aug_transforms(size=size), Normalize.from_stats(*imagenet_stats)])
     return block.dataloaders(path/"images", bs=bs)
 
@@ -55,7 +55,8 @@ def main():
 
     set_seed(args.seed, reproducible=True)
     started, learn, stages = time.perf_counter(), None, []
-    for size, bs, epochs, lr in zip((half, half, full), (8, 8, 4), map(int, args.epochs.split(",")), (1e-3, 5e-4, 5e-4)):
+    for size, bs, epochs, lr in zip((half, half, full), (8, 8, 4), map(int, args.epochs.split(",")),
+                                    (1e-3, 5e-4, 5e-4)):
         dls = batches(args.folder, codes, size, bs)
         if learn is None:
             learn = unet_learner(dls, resnet34, pretrained=False, metrics=acc_camvid, wd=1e-2)
@@ -66,7 +67,8 @@ def main():
         with learn.no_bar():
             learn.fit_one_cycle(epochs, lr, cbs=clock)
         accuracy = float(learn.recorder.values[-1][-1])
-        stages.append(dict(size=f"{size[0]}x{size[1]}", epochs=epochs, seconds=clock.seconds, images_per_second=clock.images/clock.seconds, batch_accuracy=accuracy))
+        stages.append(dict(size=f"{size[0]}x{size[1]}", epochs=epochs, seconds=clock.seconds,
+                           images_per_second=clock.images/clock.seconds, batch_accuracy=accuracy))
     print(json.dumps(dict(batch_accuracy=accuracy, seconds=time.perf_counter() - started, stages=stages)))
 
 

@@ -41,19 +41,25 @@ def photo(path, h, w, seed=0):
 def peak_of(run, image, out, *options):
     "Seconds, MB at most and size of the mask of one command, in a process of its own."
     started = time.perf_counter()
-    command = [sys.executable, "-c", "from segfast.cli import app; app()", "predict", run.path, image, "--out", out, *options]
-    code = f"import resource, subprocess; subprocess.run({[str(o) for o in command]!r}, check=True, stdout=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    command = [sys.executable, "-c", "from segfast.cli import app; app()", "predict", run.path, image, "--out", out,
+               *options]
+    code = (f"import resource, subprocess; subprocess.run({[str(o) for o in command]!r}, check=True, "
+            "stdout=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
     peak = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout
     with Image.open(Path(out)/f"{image.stem}.png") as mask:
-        row = dict(how=" ".join(map(str, options)), seconds=round(time.perf_counter() - started, 1), peak_mb=int(peak)//1024, mask=[mask.height, mask.width])
-    print(f"{row['mask'][0]}x{row['mask'][1]}  {row['how']:<30} {row['peak_mb']:>6} MB at most, {row['seconds']:>6.1f} s", flush=True)
+        row = dict(how=" ".join(map(str, options)), seconds=round(time.perf_counter() - started, 1),
+                   peak_mb=int(peak)//1024, mask=[mask.height, mask.width])
+    print(f"{row['mask'][0]}x{row['mask'][1]}  {row['how']:<30} {row['peak_mb']:>6} MB at most, {row['seconds']:>6.1f} "
+          "s", flush=True)
     return row
 
 
 def large(folder, args):
-    image, run = folder/"large.jpg", untrained(folder, "run", args.model, parse_size(args.size), classes=ClassTable([f"class {i}" for i in range(args.classes)]))
+    image, run = folder/"large.jpg", untrained(folder, "run", args.model, parse_size(args.size),
+                                               classes=ClassTable([f"class {i}" for i in range(args.classes)]))
     photo(image, args.side, args.side)
-    rows = [peak_of(run, image, folder/"tiles", "--precision", args.precision, "--tile", args.tile, "--overlap", args.overlap), peak_of(run, image, folder/"whole", "--precision", args.precision)]
+    rows = [peak_of(run, image, folder/"tiles", "--precision", args.precision, "--tile", args.tile, "--overlap",
+                    args.overlap), peak_of(run, image, folder/"whole", "--precision", args.precision)]
     assert all(r["mask"] == [args.side, args.side] for r in rows), rows
     return dict(side=args.side, model=args.model, classes=args.classes, rows=rows, ok=rows[0]["peak_mb"] <= args.limit)
 
@@ -66,7 +72,8 @@ def many(folder, args):
     images.mkdir()
     for i in range(100):
         photo(images/f"{i}.jpg", *size, seed=i)
-    for i in range(100, args.images):  # other files with the same bytes: drawing ten thousand would take longer than predicting them
+    # other files with the same bytes: drawing ten thousand would take longer than predicting them
+    for i in range(100, args.images):
         shutil.copyfile(images/f"{i % 100}.jpg", images/f"{i}.jpg")
     process, seen, began = psutil.Process(), [], time.perf_counter()
 
@@ -80,10 +87,13 @@ def many(folder, args):
         print(f"{n:>6} images  {mb:>7.1f} MB  {fds} open files")
     quarter = len(seen)//4
     second, last = (float(np.mean([mb for _, mb, _ in o])) for o in (seen[quarter:2*quarter], seen[-quarter:]))
-    print(f"{args.images} images in {seconds:.0f} s, {done.images_per_second:.1f} a second; second quarter {second:.1f} MB, last quarter {last:.1f} MB: {last - second:+.1f} MB")
+    print(f"{args.images} images in {seconds:.0f} s, {done.images_per_second:.1f} a second; second quarter "
+          f"{second:.1f} MB, last quarter {last:.1f} MB: {last - second:+.1f} MB")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024
-    return dict(images=args.images, model=args.model, size=args.size, seconds=round(seconds, 1), images_per_second=round(done.images_per_second, 1), second_quarter_mb=round(second, 1), last_quarter_mb=round(last, 1),
-                peak_mb=peak, seen=[(n, round(mb, 1), fds) for n, mb, fds in seen], ok=last - second <= args.growth)
+    return dict(images=args.images, model=args.model, size=args.size, seconds=round(seconds, 1),
+                images_per_second=round(done.images_per_second, 1), second_quarter_mb=round(second, 1),
+                last_quarter_mb=round(last, 1), peak_mb=peak, seen=[(n, round(mb, 1), fds) for n, mb, fds in seen],
+                ok=last - second <= args.growth)
 
 
 def main():
@@ -94,7 +104,8 @@ def main():
     p.add_argument("--overlap", default="64")
     p.add_argument("--limit", type=int, default=2000, help="MB that the tiles may take")
     p.add_argument("--images", type=int, default=10_000)
-    p.add_argument("--growth", type=float, default=20, help="MB between the second and the last quarter that are still flat")
+    p.add_argument("--growth", type=float, default=20, help="MB between the second and the last "
+                                                            "quarter that are still flat")
     p.add_argument("--model", default="fast")
     p.add_argument("--size", help="of the run's last stage  [default: 96x128 for large, 64x96 for many]")
     p.add_argument("--classes", type=int, default=12)

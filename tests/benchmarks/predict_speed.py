@@ -38,8 +38,9 @@ def fastai_learner(run, files, size, device):
     masks.mkdir(exist_ok=True)
     for f in files[:4]:
         Image.fromarray(np.zeros(Image.open(f).size[::-1], np.uint8)).save(masks/f"{f.stem}.png")
-    block = DataBlock(blocks=(ImageBlock, MaskBlock(CLASSES.names)), get_items=lambda _: files[:4], get_y=lambda f: masks/f"{f.stem}.png",
-                      item_tfms=Resize(size, method=ResizeMethod.Squish), batch_tfms=Normalize.from_stats(*imagenet_stats))
+    block = DataBlock(blocks=(ImageBlock, MaskBlock(CLASSES.names)), get_items=lambda _: files[:4],
+                      get_y=lambda f: masks/f"{f.stem}.png", item_tfms=Resize(size, method=ResizeMethod.Squish),
+                      batch_tfms=Normalize.from_stats(*imagenet_stats))
     dls = block.dataloaders(files[0].parent, bs=4, num_workers=0, device=torch.device(device))
     from safetensors.torch import load_file
     model = seg_model(run.recipe.model, CLASSES, "none")
@@ -94,7 +95,9 @@ def measured(args, folder, on):
         for name, f in found.items():
             rates[name].append(f())
     base = statistics.median(rates["learn.predict"])
-    return [dict(on="x".join(map(str, on)), way=name, images_per_second=round(statistics.median(r), 2), ratio=round(statistics.median(r)/base, 2), rounds=[round(o, 2) for o in r]) for name, r in rates.items()]
+    return [dict(on="x".join(map(str, on)), way=name, images_per_second=round(statistics.median(r), 2),
+                 ratio=round(statistics.median(r)/base, 2), rounds=[round(o, 2) for o in r])
+            for name, r in rates.items()]
 
 
 def main():
@@ -118,7 +121,8 @@ def main():
         for on in args.on:
             rows += measured(args, folder, parse_size(on))
             for r in rows[-3:]:
-                print(f"{args.model} at {args.size}, {r['on']:>8} on disk   {r['way']:<14} {r['images_per_second']:>7.2f} images/s  {r['ratio']:>5.2f} of the loop", flush=True)
+                print(f"{args.model} at {args.size}, {r['on']:>8} on disk   {r['way']:<14} "
+                      f"{r['images_per_second']:>7.2f} images/s  {r['ratio']:>5.2f} of the loop", flush=True)
     finally:
         shutil.rmtree(folder)
     if args.json:

@@ -44,8 +44,8 @@ def main():
     parser.add_argument("--fp16", action="store_true", help="give plain fastai its to_fp16(), on CUDA")
     args = parser.parse_args()
     same = ["--size", args.size, "--epochs", args.epochs, "--seed", args.seed]
-    ours = last_json(sys.executable, "-c", "from segfast.cli import app; app()", "train", args.folder, "--progressive", "--weights", "none",
-                     *same, "--batch-size", "8,8,4", "--out", args.out, "--json")
+    ours = last_json(sys.executable, "-c", "from segfast.cli import app; app()", "train", args.folder, "--progressive",
+                     "--weights", "none", *same, "--batch-size", "8,8,4", "--out", args.out, "--json")
     plain = last_json(sys.executable, here/"plain_fastai.py", args.folder, *same, *["--fp16"]*args.fp16)
 
     history = pd.read_csv(Path(ours["run"])/"history.csv")
@@ -53,12 +53,15 @@ def main():
     rows = []
     for (_, stage), other in zip(history.groupby("stage"), plain["stages"]):
         speed = len(stage)/stage.train_seconds.sum()
-        rows.append([f"{other['size']}, {other['epochs']} epochs, images/s", other["images_per_second"], speed, speed/other["images_per_second"]])
+        rows.append([f"{other['size']}, {other['epochs']} epochs, images/s", other["images_per_second"], speed,
+                     speed/other["images_per_second"]])
     rows.append(["whole command, seconds", plain["seconds"], ours["seconds"], plain["seconds"]/ours["seconds"]])
-    rows.append(["accuracy averaged over batches, training size", plain["batch_accuracy"], batch_accuracy(Run(ours["run"])), float("nan")])
+    rows.append(["accuracy averaged over batches, training size", plain["batch_accuracy"],
+                 batch_accuracy(Run(ours["run"])), float("nan")])
     table = pd.DataFrame(rows, columns=["", "plain fastai", "segfast", "ratio"])
     print(table.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
-    print(f"segfast at native size: accuracy {ours['accuracy']:.4f}, mean IoU {ours['mean_iou']:.4f}; run {ours['run']}")
+    print(
+        f"segfast at native size: accuracy {ours['accuracy']:.4f}, mean IoU {ours['mean_iou']:.4f}; run {ours['run']}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ def untrained(folder, name, model, size, precision="fp32", classes=CLASSES):
     net = seg_model(model, classes, "none")
     with torch.no_grad():
         net.train()(torch.randn(4, 3, *size))
-    run = Run.create(folder, Recipe([Stage("full", size, 1, batch_size=8, precision=precision)], model=model, weights="none"), classes, dict(name="random"), name)
+    run = Run.create(folder, Recipe([Stage("full", size, 1, batch_size=8, precision=precision)], model=model,
+                                    weights="none"), classes, dict(name="random"), name)
     with run.checkpoint("last", stage=1, epoch=1) as part:
         save_file({k: v.contiguous() for k, v in net.state_dict().items()}, part/"model.safetensors")
     run.update(status="done")
@@ -30,8 +31,10 @@ def untrained(folder, name, model, size, precision="fp32", classes=CLASSES):
 
 def about(threads):
     "The machine, versions and commit that figures belong to."
-    git = subprocess.run(["git", "-C", Path(__file__).parent, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
-    return dict(cpu=cpu_name(), threads=threads, python=platform.python_version(), **{o: version(o) for o in ("torch", "fastai", "numpy", "pillow")}, commit=git or None)
+    git = subprocess.run(["git", "-C", Path(__file__).parent, "describe", "--always", "--dirty"], capture_output=True,
+                         text=True).stdout.strip()
+    return dict(cpu=cpu_name(), threads=threads, python=platform.python_version(),
+                **{o: version(o) for o in ("torch", "fastai", "numpy", "pillow")}, commit=git or None)
 
 
 def about_text(about): return ", ".join(f"{k} {v}" for k, v in about.items())

@@ -17,7 +17,8 @@ from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 PAGES = ("index.html", "tutorials/first_run.html", "metrics/confusion.html", "commands.html", "howto/resume.html",
          "explanations/void_pixels.html")
-FLAGS = "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
+FLAGS = ("--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+         "--disable-sync --no-first-run")
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -47,7 +48,8 @@ def browser(request, tmp_path_factory):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     opened = webdriver.Chrome(options=options, service=Service(driver))
-    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", dict(width=request.param, height=900, deviceScaleFactor=1, mobile=request.param < 600))
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                           dict(width=request.param, height=900, deviceScaleFactor=1, mobile=request.param < 600))
     opened.wide = request.param > 1200
     yield opened
     opened.quit()
@@ -68,7 +70,8 @@ def test_search_finds_a_symbol_and_leads_to_it(browser, address):
     box = wait(browser, lambda: browser.find_element(By.CSS_SELECTOR, "input.md-search__input"))
     wait(browser, lambda: box.is_displayed())
     box.send_keys("ConfusionMatrix")
-    links = wait(browser, lambda: [a.get_attribute("href") for a in browser.find_elements(By.CSS_SELECTOR, ".md-search-result__link")])
+    links = wait(browser, lambda: [a.get_attribute("href")
+                                   for a in browser.find_elements(By.CSS_SELECTOR, ".md-search-result__link")])
     hit = next(o for o in links if "metrics/confusion.html" in o and o.endswith("#confusionmatrix"))
     browser.get(hit)
     wait(browser, lambda: browser.execute_script("const at = document.getElementById('confusionmatrix').getBoundingClientRect().top; return at >= 0 && at < innerHeight"))
@@ -78,7 +81,8 @@ def test_the_dark_switch_works_and_is_remembered(browser, address):
     browser.get(f"{address}/index.html")
     first = wait(browser, lambda: scheme(browser))
     light = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    switch = next(o for o in browser.find_elements(By.CSS_SELECTOR, "label.md-header__button[for^=__palette]") if o.is_displayed())
+    switch = next(o for o in browser.find_elements(By.CSS_SELECTOR, "label.md-header__button[for^=__palette]")
+                  if o.is_displayed())
     switch.click()
     wait(browser, lambda: scheme(browser) != first)
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") != light
@@ -93,21 +97,27 @@ def test_pages_fit_have_no_errors_and_ask_nobody_else(browser, address):
     for page in PAGES:
         browser.get(f"{address}/{page}")
         wait(browser, lambda: browser.execute_script("return document.readyState") == "complete")
-        assert browser.execute_script("return document.documentElement.scrollWidth <= document.documentElement.clientWidth"), page
+        assert browser.execute_script("return document.documentElement.scrollWidth <= "
+                                      "document.documentElement.clientWidth"), page
         browser.execute_script("document.querySelectorAll('img[loading=lazy]').forEach(o => o.loading = 'eager')")
         wait(browser, lambda: browser.execute_script("return [...document.images].every(o => o.complete)"))
         assert browser.execute_script("return [...document.images].every(o => o.naturalWidth > 0)"), page
         if shots:
-            browser.save_screenshot(str(Path(shots)/f"{page.replace('/', '-')}-{browser.get_window_size()['width']}.png"))
+            browser.save_screenshot(
+                str(Path(shots)/f"{page.replace('/', '-')}-{browser.get_window_size()['width']}.png"))
     assert [o["message"] for o in browser.get_log("browser") if o["level"] in ("SEVERE", "WARNING")] == []
-    asked = [m["params"]["request"]["url"] for o in browser.get_log("performance") if (m := json.loads(o["message"])["message"])["method"] == "Network.requestWillBeSent"]
+    asked = [m["params"]["request"]["url"] for o in browser.get_log("performance")
+             if (m := json.loads(o["message"])["message"])["method"] == "Network.requestWillBeSent"]
     assert asked and [o for o in asked if not o.startswith((address, "data:", "chrome:", "chrome-"))] == []
 
 
 def test_blocks_can_be_copied_symbols_have_anchors_and_pages_have_neighbours(browser, address):
     browser.get(f"{address}/metrics/confusion.html")
-    wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "button[data-clipboard-target], .md-code__button, .md-clipboard"))
-    assert browser.execute_script("return document.querySelector('#confusionmatrix a.headerlink').getAttribute('href')") == "#confusionmatrix"
-    source = browser.execute_script("return document.querySelector('a.source[title=\"Source of ConfusionMatrix\"]').href")
+    wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR,
+                                                "button[data-clipboard-target], .md-code__button, .md-clipboard"))
+    assert browser.execute_script(
+        "return document.querySelector('#confusionmatrix a.headerlink').getAttribute('href')") == "#confusionmatrix"
+    source = browser.execute_script("return document.querySelector('a.source[title=\"Source of "
+                                    "ConfusionMatrix\"]').href")
     assert "/blob/main/segfast/metrics/confusion.py#L" in source
     assert len(browser.find_elements(By.CSS_SELECTOR, ".md-footer__link")) == 2

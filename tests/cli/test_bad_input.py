@@ -282,8 +282,8 @@ def test_name_that_exists(data, untrained):
     assert [o.name for o in Path("runs/first").iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("mistake", [["--name", "first"], ["--name", "../x"], ["--weights", "nowhere.pth"], ["--epochs", "1,2"],
-                                     ["--set", "wdd=1"], ["--out", "taken"]], ids=" ".join)
+@pytest.mark.parametrize("mistake", [["--name", "first"], ["--name", "../x"], ["--weights", "nowhere.pth"],
+                                     ["--epochs", "1,2"], ["--set", "wdd=1"], ["--out", "taken"]], ids=" ".join)
 def test_known_before_the_data_is_read(data, untrained, worked, mistake):
     "With seven hundred images a mistyped option must not wait for the check of all of them."
     Path("runs/first").mkdir(parents=True)
@@ -324,7 +324,8 @@ def test_weights_of_other_classes(data, untrained):
     from safetensors.torch import save_file
     from segfast.models.zoo import unet_resnet34
     save_file(unet_resnet34(3, "none").state_dict(), "three.safetensors")
-    refuse_train(1, ["three.safetensors", "(3,", "(10,"], data, "--size", "32x48", "--device", "cpu", "--weights", "three.safetensors")
+    refuse_train(1, ["three.safetensors", "(3,", "(10,"], data, "--size", "32x48", "--device", "cpu", "--weights",
+                 "three.safetensors")
 
 
 @pytest.mark.parametrize("name", ["demo", "camvid", "single"])
@@ -335,7 +336,8 @@ def test_a_folder_of_a_preset_s_name_is_a_folder_like_any_other(data, untrained,
     from segfast.runs.presets import progressive
     from segfast.runs.run import Run
     expected = progressive((48, 64), weights="none")
-    assert [(s.size, s.epochs) for s in Run("runs/first").recipe.stages] == [(s.size, s.epochs) for s in expected.stages]
+    assert [(s.size, s.epochs) for s in Run("runs/first").recipe.stages] == [(s.size, s.epochs)
+        for s in expected.stages]
 
 
 @pytest.mark.parametrize(("args", "words"), [

@@ -24,7 +24,8 @@ def command(*args):
     return Run(json.loads(done.stdout.splitlines()[-1])["run"])
 
 
-def best_of(run): return seg_model(run.recipe.model, run.classes, str(run.checkpoint_file("best")), **run.recipe.model_options)
+def best_of(run):
+    return seg_model(run.recipe.model, run.classes, str(run.checkpoint_file("best")), **run.recipe.model_options)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def film(tmp_path_factory):
         image, mask = scene(i, (32, 48))
         image.save(root/f"0016E5_{7959 + 2*i:05}.png")
         Image.fromarray(colorize(mask, table)).save(root/f"0016E5_{7959 + 2*i:05}_L.png")
-    (root/"label_colors.txt").write_text("".join(f"{r} {g} {b}\t{n}\n" for (r, g, b), n in zip(table.colors, table.names)))
+    (root/"label_colors.txt").write_text("".join(f"{r} {g} {b}\t{n}\n"
+                                                 for (r, g, b), n in zip(table.colors, table.names)))
     return root
 
 
@@ -49,7 +51,8 @@ def photos(tmp_path_factory):
         y, x = 8 + i % 4*3, 8 + i % 5*5
         trimap[y:y+22, x:x+26] = 3; trimap[y+2:y+20, x+2:x+24] = 1
         pixels[trimap == 1] = 210, 120, 40
-        Image.fromarray(pixels).save(root/f"images/Bengal_{i}.jpg"); Image.fromarray(trimap).save(root/f"annotations/trimaps/Bengal_{i}.png")
+        Image.fromarray(pixels).save(root/f"images/Bengal_{i}.jpg")
+        Image.fromarray(trimap).save(root/f"annotations/trimaps/Bengal_{i}.png")
     for file, some in ("trainval", range(14)), ("test", range(14, 20)):
         (root/f"annotations/{file}.txt").write_text("".join(f"Bengal_{i} 1 1 1\n" for i in some))
     return root
@@ -57,7 +60,8 @@ def photos(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_film_in_one_command(film, tmp_path):
-    run = command("train", film, "--model", "deeplabv3_resnet50", "--recipe", "camseq", "--size", "32x48", "--epochs", 2, "--weights", "none", "--out", tmp_path)
+    run = command("train", film, "--model", "deeplabv3_resnet50", "--recipe", "camseq", "--size", "32x48", "--epochs",
+                  2, "--weights", "none", "--out", tmp_path)
     history, data = run.history, open_data(film)
     assert np.allclose(history.lr, 2e-4) and run.recipe.stages[0].schedule == "step" # halved after four epochs
     assert run.status["best"]["epoch"] == history.epoch[history.valid_loss.idxmin()]
@@ -72,17 +76,21 @@ def test_the_film_in_one_command(film, tmp_path):
 
 @pytest.mark.slow
 def test_the_photographs_in_one_command(photos, tmp_path):
-    run = command("train", photos, "--model", "unet", "--recipe", "pets", "--size", "32x32", "--batch-size", 6, "--set", "model_options.channels=[4,8]", "--set", "model_options.middle=16", "--out", tmp_path)
+    run = command("train", photos, "--model", "unet", "--recipe", "pets", "--size", "32x32", "--batch-size", 6, "--set",
+                  "model_options.channels=[4,8]", "--set", "model_options.middle=16", "--out", tmp_path)
     n, best = len(run.history), run.status["best"]
     assert n == 30 or n == best["epoch"] + 3
     assert best["value"] == run.history.accuracy.max()
-    assert sorted(o.name for o in (run.path/"plots").glob("samples/*")) == [f"epoch-{e:03}.png" for e in range(5, n + 1, 5)]
+    assert sorted(o.name for o in (run.path/"plots").glob("samples/*")) == [f"epoch-{e:03}.png"
+        for e in range(5, n + 1, 5)]
     assert abs(score_split(best_of(run), open_data(photos), run.recipe.size).accuracy - run.scores["accuracy"]) < 1e-3
     assert list(run.scores["classes"]) == ["pet", "background"]
 
 
 def test_the_border_as_a_class(photos, tmp_path):
-    run = command("train", photos, "--border", "class", "--model", "unet", "--recipe", "pets", "--size", "32x32", "--epochs", 1, "--set", "model_options.channels=[4]", "--set", "model_options.middle=8", "--out", tmp_path)
+    run = command("train", photos, "--border", "class", "--model", "unet", "--recipe", "pets", "--size", "32x32",
+                  "--epochs", 1, "--set", "model_options.channels=[4]", "--set", "model_options.middle=8", "--out",
+                  tmp_path)
     assert list(run.scores["classes"]) == ["pet", "background", "border"]
 
 
@@ -91,7 +99,8 @@ def test_probabilities_are_the_prediction_before_the_vote(film, cache):
     data = open_data(film)
     model = seg_model("unet", data.classes, "none", channels=[4], middle=8)
     for row in (0, 13):
-        vote, (_, pred, truth) = probabilities(model, data, (32, 32), row, cache), next(predictions(model, data, (32, 32), [row], cache=cache))
+        vote, (_, pred, truth) = probabilities(model, data, (32, 32), row,
+                                               cache), next(predictions(model, data, (32, 32), [row], cache=cache))
         assert vote.shape == (len(data.classes), *truth.shape) and not vote.requires_grad
         assert abs(vote.sum(0) - 1).max() < 1e-5 and (vote.max(0).indices == pred).all()
 
@@ -103,7 +112,8 @@ def test_a_picture_for_every_class(n, tmp_path):
     fig.savefig(tmp_path/"f.png", dpi=30)
     shown = [ax for ax in fig.axes if ax.images]
     assert len(shown) == n + 1 and {ax.images[0].get_clim() for ax in shown[1:]} == {(0, 1)}
-    assert [ax for ax in show_probabilities(image, np.zeros((n, 20, 30)), table, []).axes if ax.images] # the image alone
+    # the image alone
+    assert [ax for ax in show_probabilities(image, np.zeros((n, 20, 30)), table, []).axes if ax.images]
 
 
 def test_probabilities_of_another_size_are_refused():

@@ -73,10 +73,12 @@ def test_json_is_the_last_line_of_stdout(trained):
 def test_plan_comes_first(trained, demo_dir):
     err, stages = trained[2].splitlines(), Run(trained[3]/"first").recipe.stages
     plan = err[:next(i for i, o in enumerate(err) if o.startswith("stage 1/3"))]
-    settings = [(f"{i}/3", s.name, f"{s.size[0]}x{s.size[1]}", s.epochs, f"{s.lr:.0e}", s.batch_size, s.precision, "MB") for i, s in enumerate(stages, 1)]
+    settings = [(f"{i}/3", s.name, f"{s.size[0]}x{s.size[1]}", s.epochs, f"{s.lr:.0e}", s.batch_size, s.precision, "MB")
+                for i, s in enumerate(stages, 1)]
     assert settings[0][2:5] == ("16x24", 1, "1e-03") and settings[2][2:4] == ("32x48", 1)
     assert all(s.batch_size in (1, 2, 4, 8) for s in stages), "it is fitted to the free memory"
-    for values in (8, "train", 2, "valid", 10), ("camvid",), (demo_dir.name,), ("cpu",), ("progressive", 42), ("0 Sky", "1 Building"), *settings:
+    for values in (8, "train", 2, "valid", 10), ("camvid",), (demo_dir.name,), ("cpu",), ("progressive", 42), ("0 Sky",
+        "1 Building"), *settings:
         assert any(not missing(o, *values) for o in plan), values
 
 
@@ -117,25 +119,29 @@ def test_options_reach_the_recipe(demo_dir, tmp_path, monkeypatch):
     from segfast.core.errors import DataError
     def began(recipe, *args): raise DataError(f"far enough: {recipe}")
     monkeypatch.setattr("segfast.training.train._train_stages", began)
-    args = ["--size", "64x96", "--epochs", "2,3,4", "--batch-size", "4,4,2", "--lr", "2e-3", "--precision", "fp32", "--seed", "7", "--weights", "none",
-            "--device", "cpu", "--set", "wd=0.1", "--set", "stages.2.lr=1e-4"]
+    args = ["--size", "64x96", "--epochs", "2,3,4", "--batch-size", "4,4,2", "--lr", "2e-3", "--precision", "fp32",
+            "--seed", "7", "--weights", "none", "--device", "cpu", "--set", "wd=0.1", "--set", "stages.2.lr=1e-4"]
     res = cli("train", demo_dir, *args, "--out", tmp_path, "--name", "first")
     assert res.exit_code == 1 and "far enough" in res.stderr
     run = Run(tmp_path/"first")
     r = run.recipe
-    assert [(s.size, s.epochs, s.batch_size, s.precision) for s in r.stages] == [((32, 48), 2, 4, "fp32"), ((32, 48), 3, 4, "fp32"), ((64, 96), 4, 2, "fp32")]
+    assert [(s.size, s.epochs, s.batch_size, s.precision) for s in r.stages] == [((32, 48), 2, 4, "fp32"),
+        ((32, 48), 3, 4, "fp32"), ((64, 96), 4, 2, "fp32")]
     assert (r.stages[0].lr, r.stages[1].lr, r.seed, r.weights, r.wd) == (2e-3, 1e-4, 7, "none", 0.1)
     assert run.state == "failed"
-    again = cli("train", demo_dir, "--recipe", tmp_path/"first/recipe.toml", "--device", "cpu", "--out", tmp_path, "--name", "second")
+    again = cli("train", demo_dir, "--recipe", tmp_path/"first/recipe.toml", "--device", "cpu", "--out", tmp_path,
+                "--name", "second")
     assert again.exit_code == 1 and Run(tmp_path/"second").recipe == r
-    one = cli("train", demo_dir, "--no-progressive", "--epochs", "1,1", "--weights", "none", "--device", "cpu", "--out", tmp_path, "--name", "third")
+    one = cli("train", demo_dir, "--no-progressive", "--epochs", "1,1", "--weights", "none", "--device", "cpu", "--out",
+              tmp_path, "--name", "third")
     assert one.exit_code == 1 and {s.size for s in Run(tmp_path/"third").recipe.stages} == {(48, 64)}
 
 
 def test_a_loss_that_is_no_number(demo_dir, tmp_path):
     res = cli("train", demo_dir, *tiny, "--lr", "1e30", "--out", tmp_path, "--name", "first")
     assert res.exit_code == 1
-    assert not missing(res.stderr, Run(tmp_path/"first").recipe.stages[0].name, "--lr", "1.0e+30") and re.search(r"\b(nan|inf)\b", res.stderr)
+    assert not missing(res.stderr, Run(tmp_path/"first").recipe.stages[0].name, "--lr",
+                       "1.0e+30") and re.search(r"\b(nan|inf)\b", res.stderr)
     assert not is_crash(res.stderr)
     assert Run(tmp_path/"first").state == "failed" and res.stdout == ""
     assert cli("runs", tmp_path).stdout.count("failed") == 1
@@ -160,7 +166,8 @@ def test_strict_minds_warnings(copy):
     train = next(o for o in sorted(os.listdir(copy/"images")) if o not in (copy/"valid.txt").read_text().split())
     shutil.copy(copy/"images"/train, copy/"images"/(copy/"valid.txt").read_text().split()[0])
     res = cli("check", copy, "--json")
-    assert res.exit_code == 0 and [p["code"] for p in json.loads(res.stdout)["problems"] if p["kind"] == "warning"] == ["same-image"]
+    assert res.exit_code == 0 and [p["code"] for p in json.loads(res.stdout)["problems"]
+                                   if p["kind"] == "warning"] == ["same-image"]
     assert cli("check", copy, "--strict").exit_code == 1
 
 
@@ -173,7 +180,8 @@ def test_a_report_is_a_file(copy, tmp_path, ending):
 
 
 def test_a_report_of_what_is_no_dataset(tmp_path):
-    assert cli("check", tmp_path/"nowhere", "--report", tmp_path/"r.html").exit_code == 1 and "nowhere" in (tmp_path/"r.html").read_text()
+    assert cli("check", tmp_path/"nowhere", "--report",
+               tmp_path/"r.html").exit_code == 1 and "nowhere" in (tmp_path/"r.html").read_text()
 
 
 def test_names_in_the_page_are_text(copy, tmp_path):
@@ -199,7 +207,8 @@ def test_no_check_says_so_and_trains(copy, tmp_path, monkeypatch, tiny_model):
     res = cli("train", copy, *tiny, "--no-check")
     assert res.exit_code == 1 and "segfast check" in res.stderr and not is_crash(res.output)
     assert any(o.startswith("warning: ") and "--no-check" in o for o in res.stderr.splitlines())
-    sound = cli("train", shutil.copytree(copy, tmp_path/"b", ignore=lambda *_: []), *tiny, "--no-check", "--split", "random:0.3")
+    sound = cli("train", shutil.copytree(copy, tmp_path/"b", ignore=lambda *_: []), *tiny, "--no-check", "--split",
+                "random:0.3")
     assert any(o.startswith("warning: ") and "--no-check" in o for o in sound.stderr.splitlines())
 
 
@@ -209,23 +218,29 @@ def tiny_model(request, monkeypatch):
     monkeypatch.setitem(MODELS, "unet_resnet34", MODELS[request.getfixturevalue("tiny")])
 
 
-@pytest.mark.parametrize("how, splits", [("random:0.5", [5, 5]), ("sequence:0.2,0", [8, 2]), ("sequence:0.2,0.2,gap=1", [5, 1, 2]), ("fold:1/5", [8, 2]), ("stratified:0.2", [8, 2])])
+@pytest.mark.parametrize("how, splits", [("random:0.5", [5, 5]), ("sequence:0.2,0", [8, 2]),
+                                         ("sequence:0.2,0.2,gap=1", [5, 1, 2]), ("fold:1/5", [8, 2]),
+                                         ("stratified:0.2", [8, 2])])
 def test_another_split(copy, how, splits):
     res = cli("check", copy, "--split", how, "--json")
     assert res.exit_code == 0 and list(json.loads(res.stdout)["splits"].values()) == splits
 
 
-@pytest.mark.parametrize("args", [("--split", "half"), ("--split", "random:2"), ("--split", "fold:9/5"), ("--border", "class"), ("--border", "both"), ("--layout", "camvit"), ("--classes", "nowhere.txt")])
+@pytest.mark.parametrize("args", [("--split", "half"), ("--split", "random:2"), ("--split", "fold:9/5"),
+                                  ("--border", "class"), ("--border", "both"), ("--layout", "camvit"),
+                                  ("--classes", "nowhere.txt")])
 def test_options_of_the_data_that_make_no_sense(copy, args):
     for command in "check", "train":
         res = cli(command, copy, *args)
-        assert res.exit_code in (1, 2) and not is_crash(res.output) and (args[1] in res.output or args[0][2:] in res.output)
+        assert res.exit_code in (1, 2) and not is_crash(res.output) and (args[1] in res.output
+            or args[0][2:] in res.output)
 
 
 def test_datasets_shows_a_tree_of_every_layout():
     from segfast.data.formats.registry import LAYOUTS
     res = cli("datasets")
-    assert res.exit_code == 0 and all(f"  {k}: {o.about}" in res.stdout for k, o in LAYOUTS.items()) and "labels/a_P.png" in res.stdout
+    assert res.exit_code == 0 and all(f"  {k}: {o.about}" in res.stdout
+                                      for k, o in LAYOUTS.items()) and "labels/a_P.png" in res.stdout
     assert set(json.loads(cli("datasets", "--json").stdout)["layouts"]) == set(LAYOUTS)
 
 
@@ -245,14 +260,16 @@ def test_what_nobody_foresaw_is_told_apart_from_a_refusal(tmp_path, monkeypatch)
 
 
 def test_interrupted(demo_dir, tmp_path):
-    with process("train", demo_dir, "--size", "32x48", "--epochs", "99,1,1", "--weights", "none", "--device", "cpu", "--out", tmp_path, "--name", "first") as p:
+    with process("train", demo_dir, "--size", "32x48", "--epochs", "99,1,1", "--weights", "none", "--device", "cpu",
+                 "--out", tmp_path, "--name", "first") as p:
         for line in p.stderr:
             if "1/99" in line: break
         p.send_signal(signal.SIGINT)
         out, err = p.communicate(timeout=30)
     said = [o for o in err.splitlines() if not re.match(r"stage \d/3 ", o)]
     assert p.returncode == 130 and out == ""
-    assert len(said) <= 3 and str(tmp_path/"first") in said[-2] and not is_crash(err), "a line at once, and two at the end"
+    assert len(said) <= 3 and str(tmp_path/"first") in said[-2] and not is_crash(
+        err), "a line at once, and two at the end"
     run = Run(tmp_path/"first")
     assert run.status["status"] == "interrupted" and len(run.history) >= 1
     assert f"segfast resume {tmp_path/'first'}" in said[-1]
@@ -280,7 +297,8 @@ def test_interrupted_while_checking(demo_dir, tmp_path):
 def test_check(demo_dir):
     res = cli("check", demo_dir)
     assert res.exit_code == 0 and res.stderr == ""
-    assert not missing(res.stdout, 8, "train", 2, "valid", 10, "48x64") and not re.search(r"^(error|warning)|\d+ error", res.stdout, re.M)
+    assert not missing(res.stdout, 8, "train", 2, "valid", 10, "48x64") and not re.search(r"^(error|warning)|\d+ error",
+        res.stdout, re.M)
     report = json.loads(cli("check", demo_dir, "--json").stdout)
     assert report["ok"] and report["images"] == 10 and report["void"] == ["Void"]
 
@@ -291,7 +309,8 @@ def test_runs(trained, tmp_path):
     row, = json.loads(cli("runs", trained[3], "--json").stdout)
     assert row["name"] == "first" and row["status"] == "done"
     none = cli("runs", tmp_path)
-    assert none.exit_code == 0 and len(none.stdout.splitlines()) == 1 and f"segfast train demo --progressive --out {tmp_path}" in none.stdout
+    assert none.exit_code == 0 and len(
+        none.stdout.splitlines()) == 1 and f"segfast train demo --progressive --out {tmp_path}" in none.stdout
     assert json.loads(cli("runs", tmp_path, "--json").stdout) == []
 
 
@@ -307,7 +326,8 @@ def test_demo_data(tmp_path):
     assert cli("check", tmp_path/"new").exit_code == 0
     other = cli("demo-data", tmp_path/"other", "-n", "4", "--size", "32x48", "--seed", "1")
     assert other.exit_code == 0
-    assert all(o.read_bytes() == (tmp_path/"other"/o.relative_to(tmp_path/"new")).read_bytes() for o in (tmp_path/"new").rglob("*.png"))
+    assert all(o.read_bytes() == (tmp_path/"other"/o.relative_to(tmp_path/"new")).read_bytes()
+               for o in (tmp_path/"new").rglob("*.png"))
 
 
 def test_version_and_help():
@@ -315,12 +335,15 @@ def test_version_and_help():
     text = cli("--help").stdout
     for o in "train", "check", "runs", "datasets", "demo-data": assert re.search(rf"^  {o} ", text, re.M)
     text = cli("train", "--help").stdout
-    for o in ("--progressive", "--layout", "--recipe", "--model", "--weights", "--size", "--epochs", "--batch-size", "--lr", "--precision", "--seed", "--device",
-              "--workers", "--out", "--name", "--set", "--json", "--debug"): assert o in text
+    for o in ("--progressive", "--layout", "--recipe", "--model", "--weights", "--size", "--epochs", "--batch-size",
+              "--lr", "--precision", "--seed", "--device", "--workers", "--out", "--name", "--set", "--json",
+              "--debug"):
+        assert o in text
     for o in "check", "runs", "datasets", "demo-data": assert cli(o, "--help").exit_code == 0
 
 
-@pytest.mark.parametrize("args", [["--nope"], ["nope"], ["train"], ["train", "demo", "--nope"], ["train", "demo", "--size"], ["runs", "a", "b"]], ids=" ".join)
+@pytest.mark.parametrize("args", [["--nope"], ["nope"], ["train"], ["train", "demo", "--nope"],
+                                  ["train", "demo", "--size"], ["runs", "a", "b"]], ids=" ".join)
 def test_wrong_usage(args):
     code, out, err = done(*args)
     assert code == 2 and out == ""
@@ -329,16 +352,20 @@ def test_wrong_usage(args):
 
 # --- imports ---
 
-@pytest.mark.parametrize(("args", "without"), [
-    (["--help"], {"torch", "fastai", "pandas", "numpy", "rich", "matplotlib"}), (["--version"], {"torch", "fastai", "pandas", "numpy"}),
-    (["train", "--help"], {"torch", "fastai", "pandas", "numpy"}), (["runs", "RUNS"], {"torch", "fastai", "pandas", "matplotlib"}),
-    (["datasets"], {"torch", "fastai"}), (["check", "DATA"], {"torch", "fastai"}),
-    (["train", "DATA", "--size", "0x0"], {"torch", "fastai", "pandas"}),
-], ids=lambda o: " ".join(o) if isinstance(o, list) else "")
+@pytest.mark.parametrize(("args", "without"), [(["--help"],
+                                                {"torch", "fastai", "pandas", "numpy", "rich", "matplotlib"}),
+                                               (["--version"], {"torch", "fastai", "pandas", "numpy"}),
+                                               (["train", "--help"], {"torch", "fastai", "pandas", "numpy"}),
+                                               (["runs", "RUNS"], {"torch", "fastai", "pandas", "matplotlib"}),
+                                               (["datasets"], {"torch", "fastai"}),
+                                               (["check", "DATA"], {"torch", "fastai"}),
+                                               (["train", "DATA", "--size", "0x0"], {"torch", "fastai", "pandas"}),],
+                         ids=lambda o: " ".join(o) if isinstance(o, list) else "")
 def test_imports_no_more_than_it_needs(args, without, trained, demo_dir):
     args = [{"RUNS": str(trained[3]), "DATA": str(demo_dir)}.get(o, o) for o in args]
-    code = ("import sys; sys.argv[1:] = " + repr(args) + "\nfrom segfast.cli import app\ntry: app()\nexcept SystemExit: pass\n"
-            "print('LOADED', *sorted({o.split('.')[0] for o in sys.modules}))")
+    code = ("import sys; sys.argv[1:] = " + repr(args) + "\nfrom segfast.cli import app\ntry: app()\nexcept "
+                                                         "SystemExit: pass\nprint('LOADED', *sorted({o.split('.')[0] "
+                                                         "for o in sys.modules}))")
     res = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     loaded = set(res.stdout.splitlines()[-1].split())
     assert "segfast" in loaded and loaded & without == set()

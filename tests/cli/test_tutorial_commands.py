@@ -31,27 +31,30 @@ def cli(*args):
     return res
 
 
-def row(draw, folder, options, **promised): return SimpleNamespace(draw=draw, folder=folder, options=options, promised=promised)
+def row(draw, folder, options, **promised):
+    return SimpleNamespace(draw=draw, folder=folder, options=options, promised=promised)
 
 
 # What the table says of each system: the command, and what recipe and run must hold
-ROWS = {
-    "camvid": row(draw_camvid, "CAMVID", f"--progressive --weights {BODY} --size 32x48 --epochs 1,1,2", model="unet_resnet34", optimizer="adam",
-                  schedule=["one_cycle"]*3, batch=[8, 8, 4], sizes=[(16, 24), (16, 24), (32, 48)], frozen=[True, False, False], epochs=[1, 1, 2],
-                  monitor="accuracy", keep="last", patience=0, samples=[], splits={"train": 3, "valid": 2}),
-    "camseq": row(draw_camseq, "CAMSEQ", "--model deeplabv3_resnet50 --recipe camseq --weights none --size 32x48", model="deeplabv3_resnet50", optimizer="adamw",
-                  schedule=["step"], batch=[2], sizes=[(32, 48)], frozen=[False], epochs=[6],
-                  monitor="valid_loss", keep="best", patience=0, samples=[2, 4, 6], splits={"train": 4, "valid": 1, "test": 1}),
-    "pets": row(draw_pets, "PETS", "--model unet --recipe pets --epochs 2 --set samples=1", model="unet", optimizer="adamw",
-                schedule=["constant"], batch=[32], sizes=[(64, 64)], frozen=[False], epochs=[2],
-                monitor="accuracy", keep="best", patience=3, samples=[1, 2], splits={"train": 3, "valid": 1, "test": 2}),
-    "idd": row(draw_idd, "IDD", "--model unet_dropout --recipe idd --size 32x32 --epochs 1 --set samples=1", model="unet_dropout", optimizer="adamw",
-               schedule=["constant"], batch=[16], sizes=[(32, 32)], frozen=[False], epochs=[1],
-               monitor="accuracy", keep="last", patience=0, samples=[1], splits={"train": 2, "valid": 1}),
-    "kitti_road": row(draw_kitti_road, "KITTI", f"--recipe kitti_road --weights {BODY} --size 32x64 --epochs 1,1 --set samples=2", model="unet_resnet34", optimizer="adam",
-                      schedule=["one_cycle"]*2, batch=[8, 8], sizes=[(32, 64)]*2, frozen=[True, False], epochs=[1, 1],
-                      monitor="accuracy", keep="last", patience=0, samples=[2], splits={"train": 5, "valid": 1}),
-}
+ROWS = {"camvid": row(draw_camvid, "CAMVID", f"--progressive --weights {BODY} --size 32x48 --epochs 1,1,2",
+                      model="unet_resnet34", optimizer="adam", schedule=["one_cycle"]*3, batch=[8, 8, 4],
+                      sizes=[(16, 24), (16, 24), (32, 48)], frozen=[True, False, False], epochs=[1, 1, 2],
+                      monitor="accuracy", keep="last", patience=0, samples=[], splits={"train": 3, "valid": 2}),
+        "camseq": row(draw_camseq, "CAMSEQ", "--model deeplabv3_resnet50 --recipe camseq --weights none --size 32x48",
+                      model="deeplabv3_resnet50", optimizer="adamw", schedule=["step"], batch=[2], sizes=[(32, 48)],
+                      frozen=[False], epochs=[6], monitor="valid_loss", keep="best", patience=0, samples=[2, 4, 6],
+                      splits={"train": 4, "valid": 1, "test": 1}),
+        "pets": row(draw_pets, "PETS", "--model unet --recipe pets --epochs 2 --set samples=1", model="unet",
+                    optimizer="adamw", schedule=["constant"], batch=[32], sizes=[(64, 64)], frozen=[False], epochs=[2],
+                    monitor="accuracy", keep="best", patience=3, samples=[1, 2],
+                    splits={"train": 3, "valid": 1, "test": 2}),
+        "idd": row(draw_idd, "IDD", "--model unet_dropout --recipe idd --size 32x32 --epochs 1 --set samples=1",
+                   model="unet_dropout", optimizer="adamw", schedule=["constant"], batch=[16], sizes=[(32, 32)],
+                   frozen=[False], epochs=[1], monitor="accuracy", keep="last", patience=0, samples=[1],
+                   splits={"train": 2, "valid": 1}), "kitti_road": row(draw_kitti_road, "KITTI",
+    f"--recipe kitti_road --weights {BODY} --size 32x64 --epochs 1,1 --set samples=2", model="unet_resnet34",
+    optimizer="adam", schedule=["one_cycle"]*2, batch=[8, 8], sizes=[(32, 64)]*2, frozen=[True, False], epochs=[1, 1],
+    monitor="accuracy", keep="last", patience=0, samples=[2], splits={"train": 5, "valid": 1}),}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +86,8 @@ def run_row(name, place):
     o = ROWS[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr("segfast.training.plan.free_bytes", lambda device: 16e9)  # an automatic batch does not depend on the machine
+        # an automatic batch does not depend on the machine
+        patch.setattr("segfast.training.plan.free_bytes", lambda device: 16e9)
         (place/o.folder).mkdir()
         o.draw(place/o.folder)
         res = cli("train", o.folder, *o.options.split(), "--device", "cpu", "--precision", "fp32", "--name", name)
@@ -94,8 +98,10 @@ def run_row(name, place):
 
 def test_recipe_says_what_was_promised(done):
     r = done.run.recipe
-    assert (r.model, r.optimizer, r.monitor, r.keep, r.patience) == (done.model, done.optimizer, done.monitor, done.keep, done.patience)
-    for key, promised in dict(schedule=done.schedule, batch_size=done.batch, size=done.sizes, frozen=done.frozen, epochs=done.epochs).items():
+    assert (r.model, r.optimizer, r.monitor, r.keep, r.patience) == (done.model, done.optimizer, done.monitor,
+        done.keep, done.patience)
+    for key, promised in dict(schedule=done.schedule, batch_size=done.batch, size=done.sizes, frozen=done.frozen,
+                              epochs=done.epochs).items():
         assert [getattr(s, key) for s in r.stages] == promised, key
 
 
@@ -129,7 +135,8 @@ def test_best_is_the_best_by_what_is_watched(done):
     h, where = done.run.history, done.run.status["best"]
     column = h[done.monitor]
     best = h.loc[column.idxmin() if done.monitor == "valid_loss" else column.idxmax()]
-    assert (where["stage"], where["epoch"]) == (best.stage, best.epoch) and where["value"] == pytest.approx(best[done.monitor])
+    assert (where["stage"], where["epoch"]) == (best.stage,
+                                                best.epoch) and where["value"] == pytest.approx(best[done.monitor])
 
 
 def test_pictures(done):
@@ -163,7 +170,8 @@ def test_camseq_scores_its_test_split_too(runs, place):
     from segfast.models.zoo import seg_model
     from segfast.inference.score import score_split
     run = runs("camseq")
-    cm = score_split(seg_model(run.recipe.model, run.classes, str(run.checkpoint_file("best"))), open_data(place/"CAMSEQ"), run.recipe.size, "test")
+    cm = score_split(seg_model(run.recipe.model, run.classes, str(run.checkpoint_file("best"))),
+                     open_data(place/"CAMSEQ"), run.recipe.size, "test")
     assert per_class(cm).index.tolist() == ["Animal", "Road", "Child, small"] and cm.matrix.sum() > 0
 
 
@@ -172,7 +180,8 @@ def test_pets_stop_early_and_the_best_weights_come_back(place, monkeypatch, runs
     runs("pets")
     monkeypatch.chdir(place)
     still = "--lr", "1e-30", "--size", "32x32", "--epochs", "9", "--set", "model_options.batch_norm=false"
-    res = cli("train", "PETS", "--model", "unet", "--recipe", "pets", *still, "--device", "cpu", "--precision", "fp32", "--name", "stopped")
+    res = cli("train", "PETS", "--model", "unet", "--recipe", "pets", *still, "--device", "cpu", "--precision", "fp32",
+              "--name", "stopped")
     run = Run(place/"runs/stopped")
     value = f"{run.status['best']['value']:.4f}"
     said = [o for o in res.output.splitlines() if "/9" not in o and missing(o, 3, run.recipe.monitor, value) == []]
@@ -189,14 +198,16 @@ def test_idd_has_seven_classes_dropout_and_transposed_convolutions(runs):
     ups = [m for m in model.modules() if isinstance(m, nn.ConvTranspose2d)]
     assert len(run.classes) == 7 and run.classes.void == 255 and list(run.scores["classes"]) == list(run.classes.names)
     assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.3}
-    assert [m.in_channels for m in ups] == [1024, 512, 256, 128] and 30e6 < sum(p.numel() for p in model.parameters()) < 32e6
+    assert [m.in_channels for m in ups] == [1024, 512, 256, 128] and 30e6 < sum(p.numel()
+        for p in model.parameters()) < 32e6
 
 
 def binary(run):
     "The four scores of road, by hand from the confusion matrix: rows are the truth."
     (_, extra), (missed, both) = run.scores["confusion"]
     def share(a, b): return a/b if b else None
-    return dict(iou=share(both, both + missed + extra), dice=share(2*both, 2*both + missed + extra), precision=share(both, both + extra), recall=share(both, both + missed))
+    return dict(iou=share(both, both + missed + extra), dice=share(2*both, 2*both + missed + extra),
+                precision=share(both, both + extra), recall=share(both, both + missed))
 
 
 def same_as_by_hand(run):
@@ -215,17 +226,21 @@ def test_kitti_road_itself(shared_data, tmp_path, monkeypatch):
     "Two images of the benchmark: one trains, one validates, at its own 375x1242 pixels or near."
     if not (shared_data/"kitti_road").is_dir(): pytest.skip(f"no kitti_road in {shared_data}")
     monkeypatch.chdir(tmp_path)
-    cli("train", shared_data/"kitti_road", "--recipe", "kitti_road", "--weights", "none", "--size", "32x64", "--epochs", "1", "--device", "cpu", "--name", "road")
+    cli("train", shared_data/"kitti_road", "--recipe", "kitti_road", "--weights", "none", "--size", "32x64", "--epochs",
+        "1", "--device", "cpu", "--name", "road")
     run = Run(tmp_path/"runs/road")
     same_as_by_hand(run)
-    assert run.recipe.model == "unet_resnet34" and run.scores["images"] == 1 and np.sum(run.scores["confusion"]) > 300_000
+    assert run.recipe.model == "unet_resnet34" and run.scores["images"] == 1 and np.sum(
+        run.scores["confusion"]) > 300_000
 
 
-@pytest.mark.parametrize("name, size, epochs", [("camseq", (32, 48), 6), ("pets", (64, 64), 30), ("idd", (128, 128), 30), ("kitti_road", (256, 256), (5, 15))])
+@pytest.mark.parametrize("name, size, epochs", [("camseq", (32, 48), 6), ("pets", (64, 64), 30),
+                                                ("idd", (128, 128), 30), ("kitti_road", (256, 256), (5, 15))])
 def test_run_differs_from_the_preset_only_where_it_was_told_to(runs, name, size, epochs):
     own = None if name != "camseq" else size
     expected, found = preset(name, own), runs(name).recipe
-    assert expected.size == size and [s.epochs for s in expected.stages] == ([epochs] if isinstance(epochs, int) else list(epochs))
+    assert expected.size == size and [s.epochs for s in expected.stages] == ([epochs] if isinstance(epochs, int)
+        else list(epochs))
     told = ("size", "epochs", "batch_size", "precision")
     stages = [replace(e, **{k: getattr(f, k) for k in told}) for e, f in zip(expected.stages, found.stages)]
     assert to_toml(replace(expected, stages=stages, weights=found.weights, samples=found.samples)) == to_toml(found)
@@ -251,8 +266,9 @@ def pixels(path):
     with Image.open(path) as im: return np.array(im)
 
 
-PROMPTS = {"points": (["--points", "20,10;60,40"], 2), "grid": (["--grid", "2x3"], 6), "box": (["--box", "5,5,60,40"], 1),
-           "random": (["--random", "3"], 3), "points in a box": (["--points", "20,10;30,30", "--box", "5,5,60,40"], 1)}
+PROMPTS = {"points": (["--points", "20,10;60,40"], 2), "grid": (["--grid", "2x3"], 6),
+           "box": (["--box", "5,5,60,40"], 1), "random": (["--random", "3"], 3),
+           "points in a box": (["--points", "20,10;30,30", "--box", "5,5,60,40"], 1)}
 
 
 @pytest.mark.parametrize("kind", PROMPTS)
@@ -266,7 +282,9 @@ def test_prompt(kind, mode, sam, tmp_path, monkeypatch):
     assert json.loads(res.stdout.splitlines()[-1])["masks"] == told["masks"] and len(told["masks"]) == n
     for o in told["masks"]:
         a = pixels(tmp_path/"masks"/o["file"])
-        assert a.shape == (45, 70) and set(np.unique(a)) <= {0, 255} and (a > 0).sum() == o["pixels"] and np.isfinite(o["score"])
+        assert a.shape == (45, 70) and set(np.unique(a)) <= {0,
+                                                             255} and (a > 0).sum() == o["pixels"] and np.isfinite(
+            o["score"])
     assert pixels(tmp_path/"masks/overlay.png").shape == (45, 70, 3)
 
 
@@ -276,7 +294,9 @@ def test_prompt_then_train(sam, tmp_path, monkeypatch):
     for i in range(3):
         picture(tmp_path/f"photo-{i}.png", seed=i)
         cli("prompt", f"photo-{i}.png", "--grid", "3x3", "--model", sam, "--as-masks", "Road", "--out", "labelled")
-        cli("prompt", f"photo-{i}.png", "--box", "5,5,60,40", "--model", sam, "--as-masks", "Car", "--add", "--out", "labelled")
+        cli("prompt", f"photo-{i}.png", "--box", "5,5,60,40", "--model", sam, "--as-masks", "Car", "--add", "--out",
+            "labelled")
     assert Path("labelled/codes.txt").read_text().split() == ["background", "Road", "Car"]
-    cli("train", "labelled", "--model", "unet", "--weights", "none", "--no-progressive", "--size", "32x48", "--epochs", "1", "--device", "cpu", "--name", "own")
+    cli("train", "labelled", "--model", "unet", "--weights", "none", "--no-progressive", "--size", "32x48", "--epochs",
+        "1", "--device", "cpu", "--name", "own")
     assert Run(tmp_path/"runs/own").state == "done"

@@ -10,9 +10,10 @@ from segfast.core.errors import DataError
 from segfast.core.files import cache_dir, read_json, read_lines, read_text, to_plain, write_atomic, write_json
 
 
-@pytest.mark.parametrize("raw, lines, odd", [
-    (b"a\nb\n", ["a", "b"], 0), (b"a\r\nb\r\n", ["a", "b"], 1), (b"\xef\xbb\xbfa\n", ["a"], 1), (b" a \n", ["a"], 1), (b"a\n\n\n", ["a"], 1),
-    (b"a\rb", ["a", "b"], 1), (b"", [], 0), (b"\n\n", [], 0), ("Straße\n".encode(), ["Straße"], 0)])
+@pytest.mark.parametrize("raw, lines, odd", [(b"a\nb\n", ["a", "b"], 0), (b"a\r\nb\r\n", ["a", "b"], 1),
+                                             (b"\xef\xbb\xbfa\n", ["a"], 1), (b" a \n", ["a"], 1),
+                                             (b"a\n\n\n", ["a"], 1), (b"a\rb", ["a", "b"], 1), (b"", [], 0),
+                                             (b"\n\n", [], 0), ("Straße\n".encode(), ["Straße"], 0)])
 def test_lines_as_editors_save_them(tmp_path, raw, lines, odd):
     (tmp_path/"a.txt").write_bytes(raw)
     found = read_text(tmp_path/"a.txt")
@@ -38,7 +39,8 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_plain_values():
-    found = to_plain({1: np.float32("nan"), "a": (np.int64(3), [np.arange(2)]), "b": float("inf"), "c": None, "d": True})
+    found = to_plain({1: np.float32("nan"), "a": (np.int64(3), [np.arange(2)]), "b": float("inf"), "c": None,
+                      "d": True})
     assert found == {"1": None, "a": [3, [[0, 1]]], "b": None, "c": None, "d": True} and json.dumps(found)
 
 

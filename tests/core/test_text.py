@@ -12,8 +12,8 @@ NOTHING = [None, float("nan"), float("inf"), -float("inf"), np.float32("nan"), n
 
 
 @pytest.mark.parametrize("x", NOTHING, ids=repr)
-@pytest.mark.parametrize("text", [number_text, significant_text, speed_text, percent_text, time_text, duration_text, size_text,
-                                  lambda x: scaled_text(x, "M"), lambda x: share_text(x, 10)])
+@pytest.mark.parametrize("text", [number_text, significant_text, speed_text, percent_text, time_text, duration_text,
+                                  size_text, lambda x: scaled_text(x, "M"), lambda x: share_text(x, 10)])
 def test_what_does_not_exist_is_a_dash(text, x):
     assert text(x) == DASH and is_missing(x)
 
@@ -25,11 +25,12 @@ def test_what_exists_is_not_missing(x):
 
 def test_number_text_takes_numbers_only():
     assert [number_text(x) for x in ("0.5", [0.5], {})] == [DASH]*3
-    assert [number_text(x, 2) for x in (0.125, np.float32(0.5), np.int64(3), 1e6)] == ["0.12", "0.50", "3.00", "1000000.00"]
+    assert [number_text(x, 2) for x in (0.125, np.float32(0.5), np.int64(3), 1e6)] == ["0.12", "0.50", "3.00",
+        "1000000.00"]
 
 
-@pytest.mark.parametrize("x, text", [(0, "0"), (1, "1"), (0.01, "0.01"), (0.009, "9e-3"), (0.00025, "2.5e-4"), (-0.00025, "-2.5e-4"),
-                                     (1e-10, "1e-10"), (12345.678, "1.235e+04")])
+@pytest.mark.parametrize("x, text", [(0, "0"), (1, "1"), (0.01, "0.01"), (0.009, "9e-3"), (0.00025, "2.5e-4"),
+                                     (-0.00025, "-2.5e-4"), (1e-10, "1e-10"), (12345.678, "1.235e+04")])
 def test_compact_text(x, text):
     assert compact_text(x) == text
 
@@ -39,13 +40,15 @@ def test_speed_text(x, text):
     assert speed_text(x) == text
 
 
-@pytest.mark.parametrize("n, total, text", [(0, 5, "0.0%"), (1, 1001, "<0.1%"), (1, 1000, "0.1%"), (5, 5, "100.0%"), (5, 0, DASH)])
+@pytest.mark.parametrize("n, total, text", [(0, 5, "0.0%"), (1, 1001, "<0.1%"), (1, 1000, "0.1%"), (5, 5, "100.0%"),
+                                            (5, 0, DASH)])
 def test_share_text(n, total, text):
     assert share_text(n, total) == text
 
 
-@pytest.mark.parametrize("seconds, clock, words", [(0, "0:00", "0 s"), (59.4, "0:59", "59 s"), (59.6, "1:00", "1 min 0 s"), (3599.6, "1:00:00", "1 h 0 min"),
-                                                   (90061, "25:01:01", "25 h 1 min")])
+@pytest.mark.parametrize("seconds, clock, words",
+                         [(0, "0:00", "0 s"), (59.4, "0:59", "59 s"), (59.6, "1:00", "1 min 0 s"),
+                          (3599.6, "1:00:00", "1 h 0 min"), (90061, "25:01:01", "25 h 1 min")])
 def test_durations(seconds, clock, words):
     assert (time_text(seconds), duration_text(seconds)) == (clock, words)
 
@@ -57,7 +60,8 @@ def test_dates():
     assert date_text(None) == date_text("") == short_date_text(None) == DASH
 
 
-@pytest.mark.parametrize("n, text", [(0, "0 MB"), (999_400_000, "999 MB"), (1e9, "1.0 GB"), (12_340_000_000, "12.3 GB")])
+@pytest.mark.parametrize("n, text", [(0, "0 MB"), (999_400_000, "999 MB"), (1e9, "1.0 GB"),
+                                     (12_340_000_000, "12.3 GB")])
 def test_size_text(n, text):
     assert size_text(n) == text
 
@@ -69,5 +73,6 @@ def test_counts():
 
 
 def test_a_few():
-    assert a_few([]) == "" and a_few(["a"]) == "a" and a_few(list("abc"), 3) == "a, b, c" and a_few(list("abcd"), 3) == "a, b, c and 1 more"
+    assert a_few([]) == "" and a_few(["a"]) == "a" and a_few(list("abc"), 3) == "a, b, c" and a_few(list("abcd"),
+        3) == "a, b, c and 1 more"
     assert a_few(["\x1b[2J"]) == r"\x1b[2J"

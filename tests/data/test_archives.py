@@ -47,7 +47,8 @@ def test_archives(tmp_path, cache, ending):
     assert str(path) in data.origin and str(data.root) in data.origin
     before = [(p, p.stat().st_mtime_ns) for p in sorted(cache.rglob("*"))]
     again = open_data(str(path))
-    assert again.pairs.equals(data.pairs) and [(p, p.stat().st_mtime_ns) for p in sorted(cache.rglob("*"))] == before, "unpacked once"
+    assert again.pairs.equals(data.pairs) and [(p, p.stat().st_mtime_ns)
+                                               for p in sorted(cache.rglob("*"))] == before, "unpacked once"
     os.utime(path, (1, 1))
     open_data(path)
     assert len(kept(cache)) == 2, "another time, another key"

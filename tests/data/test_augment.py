@@ -134,7 +134,8 @@ def test_strength_grows_with_the_names():
 
     def changed(name):
         ys = [torch.Tensor(applied(name, pair, seed=s)[1]) for s in range(8)]
-        return np.mean([min((a != b).float().mean(), (a.flip(-1) != b).float().mean()) for y in ys for a, b in zip(y, plain)])
+        return np.mean([min((a != b).float().mean(), (a.flip(-1) != b).float().mean()) for y in ys
+                        for a, b in zip(y, plain)])
     none, light, default, strong = map(changed, AUGMENTATIONS)
     assert none == 0 and light < .1 and light < default - .1 and default < strong - .05
 
@@ -188,7 +189,8 @@ def saved(A, path, *transforms):
 
 @pytest.mark.parametrize("suffix", [".json", ".yaml", ".yml"])
 def test_a_file_becomes_text_that_is_enough(A, tmp_path, suffix):
-    path = saved(A, tmp_path/f"aug{suffix}", A.HorizontalFlip(p=.5), A.OneOf([A.GaussianBlur(), A.RandomGamma(p=.3)], p=.7), A.Affine(rotate=(-10, 10), p=1.))
+    path = saved(A, tmp_path/f"aug{suffix}", A.HorizontalFlip(p=.5),
+                 A.OneOf([A.GaussianBlur(), A.RandomGamma(p=.3)], p=.7), A.Affine(rotate=(-10, 10), p=1.))
     text = read_augmentation(str(path))
     path.unlink()
     assert is_pipeline(text) and "\n" not in text and read_augmentation(text) == text
@@ -199,13 +201,15 @@ def test_a_file_becomes_text_that_is_enough(A, tmp_path, suffix):
 
 def test_yaml_and_json_mean_the_same(A, tmp_path):
     steps = A.Rotate(limit=20), A.RandomCrop(32, 32), A.HueSaturationValue()
-    assert read_augmentation(saved(A, tmp_path/"a.json", *steps)) == read_augmentation(saved(A, tmp_path/"a.yaml", *steps))
+    assert read_augmentation(saved(A, tmp_path/"a.json", *steps)) == read_augmentation(saved(A, tmp_path/"a.yaml",
+        *steps))
 
 
 def test_a_single_transform_will_do(A, tmp_path):
     A.save(A.VerticalFlip(p=1.), tmp_path/"flip.json")
     source = CachedPairs(np.zeros((1, 4, 4, 3), np.uint8), np.arange(16, dtype=np.uint8).reshape(1, 4, 4))
-    assert np.array_equal(PipelineSource(source, read_augmentation(tmp_path/"flip.json"), [0]).mask(0), source.mask(0)[::-1])
+    assert np.array_equal(PipelineSource(source, read_augmentation(tmp_path/"flip.json"), [0]).mask(0),
+                          source.mask(0)[::-1])
 
 
 def one_step(name, **arguments): return json.dumps(dict(transform=dict(__class_fullname__=name, p=1) | arguments))
@@ -265,7 +269,8 @@ def test_without_albumentations(tmp_path, monkeypatch):
 
 def test_what_fills_masks(A, tmp_path):
     def text(*steps): return read_augmentation(saved(A, tmp_path/"a.json", *steps))
-    quiet = text(A.Rotate(border_mode=4), A.HorizontalFlip(), A.RandomCrop(8, 8), A.CoarseDropout(), A.Affine(fill_mask=255))
+    quiet = text(A.Rotate(border_mode=4), A.HorizontalFlip(), A.RandomCrop(8, 8), A.CoarseDropout(),
+                 A.Affine(fill_mask=255))
     assert mask_fills(quiet) == {"Affine": 255} and fill_notes(quiet, CLASSES) == []
     assert mask_fills("strong") == {} == mask_fills("none")
     note, = fill_notes(text(A.OneOf([A.Rotate(), A.HorizontalFlip()])), CLASSES)
@@ -283,21 +288,26 @@ def test_what_to_do_where_there_is_no_void(A, tmp_path):
 
 class Twin:
     "Grey images that are their own masks."
-    def __init__(self, n=10, size=(40, 56), ids=(0, 1, 2, 255)): self.masks = a_batch(n, size, ids)[1].numpy().astype(np.uint8)
+    def __init__(self, n=10, size=(40, 56), ids=(0, 1, 2, 255)):
+        self.masks = a_batch(n, size, ids)[1].numpy().astype(np.uint8)
     def __len__(self): return len(self.masks)
     def mask(self, i): return self.masks[i]
     def image(self, i): return self.masks[i][..., None].repeat(3, -1)
 
 
-GEOMETRY = ["HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "Rotate", "Affine", "Perspective", "GridDistortion", "ElasticTransform", "RandomCrop", "RandomResizedCrop", "RandomScale"]
+GEOMETRY = ["HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "Rotate", "Affine", "Perspective",
+            "GridDistortion", "ElasticTransform", "RandomCrop", "RandomResizedCrop", "RandomScale"]
 
 
 @pytest.mark.parametrize("name", GEOMETRY)
 def test_a_pipeline_moves_image_and_mask_alike(A, tmp_path, name):
     "With nearest neighbour for both, the image still equals its mask; with a change of shape too."
-    options = dict(Rotate=dict(limit=40, border_mode=4), Affine=dict(rotate=(-30, 30), scale=(.7, 1.4), border_mode=4), Perspective=dict(scale=(.1, .2), border_mode=4), GridDistortion=dict(border_mode=4),
-                   ElasticTransform=dict(alpha=60, sigma=6, border_mode=4), RandomCrop=dict(height=24, width=30), RandomResizedCrop=dict(size=(24, 30)), RandomScale=dict(scale_limit=(.2, .5)))
-    nearest = {} if name in ("HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "RandomCrop") else dict(interpolation=0)
+    options = dict(Rotate=dict(limit=40, border_mode=4), Affine=dict(rotate=(-30, 30), scale=(.7, 1.4), border_mode=4),
+                   Perspective=dict(scale=(.1, .2), border_mode=4), GridDistortion=dict(border_mode=4),
+                   ElasticTransform=dict(alpha=60, sigma=6, border_mode=4), RandomCrop=dict(height=24, width=30),
+                   RandomResizedCrop=dict(size=(24, 30)), RandomScale=dict(scale_limit=(.2, .5)))
+    nearest = {} if name in ("HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose",
+                             "RandomCrop") else dict(interpolation=0)
     path = saved(A, tmp_path/"a.json", getattr(A, name)(p=1., **options.get(name, {}), **nearest))
     source = Twin()
     piped = PipelineSource(source, read_augmentation(path), range(10))
@@ -308,7 +318,8 @@ def test_a_pipeline_moves_image_and_mask_alike(A, tmp_path, name):
         image, mask = piped.image(i), piped.mask(i)
         assert image.shape == (40, 56, 3) and mask.shape == (40, 56) and image.dtype == mask.dtype == np.uint8
         assert set(np.unique(mask)) <= set(np.unique(source.mask(i)))
-        if name not in ("RandomRotate90", "Transpose", "RandomCrop", "RandomResizedCrop", "RandomScale"):  # these are brought back to one shape, with images mixed
+        # these are brought back to one shape, with images mixed
+        if name not in ("RandomRotate90", "Transpose", "RandomCrop", "RandomResizedCrop", "RandomScale"):
             assert np.array_equal(image[..., 0], mask)
         moved += not np.array_equal(mask, source.mask(i))
     assert moved > 5
@@ -316,7 +327,8 @@ def test_a_pipeline_moves_image_and_mask_alike(A, tmp_path, name):
 
 def test_flips_are_drawn_each_for_itself(A, tmp_path):
     "albumentations' own seeding gives every transform the same draws: two flips would always come together."
-    piped = PipelineSource(Twin(1), read_augmentation(saved(A, tmp_path/"a.json", A.HorizontalFlip(p=.5), A.VerticalFlip(p=.5))), [0])
+    piped = PipelineSource(Twin(1), read_augmentation(saved(A, tmp_path/"a.json", A.HorizontalFlip(p=.5),
+                                                            A.VerticalFlip(p=.5))), [0])
     seen = set()
     for piped.seed in range(40):
         piped.image(0)
@@ -334,7 +346,9 @@ def test_only_training_pairs_are_piped(A, tmp_path):
 
 
 def test_unseeded_pairs_differ_and_masks_belong_to_their_images(A, tmp_path):
-    piped = PipelineSource(Twin(3), read_augmentation(saved(A, tmp_path/"a.json", A.Affine(rotate=(-40, 40), interpolation=0, border_mode=4, p=1.))), [0, 1, 2])
+    piped = PipelineSource(Twin(3), read_augmentation(saved(A, tmp_path/"a.json",
+                                                            A.Affine(rotate=(-40, 40), interpolation=0, border_mode=4,
+        p=1.))), [0, 1, 2])
     random.seed(0)
     first = [piped.image(0), piped.image(0)]
     assert not np.array_equal(*first)
@@ -371,7 +385,9 @@ def equal(a, b): return len(a) == len(b) and all(torch.equal(p, q) for u, v in z
 
 @pytest.fixture
 def text(A, tmp_path):
-    return read_augmentation(saved(A, tmp_path/"a.json", A.HorizontalFlip(), A.Affine(rotate=(-20, 20), border_mode=4, p=.8), A.RandomBrightnessContrast(), A.GaussNoise()))
+    return read_augmentation(saved(A, tmp_path/"a.json", A.HorizontalFlip(),
+                                   A.Affine(rotate=(-20, 20), border_mode=4, p=.8), A.RandomBrightnessContrast(),
+                                   A.GaussNoise()))
 
 
 def test_a_piped_epoch_is_a_function_of_its_seed(small, text):
@@ -414,7 +430,8 @@ def test_piped_batches_keep_their_ids(small, text):
 
 def test_a_pipeline_and_the_blocks(small, text):
     "Image equals mask through blocks, loader and batch, for a pipeline that only mirrors."
-    masks = np.stack([np.asarray(Image.fromarray(small.ids(o)).resize(SIZE[::-1], Image.NEAREST)) for o in small.pairs["mask"]])
+    masks = np.stack([np.asarray(Image.fromarray(small.ids(o)).resize(SIZE[::-1], Image.NEAREST))
+                      for o in small.pairs["mask"]])
     flips = json.loads(text)
     flips["transform"]["transforms"] = flips["transform"]["transforms"][:1]
     block = seg_block(CachedPairs(masks[..., None].repeat(3, -1)*10, masks), small, SIZE, json.dumps(flips))

@@ -9,8 +9,9 @@ from segfast.data.masks import Encoding
 from segfast.data.open import open_data
 
 
-@pytest.mark.parametrize("values, classes, void, kind", [
-    ([0, 1, 2], 3, None, "index"), ([0, 1, 255], 2, 255, "index"), ([0, 255], 2, None, "values"), ([1, 2], 2, None, "values"), ([0], 1, None, "index")])
+@pytest.mark.parametrize("values, classes, void, kind",
+                         [([0, 1, 2], 3, None, "index"), ([0, 1, 255], 2, 255, "index"), ([0, 255], 2, None, "values"),
+                          ([1, 2], 2, None, "values"), ([0], 1, None, "index")])
 def test_guesses(tmp_path, values, classes, void, kind):
     paint(tmp_path/"m.png", [values])
     table, encoding, _ = guess_classes(tmp_path, ["m.png"])
@@ -23,7 +24,8 @@ def test_colors_are_numbered_by_red_then_green_then_blue(tmp_path):
     paint(tmp_path/"b.png", [[(9, 9, 9)] + colors[:2]*3000])
     table, encoding, said = guess_classes(tmp_path, ["a.png", "b.png"])
     assert table.colors == (*colors[:2], (1, 0, 0), (9, 9, 9), *colors[3:]) and encoding == Encoding.of_colors(table)
-    assert [(p.code, p.file, p.found, p.pixels) for p in said] == [("guessed-classes", "", None, None), ("rare-value", "b.png", [(9, 9, 9)], 1)]
+    assert [(p.code, p.file, p.found, p.pixels) for p in said] == [("guessed-classes", "", None, None),
+        ("rare-value", "b.png", [(9, 9, 9)], 1)]
 
 
 @pytest.mark.parametrize("how", ["codes.txt", "--classes"])
@@ -42,7 +44,8 @@ def test_two_ways_to_write_one(tmp_path, names):
     odd = [p for p in data.problems if p.code == "mask-mixed"]
     assert [(p.kind, p.file, p.found) for p in odd] == [("warning", "masks/0.png", ["masks/0.png", "masks/3.png"])]
     assert missing(odd[0].message, 2, 6) == []
-    assert len(data.classes) == 2 and data.classes.void is None and all((data.ids(f"masks/{i}.png") == ids(i, 2)).all() for i in range(6))
+    assert len(data.classes) == 2 and data.classes.void is None and all((data.ids(f"masks/{i}.png") == ids(i, 2)).all()
+        for i in range(6))
 
 
 def test_a_void_that_nobody_named(tmp_path):
@@ -57,7 +60,8 @@ def test_a_void_that_nobody_named(tmp_path):
     assert missing(said.message, "mine.txt", 255) == [] and "codes.txt" not in str(said)
 
 
-@pytest.mark.parametrize("values, void, n", [((0, 1, 2, 255), 255, 3), ((0, 1, 255), 255, 2), ((0, 127, 255), None, 3), ((0, 85, 170, 255), None, 4), ((0, 6, 12, 60, 120, 255), 255, 5)])
+@pytest.mark.parametrize("values, void, n", [((0, 1, 2, 255), 255, 3), ((0, 1, 255), 255, 2), ((0, 127, 255), None, 3),
+                                             ((0, 85, 170, 255), None, 4), ((0, 6, 12, 60, 120, 255), 255, 5)])
 def test_when_255_is_void(tmp_path, values, void, n):
     two_folders(tmp_path, [values])
     data = open_data(tmp_path)

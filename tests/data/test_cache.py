@@ -29,7 +29,8 @@ def test_key_changes_with_what_matters(copy, cache):
     def key(data=copy, size=SIZE): return cache_module.cache_key(data, size)
     first = key()
     assert key() == first and key(size=(48, 32)) != first and key(size=(32, 49)) != first
-    assert key(replace(copy, classes=ClassTable(copy.classes.names, None))) == first  # the arrays do not depend on what is void
+    # the arrays do not depend on what is void
+    assert key(replace(copy, classes=ClassTable(copy.classes.names, None))) == first
     assert key(replace(copy, pairs=copy.pairs.iloc[::-1])) != first
     for rel in copy.pairs["image"][0], copy.pairs["mask"][9]:
         path, before = copy.path(rel), key()
@@ -101,7 +102,8 @@ def test_two_processes_make_one_good_cache(copy, cache):
     code = ("import sys; from segfast.data.formats.camvid import camvid; from segfast.data.cache import write_cache\n"
             f"d = write_cache(camvid({str(copy.root)!r}), {SIZE})\n"
             "print(d.masks.sum(), d.images.sum())")
-    ps = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    ps = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True)
+          for _ in range(2)]
     out = [p.communicate(timeout=120)[0] for p in ps]
     assert [p.returncode for p in ps] == [0, 0] and out[0] == out[1] != ""
     assert len(kept(cache)) == 1
@@ -124,7 +126,8 @@ def test_losing_the_race_is_fine(copy, cache, monkeypatch):
 
 # Sizes
 
-sizes = pytest.mark.parametrize("size", [(16, 16), (17, 31), (32, 48), (33, 65), (48, 64), (97, 131), (200, 64), (1, 1)])
+sizes = pytest.mark.parametrize("size", [(16, 16), (17, 31), (32, 48), (33, 65), (48, 64), (97, 131), (200, 64),
+                                         (1, 1)])
 
 
 @sizes

@@ -37,7 +37,9 @@ def test_real_camvid(shared_data):
     assert report.ok and report.errors == [] and len(report.files) == 468
     f = fingerprint(report)
     assert f["images"] == 468 and f["splits"] == {"train": 367, "valid": 101} and sum(f["sizes"].values()) == 468
-    assert sum(f["class_share"].values()) == pytest.approx(1, abs=1e-4) and 0 < f["void_share"] < .2 and len(f["class_share"]) == 11
+    assert sum(f["class_share"].values()) == pytest.approx(1,
+                                                           abs=1e-4) and 0 < f["void_share"] < .2 and len(
+        f["class_share"]) == 11
     said = report.text()
     assert missing(said, 367, 101, 12, "Void", "camvid") == [] and not re.search("^error: ", said, re.M)
 
@@ -45,7 +47,8 @@ def test_real_camvid(shared_data):
 def test_pixels_are_counted(folder):
     report = check(camvid(folder))
     for split in "train", "valid":
-        slow = sum(np.bincount(decode_mask(folder/rel).ravel(), minlength=256) for rel in report.data.split(split)["mask"])
+        slow = sum(np.bincount(decode_mask(folder/rel).ravel(), minlength=256)
+                   for rel in report.data.split(split)["mask"])
         assert report.pixels[split].tolist() == slow.tolist()
     assert report.pixels.test.sum() == 0 and report.size == (48, 64)
 
@@ -65,9 +68,11 @@ def test_everything_at_once(folder):
     mask(folder, 7).write_bytes(png(good.astype(np.uint16) + 300))
     mask(folder, 8).unlink()
     mask(folder, 8).mkdir()
-    assert found(folder) == {("empty", "images/scene_000.png"), ("not-an-image", "images/scene_001.png"), ("undecodable", "images/scene_002.png"),
-                             ("missing", "labels/scene_003_P.png"), ("mask-size", "labels/scene_004_P.png"), ("mask-values", "labels/scene_005_P.png"),
-                             ("mask-mode", "labels/scene_006_P.png"), ("mask-values", "labels/scene_007_P.png"), ("not-a-file", "labels/scene_008_P.png")}
+    assert found(folder) == {("empty", "images/scene_000.png"), ("not-an-image", "images/scene_001.png"),
+                             ("undecodable", "images/scene_002.png"), ("missing", "labels/scene_003_P.png"),
+                             ("mask-size", "labels/scene_004_P.png"), ("mask-values", "labels/scene_005_P.png"),
+                             ("mask-mode", "labels/scene_006_P.png"), ("mask-values", "labels/scene_007_P.png"),
+                             ("not-a-file", "labels/scene_008_P.png")}
     report = check(camvid(folder))
     values = next(p for p in report.errors if p.file == "labels/scene_005_P.png")
     assert values.pixels == 3 and "77" in str(values) and "200" in str(values)

@@ -14,7 +14,8 @@ voids = pytest.mark.parametrize("void", [0, 15, 30, 31, 255, None])
 def test_void_anywhere(void):
     t = ClassTable(names, void)
     assert len(t) == N and t.ignore_index == (-100 if void is None else void)
-    assert t.labels == tuple(i for i in range(N) if i != void) and len(t.labels) == (N - 1 if void is not None and void < N else N)
+    assert t.labels == tuple(i for i in range(N) if i != void) and len(t.labels) == (N - 1
+        if void is not None and void < N else N)
     assert t.valid_values == set(range(N)) | (set() if void is None else {void})
     if void is not None and void < N:
         assert t.colors[void] == (0, 0, 0)
@@ -23,7 +24,8 @@ def test_void_anywhere(void):
 
 
 @voids
-@pytest.mark.parametrize("odd", [("a,b", 'say "hello"', "Häuser", "<script>alert(1)</script>", "x;y", "it's", "日本", "a\tb", " padded ")])
+@pytest.mark.parametrize("odd", [("a,b", 'say "hello"', "Häuser", "<script>alert(1)</script>", "x;y", "it's", "日本",
+                                  "a\tb", " padded ")])
 def test_csv_round_trip(void, odd, tmp_path):
     t = ClassTable((*odd, *names[len(odd):]), void)
     t.save(tmp_path/"classes.csv")
@@ -78,9 +80,10 @@ def test_codes(text, expected, tmp_path):
     assert read_codes(tmp_path/"codes.txt") == expected
 
 
-@pytest.mark.parametrize("raw, code, found, named", [
-    (b"", "codes", None, []), (b"\n \n", "codes", None, []),
-    (b"sky\nroad\nsky\n", "codes-duplicate", ["sky"], ["'sky'", 0, 2]), (b"a\xff\xfe\n", "encoding", None, [1, "UTF-8"])])
+@pytest.mark.parametrize("raw, code, found, named",
+                         [(b"", "codes", None, []), (b"\n \n", "codes", None, []),
+                          (b"sky\nroad\nsky\n", "codes-duplicate", ["sky"], ["'sky'", 0, 2]),
+                          (b"a\xff\xfe\n", "encoding", None, [1, "UTF-8"])])
 def test_bad_codes(raw, code, found, named, tmp_path):
     (tmp_path/"codes.txt").write_bytes(raw)
     with refuses(DataError, *named, code=code, file="codes.txt", found=found):

@@ -49,7 +49,8 @@ def tree(folder):
 
 class Built:
     "One folder, and what the commands said of it."
-    def __init__(self, case, folder, source): self.case, self.folder, self.source, self.said, self.files = case, folder, source, {}, tree(folder)
+    def __init__(self, case, folder, source):
+        self.case, self.folder, self.source, self.said, self.files = case, folder, source, {}, tree(folder)
 
     def run(self, *args):
         if args not in self.said:
@@ -125,7 +126,8 @@ def test_json(built):
     res, found = built.run("check", "--json"), report["problems"]
     shown = json.dumps(found, ensure_ascii=True, indent=1)[:3000]
     assert {"ok", "problems"} <= set(report)
-    assert all({"kind", "code", "file", "message"} <= set(p) and p["kind"] in ("error", "warning", "note") for p in found), shown
+    assert all({"kind", "code", "file", "message"} <= set(p) and p["kind"] in ("error", "warning", "note")
+               for p in found), shown
     assert report["ok"] == (res.exit_code == 0) == (not [p for p in found if p["kind"] == "error"]), shown
     assert res.exit_code in (0, 1)
     assert res.exit_code in {int(k == "refuse") for k in kinds(case)}, shown
@@ -184,7 +186,9 @@ def test_ids(built):
         assert np.array_equal(data.ids(rel), ids(i, n, data.ids(rel).shape)), rel
 
 
-LOADED = [o for o in CASES if o.kind in ("sound", "warn", "note") and not o.patch and not o.name.startswith(("name_", "void_is", "codes_", "valid_", "published_table", "camseq_table", "suffix_"))]
+LOADED = [o for o in CASES if o.kind in ("sound", "warn", "note") and not o.patch
+          and not o.name.startswith(("name_", "void_is", "codes_", "valid_", "published_table", "camseq_table",
+                                     "suffix_"))]
 
 
 @pytest.mark.parametrize("built", params(LOADED), indirect=True)
@@ -199,8 +203,10 @@ def test_batches(built):
         assert set(np.unique(y).tolist()) <= data.classes.valid_values
 
 
-CONVERTED = [o for o in CASES if "refuse" not in o.kind and o.name.startswith(("image_alpha", "image_cmyk", "image_16bit", "image_rotated", "image_palette", "image_grey", "image_interlaced", "image_with", "image_jpeg",
-                                                    "image_webp", "image_tiff", "image_pages", "image_animated_png", "image_progressive"))]
+CONVERTED = [o for o in CASES if "refuse" not in o.kind
+             and o.name.startswith(("image_alpha", "image_cmyk", "image_16bit", "image_rotated", "image_palette",
+                                    "image_grey", "image_interlaced", "image_with", "image_jpeg", "image_webp",
+                                    "image_tiff", "image_pages", "image_animated_png", "image_progressive"))]
 
 
 @pytest.mark.parametrize("built", params(CONVERTED), indirect=True)
@@ -212,7 +218,8 @@ def test_images_are_converted_rightly(built):
         x, number = open_pair(data, i)[0].astype(int), int(re.findall(r"\d+", rel)[-1])
         drawn = pixels(number).astype(int)
         if "grey" in built.case.name and (number == 2 or "all" in built.case.name) or built.case.name == "image_16bit_tiff" and number == 2:
-            drawn = (drawn[..., :1] if "16bit" in built.case.name else np.round(drawn @ [0.299, 0.587, 0.114])[..., None]).repeat(3, 2)
+            drawn = (drawn[..., :1] if "16bit" in built.case.name
+                     else np.round(drawn @ [0.299, 0.587, 0.114])[..., None]).repeat(3, 2)
         assert x.shape == drawn.shape
         assert np.abs(x - drawn).mean() < 8, f"{rel}: {np.abs(x - drawn).mean()}"
 
@@ -251,15 +258,17 @@ def test_what_means_nothing_is_not_void(built):
     assert {p["code"] for p in built.report["problems"]} & {"all-void", "mask-void"} == set()
 
 
-@pytest.mark.parametrize("built", [o for o in CASES if o.name in ("folders_loop", "folders_linked_twice", "link_loop_in_images", "link_loop_beside")],
-                         ids=lambda o: o.name, indirect=True)
+@pytest.mark.parametrize("built", [o for o in CASES
+                                   if o.name in ("folders_loop", "folders_linked_twice", "link_loop_in_images",
+                                                 "link_loop_beside")], ids=lambda o: o.name, indirect=True)
 def test_links_multiply_nothing(built):
     assert built.report["images"] == 6
 
 
 @of("csv_leads_out")
 def test_a_path_that_leads_out_is_not_looked_around(built):
-    assert [p["file"] for p in built.report["problems"] if p["file"].startswith("..")] == ["../../../../../../etc/passwd"]
+    assert [p["file"] for p in built.report["problems"]
+            if p["file"].startswith("..")] == ["../../../../../../etc/passwd"]
 
 
 def test_text_of_the_issue(own):
@@ -274,7 +283,8 @@ def test_text_of_the_issue(own):
 def test_found_expected_and_pixels(own):
     write(mask(own), put(ids(2), 37))
     p, = (p for p in checked(own, code=1)["problems"] if p["code"] == "mask-values")
-    assert (p["kind"], p["file"], p["found"], p["expected"], p["pixels"]) == ("error", "labels/f2_P.png", [37], "0..4", 12)
+    assert (p["kind"], p["file"], p["found"], p["expected"], p["pixels"]) == ("error", "labels/f2_P.png", [37], "0..4",
+        12)
     assert p["message"] and p["fix"]
 
 
@@ -287,7 +297,8 @@ def test_ids_from_one_is_said_once_and_not_six_times(own):
 
 def test_head_of_the_report(own):
     report = checked(own, code=0)
-    assert (report["ok"], report["layout"], report["images"], report["splits"], report["classes"], report["void"]) == (True, "camvid", 6, {"train": 4, "valid": 2}, 5, ["Void"])
+    assert (report["ok"], report["layout"], report["images"], report["splits"], report["classes"],
+            report["void"]) == (True, "camvid", 6, {"train": 4, "valid": 2}, 5, ["Void"])
 
 
 @pytest.mark.parametrize("word", ["Void", "void", "Unlabelled", "unlabeled", "ignore"])
@@ -338,7 +349,8 @@ def test_one_void_batch_is_no_nan():
     for name in LOSSES:
         x = torch.randn(1, 5, 8, 8, requires_grad=True)
         weights = [1, 1, 0, 1, 1] if uses_class_weights(name) else None
-        loss = seg_loss(name, ClassTable(["sky", "road", "Void", "tree", "car"], 2), weights=weights)(x, torch.full((1, 8, 8), 2))
+        loss = seg_loss(name, ClassTable(["sky", "road", "Void", "tree", "car"], 2), weights=weights)(x,
+            torch.full((1, 8, 8), 2))
         loss.backward()
         assert torch.isfinite(loss) and torch.isfinite(x.grad).all(), name
 

@@ -66,7 +66,8 @@ def test_picture_and_mask_are_aligned():
 
 
 def test_every_class_occurs_and_void_is_a_small_part(small):
-    counts = sum(np.bincount(np.asarray(Image.open(p)).ravel(), minlength=len(CODES)) for p in (small/"labels").iterdir())
+    counts = sum(np.bincount(np.asarray(Image.open(p)).ravel(), minlength=len(CODES))
+                 for p in (small/"labels").iterdir())
     share = counts/counts.sum()
     assert len(counts) == len(CODES) and (counts > 0).all()
     assert .01 < share[VOID] < .08
@@ -93,7 +94,8 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
 @pytest.mark.parametrize("n,valid", [(2, 1), (5, 1), (11, 2)])
 def test_the_last_fifth_is_for_validation(tmp_path, n, valid):
     seen = []
-    demo = write_demo(tmp_path/"new"/"demo", n=n, size=(32, 40), progress=lambda done, total: seen.append((done, total)))
+    demo = write_demo(tmp_path/"new"/"demo", n=n, size=(32, 40), progress=lambda done,
+                      total: seen.append((done, total)))
     assert (demo/"valid.txt").read_text().split() == [f"scene_{i:03d}.png" for i in range(n - valid, n)]
     assert seen == [(i, n) for i in range(1, n + 1)]
 
@@ -145,5 +147,7 @@ def test_values_that_cannot_be_drawn(tmp_path, call, named):
 
 
 def test_the_module_is_light():
-    code = f"import sys; import {demo_module.__name__}; print([m for m in ('torch', 'fastai', 'matplotlib', 'scipy') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (f"import sys; import {demo_module.__name__}; print([m for m in ('torch', 'fastai', 'matplotlib', 'scipy') "
+            "if m in sys.modules])")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          check=True).stdout.strip() == "[]"

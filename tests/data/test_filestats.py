@@ -82,7 +82,8 @@ def test_counts_and_borders(tmp_path, seed):
     edges = {}
     for y in range(ids.shape[0]):
         for x in range(ids.shape[1]):
-            if (x + 1 < ids.shape[1] and ids[y, x] != ids[y, x+1]) or (y + 1 < ids.shape[0] and ids[y, x] != ids[y+1, x]):
+            if (x + 1 < ids.shape[1] and ids[y, x] != ids[y, x+1]) or (y + 1 < ids.shape[0]
+                and ids[y, x] != ids[y+1, x]):
                 edges[str(ids[y, x])] = edges.get(str(ids[y, x]), 0) + 1
     assert facts["edges"] == edges
 
@@ -109,7 +110,8 @@ def test_an_unchanged_folder_is_not_opened_again(folder, opened):
     first = check(camvid(folder))
     assert len(opened) == 20
     again = check(camvid(folder))
-    assert len(opened) == 20 and again.problems == first.problems and again.pixels.equals(first.pixels) and fingerprint(again) == fingerprint(first)
+    assert len(opened) == 20 and again.problems == first.problems and again.pixels.equals(first.pixels) and fingerprint(
+        again) == fingerprint(first)
     check(camvid(folder), cache=False)
     assert len(opened) == 40
 
@@ -191,7 +193,8 @@ def test_the_fingerprint_is_what_numpy_says(small):
     assert np.allclose(fp["std"], images.reshape(-1, 3).std(0)/255, atol=1e-5)
     frequency = {i: (ids == i).sum()/(ids == i).any((1, 2)).sum() for i in labels if (ids == i).any()}
     median = np.median(list(frequency.values()))
-    assert class_weights(report) == {small.classes.names[i]: round(float(median/frequency[i]), 4) if i in frequency else None for i in labels}
+    assert class_weights(report) == {small.classes.names[i]: round(float(median/frequency[i]), 4) if i in frequency
+                                     else None for i in labels}
 
 
 def test_a_renamed_class_or_a_moved_image_is_another_dataset(folder):
@@ -209,7 +212,11 @@ def test_values_are_counted_as_pixel_by_pixel(tmp_path):
     from segfast.data.filestats import values_facts
     g = np.random.default_rng(0)
     few = g.integers(0, 256, (9, 3), np.uint8)
-    for name, a in {"few": few[g.integers(0, 9, (33, 20))], "runs": few[g.integers(0, 9, (3, 4))].repeat(11, 0).repeat(5, 1), "grey": g.integers(0, 7, (8, 9, 1), np.uint8).repeat(3, 2), "one": g.integers(0, 7, (8, 9), np.uint8), "deep": g.integers(0, 700, (5, 5)).astype(np.uint16)}.items():
+    for name, a in {"few": few[g.integers(0, 9, (33, 20))],
+                    "runs": few[g.integers(0, 9, (3, 4))].repeat(11, 0).repeat(5, 1),
+                    "grey": g.integers(0, 7, (8, 9, 1), np.uint8).repeat(3, 2),
+                    "one": g.integers(0, 7, (8, 9), np.uint8),
+                    "deep": g.integers(0, 700, (5, 5)).astype(np.uint16)}.items():
         Image.fromarray(a).save(tmp_path/"m.png")
         facts = values_facts(tmp_path/"m.png")
         flat = a.reshape(-1, a.shape[2]) if a.ndim == 3 else a.reshape(-1, 1)
@@ -226,7 +233,8 @@ def test_what_an_older_version_kept_of_colors_is_not_read(tmp_path, monkeypatch)
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
     Image.new("RGB", (4, 4), (255, 0, 1)).save(tmp_path/"m.png")
     with closing(FactStore(filestats.facts_file(tmp_path))) as store:
-        store.put([("m.png", "values", file_stamp(tmp_path/"m.png"), dict(one=False, jpeg=False, grey=False, counts={str(0xff0001): 16}, many=1))])
+        store.put([("m.png", "values", file_stamp(tmp_path/"m.png"),
+                    dict(one=False, jpeg=False, grey=False, counts={str(0xff0001): 16}, many=1))])
     assert guess_classes(tmp_path, ["m.png"])[0].colors == ((255, 0, 1),)
 
 

@@ -35,7 +35,9 @@ def mask(folder, i): return folder/f"labels/scene_{i:03d}_P.png"
 def put(path, a, **kwargs): Image.fromarray(np.asarray(a)).save(path, **kwargs)
 def masks(folder): return [mask(folder, i) for i in range(10)]
 def names(folder): return read_lines(folder/"codes.txt")
-def tree(folder): return {str(p.relative_to(folder)): os.readlink(p) if p.is_symlink() else sha256(p.read_bytes()).hexdigest() if p.is_file() else "" for p in folder.rglob("*")}
+def tree(folder):
+    return {str(p.relative_to(folder)): os.readlink(p) if p.is_symlink() else sha256(p.read_bytes()).hexdigest()
+            if p.is_file() else "" for p in folder.rglob("*")}
 
 
 def mended(folder, tmp_path, layout=None):
@@ -96,7 +98,8 @@ def levels(folder):
 
 
 def rgb(folder): put(mask(folder, 3), np.stack([decode_mask(mask(folder, 3))]*3, -1))
-def rgba(folder): put(mask(folder, 3), np.stack([decode_mask(mask(folder, 3))]*3 + [np.full((48, 64), 255, np.uint8)], -1))
+def rgba(folder):
+    put(mask(folder, 3), np.stack([decode_mask(mask(folder, 3))]*3 + [np.full((48, 64), 255, np.uint8)], -1))
 def painted(folder): put(mask(folder, 3), colorize(decode_mask(mask(folder, 3)), open_data(folder).classes))
 
 
@@ -154,23 +157,40 @@ def codes(change): return lambda folder: (folder/"codes.txt").write_text("\n".jo
 
 
 ALL = "".join(f"scene_{i:03d}.png\n" for i in range(10))
-DEFECTS = dict(
-    void_value=(undeclared(255), "mask-values", "labels/scene_003_P.png", 10), odd_value=(undeclared(77), "mask-values", "labels/scene_003_P.png", 10),
-    no_void=(without_void, "void-added", "codes.txt", 10), from_one=(from_one, "ids-from-one", "labels/scene_000_P.png", 10), levels=(levels, "mask-levels", "labels/scene_000_P.png", 10),
-    rgb=(rgb, "mask-mode", "labels/scene_003_P.png", 10), rgba=(rgba, "mask-mode", "labels/scene_003_P.png", 10), painted=(painted, "mask-mode", "labels/scene_003_P.png", 10),
-    noise=(noise, "mask-mode", "labels/scene_003_P.png", 9), half_image=(truncated("images/scene_003.png"), "undecodable", "images/scene_003.png", 9),
-    half_mask=(truncated("labels/scene_003_P.png"), "undecodable", "labels/scene_003_P.png", 9), empty=(write("images/scene_003.png", b""), "empty", "images/scene_003.png", 9),
-    text=(write("labels/scene_003_P.png", b"hello, not a picture"), "not-an-image", "labels/scene_003_P.png", 9), missing=(lambda f: mask(f, 3).unlink(), "missing", "labels/scene_003_P.png", 9),
-    turned=(turned, "mask-rotated", "labels/scene_003_P.png", 10), cropped=(cropped, "mask-size", "labels/scene_003_P.png", 9), broken_link=(broken_link, "broken-link", "labels/scene_003_P.png", 9),
-    fifo=(fifo, "not-a-file", "labels/scene_003_P.png", 9), a_folder=(a_folder, "not-a-file", "labels/scene_003_P.png", 9), bomb=(bomb, "too-large", "images/scene_003.png", 9),
-    rivals=(jpeg_copy, "same-stem", "", 9), all_void=(valid_void, "all-void", "labels/scene_008_P.png", 8),
-    valid_stems=(lines("valid.txt", "scene_003\nscene_004\n"), "valid-missing", "valid.txt", 10), valid_paths=(lines("valid.txt", "images/scene_003.png\nlabels\\scene_004_P.png\n"), "valid-missing", "valid.txt", 10),
-    valid_gone=(lines("valid.txt", "scene_003.png\nscene_999.png\n"), "valid-missing", "valid.txt", 10), valid_none=(lines("valid.txt", "x\ny\n"), "valid-missing", "valid.txt", 10),
-    valid_empty=(lines("valid.txt", "\n"), "valid-empty", "valid.txt", 10), valid_all=(lines("valid.txt", ALL), "valid-all", "valid.txt", 10),
-    codes_twice=(codes(lambda o: [*o[:-1], o[0]]), "codes-duplicate", "codes.txt", 10), codes_voids=(codes(lambda o: [*o, "unlabelled"]), "codes-void", "codes.txt", 10),
-    codes_latin=(lambda f: (f/"codes.txt").write_bytes("\n".join(["Häuser", *names(f)[1:]]).encode("latin-1")), "encoding", "codes.txt", 10),
-    codes_utf16=(lambda f: (f/"codes.txt").write_bytes("\n".join(names(f)).encode("utf-16-le")), "encoding", "codes.txt", 10),
-    codes_few=(codes(lambda o: o[:-4]), "mask-values", "labels/scene_000_P.png", 10))
+DEFECTS = dict(void_value=(undeclared(255), "mask-values", "labels/scene_003_P.png", 10),
+               odd_value=(undeclared(77), "mask-values", "labels/scene_003_P.png", 10),
+               no_void=(without_void, "void-added", "codes.txt", 10),
+               from_one=(from_one, "ids-from-one", "labels/scene_000_P.png", 10),
+               levels=(levels, "mask-levels", "labels/scene_000_P.png", 10),
+               rgb=(rgb, "mask-mode", "labels/scene_003_P.png", 10),
+               rgba=(rgba, "mask-mode", "labels/scene_003_P.png", 10),
+               painted=(painted, "mask-mode", "labels/scene_003_P.png", 10),
+               noise=(noise, "mask-mode", "labels/scene_003_P.png", 9),
+               half_image=(truncated("images/scene_003.png"), "undecodable", "images/scene_003.png", 9),
+               half_mask=(truncated("labels/scene_003_P.png"), "undecodable", "labels/scene_003_P.png", 9),
+               empty=(write("images/scene_003.png", b""), "empty", "images/scene_003.png", 9),
+               text=(write("labels/scene_003_P.png", b"hello, not a picture"), "not-an-image", "labels/scene_003_P.png",
+                     9), missing=(lambda f: mask(f, 3).unlink(), "missing", "labels/scene_003_P.png", 9),
+               turned=(turned, "mask-rotated", "labels/scene_003_P.png", 10),
+               cropped=(cropped, "mask-size", "labels/scene_003_P.png", 9),
+               broken_link=(broken_link, "broken-link", "labels/scene_003_P.png", 9),
+               fifo=(fifo, "not-a-file", "labels/scene_003_P.png", 9),
+               a_folder=(a_folder, "not-a-file", "labels/scene_003_P.png", 9),
+               bomb=(bomb, "too-large", "images/scene_003.png", 9), rivals=(jpeg_copy, "same-stem", "", 9),
+               all_void=(valid_void, "all-void", "labels/scene_008_P.png", 8),
+               valid_stems=(lines("valid.txt", "scene_003\nscene_004\n"), "valid-missing", "valid.txt", 10),
+               valid_paths=(lines("valid.txt", "images/scene_003.png\nlabels\\scene_004_P.png\n"), "valid-missing",
+                            "valid.txt", 10), valid_gone=(lines("valid.txt", "scene_003.png\nscene_999.png\n"),
+    "valid-missing", "valid.txt", 10), valid_none=(lines("valid.txt", "x\ny\n"), "valid-missing", "valid.txt", 10),
+               valid_empty=(lines("valid.txt", "\n"), "valid-empty", "valid.txt", 10),
+               valid_all=(lines("valid.txt", ALL), "valid-all", "valid.txt", 10),
+               codes_twice=(codes(lambda o: [*o[:-1], o[0]]), "codes-duplicate", "codes.txt", 10),
+               codes_voids=(codes(lambda o: [*o, "unlabelled"]), "codes-void", "codes.txt", 10),
+               codes_latin=(lambda f: (f/"codes.txt").write_bytes(
+        "\n".join(["Häuser", *names(f)[1:]]).encode("latin-1")), "encoding", "codes.txt", 10),
+               codes_utf16=(lambda f: (f/"codes.txt").write_bytes("\n".join(names(f)).encode("utf-16-le")), "encoding",
+                            "codes.txt", 10), codes_few=(codes(lambda o: o[:-4]), "mask-values",
+    "labels/scene_000_P.png", 10))
 
 
 @pytest.mark.parametrize("name", DEFECTS)
@@ -181,7 +201,8 @@ def test_a_defect_is_mended(folder, tmp_path, name):
     assert not before.ok
     rows = logged(log, code)
     assert len(rows) and (not file or file in rows.file.tolist())
-    assert sum(after.data.splits.values()) == len(after.files) == (n if name != "rivals" else len(after.files)) and set(after.data.splits) == {"train", "valid"}
+    assert sum(after.data.splits.values()) == len(after.files) == (n if name != "rivals"
+        else len(after.files)) and set(after.data.splits) == {"train", "valid"}
 
 
 def test_a_sound_dataset_changes_nothing(folder, tmp_path):
@@ -248,7 +269,8 @@ def test_a_mask_is_turned_as_its_image(folder, tmp_path, orientation):
     with Image.open(image(tmp_path/"copy", 3)) as im:
         from PIL import ImageOps
         seen = np.asarray(ImageOps.exif_transpose(im))
-    assert np.argwhere((seen == (255, 0, 255)).all(-1)).tolist() == np.argwhere(decode_mask(mask(tmp_path/"copy", 3)) == 5).tolist()
+    assert np.argwhere((seen == (255, 0, 255)).all(-1)).tolist() == np.argwhere(
+        decode_mask(mask(tmp_path/"copy", 3)) == 5).tolist()
 
 
 def test_the_held_out_twin_stays(folder, tmp_path):
@@ -273,7 +295,9 @@ def test_two_images_of_one_stem(folder, tmp_path, fifth, kept):
     assert len(gone) == 11 - kept, "every image that is not in the copy is in the log"
 
 
-@pytest.mark.parametrize("text, held", [("scene_001.png scene_002.png\n", [1, 2]), ("scene_001.png,scene_002.png,\n", [1, 2]), ("'scene_001.png'\n", [1]), ("scene_001.png nothing\nscene_004\n", [4])])
+@pytest.mark.parametrize("text, held", [("scene_001.png scene_002.png\n", [1, 2]),
+                                        ("scene_001.png,scene_002.png,\n", [1, 2]), ("'scene_001.png'\n", [1]),
+                                        ("scene_001.png nothing\nscene_004\n", [4])])
 def test_lines_of_other_kinds(folder, tmp_path, text, held):
     (folder/"valid.txt").write_text(text)
     mended(folder, tmp_path)
@@ -309,7 +333,8 @@ def paint(folder, dest, classes):
     for i in range(10):
         shutil.copy(image(folder, i), dest/f"f{i}.png")
         put(dest/f"f{i}_L.png", colorize(decode_mask(mask(folder, i)), classes))
-    (dest/"label_colors.txt").write_text("".join("{} {} {} {}\n".format(*c, n) for n, c in zip(classes.names, classes.colors)))
+    (dest/"label_colors.txt").write_text("".join("{} {} {} {}\n".format(*c, n)
+                                                 for n, c in zip(classes.names, classes.colors)))
     return dest
 
 
@@ -331,7 +356,8 @@ def test_colors(folder, tmp_path):
     want = decode_mask(mask(folder, 3))
     want[1, :3] = data.classes.void
     copy = tmp_path/"copy/labels"
-    assert (decode_mask(copy/"f3_P.png") == want).all() and (decode_mask(copy/"f5_P.png") == decode_mask(mask(folder, 5))).all()
+    assert (decode_mask(copy/"f3_P.png") == want).all() and (
+        decode_mask(copy/"f5_P.png") == decode_mask(mask(folder, 5))).all()
     assert (decode_mask(copy/"f4_P.png") == decode_mask(mask(folder, 4))).mean() > .9
     assert after.data.splits == before.data.splits and len(logged(log, "recoded")) == len(logged(log, "layout")) == 1
     with Image.open(root/"f4_L.jpg") as im:
@@ -353,8 +379,10 @@ def test_folders_of_splits_meet_in_one(folder, tmp_path):
         put(root/f"{sub}annot"/f"{i//3}.png", np.where(a > 10, 11, a).astype(np.uint8))
     (root/"trainannot/0.png").write_bytes(b"")
     _, log, after = mended(root, tmp_path)
-    assert sorted(o.name for o in (tmp_path/"copy/images").iterdir()) == ["test_0.png", "test_1.png", "test_2.png", "train_1.png", "train_2.png", "val_0.png", "val_1.png", "val_2.png"]
-    assert names(tmp_path/"copy")[-1] == "Void" and len(logged(log, "renamed")) == 8 and read_lines(tmp_path/"copy/test.txt") == ["test_0.png", "test_1.png", "test_2.png"]
+    assert sorted(o.name for o in (tmp_path/"copy/images").iterdir()) == ["test_0.png", "test_1.png", "test_2.png",
+        "train_1.png", "train_2.png", "val_0.png", "val_1.png", "val_2.png"]
+    assert names(tmp_path/"copy")[-1] == "Void" and len(logged(log, "renamed")) == 8 and read_lines(
+        tmp_path/"copy/test.txt") == ["test_0.png", "test_1.png", "test_2.png"]
     assert after.data.splits == dict(train=2, valid=3, test=3)
 
 
@@ -429,7 +457,8 @@ def test_values_of_which_most_mean_nothing(folder, tmp_path):
             (tmp_path/"city"/sub/split/"x").mkdir(parents=True)
         for i in range(n):
             shutil.copy(image(folder, i + n), tmp_path/f"city/leftImg8bit/{split}/x/x_{split}{i}_leftImg8bit.png")
-            put(tmp_path/f"city/gtFine/{split}/x/x_{split}{i}_gtFine_labelIds.png", np.tile(np.arange(34, dtype=np.uint8), (48, 2))[:, :64])
+            put(tmp_path/f"city/gtFine/{split}/x/x_{split}{i}_gtFine_labelIds.png",
+                np.tile(np.arange(34, dtype=np.uint8), (48, 2))[:, :64])
     before, log, after = mended(tmp_path/"city", tmp_path)
     assert before.ok and set(log.code) == {"void-added", "recoded", "layout"} and len(names(tmp_path/"copy")) == 20
     a = decode_mask(next((tmp_path/"copy/labels").iterdir()))
@@ -478,8 +507,10 @@ def test_an_empty_folder_and_new_parents(report, tmp_path):
     assert (tmp_path/"there").stat().st_mode == (tmp_path).joinpath("a/b").stat().st_mode
 
 
-@pytest.mark.parametrize("what, error, raised", [("encode_mask", OSError(28, "No space left on device"), DataError), ("copy_image", OSError(28, "No space left on device"), DataError),
-                                                 ("check", KeyboardInterrupt(), KeyboardInterrupt), ("_take_name", OSError(13, "Permission denied"), DataError)])
+@pytest.mark.parametrize("what, error, raised", [("encode_mask", OSError(28, "No space left on device"), DataError),
+                                                 ("copy_image", OSError(28, "No space left on device"), DataError),
+                                                 ("check", KeyboardInterrupt(), KeyboardInterrupt),
+                                                 ("_take_name", OSError(13, "Permission denied"), DataError)])
 def test_nothing_is_left_when_it_fails(report, tmp_path, monkeypatch, what, error, raised):
     def fail(*args, **kwargs): raise error
     monkeypatch.setattr(fix, what, fail)
@@ -575,7 +606,8 @@ def test_one_and_255_are_written_alike(tmp_path):
         a = np.zeros((40, 56), np.uint8)
         a[5:20, i:30] = 1
         truth[f"{i}.png"] = a
-        for folder, pixels in (("images", np.random.default_rng(i).integers(0, 256, (40, 56, 3), np.uint8)), ("masks", a*(255 if i < 2 else 1))):
+        for folder, pixels in (("images", np.random.default_rng(i).integers(0, 256, (40, 56, 3), np.uint8)),
+                               ("masks", a*(255 if i < 2 else 1))):
             (tmp_path/"two"/folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(tmp_path/"two"/folder/f"{i}.png")
     report = check(open_data(tmp_path/"two"))

@@ -29,7 +29,8 @@ from segfast.data.masks import decode_mask, Encoding, try_decode
 from segfast.data.open import open_data
 
 
-# The smallest tree of each layout: `draw` writes it and returns {mask path: ids that it must decode to}, with the splits
+# The smallest tree of each layout: `draw` writes it and returns {mask path: ids that it must decode to}, with the
+# splits
 
 
 def draw_camvid_published(root):
@@ -74,7 +75,8 @@ def draw_voc(root):
         photo(root/f"JPEGImages/2007_{i}.jpg", i)
         a = ids(i, 22)
         truth[f"SegmentationClass/2007_{i}.png"] = np.where(a == 21, 255, a)
-        paint(root/f"SegmentationClass/2007_{i}.png", np.where(a == 21, 255, a), np.uint8(voc_colors(256)).ravel().tolist())
+        paint(root/f"SegmentationClass/2007_{i}.png", np.where(a == 21, 255, a),
+              np.uint8(voc_colors(256)).ravel().tolist())
     photo(root/"JPEGImages/2007_9.jpg")
     lists = root/"ImageSets/Segmentation"
     lists.mkdir(parents=True)
@@ -90,7 +92,8 @@ def draw_csv(root):
         photo(root/f"a/x{i}.png", i)
         truth[f"b/y{i}.png"] = ids(i, 3)
         paint(root/f"b/y{i}.png", ids(i, 3))
-    table = pd.DataFrame({"image": [f"a/x{i}.png" for i in range(4)], "mask": [f"b/y{i}.png" for i in range(4)], "split": ["train", "train", "val", "test"]})
+    table = pd.DataFrame({"image": [f"a/x{i}.png" for i in range(4)], "mask": [f"b/y{i}.png" for i in range(4)],
+                          "split": ["train", "train", "val", "test"]})
     table.to_csv(root/"pairs.csv", index=False)
     return truth, {"train": 2, "valid": 1, "test": 1}
 
@@ -98,9 +101,10 @@ def draw_csv(root):
 def draw_train_ids(root): return draw_cityscapes(root, "labelTrainIds")
 
 
-TREES = {"camvid": draw_camvid, "camvid-published": draw_camvid_published, "camvid-folders": draw_camvid_folders, "segnet": draw_segnet, "camseq": draw_camseq,
-         "kitti_road": draw_kitti_road, "pets": draw_pets, "idd": draw_idd, "cityscapes": draw_cityscapes, "cityscapes-train": draw_train_ids,
-         "voc": draw_voc, "folders": draw_folders, "csv": draw_csv}
+TREES = {"camvid": draw_camvid, "camvid-published": draw_camvid_published, "camvid-folders": draw_camvid_folders,
+         "segnet": draw_segnet, "camseq": draw_camseq, "kitti_road": draw_kitti_road, "pets": draw_pets,
+         "idd": draw_idd, "cityscapes": draw_cityscapes, "cityscapes-train": draw_train_ids, "voc": draw_voc,
+         "folders": draw_folders, "csv": draw_csv}
 
 
 @pytest.fixture(params=TREES)
@@ -169,7 +173,8 @@ def test_train_with_no_option_but_the_folder(name, tmp_path, monkeypatch):
     from segfast.cli import app
     monkeypatch.chdir(tmp_path)
     TREES[name](tmp_path/"mine")
-    res = CliRunner().invoke(app, ["train", "mine", "--size", "32x48", "--epochs", "1,1,1", "--weights", "none", "--device", "cpu", "--json"])
+    res = CliRunner().invoke(app, ["train", "mine", "--size", "32x48", "--epochs", "1,1,1", "--weights", "none",
+                                   "--device", "cpu", "--json"])
     assert res.exit_code == 0, res.output
     assert '"mean_iou"' in res.stdout
 
@@ -179,7 +184,8 @@ def test_train_with_no_option_but_the_folder(name, tmp_path, monkeypatch):
 def test_real_kitti(shared_data):
     data = open_data(shared_data/"kitti_road")
     assert data.layout == "kitti_road" and data.splits == {"train": 1, "valid": 1}
-    assert data.pairs["mask"].tolist() == ["training/gt_image_2/um_road_000000.png", "training/gt_image_2/um_road_000001.png"]
+    assert data.pairs["mask"].tolist() == ["training/gt_image_2/um_road_000000.png",
+                                           "training/gt_image_2/um_road_000001.png"]
     report = check(data)
     assert not report.errors and set(np.flatnonzero(report.pixels.sum(axis=1))) <= {0, 1, 255}
     assert report.pixels.sum(axis=1)[1] > 10_000
@@ -192,7 +198,9 @@ def test_real_camvid_as_camseq(shared_data, tmp_path):
     for o in shown.itertuples():
         shutil.copy(source.path(o.image), tmp_path)
         paint(tmp_path/f"{Path(o.image).stem}_L.png", np.uint8(source.classes.colors)[source.ids(o.mask)])
-    (tmp_path/"label_colors.txt").write_text("".join(f"{r} {g} {b}\t{n}\n" for (r, g, b), n in zip(source.classes.colors, source.classes.names)))
+    (tmp_path/"label_colors.txt").write_text("".join(f"{r} {g} {b}\t{n}\n"
+                                                     for (r, g, b), n in zip(source.classes.colors,
+        source.classes.names)))
     data = open_data(tmp_path)
     assert data.layout == "camseq" and data.splits == {"train": 8, "valid": 2, "test": 2}
     assert data.pairs.split.tolist() == sorted(data.pairs.split, key=["train", "valid", "test"].index), "in sequence"
@@ -266,7 +274,8 @@ def test_value_that_the_trimap_lacks(tmp_path):
     a[0, :7] = 9
     paint(tmp_path/"annotations/trimaps/Abyssinian_0.png", a)
     bad = check(open_data(tmp_path)).errors
-    assert [(p.code, p.file, p.found, p.pixels) for p in bad] == [("mask-values", "annotations/trimaps/Abyssinian_0.png", [9], 7)]
+    assert [(p.code, p.file, p.found, p.pixels) for p in bad] == [("mask-values",
+        "annotations/trimaps/Abyssinian_0.png", [9], 7)]
 
 
 def test_masks_saved_as_jpeg(tmp_path):
@@ -281,12 +290,15 @@ def test_painted_masks_without_a_table(tmp_path):
     draw_camvid_published(tmp_path)
     (tmp_path/"label_colors.txt").unlink()
     data = open_data(tmp_path)
-    assert [(p.code, p.file) for p in data.problems if p.kind == "error"] == [("colors", "label_colors.txt")] and len(data.pairs) == 5
+    assert [(p.code, p.file) for p in data.problems
+            if p.kind == "error"] == [("colors", "label_colors.txt")] and len(data.pairs) == 5
     assert not [p for p in check(data).errors if p.code != "colors"], "nothing follows from it"
 
 
-@pytest.mark.parametrize("text, code", [("64 128 64 Animal\n128 64 Road\n0 0 0 Void\n192 128 64 Child\n", "colors"), ("1 2 3 a\n1 2 3 b\n", "colors-duplicate"), ("", "colors"),
-                                        ("64 128 64 Void\n128 64 128 void\n", "codes-void"), ("64 128 64 a\n128 64 128 a\n", "codes-duplicate")])
+@pytest.mark.parametrize("text, code", [("64 128 64 Animal\n128 64 Road\n0 0 0 Void\n192 128 64 Child\n", "colors"),
+                                        ("1 2 3 a\n1 2 3 b\n", "colors-duplicate"), ("", "colors"),
+                                        ("64 128 64 Void\n128 64 128 void\n", "codes-void"),
+                                        ("64 128 64 a\n128 64 128 a\n", "codes-duplicate")])
 def test_broken_tables_are_said_once(tmp_path, text, code):
     draw_camseq(tmp_path)
     (tmp_path/"label_colors.txt").write_text(text)
@@ -348,10 +360,12 @@ def test_values_beyond_sixteen_bits_and_below_zero(tmp_path):
 
 # Folders of any name
 
-@pytest.mark.parametrize("images, masks", [
-    ("pics/{}.jpg", "masks/{}.png"), ("pics/{}.jpg", "masks/{}_mask.png"), ("pics/img_{}.jpg", "gt/lbl_{}.png"), ("pics/{}_sat.jpg", "gt/{}_map.png"),
-    ("train/{}.jpg", "train_masks/{}_mask.png"), ("train/images/{}.jpg", "train/masks/{}.png"), ("images/train/{}.jpg", "masks/train/{}.png"),
-    ("x/a/{}.jpg", "y mask/a/{}.png"), ("in/{}.JPG", "out/{}.png")])
+@pytest.mark.parametrize("images, masks", [("pics/{}.jpg", "masks/{}.png"), ("pics/{}.jpg", "masks/{}_mask.png"),
+                                           ("pics/img_{}.jpg", "gt/lbl_{}.png"), ("pics/{}_sat.jpg", "gt/{}_map.png"),
+                                           ("train/{}.jpg", "train_masks/{}_mask.png"),
+                                           ("train/images/{}.jpg", "train/masks/{}.png"),
+                                           ("images/train/{}.jpg", "masks/train/{}.png"),
+                                           ("x/a/{}.jpg", "y mask/a/{}.png"), ("in/{}.JPG", "out/{}.png")])
 def test_two_folders(tmp_path, images, masks):
     names = "Straße 7", "a b (1)", "x.y", "7", "17"
     for i, name in enumerate(names):
@@ -406,7 +420,9 @@ def test_every_jpeg_mask_is_named(tmp_path, mode):
     for i in range(25):
         photo(tmp_path/f"pics/{i:02}.png", i)
         (tmp_path/"masks").mkdir(exist_ok=True)
-        Image.fromarray(ids(i, 2)*255).convert(mode).resize((57, 41)).save(tmp_path/f"masks/{i:02}.{'png' if i > 21 else 'jpg'}", quality=50)
+        Image.fromarray(ids(i, 2)*255).convert(mode).resize((57,
+                                                             41)).save(
+            tmp_path/f"masks/{i:02}.{'png' if i > 21 else 'jpg'}", quality=50)
     Image.fromarray(ids(24, 2)*255).save(tmp_path/"masks/24.png")
     bad = [p for p in open_data(tmp_path).problems if p.code == "mask-jpeg"]
     assert [p.file for p in bad] == [f"masks/{i:02}.jpg" for i in range(20)]
@@ -435,9 +451,11 @@ def test_tables_that_are_none(tmp_path, text, code, found, named):
 
 def test_faults_of_rows_are_gathered(tmp_path):
     draw_csv(tmp_path)
-    (tmp_path/"pairs.csv").write_text("image,mask,split\na/x0.png,b/y0.png,later\na/x1.png,,train\na/x2.png,b/y2.png,val\n")
+    (tmp_path/"pairs.csv").write_text(
+        "image,mask,split\na/x0.png,b/y0.png,later\na/x1.png,,train\na/x2.png,b/y2.png,val\n")
     data = open_data(tmp_path/"pairs.csv")
-    assert [(p.code, p.file) for p in data.problems if p.kind == "error"] == [("missing", "pairs.csv"), ("list-missing", "pairs.csv")]
+    assert [(p.code, p.file) for p in data.problems if p.kind == "error"] == [("missing", "pairs.csv"),
+        ("list-missing", "pairs.csv")]
     assert data.splits == {"train": 1, "valid": 1}
 
 
@@ -489,7 +507,8 @@ def test_folders_with_lists(tmp_path, name, line):
     draw_folders(tmp_path)
     (tmp_path/name).write_text(f"{line}\n")
     data = open_data(tmp_path)
-    assert data.layout == "folders" and data.split("valid")["image"].tolist() == ["photos/003.jpg"] and data.splits["train"] == 4
+    assert data.layout == "folders" and data.split("valid")["image"].tolist() == ["photos/003.jpg"] and data.splits[
+        "train"] == 4
     (tmp_path/"test.txt").write_text("001\n003\nnope\n")
     assert {p.code for p in open_data(tmp_path).problems if p.kind == "error"} == {"list-missing", "list-overlap"}
     (tmp_path/"test.txt").write_text("001\n")
@@ -498,13 +517,15 @@ def test_folders_with_lists(tmp_path, name, line):
     assert data.splits == {"train": 2, "valid": 1, "test": 1} and "not-listed" in codes_of(data)
 
 
-@pytest.mark.parametrize("ending, names", [("_gtFine_labellevel3Ids", 26), ("_gtFine_labelcsTrainIds", 19), ("_gtFine_labellevel1Ids", 7), ("_label", 7)])
+@pytest.mark.parametrize("ending, names", [("_gtFine_labellevel3Ids", 26), ("_gtFine_labelcsTrainIds", 19),
+                                           ("_gtFine_labellevel1Ids", 7), ("_label", 7)])
 def test_names_of_idd(tmp_path, ending, names):
     for i, s in enumerate(("train", "train", "val")):
         photo(tmp_path/f"leftImg8bit/{s}/{i}/f{i}_leftImg8bit.png", i)
         paint(tmp_path/f"gtFine/{s}/{i}/f{i}{ending}.png", ids(i, names))
     data = open_data(tmp_path)
-    assert data.layout == "idd" and len(data.classes) == names and data.classes.void == 255 and data.encoding.kind == "index" and len(data.pairs) == 3
+    assert data.layout == "idd" and len(
+        data.classes) == names and data.classes.void == 255 and data.encoding.kind == "index" and len(data.pairs) == 3
 
 
 def test_idd_in_grey_levels(tmp_path):
@@ -525,7 +546,8 @@ def test_a_stray_id_in_idd_is_no_level(tmp_path):
     a[0, :3] = 77
     paint(tmp_path/"gtFine/train/0/000_label.png", a)
     data = open_data(tmp_path)
-    assert data.encoding.kind == "index" and [(p.code, p.found, p.pixels) for p in check(data).errors] == [("mask-values", [77], 3)]
+    assert data.encoding.kind == "index" and [(p.code, p.found, p.pixels)
+                                              for p in check(data).errors] == [("mask-values", [77], 3)]
 
 
 def test_plain_folders_named_idd(tmp_path):
@@ -619,7 +641,8 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         return scandir(path)
     monkeypatch.setattr(os, "scandir", closed)
     data = open_data(tmp_path)
-    assert ("folder-unreadable", "val/") in {(p.code, p.file) for p in data.problems if p.kind == "error"} and data.splits["test"] == 1
+    assert ("folder-unreadable", "val/") in {(p.code, p.file) for p in data.problems
+                                             if p.kind == "error"} and data.splits["test"] == 1
 
 
 def test_datasets_show_themselves(tree):
@@ -638,12 +661,14 @@ def test_layouts_say_what_they_are():
 
 def test_a_table_goes_before_folders(tmp_path):
     two_folders(tmp_path, [(0, 1, 2)])
-    pd.DataFrame({"image": [f"images\\{i}.png" for i in range(6)], "mask": [f"masks\\{i}.png" for i in range(6)], "split": ["train"]*4 + ["val"]*2}).to_csv(tmp_path/"list.csv", index=False)
+    pd.DataFrame({"image": [f"images\\{i}.png" for i in range(6)], "mask": [f"masks\\{i}.png" for i in range(6)],
+                  "split": ["train"]*4 + ["val"]*2}).to_csv(tmp_path/"list.csv", index=False)
     data = open_data(tmp_path)
     assert data.layout == "csv" and data.splits == {"train": 4, "valid": 2} and data.pairs["image"][0] == "images/0.png"
 
 
-@pytest.mark.parametrize("image, mask", [("{}.png", "{}_mask.png"), ("{}_sat.jpg", "{}_mask.png"), ("a/{}.tif", "a/{}_mask.tif"), ("{}.jpg", "{}-labels.png")])
+@pytest.mark.parametrize("image, mask", [("{}.png", "{}_mask.png"), ("{}_sat.jpg", "{}_mask.png"),
+                                         ("a/{}.tif", "a/{}_mask.tif"), ("{}.jpg", "{}-labels.png")])
 def test_images_and_masks_in_one_folder(tmp_path, image, mask):
     for i in range(6):
         photo(tmp_path/image.format(f"x{i}"), i)
@@ -669,7 +694,8 @@ def test_other_folders_that_match(tmp_path):
 def test_own_classes_in_the_folders_of_voc(tmp_path, file, text, painted):
     for i in range(6):
         photo(tmp_path/f"JPEGImages/{i}.jpg", i)
-        paint(tmp_path/f"SegmentationClass/{i}.png", COLORS[ids(i, 3)] if painted and file == "labelmap.txt" else ids(i, 3))
+        paint(tmp_path/f"SegmentationClass/{i}.png", COLORS[ids(i, 3)] if painted and file == "labelmap.txt"
+              else ids(i, 3))
     (tmp_path/file).write_text(text)
     data = open_data(tmp_path)
     assert data.layout == "voc" and data.classes.names == ("back", "road", "car")

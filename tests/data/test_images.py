@@ -55,7 +55,8 @@ def test_a_wrong_checksum_is_found(tmp_path, part):
                 read(tmp_path/"a.png")
 
 
-@pytest.mark.parametrize("content, code", [(b"", "empty"), (b"no image at all", "not-an-image"), (bytes(png_of(RGB))[:900], "undecodable")])
+@pytest.mark.parametrize("content, code", [(b"", "empty"), (b"no image at all", "not-an-image"),
+                                           (bytes(png_of(RGB))[:900], "undecodable")])
 @pytest.mark.parametrize("read", [open_image, decode_mask])
 def test_errors_name_the_file_and_what_to_do(tmp_path, read, content, code):
     (tmp_path/"a.png").write_bytes(content)

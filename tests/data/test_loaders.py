@@ -39,7 +39,8 @@ def test_without_the_cache_every_epoch_opens_files(copy, cache):
         assert torch.equal(a, c) and torch.equal(b, d)
     one, two = UncachedPairs(copy, SIZE), write_cache(copy, SIZE)
     assert len(one) == len(two) == 10
-    assert all(np.array_equal(one.image(i), two.image(i)) and np.array_equal(one.mask(i), two.mask(i)) for i in range(10))
+    assert all(np.array_equal(one.image(i), two.image(i)) and np.array_equal(one.mask(i), two.mask(i))
+               for i in range(10))
 
 
 def test_ids_of_a_palette_survive_the_whole_way(copy, cache):
@@ -161,6 +162,7 @@ def test_mixed_native_sizes(copy, cache):
 
 
 def test_test_images_are_neither_trained_on_nor_held_out(small):
-    data = SegData(small.pairs.assign(split=["test"]*3 + ["train"]*5 + ["valid"]*2), small.classes, small.root, "three", "camvid")
+    data = SegData(small.pairs.assign(split=["test"]*3 + ["train"]*5 + ["valid"]*2), small.classes, small.root, "three",
+                   "camvid")
     dls = seg_dls(data, SIZE, bs=4, device="cpu")
     assert list(dls.train.items) == [3, 4, 5, 6, 7] and list(dls.valid.items) == [8, 9]

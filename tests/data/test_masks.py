@@ -92,7 +92,8 @@ def test_colorize_is_a_loop(void):
 
 @pytest.mark.parametrize("color", [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (1, 2, 3)])
 def test_a_color_is_packed_and_unpacked(color):
-    assert pack_colors(color) == sum(v*256**i for i, v in enumerate(color)) and unpack_colors(pack_colors(color)) == color
+    assert pack_colors(color) == sum(v*256**i for i, v in enumerate(color)) and unpack_colors(
+        pack_colors(color)) == color
 
 
 def test_a_picture_is_packed_as_its_colors_are():

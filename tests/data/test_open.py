@@ -45,7 +45,8 @@ def test_real_camvid(shared_data):
 
 # valid.txt
 
-@pytest.mark.parametrize("text", ["scene_008.png\nscene_009.png", "\ufeffscene_008.png\r\nscene_009.png\r\n", "\n scene_009.png \n\nscene_008.png\t\n",
+@pytest.mark.parametrize("text", ["scene_008.png\nscene_009.png", "\ufeffscene_008.png\r\nscene_009.png\r\n",
+                                  "\n scene_009.png \n\nscene_008.png\t\n",
                                   "scene_009.png\nscene_008.png\nscene_008.png\n"])
 def test_valid_lists(folder, text):
     (folder/"valid.txt").write_bytes(text.encode())
@@ -139,13 +140,18 @@ def test_faults_of_lists_do_not_hide_each_other(folder):
     assert data.splits == {"train": 7, "valid": 3}, "the lines are understood, so that nothing follows from them"
     [p] = [p for p in data.problems if p.code == "valid-missing"]
     assert missing(p, 1, "'scene_001'", "'scene_000.png'") == []
-    assert data.classes.names == tuple(f"class-{i}" for i in range(len(data.classes))), "as many as the masks have values"
+    assert data.classes.names == tuple(f"class-{i}"
+                                       for i in range(len(data.classes))), "as many as the masks have values"
 
 
-@pytest.mark.parametrize("raw, codes", [
-    (b"Sky\nRoad\nSky\n", {"codes-duplicate"}), (b"Sky\n\nRoad\n", {"codes-blank"}), (b"\xef\xbb\xbfSky\r\nRoad\r\n", {"codes-cleaned"}), (b"Sky \nRoad", {"codes-cleaned"}),
-    (b"Sky\nRoad\n\n\n", {"codes-cleaned"}), (b"Void\nvoid\n", {"codes-void"}), (b"Background\nRoad\n", {"background"}), (b"background\nVoid\n", set()), (b"Stra\xdfe\n", {"encoding"}),
-    (b"", {"codes"}), (b"\n\n", {"codes"}), ("Sky\nRoad\n".encode("utf-16"), {"encoding"}), (b"a\x0bb\nc", set()), (b"\n".join(b"%d" % i for i in range(300)), {"codes"})])
+@pytest.mark.parametrize("raw, codes", [(b"Sky\nRoad\nSky\n", {"codes-duplicate"}), (b"Sky\n\nRoad\n", {"codes-blank"}),
+                                        (b"\xef\xbb\xbfSky\r\nRoad\r\n", {"codes-cleaned"}),
+                                        (b"Sky \nRoad", {"codes-cleaned"}), (b"Sky\nRoad\n\n\n", {"codes-cleaned"}),
+                                        (b"Void\nvoid\n", {"codes-void"}), (b"Background\nRoad\n", {"background"}),
+                                        (b"background\nVoid\n", set()), (b"Stra\xdfe\n", {"encoding"}),
+                                        (b"", {"codes"}), (b"\n\n", {"codes"}),
+                                        ("Sky\nRoad\n".encode("utf-16"), {"encoding"}), (b"a\x0bb\nc", set()),
+                                        (b"\n".join(b"%d" % i for i in range(300)), {"codes"})])
 def test_codes_of_codes(folder, raw, codes):
     (folder/"codes.txt").write_bytes(raw)
     assert {p.code for p in camvid(folder).problems if p.file == "codes.txt"} == codes
@@ -157,7 +163,8 @@ def test_a_test_list(folder):
     assert data.splits == {"train": 6, "valid": 2, "test": 2} and not data.problems
     (folder/"test.txt").write_text("scene_000.png\nscene_009.png\nx.png\n")
     bad = {p.code: p for p in camvid(folder).problems}
-    assert set(bad) == {"list-missing", "list-overlap"} and bad["list-overlap"].found == ["scene_009.png"] and bad["list-missing"].found == ["x.png"]
+    assert set(bad) == {"list-missing", "list-overlap"} and bad["list-overlap"].found == ["scene_009.png"] and bad[
+        "list-missing"].found == ["x.png"]
     (folder/"valid.txt").unlink()
     (folder/"test.txt").write_text("scene_000.png\nscene_001.png\n")
     assert camvid(folder).splits == {"train": 6, "valid": 2, "test": 2}
@@ -166,7 +173,8 @@ def test_a_test_list(folder):
 def test_links_to_nowhere(folder):
     (folder/"images/gone.png").symlink_to("nowhere.png")
     os.mkfifo(folder/"images/pipe.png")
-    assert {(p.code, p.file) for p in camvid(folder).problems} == {("broken-link", "images/gone.png"), ("not-a-file", "images/pipe.png")}
+    assert {(p.code, p.file) for p in camvid(folder).problems} == {("broken-link", "images/gone.png"),
+        ("not-a-file", "images/pipe.png")}
 
 
 def test_a_folder_too_high_or_too_low(folder):
@@ -203,10 +211,12 @@ def test_home_and_links(folder, tmp_path, monkeypatch):
 def test_a_known_name_wins_over_a_folder(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder.rename(tmp_path/"demo")
-    monkeypatch.setitem(open_module.KNOWN, "demo", open_module.Known(lambda name, progress=None: demo(n=2, size=(48, 64)), "two scenes"))
+    monkeypatch.setitem(open_module.KNOWN, "demo", open_module.Known(lambda name,
+        progress=None: demo(n=2, size=(48, 64)), "two scenes"))
     data = open_data("demo")
     assert len(data.pairs) == 2 and str(data.root) in data.origin and "./demo" in data.origin
-    assert len(open_data("./demo").pairs) == len(open_data(Path("demo")).pairs) == len(open_data(str(tmp_path/"demo")).pairs) == 10
+    assert len(open_data("./demo").pairs) == len(open_data(Path("demo")).pairs) == len(
+        open_data(str(tmp_path/"demo")).pairs) == 10
 
 
 def test_names_that_are_none(tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ def test_unreadable_and_looping_folders(tmp_path):
 
 
 def test_the_work_of_matching_folders_grows_with_the_number_of_files():
-    def files(n): return [tuple(sorted(f"a/{name}.png" for i in range(n) for name in (f"images/{i}", f"masks/{i}_mask")))]
+    def files(n):
+        return [tuple(sorted(f"a/{name}.png" for i in range(n) for name in (f"images/{i}", f"masks/{i}_mask")))]
     assert autodetect.match_folders(*files(20_000))[:2] == ("images", "masks")
     assert growth(autodetect.match_folders, files) < 3

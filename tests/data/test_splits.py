@@ -16,7 +16,8 @@ from segfast.data.splits import kfold_split, random_split, sequence_split, strat
 def test_sequences_are_contiguous(n, gap):
     out = sequence_split(n, gap=gap)
     words = [o for o in out if o]
-    assert len(out) == n and words == sorted(words, key=["train", "valid", "test"].index) and {"train", "valid"} <= set(words)
+    assert len(out) == n and words == sorted(words, key=["train", "valid", "test"].index) and {"train",
+        "valid"} <= set(words)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -38,8 +39,11 @@ def test_every_pair_is_held_out_once(n, k):
 
 # Options
 
-@pytest.mark.parametrize("split, counts", [("random:0.4", {"train": 3, "valid": 2}), ("stratified:0.2", {"train": 4, "valid": 1}), ("sequence:0.2,0.2", {"train": 3, "valid": 1, "test": 1}),
-                                           ("sequence:0.2,0,gap=1", {"train": 3, "valid": 1}), ("fold:2/5", {"train": 4, "valid": 1})])
+@pytest.mark.parametrize("split, counts", [("random:0.4", {"train": 3, "valid": 2}),
+                                           ("stratified:0.2", {"train": 4, "valid": 1}),
+                                           ("sequence:0.2,0.2", {"train": 3, "valid": 1, "test": 1}),
+                                           ("sequence:0.2,0,gap=1", {"train": 3, "valid": 1}),
+                                           ("fold:2/5", {"train": 4, "valid": 1})])
 def test_another_split(tmp_path, split, counts):
     draw_camvid(tmp_path)
     data = open_data(tmp_path, split=split)
@@ -54,7 +58,8 @@ def test_a_test_split_stays(tmp_path):
         assert data.split("test")["image"].tolist() == tested and data.splits == {"train": 2, "valid": 1, "test": 1}
 
 
-@pytest.mark.parametrize("split", ["", "half", "random:0", "random:1", "random:nan", "random:inf", "random:x", "fold", "fold:0/5", "fold:6/5", "fold:1/1", "sequence:1,1", "sequence:.1,.1,.1",
+@pytest.mark.parametrize("split", ["", "half", "random:0", "random:1", "random:nan", "random:inf", "random:x", "fold",
+                                   "fold:0/5", "fold:6/5", "fold:1/1", "sequence:1,1", "sequence:.1,.1,.1",
                                    "sequence:.1,step=2", "sequence:.1,gap=x", "stratified:-1"])
 def test_splits_that_are_none(tmp_path, split):
     draw_camvid(tmp_path)

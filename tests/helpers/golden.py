@@ -38,8 +38,8 @@ def library():
     from segfast.runs.recipe import Recipe, Stage
     from segfast.tools.export import export
     from segfast.training.train import train
-    return SimpleNamespace(train=train, evaluate=evaluate, InferenceOptions=InferenceOptions, export=export, OnnxModel=OnnxModel,
-                           Recipe=Recipe, Stage=Stage, scene=scene, write_demo=write_demo)
+    return SimpleNamespace(train=train, evaluate=evaluate, InferenceOptions=InferenceOptions, export=export,
+                           OnnxModel=OnnxModel, Recipe=Recipe, Stage=Stage, scene=scene, write_demo=write_demo)
 
 
 # --- what is computed -------------------------------------------------------------------------------------------------
@@ -156,7 +156,8 @@ def compute(folder):
     run, seen = train_once(lib, folder)
     image = np.asarray(lib.scene(3, ODD)[0])
     values = dict(image=sha256(image.tobytes()).hexdigest(), training=training_values(run, seen))
-    values["evaluation"] = evaluation_values(lib.evaluate(run.path, boundary=True, options=lib.InferenceOptions(device="cpu"), screen="quiet"))
+    values["evaluation"] = evaluation_values(lib.evaluate(run.path, boundary=True,
+                                                          options=lib.InferenceOptions(device="cpu"), screen="quiet"))
     values["mask"] = mask_values(np.asarray(run.predict(image, device="cpu")), len(run.classes))
     model = lib.OnnxModel(lib.export(run, "onnx").path, threads=1)
     values["onnx"] = {f"{h}x{w}": onnx_values(model, image, (h, w)) for h, w in (SIZE, ODD)}

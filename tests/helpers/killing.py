@@ -30,16 +30,20 @@ def variant(name, seed=42):
     from segfast.runs.recipe import Recipe, Stage
 
     def stages(*some, **common):
-        return [Stage(**dict(name=f"s{i}", batch_size=2, precision="fp32", lr=1e-2) | common | s) for i, s in enumerate(some, 1)]
+        return [Stage(**dict(name=f"s{i}", batch_size=2, precision="fp32", lr=1e-2) | common | s)
+                for i, s in enumerate(some, 1)]
     half, full = dict(size=HALF, epochs=2), dict(size=FULL, epochs=2)
-    made = dict(
-        ema=lambda: dict(stages=stages(half | dict(frozen=True), half, full, accumulate=2), ema=.9, augment="default"),
-        ranger=lambda: dict(stages=stages(half | dict(schedule="step", epochs=3), full | dict(lr="find", schedule="flat_cos")), optimizer="ranger", patience=50, class_weights="inverse"),
-        workers=lambda: dict(stages=stages(half | dict(epochs=3), full | dict(spread=10.)), model="dropout", augment="default", keep="best", samples=2),
-        bf16=lambda: dict(stages=stages(half, full, precision="bf16"), optimizer="adamw", clip=1., ema=.9, augment="light", loss="0.375*ce+1.125*dice", monitor="valid_loss"),
-        sgd=lambda: dict(stages=stages(half | dict(schedule="poly"), full | dict(schedule="constant", epochs=3), batch_size=3, accumulate=2), optimizer="sgd", augment="default"),
-        patience=lambda: dict(stages=stages(half | dict(schedule="step", epochs=6, lr=1e-9), full), patience=2, monitor="valid_loss"),
-    )
+    made = dict(ema=lambda: dict(stages=stages(half | dict(frozen=True), half, full, accumulate=2), ema=.9,
+                                 augment="default"), ranger=lambda: dict(stages=stages(half
+        | dict(schedule="step", epochs=3), full | dict(lr="find", schedule="flat_cos")), optimizer="ranger",
+        patience=50, class_weights="inverse"), workers=lambda: dict(stages=stages(half | dict(epochs=3),
+        full | dict(spread=10.)), model="dropout", augment="default", keep="best", samples=2),
+                bf16=lambda: dict(stages=stages(half, full, precision="bf16"), optimizer="adamw", clip=1., ema=.9,
+                                  augment="light", loss="0.375*ce+1.125*dice", monitor="valid_loss"),
+                sgd=lambda: dict(stages=stages(half | dict(schedule="poly"), full | dict(schedule="constant", epochs=3),
+                                               batch_size=3, accumulate=2), optimizer="sgd", augment="default"),
+                patience=lambda: dict(stages=stages(half | dict(schedule="step", epochs=6, lr=1e-9), full), patience=2,
+                                      monitor="valid_loss"),)
     return Recipe(**dict(name=name, model="tiny", weights="none", augment="none", seed=seed) | made[name]())
 
 
@@ -79,8 +83,11 @@ class Moments:
             os.kill(self.pid, signal.SIGKILL) # from a loader's process too
             time.sleep(60)
         for at, i, number in self.signals:
-            if [at, i] == [name, n] and os.getpid() == self.pid: (os.killpg if number.startswith("all-") else os.kill)(self.pid, getattr(signal, number.removeprefix("all-")))
-        if self.fails and self.fails[0] == name and n >= self.fails[1]: raise OSError(self.fails[2], os.strerror(self.fails[2]), str(self.fails[3]))
+            if [at, i] == [name, n] and os.getpid() == self.pid:
+                (os.killpg if number.startswith("all-") else os.kill)(self.pid,
+                                                                      getattr(signal, number.removeprefix("all-")))
+        if self.fails and self.fails[0] == name and n >= self.fails[1]:
+            raise OSError(self.fails[2], os.strerror(self.fails[2]), str(self.fails[3]))
 
     def around(self, place, name, event, dying=None):
         "Make a function report before and after it is called."
@@ -145,7 +152,8 @@ def watch(moments):
     real = shutil.rmtree
 
     def rmtree(path, *args, **kwargs):
-        if f"{os.sep}checkpoints{os.sep}" in str(path) and Path(path).exists(): moments("rmtree", lambda: half_a_folder(path))
+        if f"{os.sep}checkpoints{os.sep}" in str(path) and Path(path).exists():
+            moments("rmtree", lambda: half_a_folder(path))
         return real(path, *args, **kwargs)
     shutil.rmtree = rmtree
 
@@ -164,7 +172,8 @@ def attempt(job):
     try:
         if not path.exists():
             from segfast.training.train import train
-            train(job["data"], variant(job["variant"], job.get("seed", 42)), out=job["out"], name=job["name"], **options)
+            train(job["data"], variant(job["variant"], job.get("seed", 42)), out=job["out"], name=job["name"],
+                  **options)
         else:
             from segfast.training.resume import resume
             resume(path, **options)
@@ -186,7 +195,8 @@ def command_line(argv):
 
 def _child(job):
     os.setpgid(0, 0)
-    for i, name in enumerate(("out.txt", "err.txt"), 1): os.dup2(os.open(Path(job["trace"]).with_name(name), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644), i)
+    for i, name in enumerate(("out.txt", "err.txt"), 1):
+        os.dup2(os.open(Path(job["trace"]).with_name(name), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644), i)
     code = 70
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -225,8 +235,10 @@ def _kill(pid):
 class Server:
     "A process that imports PyTorch once and forks; used as a context."
     def __enter__(self):
-        env = os.environ | dict(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", MPLBACKEND="agg", PYTHONWARNINGS="ignore", COLUMNS="200")
-        self.process = subprocess.Popen([sys.executable, __file__, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        env = os.environ | dict(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", MPLBACKEND="agg", PYTHONWARNINGS="ignore",
+                                COLUMNS="200")
+        self.process = subprocess.Popen([sys.executable, __file__, "serve"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, env=env)
         assert self.process.stdout.readline() == "ready\n"
         return self
 
@@ -274,7 +286,8 @@ class Killed:
         "One attempt; whether it was killed."
         trace = self.folder/f"{self.name}-trace"/f"{len(self.traces)}.txt"
         trace.parent.mkdir(exist_ok=True)
-        job = dict(data=str(self.folder/"data"), out=str(self.folder/self.runs), name=self.name, variant=self.variant, seed=self.seed, trace=str(trace), kill=kill, env=dict(SEGFAST_CACHE=str(self.folder/"cache"))) | more
+        job = dict(data=str(self.folder/"data"), out=str(self.folder/self.runs), name=self.name, variant=self.variant,
+                   seed=self.seed, trace=str(trace), kill=kill, env=dict(SEGFAST_CACHE=str(self.folder/"cache"))) | more
         began = time.perf_counter()
         self.code = self.server.run(job)
         self.seconds = time.perf_counter() - began
@@ -325,7 +338,8 @@ def kill_at_each(server, folder, variant, moments, check):
     return kills
 
 
-def whole(server, folder, variant, **more): return Killed(server, folder, variant, name=f"whole-{variant}", **more).finish()
+def whole(server, folder, variant, **more):
+    return Killed(server, folder, variant, name=f"whole-{variant}", **more).finish()
 
 
 # What two runs must have in common
@@ -335,14 +349,16 @@ def outcome(path):
     path, out = Path(path), {}
     for kind in "last", "best":
         state = json.loads((path/"checkpoints"/kind/"state.json").read_text())
-        out |= {f"{kind}/{f}": hashlib.sha256((path/"checkpoints"/kind/f).read_bytes()).hexdigest() for f in state["sha256"] if f.endswith(".safetensors")}
+        out |= {f"{kind}/{f}": hashlib.sha256((path/"checkpoints"/kind/f).read_bytes()).hexdigest()
+                for f in state["sha256"] if f.endswith(".safetensors")}
         out |= {f"{kind}/{k}": v for k, v in state.items() if k not in (*TIMES, "sha256")}
     lines = [o.split(",") for o in (path/"history.csv").read_text().splitlines()]
     keep = [i for i, k in enumerate(lines[0]) if k not in TIMES]
     out["history"] = [[o[i] for i in keep] for o in lines]
     out["scores"] = {k: v for k, v in json.loads((path/"scores.json").read_text()).items() if "second" not in k}
     status = json.loads((path/"status.json").read_text())
-    return out | {f"status/{k}": status.get(k) for k in ("status", "stages_done", "best", "lrs", "accuracy", "mean_iou", "error")}
+    return out | {f"status/{k}": status.get(k) for k in ("status", "stages_done", "best", "lrs", "accuracy", "mean_iou",
+                                                         "error")}
 
 
 def differences(a, b):
@@ -355,7 +371,8 @@ def leftovers(path):
     "Files that only a crash would leave."
     path = Path(path)
     odd = {o for o in path.rglob("*") if o.name.endswith((".part", ".old")) and not o.parent.name.endswith(".part")}
-    return sorted(str(o.relative_to(path)) for o in odd | {o for o in (path/"checkpoints").iterdir() if o.name not in ("last", "previous", "best")})
+    return sorted(str(o.relative_to(path)) for o in odd
+                  | {o for o in (path/"checkpoints").iterdir() if o.name not in ("last", "previous", "best")})
 
 
 # Plans

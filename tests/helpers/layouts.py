@@ -11,7 +11,8 @@ TABLE = "64 128 64\tAnimal\n128 64 128 \tRoad\n0 0 0\t\tVoid\n192 128 64  Child,
 COLORS = np.uint8([[64, 128, 64], [128, 64, 128], [0, 0, 0], [192, 128, 64]])
 
 
-def ids(i, n): return np.random.default_rng(i).integers(0, n, (SIZE[0]//8, SIZE[1]//8)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+def ids(i, n):
+    return np.random.default_rng(i).integers(0, n, (SIZE[0]//8, SIZE[1]//8)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
 
 
 def photo(path, i=0):
@@ -55,7 +56,8 @@ def draw_kitti_road(root):
             photo(root/f"training/image_2/{kind}_00000{i}.png", i)
             a = ids(i, 3)
             truth[f"training/gt_image_2/{kind}_road_00000{i}.png"] = np.where(a == 2, 255, a)
-            paint(root/f"training/gt_image_2/{kind}_road_00000{i}.png", np.uint8([[255, 0, 0], [255, 0, 255], [0, 0, 0]])[a])
+            paint(root/f"training/gt_image_2/{kind}_road_00000{i}.png",
+                  np.uint8([[255, 0, 0], [255, 0, 255], [0, 0, 0]])[a])
     paint(root/"training/gt_image_2/um_lane_000000.png", np.zeros((*SIZE, 3)))
     photo(root/"testing/image_2/um_000000.png")
     return truth, {"train": 5, "valid": 1}

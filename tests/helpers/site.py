@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @functools.cache
 def built(out):
-    done = subprocess.run([sys.executable, "-W", "ignore", "docs", "--out", str(out)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-W", "ignore", "docs", "--out", str(out)], cwd=ROOT, capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return out/"site"
 

@@ -56,7 +56,8 @@ def held_out(folder):
 
 # A run on its own images
 
-WAYS = [[], ["--tta"], ["--tile", "32x48", "--overlap", "8"], ["--size", "64x80"], ["--precision", "bf16"], ["--batch-size", "1"]]
+WAYS = [[], ["--tta"], ["--tile", "32x48", "--overlap", "8"], ["--size", "64x80"], ["--precision", "bf16"],
+        ["--batch-size", "1"]]
 
 
 @pytest.mark.parametrize("options", WAYS)
@@ -81,19 +82,23 @@ def test_scores_are_those_of_scikit_learn_and_torchmetrics(tiny_run, demo_dir, t
     kept = truth != classes.void
     t, p = truth[kept], pred[kept]
     there = sorted(set(t.tolist()))
-    for name, score, nothing in ("iou", jaccard_score, 0), ("dice", f1_score, 0), ("precision", precision_score, np.nan), ("recall", recall_score, 0):
+    for name, score, nothing in ("iou", jaccard_score, 0), ("dice", f1_score, 0), ("precision", precision_score,
+        np.nan), ("recall", recall_score, 0):
         for i, want in zip(there, score(t, p, labels=there, average=None, zero_division=nothing)):
             have = found["classes"][classes.names[i]][name]
             assert have is None if math.isnan(want) else abs(have - want) < 1e-12, (name, i)
     assert found["accuracy"] == pytest.approx((t == p).mean(), abs=1e-12)
     for key, score in ("mean_iou", jaccard_score), ("mean_dice", f1_score), ("mean_accuracy", recall_score):
         assert found[key] == pytest.approx(score(t, p, labels=there, average="macro", zero_division=0), abs=1e-12)
-    assert found["fw_iou"] == pytest.approx(np.average(jaccard_score(t, p, labels=there, average=None), weights=np.bincount(t)[there]), abs=1e-12)
+    assert found["fw_iou"] == pytest.approx(np.average(jaccard_score(t, p, labels=there, average=None),
+                                                       weights=np.bincount(t)[there]), abs=1e-12)
     pt, tt = torch.tensor(p).long(), torch.tensor(t).long()
     each = multiclass_jaccard_index(pt, tt, len(classes), average=None)
     assert found["mean_iou"] == pytest.approx(float(each[there].mean()), abs=1e-6)
-    assert found["accuracy"] == pytest.approx(float(multiclass_accuracy(pt, tt, len(classes), average="micro")), abs=1e-6)
-    probabilities = np.concatenate([tiny_run.predict(o, probabilities=True).probabilities.reshape(len(classes), -1) for o in images], 1)
+    assert found["accuracy"] == pytest.approx(float(multiclass_accuracy(pt, tt, len(classes), average="micro")),
+                                              abs=1e-6)
+    probabilities = np.concatenate([tiny_run.predict(o, probabilities=True).probabilities.reshape(len(classes), -1)
+                                    for o in images], 1)
     ece = MulticlassCalibrationError(len(classes), n_bins=15)
     ece.update(torch.tensor(probabilities.T[kept]), tt)
     assert found["ece"] == pytest.approx(float(ece.compute()), abs=1e-4)
@@ -115,12 +120,14 @@ def test_what_is_written(tiny_run, demo_dir, tmp_path):
     saved = json.loads((tmp_path/"out/scores.json").read_text(), parse_constant=no_number)
     assert {**saved, "out": found["out"]} == found and found["images"] == 10 and 0 <= found["boundary_iou"] <= 1
     confusion = pd.read_csv(tmp_path/"out/confusion.csv", index_col=0)
-    assert confusion.to_numpy().tolist() == found["confusion"] and confusion.index.tolist() == list(classes.names) == confusion.columns.tolist()
+    assert confusion.to_numpy().tolist() == found["confusion"] and confusion.index.tolist() == list(
+        classes.names) == confusion.columns.tolist()
     cli("predict", tiny_run.path, demo_dir/"images", "--out", tmp_path/"masks")
     rows = pd.read_csv(tmp_path/"out/per_image.csv")
     assert rows.mean_iou.is_monotonic_increasing and len(rows) == 10
     for row in rows.itertuples():
-        truth, pred = ids_of(demo_dir/"labels"/f"{Path(row.image).stem}_P.png"), ids_of(tmp_path/"masks"/f"{Path(row.image).stem}.png")
+        truth, pred = ids_of(demo_dir/"labels"/f"{Path(row.image).stem}_P.png"), ids_of(
+            tmp_path/"masks"/f"{Path(row.image).stem}.png")
         t, p = truth[truth != classes.void], pred[truth != classes.void]
         assert row.accuracy == pytest.approx((t == p).mean()) and (row.pixels, row.wrong) == (len(t), (t != p).sum())
         assert row.mean_iou == pytest.approx(jaccard_score(t, p, labels=np.unique(t), average="macro"))
@@ -133,7 +140,8 @@ def test_what_is_written(tiny_run, demo_dir, tmp_path):
 
 def test_classes_that_never_occur_are_null(tiny_run, demo_dir, tmp_path):
     names = names_of(demo_dir)
-    found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"plain", {o: "Void" for o in names if o not in ("Sky", "Road", "Void")}))
+    found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"plain",
+                                                       {o: "Void" for o in names if o not in ("Sky", "Road", "Void")}))
     for name, row in found["classes"].items():
         lost = name not in ("Sky", "Road")
         assert (row["iou"] is None, row["pixels"] == 0, "note" in row) == (lost,)*3, name
@@ -161,20 +169,23 @@ def base(tiny_run, demo_dir, tmp_path): return evaluated(tiny_run.path, "--data"
 
 
 def test_classes_in_another_order(tiny_run, demo_dir, tmp_path, base):
-    found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"turned", order=names_of(demo_dir)[::-1]), "--out", tmp_path/"out")
+    found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"turned", order=names_of(demo_dir)[::-1]),
+                      "--out", tmp_path/"out")
     assert found["confusion"] == base["confusion"] and found["classes"] == base["classes"]
 
 
 def test_fewer_classes(tiny_run, demo_dir, tmp_path, base):
     names, sky = names_of(demo_dir), tiny_run.classes.names.index("Sky")
-    found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"few", {"Sky": "Void"}, [o for o in names if o != "Sky"]), "--out", tmp_path/"out")
+    found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"few", {"Sky": "Void"},
+                                                       [o for o in names if o != "Sky"]), "--out", tmp_path/"out")
     want = np.array(base["confusion"])
     want[sky] = 0
     assert found["confusion"] == want.tolist() and want.sum() < np.array(base["confusion"]).sum()
 
 
 def test_unknown_classes(tiny_run, demo_dir, tmp_path):
-    res = cli("evaluate", tiny_run.path, "--data", recoded(demo_dir, tmp_path/"new", {"Sky": "Dragon"}, [*names_of(demo_dir), "Dragon"]), code=1)
+    res = cli("evaluate", tiny_run.path, "--data", recoded(demo_dir, tmp_path/"new", {"Sky": "Dragon"},
+                                                           [*names_of(demo_dir), "Dragon"]), code=1)
     assert not missing(res.output, "new", "Dragon", "Sky", "Building", "--classes")
 
 
@@ -192,13 +203,15 @@ def as_index_folders(demo, folder, void):
     for o in (demo/"images").iterdir():
         shutil.copy(o, folder/"images")
         ids = ids_of(demo/"labels"/f"{o.stem}_P.png")
-        Image.fromarray(np.where(ids == names.index("Void"), void, ids).astype(np.uint8)).save(folder/"masks"/f"{o.stem}.png")
+        Image.fromarray(np.where(ids == names.index("Void"), void, ids).astype(np.uint8)).save(
+            folder/"masks"/f"{o.stem}.png")
     return folder
 
 
 def test_masks_without_names_and_another_void(tiny_run, demo_dir, tmp_path):
     asked = evaluated(tiny_run.path, "--data", demo_dir, "--split", "all", "--out", tmp_path/"a")
-    found = evaluated(tiny_run.path, "--data", as_index_folders(demo_dir, tmp_path/"void255", 255), "--out", tmp_path/"b")
+    found = evaluated(tiny_run.path, "--data", as_index_folders(demo_dir, tmp_path/"void255", 255), "--out",
+                      tmp_path/"b")
     assert found["confusion"] == asked["confusion"] and found["split"] == "all"
 
 
@@ -231,9 +244,11 @@ def test_a_run_that_learned_from_values(tiny_run, demo_dir, tmp_path):
     for o in (few/"masks").iterdir():
         Image.fromarray(np.where(ids_of(o) == 40, 255, ids_of(o)).astype(np.uint8)).save(o)
     images = sorted((few/"images").iterdir())
-    truths = [np.where(ids_of(few/"masks"/f"{o.stem}.png") == 255, 255, ids_of(few/"masks"/f"{o.stem}.png")//40) for o in images]
+    truths = [np.where(ids_of(few/"masks"/f"{o.stem}.png") == 255, 255, ids_of(few/"masks"/f"{o.stem}.png")//40)
+              for o in images]
     mine = counted(truths, [run.predict(o).ids for o in images], len(run.classes), 255)
-    assert len(run.classes) == 4 and evaluated(run.path, "--data", few, "--out", tmp_path/"out")["confusion"] == mine.tolist()
+    assert len(run.classes) == 4 and evaluated(run.path, "--data", few, "--out",
+                                               tmp_path/"out")["confusion"] == mine.tolist()
 
 
 def test_masks_in_colours(tiny_run, demo_dir, tmp_path):
@@ -245,7 +260,8 @@ def test_masks_in_colours(tiny_run, demo_dir, tmp_path):
     colors = np.stack([colors & 255, colors >> 8 & 255, colors >> 16], 1).astype(np.uint8)
     for o in (demo_dir/"images").iterdir():
         shutil.copy(o, folder/"701_StillsRaw_full")
-        Image.fromarray(colors[ids_of(demo_dir/"labels"/f"{o.stem}_P.png")]).save(folder/"LabeledApproved_full"/f"{o.stem}_L.png")
+        Image.fromarray(colors[ids_of(demo_dir/"labels"/f"{o.stem}_P.png")]).save(
+            folder/"LabeledApproved_full"/f"{o.stem}_L.png")
     rows = [f"{r} {g} {b}\t{n}" for (r, g, b), n in zip(colors.tolist(), names)]
     (folder/"label_colors.txt").write_text("\n".join(rows[::-1]) + "\n")
     asked = evaluated(tiny_run.path, "--data", demo_dir, "--split", "all", "--out", tmp_path/"a")
@@ -264,7 +280,8 @@ def masks(tiny_run, demo_dir, tmp_path):
 def test_predictions_score_as_the_run_did(masks, demo_dir, tmp_path, base):
     found = evaluated("--predictions", masks, "--data", demo_dir, "--out", tmp_path/"out")
     assert found["confusion"] == base["confusion"] and found["classes"] == base["classes"] and found["ece"] is None
-    assert sorted(o.name for o in (tmp_path/"out").iterdir()) == ["confusion.csv", "per_class.csv", "per_image.csv", "per_image_counts.csv", "scores.json", "worst"]
+    assert sorted(o.name for o in (tmp_path/"out").iterdir()) == ["confusion.csv", "per_class.csv", "per_image.csv",
+        "per_image_counts.csv", "scores.json", "worst"]
 
 
 @pytest.mark.parametrize("how", ["grey", "colours", "named as the masks"])
@@ -277,7 +294,8 @@ def test_predictions_of_other_kinds(masks, tiny_run, demo_dir, tmp_path, base, h
             from segfast.data.open import open_data
             colors = np.uint8(open_data(demo_dir).classes.colors)
             Image.fromarray(ids if how == "grey" else colors[ids]).save(o)
-    assert evaluated("--predictions", masks, "--data", demo_dir, "--out", tmp_path/"out")["confusion"] == base["confusion"]
+    assert evaluated("--predictions", masks, "--data", demo_dir, "--out",
+                     tmp_path/"out")["confusion"] == base["confusion"]
 
 
 def test_a_perfect_prediction(demo_dir, tmp_path):
@@ -300,7 +318,8 @@ def spoilt(masks, name, how):
         (masks/name).write_bytes(b"no picture")
 
 
-@pytest.mark.parametrize("how,named", [("gone", [1, 2, ".png"]), ("size", ["47x64", "48x64"]), ("id", [200]), ("colour", []), ("broken", [])])
+@pytest.mark.parametrize("how,named", [("gone", [1, 2, ".png"]), ("size", ["47x64", "48x64"]), ("id", [200]),
+                                       ("colour", []), ("broken", [])])
 def test_predictions_that_cannot_be_scored(masks, demo_dir, tmp_path, how, named):
     name = f"{held_out(demo_dir)[0][0].stem}.png"
     spoilt(masks, name, how)
@@ -313,9 +332,15 @@ def test_predictions_that_cannot_be_scored(masks, demo_dir, tmp_path, how, named
 
 # The command line
 
-BAD = [(["RUN", "--split", "bogus"], ["--split", "bogus", "valid", "test", "train", "all"], 2), ([], ["segfast evaluate RUN", "--predictions"], 2), (["RUN", "--predictions", "X", "--data", "X"], ["--predictions", "RUN"], 2),
-       (["--predictions", "X"], ["--predictions", "--data DATA"], 2), (["RUN", "--layout", "camvid"], ["--layout", "--border", "--classes", "--data"], 2), (["RUN", "--precision", "int4"], ["int4", "auto", "fp32", "fp16", "bf16"], 2),
-       (["RUN", "--tile", "64x64", "--overlap", "64"], ["--tile", "64x64", "--overlap", "64"], 2), (["RUN", "--split", "test"], ["test", "train", "valid"], 1), (["X"], ["nowhere", "status.json"], 1), (["RUN", "--data", "X"], ["nowhere"], 1)]
+BAD = [(["RUN", "--split", "bogus"], ["--split", "bogus", "valid", "test", "train", "all"], 2),
+       ([], ["segfast evaluate RUN", "--predictions"], 2),
+       (["RUN", "--predictions", "X", "--data", "X"], ["--predictions", "RUN"], 2),
+       (["--predictions", "X"], ["--predictions", "--data DATA"], 2),
+       (["RUN", "--layout", "camvid"], ["--layout", "--border", "--classes", "--data"], 2),
+       (["RUN", "--precision", "int4"], ["int4", "auto", "fp32", "fp16", "bf16"], 2),
+       (["RUN", "--tile", "64x64", "--overlap", "64"], ["--tile", "64x64", "--overlap", "64"], 2),
+       (["RUN", "--split", "test"], ["test", "train", "valid"], 1), (["X"], ["nowhere", "status.json"], 1),
+       (["RUN", "--data", "X"], ["nowhere"], 1)]
 
 
 @pytest.mark.parametrize("args,named,code", BAD)
@@ -333,9 +358,11 @@ def test_a_place_that_cannot_be_written(tiny_run, tmp_path):
 
 def test_text_for_people(tiny_run, tmp_path):
     res = cli("evaluate", tiny_run.path, "--boundary", "--out", tmp_path/"out")
-    scores, worst = json.loads((tmp_path/"out/scores.json").read_text()), pd.read_csv(tmp_path/"out/per_image.csv").iloc[0]
+    scores, worst = json.loads((tmp_path/"out/scores.json").read_text()), pd.read_csv(
+        tmp_path/"out/per_image.csv").iloc[0]
     lines = res.stdout.splitlines()[-3:]
-    assert not missing(lines[0], "valid", "demo", f"{scores['boundary_iou']:.3f}") and not missing(lines[1], worst.image, f"{worst.mean_iou:.3f}")
+    assert not missing(lines[0], "valid", "demo", f"{scores['boundary_iou']:.3f}") and not missing(lines[1],
+        worst.image, f"{worst.mean_iou:.3f}")
     assert lines[2].endswith(str(tmp_path/"out"))
     assert max(map(len, res.stdout.splitlines()[:-3])) <= 100
 
@@ -350,28 +377,35 @@ def fold_set_once(tiny_run_once, demo_dir, tmp_path_factory):
     from segfast.runs.recipe import Recipe, Stage
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, "tiny", __import__("conftest").make_tiny)
-        recipe = Recipe([Stage("full", (32, 48), 1, lr=3e-2, batch_size=4, precision="fp32")], model="tiny", weights="none")
-        return train_folds(str(demo_dir), recipe, 2, tmp_path_factory.mktemp("folds"), "folds", "cpu", screen="quiet").path
+        recipe = Recipe([Stage("full", (32, 48), 1, lr=3e-2, batch_size=4, precision="fp32")], model="tiny",
+                        weights="none")
+        return train_folds(str(demo_dir), recipe, 2, tmp_path_factory.mktemp("folds"), "folds", "cpu",
+                           screen="quiet").path
 
 
 def test_a_fold_set(tiny, fold_set_once, demo_dir, tmp_path):
     res = cli("evaluate", fold_set_once, "--json", "--out", tmp_path/"out")
-    found, folds = json.loads(res.stdout.splitlines()[-1], parse_constant=no_number), [Run(fold_set_once/f"fold-{i}") for i in (1, 2)]
+    found, folds = json.loads(res.stdout.splitlines()[-1], parse_constant=no_number), [Run(fold_set_once/f"fold-{i}")
+        for i in (1, 2)]
     for k in "accuracy", "mean_iou", "mean_dice":
         each = [o.scores[k] for o in folds]
         assert [o[k] for o in found["folds"]["each"]] == each
-        assert found["folds"]["mean"][k] == pytest.approx(statistics.mean(each)) and found["folds"]["sd"][k] == pytest.approx(statistics.stdev(each))
-    assert found["confusion"] == (np.array(folds[0].scores["confusion"]) + np.array(folds[1].scores["confusion"])).tolist()
+        assert found["folds"]["mean"][k] == pytest.approx(statistics.mean(each)) and found["folds"]["sd"][
+            k] == pytest.approx(statistics.stdev(each))
+    assert found["confusion"] == (np.array(folds[0].scores["confusion"])
+                                  + np.array(folds[1].scores["confusion"])).tolist()
     assert found["images"] == 10 and found["ensemble"] is False
     assert "±" in cli("evaluate", fold_set_once, "--out", tmp_path/"out").stdout
 
 
 def test_the_ensemble_of_a_fold_set(tiny, fold_set_once, demo_dir, tmp_path):
     other = recoded(demo_dir, tmp_path/"other", valid=False)
-    found, folds = evaluated(fold_set_once, "--data", other, "--out", tmp_path/"out"), [Run(fold_set_once/f"fold-{i}") for i in (1, 2)]
+    found, folds = evaluated(fold_set_once, "--data", other, "--out", tmp_path/"out"), [Run(fold_set_once/f"fold-{i}")
+        for i in (1, 2)]
     images = sorted((other/"images").iterdir())
     preds = [np.mean([r.predict(o, probabilities=True).probabilities for r in folds], 0).argmax(0) for o in images]
-    mine = counted([ids_of(other/"labels"/f"{o.stem}_P.png") for o in images], preds, len(folds[0].classes), folds[0].classes.void)
+    mine = counted([ids_of(other/"labels"/f"{o.stem}_P.png") for o in images], preds, len(folds[0].classes),
+                   folds[0].classes.void)
     assert np.abs(mine - np.array(found["confusion"])).sum() <= 4  # pixels where two classes are as likely
     assert found["ensemble"] is True and len(found["folds"]["each"]) == 2
     same = evaluated(folds[0].path, "--ensemble", folds[1].path, "--data", other, "--out", tmp_path/"out2")
@@ -392,7 +426,8 @@ def test_void_outside_the_names(tmp_path, demo_dir, tiny_run):
     found = evaluated(tmp_path/"run", "--data", as_plain(folder, tmp_path/"plain"), "--out", tmp_path/"out")
     images = sorted((folder/"images").iterdir())
     preds = [Run(tmp_path/"run").predict(o).ids for o in images]
-    assert found["confusion"] == counted([ids_of(folder/"labels"/f"{o.stem}_P.png") for o in images], preds, 10, 255).tolist()
+    assert found["confusion"] == counted([ids_of(folder/"labels"/f"{o.stem}_P.png") for o in images], preds, 10,
+                                         255).tolist()
 
 
 def as_plain(camvid, folder):

@@ -51,14 +51,16 @@ def written(folder): return sorted(p.relative_to(folder).as_posix() for p in Pat
 class Channel:
     "Which channel of a pixel is the strongest: what a mask must be can be told without a model."
     classes, size, fixed, arrays = ClassTable(["red", "green", "blue"]), (64, 64), False, NumpyArrays()
-    def __call__(self, images, size): return np.stack([resize_rows(np.moveaxis(np.asarray(o, np.float32), 2, 0), size, self.arrays) for o in images])
+    def __call__(self, images, size):
+        return np.stack([resize_rows(np.moveaxis(np.asarray(o, np.float32), 2, 0), size, self.arrays) for o in images])
 
 
 class Digits:
     "The class that a pixel's red says."
     fixed, arrays, size = False, NumpyArrays(), (16, 16)
     def __init__(self, n): self.classes = ClassTable([f"class {i}" for i in range(n)])
-    def __call__(self, images, size): return np.stack([(np.arange(len(self.classes))[:, None, None] == o[..., 0]).astype(np.float32) for o in images])
+    def __call__(self, images, size):
+        return np.stack([(np.arange(len(self.classes))[:, None, None] == o[..., 0]).astype(np.float32) for o in images])
 
 
 @pytest.fixture
@@ -97,20 +99,26 @@ def test_masks_lie_as_the_picture_is_seen(tmp_path, turn, kind):
         seen = np.asarray(ImageOps.exif_transpose(im))
     mask = read(tmp_path/"out/turned.png")
     assert mask.shape == ((64, 48) if turn > 4 else (48, 64))
-    assert (mask == seen.argmax(2)).mean() > (0.95 if seen.shape[:2] != (64, 64) else 0.99)  # a side of 48 is shown at 64
-    assert (predict_image(Segmenter(Channel(), InferenceOptions(tile=(32, 32))), tmp_path/f"turned.{kind}").ids == seen.argmax(2)).all()
+    # a side of 48 is shown at 64
+    assert (mask == seen.argmax(2)).mean() > (0.95 if seen.shape[:2] != (64, 64) else 0.99)
+    assert (predict_image(Segmenter(Channel(), InferenceOptions(tile=(32, 32))),
+                          tmp_path/f"turned.{kind}").ids == seen.argmax(2)).all()
 
 
-MODES = {"grey.png": lambda im: im.convert("L"), "bilevel.png": lambda im: im.convert("1"), "palette.png": lambda im: im.quantize(16), "alpha.png": lambda im: im.convert("RGBA"), "grey alpha.png": lambda im: im.convert("LA"),
-         "cmyk.jpg": lambda im: im.convert("CMYK"), "deep.png": lambda im: Image.fromarray(np.asarray(im.convert("L")).astype(np.uint16)*257), "x.gif": lambda im: im.quantize(16), "x.webp": lambda im: im, "x.tif": lambda im: im,
-         "x.bmp": lambda im: im, "UPPER.JPG": lambda im: im}
+MODES = {"grey.png": lambda im: im.convert("L"), "bilevel.png": lambda im: im.convert("1"),
+         "palette.png": lambda im: im.quantize(16), "alpha.png": lambda im: im.convert("RGBA"),
+         "grey alpha.png": lambda im: im.convert("LA"), "cmyk.jpg": lambda im: im.convert("CMYK"),
+         "deep.png": lambda im: Image.fromarray(np.asarray(im.convert("L")).astype(np.uint16)*257),
+         "x.gif": lambda im: im.quantize(16), "x.webp": lambda im: im, "x.tif": lambda im: im, "x.bmp": lambda im: im,
+         "UPPER.JPG": lambda im: im}
 
 
 @pytest.mark.parametrize("name", MODES)
 def test_pictures_of_every_mode(tmp_path, name):
     MODES[name](soft(40, 60)).save(tmp_path/name)
     done = predict_images(Segmenter(Channel()), [tmp_path/name], tmp_path/"out")
-    assert (done.masks, done.failed) == (1, {}) and read(tmp_path/"out"/Path(name).with_suffix(".png")).shape == (40, 60)
+    assert (done.masks, done.failed) == (1, {}) and read(tmp_path/"out"/Path(name).with_suffix(".png")).shape == (40,
+        60)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (10, 3000), (33, 31)])
@@ -118,7 +126,8 @@ def test_pictures_of_every_mode(tmp_path, name):
 def test_pictures_of_every_shape(tmp_path, tiny_run, size, tile):
     found = tiny_run.predict(soft(*size), tile=tile, probabilities=True)
     assert found.shape == found.ids.shape == size and found.probabilities.shape == (len(tiny_run.classes), *size)
-    assert np.allclose(found.probabilities.sum(0), 1, atol=1e-4) and (found.probabilities.argmax(0) == found.ids).mean() > 0.999
+    assert np.allclose(found.probabilities.sum(0), 1,
+                       atol=1e-4) and (found.probabilities.argmax(0) == found.ids).mean() > 0.999
 
 
 NAMES = ["with blank.png", "日本 é.png", "-dash.png", "two.dots.v2.png", "[a].png", "q?*.png", "'quoted\".png", "#1.png"]
@@ -161,7 +170,8 @@ def test_a_bad_image_among_good_ones(tmp_path, photos, tiny_run):
     res = cli("predict", tiny_run.path, photos, photos/"nowhere.png", "--out", tmp_path/"out", "--json", code=1)
     assert written(tmp_path/"out") == ["a.png", "b.png", "c.png", "d.png", "deep/a.png"]
     found = json.loads(res.stdout.splitlines()[-1])
-    assert found["masks"] == 5 and {Path(o["file"]).name for o in found["failed"]} == {"broken.png", "empty.jpg", "cut.png", "nowhere.png"}
+    assert found["masks"] == 5 and {Path(o["file"]).name for o in found["failed"]} == {"broken.png", "empty.jpg",
+        "cut.png", "nowhere.png"}
     for name in "broken.png", "empty.jpg", "cut.png", "nowhere.png":
         assert f"{photos/name}: " in res.stderr
     assert not is_crash(res.output) and any(not missing(o, 5, 4) for o in res.stderr.splitlines())
@@ -206,15 +216,21 @@ def test_out_is_in_or_one_with_the_input(tmp_path, photos, tiny_run):
 def test_places_that_cannot_be_written(tmp_path, photos, tiny_run, monkeypatch):
     (tmp_path/"file").write_text("x")
     for out in tmp_path/"file", tmp_path/"file/below":
-        assert not missing(cli("predict", tiny_run.path, photos, "--out", out, code=1).output, out, tmp_path/"file", "--out")
+        assert not missing(cli("predict", tiny_run.path, photos, "--out", out, code=1).output, out, tmp_path/"file",
+                           "--out")
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
-    assert not missing(cli("predict", tiny_run.path, photos, "--out", tmp_path/"new", code=1).output, tmp_path/"new", "--out")
+    assert not missing(cli("predict", tiny_run.path, photos, "--out", tmp_path/"new", code=1).output, tmp_path/"new",
+                       "--out")
     assert (tmp_path/"file").read_text() == "x" and not (tmp_path/"new").exists()
 
 
-BAD = [(["--tile", "64"], ["--tile", "64", "HEIGHTxWIDTH"], 2), (["--tile", "10x10"], ["--tile", "10x10", 32], 2), (["--tile", "64x64", "--overlap", "64"], ["--tile", "64x64", "--overlap", "64"], 2),
-       (["--overlap", "-1"], ["--overlap", 0, "predict --help"], 2), (["--batch-size", "0"], ["--batch-size", 1, "predict --help"], 2), (["--size", "x"], ["--size", "x", "HEIGHTxWIDTH"], 2),
-       (["--precision", "int4"], ["int4", "auto", "fp32", "fp16", "bf16"], 2), (["--device", "abacus"], ["--device", "abacus", "auto", "cpu", "cuda:N"], 2)]
+BAD = [(["--tile", "64"], ["--tile", "64", "HEIGHTxWIDTH"], 2), (["--tile", "10x10"], ["--tile", "10x10", 32], 2),
+       (["--tile", "64x64", "--overlap", "64"], ["--tile", "64x64", "--overlap", "64"], 2),
+       (["--overlap", "-1"], ["--overlap", 0, "predict --help"], 2),
+       (["--batch-size", "0"], ["--batch-size", 1, "predict --help"], 2),
+       (["--size", "x"], ["--size", "x", "HEIGHTxWIDTH"], 2),
+       (["--precision", "int4"], ["int4", "auto", "fp32", "fp16", "bf16"], 2),
+       (["--device", "abacus"], ["--device", "abacus", "auto", "cpu", "cuda:N"], 2)]
 
 
 @pytest.mark.parametrize("options,named,code", BAD)
@@ -229,20 +245,24 @@ def test_folders_that_are_no_run(tmp_path, photos, tiny_run):
         assert not missing(cli("predict", path, photos, "--out", tmp_path/"out", code=1).output, path, "status.json")
     shutil.copytree(tiny_run.path, tmp_path/"bare")
     shutil.rmtree(tmp_path/"bare/checkpoints")
-    assert not missing(cli("predict", tmp_path/"bare", photos, "--out", tmp_path/"out", code=1).output, tmp_path/"bare", "'last'")
+    assert not missing(cli("predict", tmp_path/"bare", photos, "--out", tmp_path/"out", code=1).output, tmp_path/"bare",
+                       "'last'")
     texts = set()
     for given in map(str, (tmp_path/"empty", tmp_path/"nowhere", tmp_path/"*.xyz")):
         res = invoke(app, ["predict", str(tiny_run.path), given, "--out", str(tmp_path/"out")])
-        assert res.exit_code == 1 and (codes_of(res.error), files_of(res.error)) == (["missing"], [given]) and given in res.stderr
+        assert res.exit_code == 1 and (codes_of(res.error), files_of(res.error)) == (["missing"],
+            [given]) and given in res.stderr
         texts.add(res.error.problems[0].message)
     assert len(texts) == 3, "an empty folder, a place that is not there, and a pattern that fits nothing"
     assert not (tmp_path/"out").exists()
 
 
-@pytest.mark.parametrize("options", [[], ["--tta"], ["--tile", "32x48", "--overlap", "7"], ["--tile", "100x75"], ["--tile", "48x40", "--tta"], ["--size", "50x70"]])
+@pytest.mark.parametrize("options", [[], ["--tta"], ["--tile", "32x48", "--overlap", "7"], ["--tile", "100x75"],
+                                     ["--tile", "48x40", "--tta"], ["--size", "50x70"]])
 def test_batches_change_nothing(tmp_path, photos, tiny_run, options):
     for n in 1, 8:
-        cli("predict", tiny_run.path, photos, "--out", tmp_path/str(n), "--batch-size", n, "--precision", "fp32", *options)
+        cli("predict", tiny_run.path, photos, "--out", tmp_path/str(n), "--batch-size", n, "--precision", "fp32",
+            *options)
     for name in written(tmp_path/"1"):
         assert (read(tmp_path/"1"/name) == read(tmp_path/"8"/name)).all(), name
 
@@ -298,19 +318,23 @@ def other_run(tiny_run, tmp_path):
     run, state = Run(tmp_path/"other run"), load_file(tiny_run.weights_file)
     noise = torch.Generator().manual_seed(1)
     with run.checkpoint("last") as part:
-        save_file({k: v + 0.3*torch.randn(v.shape, generator=noise) if v.ndim == 4 else v for k, v in state.items()}, part/"model.safetensors")
+        save_file({k: v + 0.3*torch.randn(v.shape, generator=noise) if v.ndim == 4 else v for k, v in state.items()},
+                  part/"model.safetensors")
     return run
 
 
 def test_an_ensemble_is_the_mean_of_its_members(tmp_path, tiny_run, other_run, street):
     street.save(tmp_path/"street.png")
-    mine = torch.stack([view(r.model("cpu"), street, (32, 48)).softmax(0) for r in (tiny_run, other_run)]).mean(0).numpy()
-    cli("predict", tiny_run.path, "--ensemble", other_run.path, tmp_path/"street.png", "--out", tmp_path/"both", "--probabilities")
+    mine = torch.stack([view(r.model("cpu"), street, (32, 48)).softmax(0) for r in (tiny_run, other_run)]).mean(
+        0).numpy()
+    cli("predict", tiny_run.path, "--ensemble", other_run.path, tmp_path/"street.png", "--out", tmp_path/"both",
+        "--probabilities")
     found = np.load(tmp_path/"both/probabilities/street.npy").astype(np.float32)
     assert np.abs(found - mine).max() < 1e-3  # half precision
     clear = np.sort(mine, 0)[-1] - np.sort(mine, 0)[-2] > 1e-4
     assert (read(tmp_path/"both/street.png") == mine.argmax(0))[clear].all() and clear.mean() > 0.99
-    alone = [read(tmp_path/o/"street.png") for o in ("a", "b") if cli("predict", {"a": tiny_run, "b": other_run}[o].path, tmp_path/"street.png", "--out", tmp_path/o)]
+    alone = [read(tmp_path/o/"street.png") for o in ("a", "b")
+             if cli("predict", {"a": tiny_run, "b": other_run}[o].path, tmp_path/"street.png", "--out", tmp_path/o)]
     assert all((o != read(tmp_path/"both/street.png")).any() for o in alone)
 
 
@@ -318,18 +342,21 @@ def test_an_ensemble_needs_one_table_of_classes(tmp_path, tiny_run, other_run, s
     street.save(tmp_path/"street.png")
     names = list(other_run.classes.names)
     ClassTable([*names[1:], names[0]], void=names.index("Void") - 1).save(other_run.path/"classes.csv")
-    res = cli("predict", tiny_run.path, "--ensemble", other_run.path, tmp_path/"street.png", "--out", tmp_path/"out", code=2)
+    res = cli("predict", tiny_run.path, "--ensemble", other_run.path, tmp_path/"street.png", "--out", tmp_path/"out",
+              code=2)
     assert not missing(res.output, *names) and not (tmp_path/"out").exists()
 
 
-@pytest.mark.parametrize("tile,overlap", [((32, 32), 0), ((32, 32), 31), ((40, 64), None), ((64, 40), 13), ((100, 75), 64), ((33, 57), 5), ((512, 512), 64)])
+@pytest.mark.parametrize("tile,overlap", [((32, 32), 0), ((32, 32), 31), ((40, 64), None), ((64, 40), 13),
+                                          ((100, 75), 64), ((33, 57), 5), ((512, 512), 64)])
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_no_seams_on_an_equivariant_model(tile, overlap, batch_size):
     torch.manual_seed(3)
     net, picture = torch.nn.Conv2d(3, 6, 1), soft(110, 140)
     predictor = TorchPredictor(net, ClassTable(list("abcdef")), (110, 140))
     whole = predict_image(Segmenter(predictor), picture, probabilities=True)
-    tiled = predict_image(Segmenter(predictor, InferenceOptions(tile=tile, overlap=overlap, batch_size=batch_size)), picture, probabilities=True)
+    tiled = predict_image(Segmenter(predictor, InferenceOptions(tile=tile, overlap=overlap, batch_size=batch_size)),
+                          picture, probabilities=True)
     assert np.abs(whole.probabilities - tiled.probabilities).max() < 1e-5
     top = np.sort(whole.probabilities, 0)
     clear = top[-1] - top[-2] > 1e-4
@@ -356,15 +383,20 @@ def test_tiles_show_every_pixel_to_the_model():
 def test_the_same_image_in_every_form(tmp_path, tiny_run, street):
     street.save(tmp_path/"street.png")
     a = np.asarray(street)
-    forms = [tmp_path/"street.png", str(tmp_path/"street.png"), street, a, torch.tensor(a).permute(2, 0, 1), torch.tensor(a).permute(2, 0, 1)/255, a/255, (a/255).astype(np.float32), a.astype(np.int64)]
+    forms = [tmp_path/"street.png", str(tmp_path/"street.png"), street, a, torch.tensor(a).permute(2, 0, 1),
+             torch.tensor(a).permute(2, 0, 1)/255, a/255, (a/255).astype(np.float32), a.astype(np.int64)]
     answers = [tiny_run.predict(o) for o in forms]
     assert all((o.ids == answers[0].ids).all() and o.ids.dtype == np.uint8 for o in answers)
     assert np.asarray(answers[0]).shape == a.shape[:2] and answers[0]._repr_jpeg_().startswith(b"\xff\xd8")
-    grey = [tiny_run.predict(o).ids for o in (street.convert("L"), np.asarray(street.convert("L")), np.asarray(street.convert("L"))[..., None], torch.tensor(np.asarray(street.convert("L")).copy())[None])]
+    grey = [tiny_run.predict(o).ids for o in (street.convert("L"), np.asarray(street.convert("L")),
+                                              np.asarray(street.convert("L"))[..., None],
+                                              torch.tensor(np.asarray(street.convert("L")).copy())[None])]
     assert all((o == grey[0]).all() for o in grey)
 
 
-@pytest.mark.parametrize("bad", [np.zeros((2, 8, 8, 3), np.uint8), np.zeros((8, 8, 4), np.uint8), np.full((8, 8, 3), 300), np.full((8, 8, 3), -1.0), np.full((8, 8, 3), np.nan), np.zeros((0, 8, 3), np.uint8), torch.zeros(4, 8, 8)])
+@pytest.mark.parametrize("bad", [np.zeros((2, 8, 8, 3), np.uint8), np.zeros((8, 8, 4), np.uint8),
+                                 np.full((8, 8, 3), 300), np.full((8, 8, 3), -1.0), np.full((8, 8, 3), np.nan),
+                                 np.zeros((0, 8, 3), np.uint8), torch.zeros(4, 8, 8)])
 def test_what_is_no_image(tiny_run, bad):
     with pytest.raises(ValueError) as e:
         tiny_run.predict(bad)
@@ -390,4 +422,5 @@ def test_a_folder_in_bf16(tmp_path, photos, tiny_run):
 
 def test_output_names_every_file(tmp_path):
     out = Output(tmp_path, overlay=True, probabilities=True)
-    assert {k: v.relative_to(tmp_path).as_posix() for k, v in out.files("a/b.c").items()} == {"mask": "a/b.c.png", "overlay": "overlays/a/b.c.jpg", "probabilities": "probabilities/a/b.c.npy"}
+    assert {k: v.relative_to(tmp_path).as_posix() for k, v in out.files("a/b.c").items()} == {"mask": "a/b.c.png",
+        "overlay": "overlays/a/b.c.jpg", "probabilities": "probabilities/a/b.c.npy"}

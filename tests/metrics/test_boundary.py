@@ -57,7 +57,8 @@ def blobs(seed, shape=(40, 56), n=5, cell=6):
 # --- by hand ---
 
 def test_widths():
-    assert [boundary_width(o) for o in ((30, 40), (1, 1), (75, 100), (480, 640), (720, 960), (96, 128))] == [1, 1, 2, 16, 24, 3]
+    assert [boundary_width(o) for o in ((30, 40), (1, 1), (75, 100), (480, 640), (720, 960), (96, 128))] == [1, 1, 2,
+        16, 24, 3]
     assert boundary_width((30, 40), 0.1) == 5
 
 
@@ -115,7 +116,8 @@ def test_sums_over_images_are_those_of_the_formula(seed, void):
     for i, shape in enumerate([(40, 56), (56, 40), (7, 90), (1, 1), (3, 3)]):
         pred, truth = blobs(10*seed + i, shape)
         if void is not None:
-            truth[np.kron(rng.random((15, 15)) < 0.2, np.ones((6, 6), bool))[:shape[0], :shape[1]][:truth.shape[0], :truth.shape[1]]] = void
+            truth[np.kron(rng.random((15, 15)) < 0.2, np.ones((6, 6), bool))[:shape[0], :shape[1]][:truth.shape[0],
+                :truth.shape[1]]] = void
         b.update(pred, truth)
         total = total + slow_sums(pred, truth, 5, boundary_width(shape), void)
     want = slow_iou(total)
@@ -139,7 +141,8 @@ def test_void_hides_an_outline_and_makes_none():
     hidden = truth.copy()
     hidden[:, 4:8] = 255  # the whole outline between the two, and a rim of one pixel more
     b = BoundaryIoU(table(2, 255)).update(truth, hidden)
-    edge = 12 + 2*3  # of each half, four columns are known: a column at the picture's edge, and the ends of the other three
+    # of each half, four columns are known: a column at the picture's edge, and the ends of the other three
+    edge = 12 + 2*3
     assert b.true.tolist() == b.pred.tolist() == b.both.tolist() == [edge, edge]
     assert b.iou.tolist() == [1, 1]
 
@@ -179,10 +182,12 @@ def test_absent_class_has_no_score_even_if_predicted():
     assert np.isnan(BoundaryIoU(table(3)).mean)
 
 
-@pytest.mark.parametrize("make", [torch.tensor, lambda o: torch.tensor(o, dtype=torch.uint8), lambda o: o.astype(np.uint8), lambda o: o[::-1][::-1]])
+@pytest.mark.parametrize("make", [torch.tensor, lambda o: torch.tensor(o, dtype=torch.uint8),
+                                  lambda o: o.astype(np.uint8), lambda o: o[::-1][::-1]])
 def test_all_kinds_of_ids(make):
     pred, truth = blobs(1)
-    assert BoundaryIoU(table(5)).update(make(pred), make(truth)).iou.tolist() == BoundaryIoU(table(5)).update(pred, truth).iou.tolist()
+    assert BoundaryIoU(table(5)).update(make(pred), make(truth)).iou.tolist() == BoundaryIoU(table(5)).update(pred,
+        truth).iou.tolist()
 
 
 def test_mistakes_are_named():

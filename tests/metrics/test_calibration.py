@@ -20,7 +20,8 @@ def sample(seed, sharp=1., void=None, shape=(3, 20, 30)):
     "Probabilities (n, classes, h, w), and targets of which some are void."
     g = torch.Generator().manual_seed(seed)
     truth = torch.randint(N, shape, generator=g)
-    logits = torch.randn(shape[0], N, *shape[1:], generator=g).scatter_add_(1, truth[:, None], torch.full((shape[0], 1, *shape[1:]), 1.))
+    logits = torch.randn(shape[0], N, *shape[1:], generator=g).scatter_add_(1, truth[:, None],
+        torch.full((shape[0], 1, *shape[1:]), 1.))
     if void is not None:
         truth[torch.rand(shape, generator=g) < 0.3] = void
     return (logits*sharp).softmax(1), truth
@@ -53,7 +54,8 @@ def test_table_adds_up():
     conf, pred = probs.max(1)
     known = truth != 2
     t = c.table
-    assert len(t) == 16 and t.pixels.sum() == known.sum().item() and t.low.iloc[-1] == t.high.iloc[-1] == t.confidence.iloc[-1] == 1
+    assert len(t) == 16 and t.pixels.sum() == known.sum().item() and t.low.iloc[-1] == t.high.iloc[
+        -1] == t.confidence.iloc[-1] == 1
     assert (t.pixels*t.accuracy).sum() == pytest.approx(((pred == truth) & known).sum().item())
     assert (t.pixels*t.confidence).sum() == pytest.approx(conf[known].double().sum().item())
     some = t[t.pixels > 0]

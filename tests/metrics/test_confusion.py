@@ -60,7 +60,8 @@ def test_scores_are_those_of_sklearn(void):
     np.testing.assert_array_equal(cm.matrix, confusion_matrix(y, p, labels=range(N)))
     assert cm.matrix.dtype == np.int64
     assert cm.accuracy == pytest.approx(accuracy_score(y, p))
-    for ours, theirs in ((cm.iou, jaccard_score), (cm.dice, f1_score), (cm.precision, precision_score), (cm.recall, recall_score)):
+    for ours, theirs in ((cm.iou, jaccard_score), (cm.dice, f1_score), (cm.precision, precision_score),
+                         (cm.recall, recall_score)):
         np.testing.assert_allclose(ours[some], theirs(y, p, labels=some, average=None))
         assert np.isnan(np.delete(ours, some)).all()
     assert cm.mean_iou == pytest.approx(jaccard_score(y, p, labels=some, average="macro"))
@@ -145,12 +146,11 @@ def test_forms_of_input(void):
     ids = logits.argmax(1)
     turned = targ.permute(2, 0, 1).contiguous().permute(1, 2, 0)
     assert not turned.is_contiguous()
-    forms = [
-        (ids, targ), (ids.byte(), targ.byte()), (ids.int(), targ.short()),
-        (logits.to(memory_format=torch.channels_last), targ), (logits.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2), turned),
-        (logits.double(), targ), (TensorImage(logits), TensorMask(targ)), (TensorImage(logits), TensorMask(targ.byte())),
-        (ids.numpy(), targ.numpy()), (logits.clone().requires_grad_(), targ),
-    ]
+    forms = [(ids, targ), (ids.byte(), targ.byte()), (ids.int(), targ.short()),
+             (logits.to(memory_format=torch.channels_last), targ),
+             (logits.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2), turned), (logits.double(), targ),
+             (TensorImage(logits), TensorMask(targ)), (TensorImage(logits), TensorMask(targ.byte())),
+             (ids.numpy(), targ.numpy()), (logits.clone().requires_grad_(), targ),]
     for pred, mask in forms:
         np.testing.assert_array_equal(ConfusionMatrix(table(void)).update(pred, mask).matrix, want)
     one_by_one = ConfusionMatrix(table(void))
@@ -238,7 +238,8 @@ class Seen(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-WAITING = {"_local_scalar_dense", "item", "nonzero", "masked_select", "index", "bincount", "unique", "_unique2", "is_nonzero", "equal"}
+WAITING = {"_local_scalar_dense", "item", "nonzero", "masked_select", "index", "bincount", "unique", "_unique2",
+           "is_nonzero", "equal"}
 
 
 def test_a_batch_asks_the_device_nothing(monkeypatch):
@@ -336,7 +337,8 @@ def test_learner_reports_what_a_direct_count_gives():
     assert seen["accuracy"] == cm.accuracy
     assert seen["mean_iou"] == cm.mean_iou and seen["mean_dice"] == cm.mean_dice
     np.testing.assert_array_equal(learn.metrics[0].cm.matrix, cm.matrix)
-    by_hand = sum(acc_camvid(logits[s], y[s], 3).item() * len(y[s]) for s in (slice(0, 3), slice(3, 6), slice(6, 7))) / 7
+    by_hand = sum(acc_camvid(logits[s], y[s], 3).item() * len(y[s])
+                  for s in (slice(0, 3), slice(3, 6), slice(6, 7))) / 7
     assert seen["acc_camvid"] == pytest.approx(by_hand)
     assert abs(seen["acc_camvid"] - seen["accuracy"]) > 1e-3  # few labelled pixels in the first batch
 

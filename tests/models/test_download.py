@@ -157,7 +157,8 @@ def test_weights_at_the_command_line(server, hub, demo_dir, monkeypatch, tmp_pat
     _, name = published()
     street = shutil.copytree(demo_dir, tmp_path/"street")
     monkeypatch.setattr("segfast.models.zoo.download_weights", lambda url=None: download_weights(server.url(name)))
-    res = CliRunner().invoke(app, ["train", str(street), "--size", "32x48", "--device", "cpu", "--out", str(tmp_path/"runs")])
+    res = CliRunner().invoke(app, ["train", str(street), "--size", "32x48", "--device", "cpu", "--out",
+                                   str(tmp_path/"runs")])
     assert res.exit_code == 1
     assert server.url(name) in res.stderr and "--weights none" in res.stderr and "Traceback" not in res.stderr
     assert res.stdout == ""
@@ -267,8 +268,11 @@ def tar_of(*names, kind=tarfile.REGTYPE, target=""):
     return out.getvalue()
 
 
-@pytest.mark.parametrize("evil", [tar_of("camvid_tiny/codes.txt", "../../out.txt"), tar_of("/out.txt"), tar_of("a", kind=tarfile.SYMTYPE, target="/etc"), tar_of("a", kind=tarfile.LNKTYPE, target="../../config.ini"),
-                                  tar_of("a", kind=tarfile.CHRTYPE), tar_of("a.txt", "a.txt")], ids=["outside", "absolute", "link", "hard link", "device", "twice"])
+@pytest.mark.parametrize("evil", [tar_of("camvid_tiny/codes.txt", "../../out.txt"), tar_of("/out.txt"),
+                                  tar_of("a", kind=tarfile.SYMTYPE, target="/etc"),
+                                  tar_of("a", kind=tarfile.LNKTYPE, target="../../config.ini"),
+                                  tar_of("a", kind=tarfile.CHRTYPE), tar_of("a.txt", "a.txt")],
+                         ids=["outside", "absolute", "link", "hard link", "device", "twice"])
 def test_an_archive_of_somebody_else(server, home, tiny, archive, tmp_path, evil):
     "fastai unpacks with Python's defaults, which before 3.14 let a member lead anywhere."
     server.files[tiny] = evil, "whole"
@@ -308,12 +312,14 @@ def test_what_a_killed_download_left_is_begun_anew(server, home, tiny, archive):
     os.utime(old, (1, 1))
     server.files[tiny] = archive, "whole"
     assert len(open_data("camvid_tiny").pairs) == 10
-    assert [o.name for o in (home/"data").iterdir()] == ["camvid_tiny"] and not (home/"archive/camvid_tiny.tgz.part").exists()
+    assert [o.name for o in (home/"data").iterdir()] == ["camvid_tiny"] and not (
+        home/"archive/camvid_tiny.tgz.part").exists()
 
 
 def test_half_an_archive_under_the_whole_ones_name(server, home, tiny, archive, monkeypatch):
     "As another program may have left it: fastai's list says that it is short, and it is fetched again."
-    monkeypatch.setattr("fastdownload.core.read_checks", lambda file: {server.url(tiny): (len(archive), hashlib.md5(archive[:2**20]).hexdigest())})
+    monkeypatch.setattr("fastdownload.core.read_checks",
+                        lambda file: {server.url(tiny): (len(archive), hashlib.md5(archive[:2**20]).hexdigest())})
     (home/"archive").mkdir(parents=True)
     (home/"archive/camvid_tiny.tgz").write_bytes(archive[:999])
     server.files[tiny] = archive, "whole"
@@ -351,7 +357,8 @@ def test_known_name_wins_over_a_folder(server, home, tiny, archive, demo_dir, tm
     shutil.copytree(demo_dir, "camvid_tiny")
     named, folder = open_data("camvid_tiny"), open_data("./camvid_tiny")
     assert home in named.root.parents and server.url(tiny) in named.origin and "./camvid_tiny" in named.origin
-    assert folder.root.resolve() == tmp_path/"camvid_tiny" and "camvid_tiny" in folder.origin and server.url(tiny) not in folder.origin
+    assert folder.root.resolve() == tmp_path/"camvid_tiny" and "camvid_tiny" in folder.origin and server.url(
+        tiny) not in folder.origin
     assert open_data(Path("camvid_tiny")).root.resolve() == tmp_path/"camvid_tiny"
 
 

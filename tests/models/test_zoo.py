@@ -99,7 +99,8 @@ def test_unknown_names():
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
 def test_a_file_of_the_whole_model(net, tmp_path, suffix):
     path = tmp_path/f"w{suffix}"
-    save_file(kept(net), path) if suffix == ".safetensors" else torch.save(dict(model=kept(net)) if suffix == ".pt" else kept(net), path)
+    save_file(kept(net), path) if suffix == ".safetensors" else torch.save(dict(model=kept(net)) if suffix == ".pt"
+        else kept(net), path)
     assert same(kept(seg_model("unet_resnet34", table(12, 11), str(path))), kept(net))
 
 
@@ -110,7 +111,8 @@ def test_a_file_of_a_resnet_encoder(net, tmp_path, head):
     torch.save(state, tmp_path/"body.pth")
     torch.manual_seed(0)
     model = seg_model("unet_resnet34", table(12, 11), str(tmp_path/"body.pth"))
-    assert torch.equal(model[0][0].weight, state["conv1.weight"]) and torch.equal(model[0][7][2].conv2.weight, state["layer4.2.conv2.weight"])
+    assert torch.equal(model[0][0].weight, state["conv1.weight"]) and torch.equal(model[0][7][2].conv2.weight,
+        state["layer4.2.conv2.weight"])
     rest = {k: v for k, v in kept(model).items() if not k.startswith("layers.0.")}
     assert same(rest, {k: v for k, v in kept(net).items() if k in rest}), "the decoder is as the seed made it"
 
@@ -119,7 +121,9 @@ def test_a_file_of_a_resnet_encoder(net, tmp_path, head):
 def test_files_that_do_not_fit(net, tmp_path):
     whole = kept(net)
     head = max(k for k in whole if k.endswith("weight") and whole[k].shape[0] == 12)
-    for name, state in ("fewer", {k: v for k, v in whole.items() if k != head}), ("more", whole | {"extra": torch.zeros(3)}), ("other", whole | {head: torch.zeros(5, *whole[head].shape[1:])}), ("none", {}):
+    for name, state in ("fewer", {k: v for k, v in whole.items() if k != head}), ("more",
+        whole | {"extra": torch.zeros(3)}), ("other", whole | {head: torch.zeros(5, *whole[head].shape[1:])}), ("none",
+        {}):
         path = tmp_path/f"{name}.safetensors"
         save_file(state, path)
         model = seg_model("unet_resnet34", table(12, 11), "none")
@@ -161,9 +165,12 @@ def test_a_pickle_is_refused(tmp_path, capsys):
 
 SMALL = dict(unet=dict(channels=[8, 16, 32], middle=64), unet_dropout=dict(channels=[8, 16, 32, 64], middle=64))
 OWN = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "unet_dropout"]
-OPTIONS = [("unet_resnet18", dict(self_attention=True, blur=True, act="mish")), ("unet_resnet18", dict(bottle=True)), ("unet_resnet18", dict(last_cross=False)),
-           ("fast", dict(encoder="resnet18", upsampling="bilinear")), ("fast", dict(encoder="resnet18", channels=[64, 32, 16, 8])), ("fast", dict(encoder="resnet50", channels=[32])),
-           ("deeplabv3_resnet50", dict(aux=False)), ("unet", dict(channels=[8], middle=8, batch_norm=False, dropout=0.5)), ("unet_dropout", dict(channels=[4]*5, middle=8, batch_norm=True))]
+OPTIONS = [("unet_resnet18", dict(self_attention=True, blur=True, act="mish")), ("unet_resnet18", dict(bottle=True)),
+           ("unet_resnet18", dict(last_cross=False)), ("fast", dict(encoder="resnet18", upsampling="bilinear")),
+           ("fast", dict(encoder="resnet18", channels=[64, 32, 16, 8])),
+           ("fast", dict(encoder="resnet50", channels=[32])), ("deeplabv3_resnet50", dict(aux=False)),
+           ("unet", dict(channels=[8], middle=8, batch_norm=False, dropout=0.5)),
+           ("unet_dropout", dict(channels=[4]*5, middle=8, batch_norm=True))]
 CASES = [(o, SMALL.get(o, {})) for o in OWN] + OPTIONS
 ids = [f"{name}-{'-'.join(map(str, o))}" for name, o in CASES]
 
@@ -172,7 +179,8 @@ def made(name, n, options): return seg_model(name, table(n), "none", **options)
 def outputs(out): return list(out) if isinstance(out, tuple) else [out]
 
 
-def heads(name, options, training): return 2 if training and name.startswith("deeplab") and options.get("aux", True) else 1
+def heads(name, options, training):
+    return 2 if training and name.startswith("deeplab") and options.get("aux", True) else 1
 
 
 @pytest.mark.slow
@@ -250,9 +258,11 @@ def test_options_change_the_network():
     for key, value in dict(bottle=True, last_cross=False, self_attention=True).items():
         n[key] = multiply_adds(seg_model("unet_resnet18", table(2), "none", **{key: value}), (64, 64))
     assert n["last_cross"] < n["bottle"] < n["plain"] < n["self_attention"]
-    assert any(isinstance(m, nn.AvgPool2d) for m in seg_model("unet_resnet18", table(2), "none", blur=True)[4].modules())
+    assert any(isinstance(m, nn.AvgPool2d) for m in seg_model("unet_resnet18", table(2), "none",
+        blur=True)[4].modules())
     for act, cls in dict(mish=nn.Mish, leaky_relu=nn.LeakyReLU).items():
-        assert ACTIVATIONS[act] is cls and any(isinstance(m, cls) for m in seg_model("unet_resnet18", table(2), "none", act=act).modules())
+        assert ACTIVATIONS[act] is cls and any(isinstance(m, cls)
+                                               for m in seg_model("unet_resnet18", table(2), "none", act=act).modules())
 
 
 NO_OPTIONS = [
@@ -330,7 +340,9 @@ def web(monkeypatch):
     return asked
 
 
-@pytest.mark.parametrize("name, encoder, options", [("unet_resnet18", "resnet18", {}), ("fast", "resnet18", {}), ("fast", "resnet34", dict(encoder="resnet34")), ("deeplabv3_resnet50", "resnet50", {})])
+@pytest.mark.parametrize("name, encoder, options",
+                         [("unet_resnet18", "resnet18", {}), ("fast", "resnet18", {}),
+                          ("fast", "resnet34", dict(encoder="resnet34")), ("deeplabv3_resnet50", "resnet50", {})])
 def test_imagenet_goes_into_the_encoder_and_nowhere_else(web, name, encoder, options, tmp_path):
     torch.manual_seed(1)
     model = seg_model(name, table(3), **options) # imagenet is what it takes by itself
@@ -342,7 +354,8 @@ def test_imagenet_goes_into_the_encoder_and_nowhere_else(web, name, encoder, opt
     own = kept(model)
     inside = "layers.0." if name.startswith("unet_") else "body."
     for key in "conv1.weight", "layer4.1.conv2.weight", "bn1.running_mean":
-        assert any(k.startswith(inside) and v.shape == published[key].shape and torch.equal(v, published[key]) for k, v in own.items()), key
+        assert any(k.startswith(inside) and v.shape == published[key].shape and torch.equal(v, published[key])
+                   for k, v in own.items()), key
     torch.manual_seed(1)
     assert same(own, kept(seg_model(name, table(3), str(file), **options))), "a file of the encoder does the same"
 
@@ -356,10 +369,13 @@ def test_coco_is_all_but_the_last_layers(web, aux):
     assert len(web) == 1 and "deeplabv3_resnet50_coco" in web[0]
     torch.manual_seed(9)
     theirs = deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True).state_dict()
-    assert torch.equal(model["body.layer4.2.conv3.weight"], theirs["backbone.layer4.2.conv3.weight"]) and torch.equal(model["head.0.project.0.weight"], theirs["classifier.0.project.0.weight"])
+    assert torch.equal(model["body.layer4.2.conv3.weight"],
+                       theirs["backbone.layer4.2.conv3.weight"]) and torch.equal(model["head.0.project.0.weight"],
+        theirs["classifier.0.project.0.weight"])
     last = [k for k in model if k.startswith(("head.4.", "aux.4."))]
     assert len(last) == (4 if aux else 2) and all(torch.equal(model[k], fresh[k]) for k in last)
-    assert all(torch.equal(v, theirs[k.replace("body.", "backbone.", 1).replace("head.", "classifier.", 1).replace("aux.", "aux_classifier.", 1)]) for k, v in model.items() if k not in last)
+    assert all(torch.equal(v, theirs[k.replace("body.", "backbone.", 1).replace("head.", "classifier.",
+        1).replace("aux.", "aux_classifier.", 1)]) for k, v in model.items() if k not in last)
 
 
 @pytest.mark.slow
@@ -378,7 +394,8 @@ def test_a_new_head_for_other_classes(name, tmp_path):
     assert load_weights(made(name, 5, options), tmp_path/"five.safetensors", new_head=True) == []
     if name == "unet":
         with refuses(DataError, tmp_path/"five.safetensors"):
-            load_weights(seg_model("unet", table(3), "none", channels=[8, 16, 24], middle=64), tmp_path/"five.safetensors", new_head=True)
+            load_weights(seg_model("unet", table(3), "none", channels=[8, 16, 24], middle=64),
+                         tmp_path/"five.safetensors", new_head=True)
         assert same(kept(model), now)
 
 
@@ -405,10 +422,12 @@ def test_groups_hold_every_parameter_once_and_the_encoder_first(name):
 
 @pytest.mark.parametrize("name, frozen", [("fast", True), ("unet", False)])
 def test_freezing_a_learner(small, name, frozen):
-    learn = seg_learner(seg_dls(small, (32, 48), bs=4, device="cpu"), small.classes, name, "none", train_bn=False, model_options=SMALL.get(name, dict(encoder="resnet18")))
+    learn = seg_learner(seg_dls(small, (32, 48), bs=4, device="cpu"), small.classes, name, "none", train_bn=False,
+                        model_options=SMALL.get(name, dict(encoder="resnet18")))
     learn.freeze()
     trains = [p.requires_grad for g in layer_groups(learn.model)[:-1] for p in g]
-    assert (len(trains) > 0) == frozen and not any(trains) and all(p.requires_grad for p in layer_groups(learn.model)[-1])
+    assert (len(trains) > 0) == frozen and not any(trains) and all(p.requires_grad
+        for p in layer_groups(learn.model)[-1])
 
 
 # One value a channel
@@ -449,8 +468,11 @@ def test_the_table_of_costs():
     for name in "fast", "unet":
         model = made(name, 3, {})
         assert t.parameters[name] == sum(p.numel() for p in model.parameters())
-        assert t.multiply_adds[name] == multiply_adds(model, (64, 64)) and t.training_bytes[name] == training_bytes(model, (64, 64), 8)
-    assert t.weights["deeplabv3_resnet50"] == "imagenet, coco, none" and t.weights["unet"] == "none" and (t.about.str.len() > 10).all()
+        assert t.multiply_adds[name] == multiply_adds(model,
+                                                      (64, 64)) and t.training_bytes[name] == training_bytes(model,
+            (64, 64), 8)
+    assert t.weights["deeplabv3_resnet50"] == "imagenet, coco, none" and t.weights["unet"] == "none" and (
+        t.about.str.len() > 10).all()
     assert t.multiply_adds["fast"]*3 < t.multiply_adds["unet_resnet34"]
     with refuses(UsageError, "'fsat'", *MODELS) as e:
         model_table(names=["fsat"])
@@ -471,7 +493,8 @@ def test_without_the_extra(monkeypatch):
     for module in "zoo", "cost":
         monkeypatch.setattr(f"segfast.models.{module}.MODELS", dict(fast=MODELS["fast"]))
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
-    for ask in (lambda: seg_model("smp:unet/resnet18", table(2)), lambda: check_model("smp:unet/resnet18"), lambda: model_table(names=["smp:unet/resnet18"])):
+    for ask in (lambda: seg_model("smp:unet/resnet18", table(2)), lambda: check_model("smp:unet/resnet18"),
+                lambda: model_table(names=["smp:unet/resnet18"])):
         with refuses(UsageError, "pip install", "segfast[models]", "smp:unet/resnet18"):
             ask()
     t = model_table((32, 32)).set_index("model")
@@ -489,7 +512,8 @@ ARCHITECTURES = "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*(f"smp:{o}/resnet18" for o in ARCHITECTURES), "smp:unetplusplus/efficientnet-b0", "smp:unet/tu-resnet18", "smp:fpn/tu-mobilenetv3_small_050"])
+@pytest.mark.parametrize("name", [*(f"smp:{o}/resnet18" for o in ARCHITECTURES), "smp:unetplusplus/efficientnet-b0",
+                                  "smp:unet/tu-resnet18", "smp:fpn/tu-mobilenetv3_small_050"])
 def test_smp_any_size(smp, name):
     torch.manual_seed(0)
     for n, size in (1, (33, 32)), (12, (97, 131)):
@@ -501,7 +525,8 @@ def test_smp_any_size(smp, name):
     model.train()(torch.randn(1, 3, 33, 64)).mean().backward() # one image
     with torch.autocast("cpu", torch.bfloat16):
         assert model.to(memory_format=torch.channels_last)(x).shape == (1, 12, 97, 131)
-    assert training_bytes(model, (64, 64), 2) > 16*sum(p.numel() for p in model.parameters()) and multiply_adds(model, (64, 64)) > 1e6
+    assert training_bytes(model, (64, 64), 2) > 16*sum(p.numel() for p in model.parameters()) and multiply_adds(model,
+        (64, 64)) > 1e6
 
 
 NO_SMP = [
@@ -516,7 +541,8 @@ NO_SMP = [
 
 def test_smp_options_and_mistakes(smp):
     narrow = seg_model("smp:unet/resnet18", table(2), "none", decoder_channels=[64, 32, 16, 8, 8])
-    assert sum(p.numel() for p in narrow.parameters()) < sum(p.numel() for p in made("smp:unet/resnet18", 2, {}).parameters())
+    assert sum(p.numel() for p in narrow.parameters()) < sum(p.numel()
+        for p in made("smp:unet/resnet18", 2, {}).parameters())
     assert "decoder_channels" in model_options("smp:unet/resnet18")
     for name, options, named in NO_SMP:
         with refuses(UsageError, *named):

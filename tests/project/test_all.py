@@ -41,7 +41,8 @@ def test_a_star_import_gives_the_list_and_no_module(everything):
 
 def test_every_name_is_imported_by_name_and_public_where_it_is_from(everything):
     from importlib import import_module
-    imports = [(module, name) for module, name in read_imports(inspect.getsource(everything)) if name in everything.__all__]
+    imports = [(module, name) for module, name in read_imports(inspect.getsource(everything))
+               if name in everything.__all__]
     assert [name for _, name in imports] == everything.__all__
     for module, name in imports:
         source = import_module(f"segfast.{module}")

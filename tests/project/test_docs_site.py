@@ -18,8 +18,10 @@ import segfast  # noqa: E402
 
 pytestmark = pytest.mark.slow # each test builds a site
 
-SITE = "site_name: toy\nuse_directory_urls: false\nnav:\n{nav}theme: {{name: material, font: false, palette: {{}}}}\nextra: {{}}\nplugins: [search]\n" \
-       "markdown_extensions: [attr_list, md_in_html, tables, pymdownx.superfences]\nvalidation: {{links: {{not_found: ignore, anchors: ignore, unrecognized_links: ignore}}}}\n"
+SITE = ("site_name: toy\nuse_directory_urls: false\nnav:\n{nav}theme: {{name: material, font: false, palette: "
+        "{{}}}}\nextra: {{}}\nplugins: [search]\nmarkdown_extensions: [attr_list, md_in_html, tables, "
+        "pymdownx.superfences]\nvalidation: {{links: {{not_found: ignore, anchors: ignore, unrecognized_links: "
+        "ignore}}}}\n")
 NAV = ("index.ipynb", "toys.ipynb", "lesson/01_first.ipynb", "../LOG.md")
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -29,13 +31,16 @@ def notebook(file, *cells):
     made = []
     for c in cells:
         kind, source, outputs = ("markdown", c, None) if isinstance(c, str) else c
-        made.append(dict(cell_type=kind, id=f"c{len(made)}", metadata={}, source=source) | ({} if kind == "markdown" else dict(execution_count=None, outputs=outputs)))
+        made.append(dict(cell_type=kind, id=f"c{len(made)}", metadata={}, source=source)
+                    | ({} if kind == "markdown" else dict(execution_count=None, outputs=outputs)))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(dict(cells=made, metadata=dict(kernelspec=dict(name="python3", language="python", display_name="python3")), nbformat=4, nbformat_minor=5)))
+    file.write_text(json.dumps(dict(cells=made, metadata=dict(kernelspec=dict(name="python3", language="python",
+        display_name="python3")), nbformat=4, nbformat_minor=5)))
 
 
 def result(**data):
-    return dict(output_type="execute_result", metadata={}, execution_count=None, data={k.replace("_", "/"): v for k, v in data.items()})
+    return dict(output_type="execute_result", metadata={}, execution_count=None,
+                data={k.replace("_", "/"): v for k, v in data.items()})
 
 
 def toy(root, lesson="See [toys](../toys.ipynb#twice) and `twice`.", nav=NAV):
@@ -92,19 +97,24 @@ def page(tmp_path):
     "Markdown of a notebook with these cells."
     def make(*cells):
         notebook(tmp_path/"nbs"/"a.ipynb", *cells)
-        Writer(tmp_path, tmp_path/"out", "https://host/blob/main", {"nbs/a.ipynb": "a.md", "nbs/t/01_b.ipynb": "t/b.md"}, {"Run": "runs.md#run", "Run.plot": "runs.md#run.plot"}).notebook("nbs/a.ipynb")
+        Writer(tmp_path, tmp_path/"out", "https://host/blob/main",
+               {"nbs/a.ipynb": "a.md", "nbs/t/01_b.ipynb": "t/b.md"},
+               {"Run": "runs.md#run", "Run.plot": "runs.md#run.plot"}).notebook("nbs/a.ipynb")
         return (tmp_path/"out"/"a.md").read_text()
     return make
 
 
 def test_hidden_cells_are_dropped_and_outputs_kept(page):
-    text = page("# A", ("code", "#| hide\nsecret = 1", []), ("code", "#| echo: false\nprint(1)", [dict(output_type="stream", name="stdout", text="shown\n")]), ("code", "1 + 1", [result(text_plain="2")]))
+    text = page("# A", ("code", "#| hide\nsecret = 1", []),
+                ("code", "#| echo: false\nprint(1)", [dict(output_type="stream", name="stdout", text="shown\n")]),
+                ("code", "1 + 1", [result(text_plain="2")]))
     assert "secret" not in text and "print(1)" not in text
     assert "```{ .text .output .no-copy }\nshown\n```" in text and "```python\n1 + 1\n```" in text
 
 
 def test_a_picture_becomes_a_file_and_a_table_stays_html(page, tmp_path):
-    text = page(("code", "fig", [result(image_png=PIXEL, text_plain="<Figure>")]), ("code", "df", [result(text_html="<table>\n\n<tr><td>x</td></tr></table>", text_plain="x")]))
+    text = page(("code", "fig", [result(image_png=PIXEL, text_plain="<Figure>")]),
+                ("code", "df", [result(text_html="<table>\n\n<tr><td>x</td></tr></table>", text_plain="x")]))
     file = re.search(r"!\[[^]]+\]\((a/\w+\.png)\)", text)[1]
     assert (tmp_path/"out"/file).read_bytes().startswith(b"\x89PNG")
     assert '<div class="output html">\n<table>\n<tr>' in text and "<Figure>" not in text
@@ -195,7 +205,8 @@ def test_a_module_without_a_page_stops_the_build(tmp_path, monkeypatch):
 
 def test_an_export_without_an_entry_stops_the_build(tmp_path, light, monkeypatch):
     root = toy(tmp_path, "Nothing.")
-    notebook(root/"nbs"/"toys.ipynb", ("code", "#| default_exp core.errors", []), "# errors\n\n## Twice", ("code", "#| export\ndef safe_text(text): pass", []))
+    notebook(root/"nbs"/"toys.ipynb", ("code", "#| default_exp core.errors", []), "# errors\n\n## Twice",
+             ("code", "#| export\ndef safe_text(text): pass", []))
     said = found(root)
     assert "toys.html: no entry for DataError" in said and "no entry for safe_text" not in said
 
@@ -216,7 +227,8 @@ def test_a_module_of_a_package_without_a_page_stops_the_build(tmp_path, monkeypa
 
 def test_an_export_of_a_package_without_an_entry_stops_the_build(tmp_path, light, package):
     twice = "def twice(x): return 2*x"
-    package("planted.toys", f'__all__ = ["twice", "Thrice"]\n{twice}\nclass Thrice: pass', "planted/01_toys.ipynb", export=twice)
+    package("planted.toys", f'__all__ = ["twice", "Thrice"]\n{twice}\nclass Thrice: pass', "planted/01_toys.ipynb",
+            export=twice)
     said = found(toy(tmp_path, "Nothing.", (*NAV, "planted/*.ipynb")))
     assert "planted/toys.html: no entry for Thrice" in said and "no entry for twice" not in said
 
@@ -264,7 +276,8 @@ def test_the_navigation_takes_the_notebooks_of_every_package_once():
 # ---- notebooks
 
 def test_notebooks_are_small():
-    sizes = {p.relative_to(ROOT).as_posix(): p.stat().st_size for p in ROOT.glob("nbs/**/*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    sizes = {p.relative_to(ROOT).as_posix(): p.stat().st_size for p in ROOT.glob("nbs/**/*.ipynb")
+             if ".ipynb_checkpoints" not in p.parts}
     assert {k: v for k, v in sizes.items() if v > 500_000} == {}
     assert sum(sizes.values()) <= 6_000_000
 
@@ -273,7 +286,8 @@ def test_notebooks_hold_no_path_of_this_machine():
     odd = re.compile(r"/tmp/|/root/|/home/\w|/work/")
     for p in ROOT.glob("nbs/**/*.ipynb"):
         for c in json.loads(p.read_text(encoding="utf-8"))["cells"]:
-            text = json.dumps([{k: v for k, v in o.get("data", o).items() if not k.startswith("image/")} for o in c.get("outputs", [])])
+            text = json.dumps([{k: v for k, v in o.get("data", o).items() if not k.startswith("image/")}
+                               for o in c.get("outputs", [])])
             assert not odd.search(text), (p.name, odd.search(text), c["source"][:1])
 
 
@@ -283,8 +297,8 @@ def test_notebooks_hold_no_path_of_this_machine():
 def test_the_real_site_has_every_page_and_symbol(site):
     pages = faults.read_pages(site)
     index = json.loads((site/"search"/"search_index.json").read_text())["docs"]
-    assert {"index.html", "commands.html", "changelog.html", "metrics/confusion.html", "data/formats/voc.html", "tutorials/first_run.html",
-            "explanations/void_pixels.html", "cli.html", "all.html"} <= set(pages)
+    assert {"index.html", "commands.html", "changelog.html", "metrics/confusion.html", "data/formats/voc.html",
+            "tutorials/first_run.html", "explanations/void_pixels.html", "cli.html", "all.html"} <= set(pages)
     assert any(o["location"] == "metrics/confusion.html#confusionmatrix" for o in index)
     from segfast._modidx import d
     for module, symbols in d["syms"].items():  # nbdev's own index names page and anchor of each symbol

@@ -21,7 +21,8 @@ def settings(tree):
 
 
 PLANTED = ("py.typed", "planted/__init__.py", "planted/deeper/__init__.py", "planted/deeper/module.py",
-           "planted/templates/page.html.j2", "planted/templates/style.css", "planted/templates/script.js", "planted/deeper/templates/parts/row.html.j2")
+           "planted/templates/page.html.j2", "planted/templates/style.css", "planted/templates/script.js",
+           "planted/deeper/templates/parts/row.html.j2")
 
 
 @pytest.fixture(scope="module")

@@ -153,8 +153,8 @@ def is_looked_up(module, name, modules):
 
 def is_called_method(name, modules):
     "Whether a function of the library, or fastai, calls a method of this name."
-    return name.startswith(EVENTS) or any(
-        isinstance(inner, ast.Attribute) and inner.attr == name for module in modules.values() for _, inner in module.nodes)
+    return name.startswith(EVENTS) or any(isinstance(inner, ast.Attribute) and inner.attr == name
+                                          for module in modules.values() for _, inner in module.nodes)
 
 
 def fault_of(patch, modules):

@@ -26,10 +26,12 @@ def made(out, name, tp=(6, 3), images=("a.png", "b.png", "c.png"), table=classes
     "A finished run of a few images, each with the same counts of two classes."
     run = Run.create(out, progressive((48, 64), (1, 1, 1), **recipe), table, dict(name="toy"), name)
     files = dict(mask=images, split="valid", height=4, width=4, image_sha256=["1"+o for o in images], mask_sha256="2")
-    train = pd.DataFrame(dict(image=["t.png"], mask="t", split="train", height=4, width=4, image_sha256="3", mask_sha256="4"))
+    train = pd.DataFrame(dict(image=["t.png"], mask="t", split="train", height=4, width=4, image_sha256="3",
+                              mask_sha256="4"))
     pd.concat([train, pd.DataFrame(dict(image=images, **files))]).to_csv(run.path/"data.csv", index=False)
     rows = [(o, c, classes.names[c], tp[c], 8 - tp[1 - c], 8 - tp[c]) for o in images for c in range(2)]
-    pd.DataFrame(rows, columns=["image", "id", "class", "tp", "fp", "fn"]).to_csv(run.path/"per_image_counts.csv", index=False)
+    pd.DataFrame(rows, columns=["image", "id", "class", "tp", "fp", "fn"]).to_csv(run.path/"per_image_counts.csv",
+        index=False)
     iou = {classes.names[c]: dict(iou=tp[c]/(16 - tp[1 - c]), pixels=8) for c in range(2)}
     write_json(run.path/"scores.json", dict(mean_iou=.5, accuracy=sum(tp)/16, split="valid", classes=iou))
     run.append(dict.fromkeys(HISTORY, .5) | dict(stage=1, name="half", epoch=1, size="24x32"))
@@ -89,7 +91,8 @@ def test_bootstrap_against_scipy():
     ours = bootstrap(a, b, 20_000)
 
     def statistic(rows): return slow_difference(a, b, rows)
-    theirs = stats.bootstrap((np.arange(40),), statistic, n_resamples=3000, method="percentile", vectorized=False, random_state=2).confidence_interval
+    theirs = stats.bootstrap((np.arange(40),), statistic, n_resamples=3000, method="percentile", vectorized=False,
+                             random_state=2).confidence_interval
     width = ours["high"] - ours["low"]
     assert abs(ours["low"] - theirs.low) < .06*width and abs(ours["high"] - theirs.high) < .06*width
     assert ours["difference"] == pytest.approx(slow_mean_iou(b, range(40)) - slow_mean_iou(a, range(40)), abs=1e-12)
@@ -143,13 +146,16 @@ def bare(sentence): return re.sub(r"[-+]?\d+(\.\d+)?|\b[ab]\b", "#", sentence)
 def test_a_better_run(tmp_path):
     a, b = made(tmp_path, "a"), made(tmp_path, "b", tp=(7, 5), wd=.5, loss="focal")
     found = compare([a, b])
-    assert found.differences.index.tolist() == ["loss", "wd"] and found.differences.loc["wd"].tolist() == ["0.01", "0.5"]
+    assert found.differences.index.tolist() == ["loss", "wd"] and found.differences.loc["wd"].tolist() == ["0.01",
+        "0.5"]
     forth = found.versus[0]
     assert forth["significant"] and forth["difference"] > 0
-    assert not missing(forth["sentence"], "a", "b", f"{forth['difference']:.4f}", f"{forth['low']:+.4f}", f"{forth['high']:+.4f}", 3)
+    assert not missing(forth["sentence"], "a", "b", f"{forth['difference']:.4f}", f"{forth['low']:+.4f}",
+                       f"{forth['high']:+.4f}", 3)
     assert found.classes.loc["sky"].tolist() == pytest.approx([6/13, 7/11, 7/11 - 6/13])
     back = compare([b, a]).versus[0]
-    assert back["difference"] == -forth["difference"] and not missing(back["sentence"], "a", "b", f"{forth['difference']:.4f}", f"{back['low']:+.4f}")
+    assert back["difference"] == -forth["difference"] and not missing(back["sentence"], "a", "b",
+        f"{forth['difference']:.4f}", f"{back['low']:+.4f}")
     assert bare(back["sentence"]) != bare(forth["sentence"]), "the direction is said, too"
     json.dumps(found.to_dict(), allow_nan=False)
 
@@ -157,11 +163,13 @@ def test_a_better_run(tmp_path):
 def test_few_images_and_noise_are_said(tmp_path):
     def sentence(folder, n, **second):
         images = [f"{i}.png" for i in range(n)]
-        return versus(made(tmp_path/folder, "a", images=images), made(tmp_path/folder, "b", images=images, **second))["sentence"]
+        return versus(made(tmp_path/folder, "a", images=images),
+                      made(tmp_path/folder, "b", images=images, **second))["sentence"]
     few, many = (bare(sentence(str(n), n, tp=(7, 5))) for n in (19, 20))
     assert few != many
     a, b = (made(tmp_path/"noise", o, images=[f"{i}.png" for i in range(20)]) for o in "ab")
-    change(b, "per_image_counts.csv", lambda d: d.assign(tp=[str(int(o) + (i == 0) - (i == 2)) for i, o in enumerate(d.tp)], fn=[str(int(o) - (i == 0) + (i == 2)) for i, o in enumerate(d.fn)]))
+    change(b, "per_image_counts.csv", lambda d: d.assign(tp=[str(int(o) + (i == 0) - (i == 2))
+        for i, o in enumerate(d.tp)], fn=[str(int(o) - (i == 0) + (i == 2)) for i, o in enumerate(d.fn)]))
     found = versus(a, b)
     assert not found["significant"] and found["low"] < 0 < found["high"] and bare(found["sentence"]) != many
 
@@ -263,11 +271,14 @@ def test_images_csv_adds_up_to_the_scores(trained, tmp_path):
     assert list(table.columns) == ["image", "id", "class", "tp", "fp", "fn"]
     m = np.array(scores["confusion"])
     sums = table.groupby("id")[["tp", "fp", "fn"]].sum().reindex(range(len(m)), fill_value=0)
-    assert sums.tp.tolist() == m.diagonal().tolist() and (sums.tp + sums.fn).tolist() == m.sum(1).tolist() and (sums.tp + sums.fp).tolist() == m.sum(0).tolist()
-    assert [run.classes.names[i] for i in table["id"]] == table["class"].tolist() and (table[["tp", "fp", "fn"]].sum(axis=1) > 0).all()
+    assert sums.tp.tolist() == m.diagonal().tolist() and (sums.tp + sums.fn).tolist() == m.sum(1).tolist() and (sums.tp
+        + sums.fp).tolist() == m.sum(0).tolist()
+    assert [run.classes.names[i] for i in table["id"]] == table["class"].tolist() and (
+        table[["tp", "fp", "fn"]].sum(axis=1) > 0).all()
     other = Run(shutil.copytree(run.path, tmp_path/"copy"))
     x, y = paired_counts(run, other)
-    assert len(x) == scores["images"] and mean_ious(x, np.ones((1, len(x))))[0] == pytest.approx(scores["mean_iou"], abs=1e-12)
+    assert len(x) == scores["images"] and mean_ious(x, np.ones((1, len(x))))[0] == pytest.approx(scores["mean_iou"],
+        abs=1e-12)
     assert versus(run, other)["difference"] == 0
 
 
@@ -285,17 +296,23 @@ def test_the_command(tmp_path):
     assert "<script" not in html and "<b>" not in html and "&lt;b&gt;$x_1$" in html and "&lt;script&gt;" in html
     assert "http" not in html.replace("http-equiv", "").split("base64,")[0] and (tmp_path/"a.png").stat().st_size > 5000
     found = json.loads(cli("compare", a.path, b.path, "--json").stdout.splitlines()[-1])
-    assert [o["status"] for o in found["runs"]] == ["done", "done"] and found["differences"]["wd"] == {"a": "0.01", "<b>$x_1$": "0.5"}
+    assert [o["status"] for o in found["runs"]] == ["done", "done"] and found["differences"]["wd"] == {"a": "0.01",
+        "<b>$x_1$": "0.5"}
     assert found["versus"][0]["significant"] is True and found["versus"][0]["sentence"] in " ".join(res.stdout.split())
 
 
-@pytest.mark.parametrize("args, code, named", [(["a"], 2, []), (["b", "b"], 2, ["b"]), (["a", "nothing"], 1, ["nothing", "status.json"]), ([], 2, ["RUN..."]),
-                                               (["a", "b", "--plot", "x.gif"], 2, ["--plot", "x.gif", ".png"]), (["a", "b", "--html", "x.txt"], 2, ["--html", "x.txt", ".html"]), (["a", "b", "--html", "no/x.html"], 2, ["--html", "no/x.html"])])
+@pytest.mark.parametrize("args, code, named", [(["a"], 2, []), (["b", "b"], 2, ["b"]),
+                                               (["a", "nothing"], 1, ["nothing", "status.json"]), ([], 2, ["RUN..."]),
+                                               (["a", "b", "--plot", "x.gif"], 2, ["--plot", "x.gif", ".png"]),
+                                               (["a", "b", "--html", "x.txt"], 2, ["--html", "x.txt", ".html"]),
+                                               (["a", "b", "--html", "no/x.html"], 2, ["--html", "no/x.html"])])
 def test_mistakes(tmp_path, monkeypatch, args, code, named):
     made(tmp_path, "a"), made(tmp_path, "b")
     monkeypatch.chdir(tmp_path)
     res = cli("compare", *args)
-    assert res.exit_code == code and not missing(res.output, *named) and 1 <= len(res.output.strip().splitlines()) <= 3 and not is_crash(res.output)
+    assert res.exit_code == code and not missing(res.output,
+                                                 *named) and 1 <= len(
+        res.output.strip().splitlines()) <= 3 and not is_crash(res.output)
 
 
 def test_five_runs(tmp_path):
@@ -309,5 +326,6 @@ def test_five_runs(tmp_path):
 def test_no_torch():
     import subprocess
     import sys
-    code = "import sys, segfast.report.compare, segfast.runs.clean; sys.exit(bool({'torch', 'fastai', 'matplotlib.pyplot'} & set(sys.modules)))"
+    code = ("import sys, segfast.report.compare, segfast.runs.clean; sys.exit(bool({'torch', 'fastai', "
+            "'matplotlib.pyplot'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -40,7 +40,8 @@ def row(stage=1, epoch=1, **kwargs):
 
 def scores(names, **kwargs):
     one = dict(iou=0.5, dice=0.6, precision=0.7, recall=0.8, pixels=100)
-    return dict(accuracy=0.9, mean_iou=0.5, mean_dice=0.6, images=2, seconds=3., classes={n: one for n in names}) | kwargs
+    return dict(accuracy=0.9, mean_iou=0.5, mean_dice=0.6, images=2, seconds=3.,
+                classes={n: one for n in names}) | kwargs
 
 
 def printed(o, width=100, **kwargs):
@@ -86,13 +87,15 @@ def train(screen, size=(24, 32)):
 
 # Text
 
-@pytest.mark.parametrize("seconds, text", [(0, "0:00"), (59.6, "1:00"), (127, "2:07"), (3599.7, "1:00:00"), (3727, "1:02:07"),
-                                           (360000, "100:00:00"), (NAN, "–"), (None, "–"), (float("inf"), "–")])
+@pytest.mark.parametrize("seconds, text", [(0, "0:00"), (59.6, "1:00"), (127, "2:07"), (3599.7, "1:00:00"),
+                                           (3727, "1:02:07"), (360000, "100:00:00"), (NAN, "–"), (None, "–"),
+                                           (float("inf"), "–")])
 def test_time_text(seconds, text):
     assert time_text(seconds) == text
 
 
-@pytest.mark.parametrize("lr, parts", [(1e-3, ["1e-03"]), (slice(7.5e-6, 7.5e-4), ["7.5e-06", "7.5e-04"]), ("find", ["find"])])
+@pytest.mark.parametrize("lr, parts", [(1e-3, ["1e-03"]), (slice(7.5e-6, 7.5e-4), ["7.5e-06", "7.5e-04"]),
+                                       ("find", ["find"])])
 def test_lr_text(lr, parts):
     text = lr_text(Stage("a", (32, 32), 1, lr=lr))
     assert not missing(text, *parts) and text.startswith(parts[0]) and text.endswith(parts[-1])
@@ -106,9 +109,10 @@ def test_safe_leaves_no_control_character():
 # Plan and tables
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-@pytest.mark.parametrize("make", [lambda: plan(memory=[1e8, 2e8, 3e9]), lambda: score_table(scores(["sky", "road"]), plan().classes),
-                                  lambda: run_table([dict(name="2026-11-20-demo-brave-otter", data="demo", status="done", stages="3/3", accuracy=0.9,
-                                                          mean_iou=0.5, seconds=250, started="2026-11-20T09:12:04+00:00")])])
+@pytest.mark.parametrize("make", [lambda: plan(memory=[1e8, 2e8, 3e9]),
+                                  lambda: score_table(scores(["sky", "road"]), plan().classes),
+                                  lambda: run_table([dict(name="2026-11-20-demo-brave-otter", data="demo",
+    status="done", stages="3/3", accuracy=0.9, mean_iou=0.5, seconds=250, started="2026-11-20T09:12:04+00:00")])])
 def test_no_line_is_wider_than_the_terminal(make, width):
     text = printed(make(), width)
     assert max(map(len, text.splitlines())) <= width
@@ -118,7 +122,9 @@ def test_no_line_is_wider_than_the_terminal(make, width):
 def test_the_plan_says_what_each_stage_does():
     text = printed(plan(memory=[1e8, None, 3.21e9]))
     def rows(text): return [" ".join(o.split()) for o in text.splitlines() if re.match(r" +\d ", o)]
-    wanted = (r"1 half-frozen 48x64 2 (\D+) 1e-03 auto auto 100 MB", r"2 half 48x64 2 (\D+) 2\.5e-06 \S+ 2\.5e-04 auto auto –", r"3 full 96x128 1 (\D+) 1e-06 \S+ 1e-04 auto auto 3\.2 GB")
+    wanted = (r"1 half-frozen 48x64 2 (\D+) 1e-03 auto auto 100 MB",
+              r"2 half 48x64 2 (\D+) 2\.5e-06 \S+ 2\.5e-04 auto auto –",
+              r"3 full 96x128 1 (\D+) 1e-06 \S+ 1e-04 auto auto 3\.2 GB")
     trained = [re.fullmatch(want, row)[1] for want, row in zip(wanted, rows(text), strict=True)]
     assert trained[0] != trained[1] == trained[2], "a frozen stage trains less"
     assert "data 4 train, 2 valid" in [" ".join(o.split()) for o in text.splitlines()]
@@ -128,13 +134,15 @@ def test_the_plan_says_what_each_stage_does():
 def test_names_are_text_and_never_markup_or_controls():
     names = [EVIL, "road"]
     evil = Plan(EVIL, [(EVIL, EVIL)], Recipe([Stage(EVIL, (48, 64), 1)]), classes=ClassTable(names))
-    runs = run_table([dict(name=EVIL, data=EVIL, status=EVIL, stages=EVIL, accuracy=None, mean_iou=NAN, seconds=None, started=None)])
+    runs = run_table([dict(name=EVIL, data=EVIL, status=EVIL, stages=EVIL, accuracy=None, mean_iou=NAN, seconds=None,
+                           started=None)])
     for o in evil, score_table(scores(names), evil.classes), runs:
         text = printed(o, 400)
         assert r"[red]sky" in text and not CONTROL.search(text)
     console = terminal(400)
     console.print(evil)
-    assert r"\x1b[31m\r\x9b2J\x07" in console.file.getvalue() and not re.search(r"[\r\x07\x9b]|\x1b\[2J", console.file.getvalue())
+    assert r"\x1b[31m\r\x9b2J\x07" in console.file.getvalue() and not re.search(r"[\r\x07\x9b]|\x1b\[2J",
+        console.file.getvalue())
 
 
 def test_swatches_have_the_colours_of_the_classes():
@@ -171,7 +179,8 @@ def test_score_table_without_any_pixel():
 
 def test_run_table_is_never_without_the_whole_name():
     name = "2026-11-20-a-data-set-with-a-long-name-brave-otter"
-    r = dict(name=name, data="d", status="failed", stages="1/3", accuracy=None, mean_iou=None, seconds=None, started="2026-11-20T09:12:04+00:00")
+    r = dict(name=name, data="d", status="failed", stages="1/3", accuracy=None, mean_iou=None, seconds=None,
+             started="2026-11-20T09:12:04+00:00")
     assert name in printed(run_table([r]), 80) and name in printed(run_table([r]), 200)
     assert len(printed(run_table([])).strip().splitlines()) == 1, "no table where there is no run"
 
@@ -280,7 +289,8 @@ def test_the_best_epoch_stays_in_sight():
 def test_nan_is_a_dash():
     screen = Screen(terminal())
     screen.started = 0.
-    screen.epoch(row(**dict.fromkeys(("train_loss", "valid_loss", "accuracy", "mean_iou", "mean_dice", "images_per_second", "seconds"), NAN)))
+    screen.epoch(row(**dict.fromkeys(("train_loss", "valid_loss", "accuracy", "mean_iou", "mean_dice",
+                                      "images_per_second", "seconds"), NAN)))
     assert "nan" not in drawn(screen) and "–" in drawn(screen)
 
 
@@ -332,11 +342,13 @@ def test_lines_are_plain_and_few():
     assert not CONTROL.search(text)
     lines = text.splitlines()
     assert sum("train_loss" in o for o in lines) == 5
-    assert sum(o.startswith("decoding") for o in lines) == 2 and sum(o.startswith("finding the rate") for o in lines) == 6
+    assert sum(o.startswith("decoding") for o in lines) == 2 and sum(o.startswith("finding the rate")
+        for o in lines) == 6
     assert lines[0] == "decoding ..." and re.fullmatch(r"decoding: 2\b.* \d+\.\d s", lines[1])
     assert any(not missing(o, "1/3", "half-frozen", "48x64", 2, "1e-03") for o in lines)
     epoch = next(o for o in lines if "train_loss" in o)
-    assert re.findall(r"\d\S*", epoch) == ["1/3", "1/2", "48x64", "1.0e-03", "1.5000", "1.2500", "0.5000", "0.5000", "0.6000", "10.0", "6.4", "1:10"]
+    assert re.findall(r"\d\S*", epoch) == ["1/3", "1/2", "48x64", "1.0e-03", "1.5000", "1.2500", "0.5000", "0.5000",
+                                           "0.6000", "10.0", "6.4", "1:10"]
     assert not missing(epoch, "train_loss 1.5000", "valid_loss 1.2500", "mean_iou 0.5000", "mean_dice 0.6000")
     assert lines[-2] == r"careful: [red]sky[/red]\x1b[31m\r\x9b2J\x07" and lines[-1].endswith(" 0:50")
 
@@ -384,5 +396,7 @@ def test_make_screen(monkeypatch):
 
 
 def test_the_import_is_light():
-    code = "import sys, segfast.report.console; print([o for o in ('torch', 'fastai', 'pandas', 'matplotlib') if o in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = ("import sys, segfast.report.console; print([o for o in ('torch', 'fastai', 'pandas', "
+            "'matplotlib') if o in sys.modules])")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          check=True).stdout.strip() == "[]"

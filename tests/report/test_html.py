@@ -23,7 +23,8 @@ from segfast.core.files import write_json
 
 EVIL = "<script>alert(1)</script>"
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--no-first-run")
 
 
 def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", data="street", names=None, finder=True):
@@ -33,32 +34,43 @@ def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", d
     classes = ClassTable(names, void=n - 1)
     recipe = progressive(size, epochs=epochs, weights="none", model="fast")
     share = {k: 1/n for k in names[:-1]}
-    facts = dict(name=data, root=f"/data/{data}", layout="camvid", origin="a test", opened=dict(source=f"/data/{data}"), problem_count=1, problems=[dict(kind="warning", code="x", file=EVIL, message="is odd.", fix="")],
-                 fingerprint=dict(digest="0"*64, images=40, splits=dict(train=32, valid=images), sizes={"60x80": 40}, mean=[.5]*3, std=[.2]*3, class_share=share, class_images=dict.fromkeys(share, 3), void_share=0, duplicates=0))
+    facts = dict(name=data, root=f"/data/{data}", layout="camvid", origin="a test", opened=dict(source=f"/data/{data}"),
+                 problem_count=1, problems=[dict(kind="warning", code="x", file=EVIL, message="is odd.", fix="")],
+                 fingerprint=dict(digest="0"*64, images=40, splits=dict(train=32, valid=images), sizes={"60x80": 40},
+                                  mean=[.5]*3, std=[.2]*3, class_share=share, class_images=dict.fromkeys(share, 3),
+                                  void_share=0, duplicates=0))
     run = Run.create(folder, recipe, classes, facts, name, dict(device="cpu", threads=1))
     k = 0
     for stage, s in enumerate(recipe.stages, 1):
         for epoch in range(1, s.epochs + 1):
             k += 1
-            run.append(dict(stage=stage, name=s.name, epoch=epoch, size=f"{s.size[0]}x{s.size[1]}", lr=s.lr, train_loss=3/k, valid_loss=3.5/k, accuracy=.9 - .5/k, mean_iou=.6 - .5/k, mean_dice=.5, seconds=2, images_per_second=50 + k))
+            run.append(dict(stage=stage, name=s.name, epoch=epoch, size=f"{s.size[0]}x{s.size[1]}", lr=s.lr,
+                            train_loss=3/k, valid_loss=3.5/k, accuracy=.9 - .5/k, mean_iou=.6 - .5/k, mean_dice=.5,
+                            seconds=2, images_per_second=50 + k))
     if finder:
         rates = np.geomspace(1e-6, 1, 50)
-        write_json(run.path/"plots/lr-1.json", dict(rates=rates, losses=2 - 1/(1 + 3e-4/rates) + rates, valley=2e-4, steep=1e-4, min10=1e-3))
+        write_json(run.path/"plots/lr-1.json", dict(rates=rates, losses=2 - 1/(1 + 3e-4/rates) + rates, valley=2e-4,
+                                                    steep=1e-4, min10=1e-3))
     total, rows, kept, confused = np.zeros((n, n), np.int64), [], [], Confused(classes)
     for i in range(images):
         truth = np.repeat(np.repeat(rng.integers(0, n, (6, 8)), 10, 0), 10, 1).astype(np.uint8)
-        pred = np.where(rng.random(truth.shape) < .05*(i + 1), rng.integers(0, n - 1, truth.shape), truth).astype(np.uint8)
+        pred = np.where(rng.random(truth.shape) < .05*(i + 1), rng.integers(0, n - 1, truth.shape),
+                        truth).astype(np.uint8)
         m = np.bincount((truth.astype(int)*n + pred).ravel(), minlength=n*n).reshape(n, n)
         m[n - 1] = 0
         confused(i, m)
         total += m
-        rows += [(f"images/{i}.png", c, names[c], m[c, c], m[:, c].sum() - m[c, c], m[c].sum() - m[c, c]) for c in range(n) if m[c].sum() + m[:, c].sum()]
+        rows += [(f"images/{i}.png", c, names[c], m[c, c], m[:, c].sum() - m[c, c], m[c].sum() - m[c, c])
+                 for c in range(n) if m[c].sum() + m[:, c].sum()]
         kept.append((rng.integers(0, 255, (*truth.shape, 3), np.uint8), truth, pred))
     counts = pd.DataFrame(rows, columns=["image", "id", "class", "tp", "fp", "fn"])
     counts.to_csv(run.path/"per_image_counts.csv", index=False)
     tp, true, pred = total.diagonal(), total.sum(1), total.sum(0)
-    per = {names[c]: dict(iou=tp[c]/(true[c] + pred[c] - tp[c]) if true[c] else None, dice=None, precision=None, recall=tp[c]/true[c] if true[c] else None, pixels=int(true[c])) for c in range(n - 1)}
-    write_json(run.path/"scores.json", dict(accuracy=tp.sum()/true.sum(), mean_iou=.5, mean_dice=.6, mean_accuracy=.5, fw_iou=.5, classes=per, confusion=total.tolist(), images=images, split="valid", checkpoint="last"))
+    per = {names[c]: dict(iou=tp[c]/(true[c] + pred[c] - tp[c]) if true[c] else None, dice=None, precision=None,
+                          recall=tp[c]/true[c] if true[c] else None, pixels=int(true[c])) for c in range(n - 1)}
+    write_json(run.path/"scores.json", dict(accuracy=tp.sum()/true.sum(), mean_iou=.5, mean_dice=.6, mean_accuracy=.5,
+                                            fw_iou=.5, classes=per, confusion=total.tolist(), images=images,
+                                            split="valid", checkpoint="last"))
     ids = {i: f"images/{i}.png" for i in range(images)}
     picked = pick_examples(list(ids), list(ids.values()), image_scores(counts), confused.top())
     p = np.stack([(kept[0][2] == c)*1. for c in range(n)])
@@ -70,7 +82,9 @@ def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", d
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory):
     "A run whose data and first class are called like a script, and its report."
-    run = made(tmp_path_factory.mktemp("runs"), data=EVIL, names=[EVIL, '"><img src=x onerror=alert(2)>', "it's $x$ & \x1b[31mred", "道路 🚗", *(f"class {i}" for i in range(7)), "Void"])
+    run = made(tmp_path_factory.mktemp("runs"), data=EVIL,
+               names=[EVIL, '"><img src=x onerror=alert(2)>', "it's $x$ & \x1b[31mred", "道路 🚗",
+                      *(f"class {i}" for i in range(7)), "Void"])
     return run, write_report(run)
 
 
@@ -93,8 +107,10 @@ def browser(tmp_path_factory):
 
 def opened(browser, path, width=1280, scheme="light", height=800):
     "The browser with a file open at a width, and its logs read up to here."
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", dict(width=width, height=height, deviceScaleFactor=1, mobile=width < 500))
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(media="", features=[dict(name="prefers-color-scheme", value=scheme)]))
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                            dict(width=width, height=height, deviceScaleFactor=1, mobile=width < 500))
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia",
+                            dict(media="", features=[dict(name="prefers-color-scheme", value=scheme)]))
     browser.get("about:blank")
     for kind in "browser", "performance":
         browser.get_log(kind)
@@ -110,7 +126,8 @@ def requests(browser):
 
 def css(browser, selector, what="all"):
     from selenium.webdriver.common.by import By
-    return browser.find_elements(By.CSS_SELECTOR, selector) if what == "all" else browser.find_element(By.CSS_SELECTOR, selector)
+    return browser.find_elements(By.CSS_SELECTOR, selector) if what == "all" else browser.find_element(By.CSS_SELECTOR,
+        selector)
 
 
 def one(browser, selector): return css(browser, selector, "one")
@@ -142,7 +159,8 @@ def test_the_policy_stops_what_slips_through(browser, evil, tmp_path):
     "A negative control: the same page with a script and a picture from elsewhere in it."
     text = evil[1].read_text(encoding="utf-8")
     bad = tmp_path/"bad.html"
-    bad.write_text(text.replace("</main>", '<script>document.title = "taken"</script><img src="http://127.0.0.1:9/x.png" alt=""></main>'), encoding="utf-8")
+    bad.write_text(text.replace("</main>", '<script>document.title = "taken"</script><img '
+                                           'src="http://127.0.0.1:9/x.png" alt=""></main>'), encoding="utf-8")
     page = opened(browser, bad)
     assert page.title != "taken"
     said = [o["message"] for o in page.get_log("browser")]
@@ -174,8 +192,11 @@ def test_pointing_at_a_chart_shows_the_values_of_all(browser, evil):
         values = [float(o.text) for o in css(page, ".keys b")]
         want = [row[c] for c in ("train_loss", "valid_loss", "accuracy", "mean_iou", "lr", "images_per_second")]
         assert values == pytest.approx(want, rel=1e-3)
-        assert not missing(one(page, "#epoch-text").text, epoch, 6, row.stage, row["name"], row["size"].replace("x", "×"))
-        box = page.execute_script("const r = document.querySelector('.rule').getBoundingClientRect(), s = document.querySelector('.curve svg').getBoundingClientRect(); return (r.left + r.width/2 - s.left)/s.width")
+        assert not missing(one(page, "#epoch-text").text, epoch, 6, row.stage, row["name"],
+                           row["size"].replace("x", "×"))
+        box = page.execute_script("const r = document.querySelector('.rule').getBoundingClientRect(), s = "
+                                  "document.querySelector('.curve svg').getBoundingClientRect(); return (r.left + "
+                                  "r.width/2 - s.left)/s.width")
         assert box == pytest.approx(xs[epoch - 1]/360, abs=.01)
     assert one(page, ".rule").value_of_css_property("visibility") == "visible"
 
@@ -209,7 +230,9 @@ def test_truth_and_prediction_under_a_slider(browser, evil):
     slider = one(box, "input")
     assert re.search(r"images/\d\.png", slider.accessible_name)
 
-    def cut(): return float(re.search(r"([\d.]+)%\)?$", page.execute_script("return getComputedStyle(arguments[0]).clipPath", one(box, ".over")))[1])
+    def cut():
+        return float(re.search(r"([\d.]+)%\)?$", page.execute_script("return getComputedStyle(arguments[0]).clipPath",
+            one(box, ".over")))[1])
     assert cut() == 50
     slider.send_keys(Keys.ARROW_RIGHT*5)
     assert cut() == 55
@@ -231,13 +254,15 @@ def test_the_switch_and_the_setting(browser, evil):
     assert ground() == light
     page = opened(browser, evil[1], scheme="dark")
     assert ground() == dark
-    assert len({page.execute_script("return getComputedStyle(document.querySelector('.curve svg path[style*=accent]')).stroke"), None}) == 2
+    assert len({page.execute_script("return getComputedStyle(document.querySelector('.curve svg "
+                                    "path[style*=accent]')).stroke"), None}) == 2
 
 
 def test_the_recipe_can_be_copied(browser, evil):
     from segfast.runs.recipe import from_toml
     page = opened(browser, evil[1])
-    page.execute_script("document.addEventListener('copy', e => { window.copied = getSelection().toString() }); navigator.clipboard.writeText = t => { window.copied = t; return Promise.resolve() }")
+    page.execute_script("document.addEventListener('copy', e => { window.copied = getSelection().toString() }); "
+                        "navigator.clipboard.writeText = t => { window.copied = t; return Promise.resolve() }")
     button = one(page, "button[data-copy=toml]")
     page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", button)
     before = button.text
@@ -252,7 +277,8 @@ def test_the_recipe_can_be_copied(browser, evil):
 def test_it_can_be_read_without_seeing(browser, evil):
     page = opened(browser, evil[1])
     assert [o for o in css(page, "img") if not o.get_attribute("alt")] == []
-    assert all(o.accessible_name for kind in ("svg[role=img]", "input", "button", "nav", "[role=region]") for o in css(page, kind) if o.is_displayed())
+    assert all(o.accessible_name for kind in ("svg[role=img]", "input", "button", "nav", "[role=region]")
+               for o in css(page, kind) if o.is_displayed())
     assert css(page, "table") and all(css(o, "caption") for o in css(page, "table"))
     assert all(o.get_attribute("scope") in ("row", "col") for o in css(page, "th"))
     levels = [int(o.tag_name[1]) for o in css(page, "h1,h2,h3,h4")]
@@ -266,7 +292,8 @@ def test_it_can_be_read_without_seeing(browser, evil):
 
 def test_paper(browser, evil):
     page = opened(browser, evil[1], scheme="dark")
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(media="print", features=[dict(name="prefers-color-scheme", value="dark")]))
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia",
+                         dict(media="print", features=[dict(name="prefers-color-scheme", value="dark")]))
     assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(253, 253, 251)"
     assert not one(page, ".bar").is_displayed() and not any(o.is_displayed() for o in css(page, ".compare input"))
     a, b = (o.rect for o in css(one(page, ".compare"), "img"))
@@ -280,7 +307,8 @@ def test_without_a_script(browser, evil):
     page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", dict(value=True))
     try:
         opened(page, evil[1])
-        assert one(page, "h1").is_displayed() and not one(page, "#theme").is_displayed() and one(page, ".keys b").text == "0.5"
+        assert one(page, "h1").is_displayed() and not one(page, "#theme").is_displayed() and one(page,
+            ".keys b").text == "0.5"
     finally:
         page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", dict(value=False))
 
@@ -298,7 +326,8 @@ def test_the_file_stays_small(tmp_path, evil):
             Image.fromarray(rng.integers(0, 31, (512, 512), np.uint8)).save(path)
     path = write_report(run)
     text = path.read_text(encoding="utf-8")
-    assert path.stat().st_size < 5_000_000 and int(left_out(text)[1]) > 0 and not left_out(evil[1].read_text(encoding="utf-8"))
+    assert path.stat().st_size < 5_000_000 and int(left_out(text)[1]) > 0 and not left_out(
+        evil[1].read_text(encoding="utf-8"))
     assert path.stat().st_size > 3_000_000
 
 
@@ -366,7 +395,8 @@ def test_images_are_ranked_as_torchmetrics_ranks_them():
         pred = np.where(rng.random(truth.shape) < .15*i, rng.integers(0, 3, truth.shape), truth)
         iou = MulticlassJaccardIndex(3, average="none")(torch.tensor(pred), torch.tensor(truth))
         want[str(i)] = float(iou.mean())
-        rows += [(str(i), c, ((truth == c) & (pred == c)).sum(), ((truth != c) & (pred == c)).sum(), ((truth == c) & (pred != c)).sum()) for c in range(3)]
+        rows += [(str(i), c, ((truth == c) & (pred == c)).sum(), ((truth != c) & (pred == c)).sum(),
+                  ((truth == c) & (pred != c)).sum()) for c in range(3)]
     scores = image_scores(pd.DataFrame(rows, columns=["image", "id", "tp", "fp", "fn"]))
     assert scores.mean_iou.to_dict() == pytest.approx(want)
     assert list(scores.index) == sorted(want, key=want.get)
@@ -375,9 +405,11 @@ def test_images_are_ranked_as_torchmetrics_ranks_them():
 def test_a_training_ends_with_a_report(small, tiny, tmp_path):
     from segfast.runs.recipe import Recipe, Stage
     from segfast.training.train import train
-    run = train(small, Recipe([Stage("only", (32, 48), 1, lr="find", batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
+    run = train(small, Recipe([Stage("only", (32, 48), 1, lr="find", batch_size=4, precision="fp32")], model=tiny,
+                              weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
     text = (run.path/"report.html").read_text(encoding="utf-8")
-    assert f"{100*run.scores['mean_iou']:.1f}%" in text and 'id="lr-1-title"' in text and "segfast report" not in (run.path/"log.txt").read_text()
+    assert f"{100*run.scores['mean_iou']:.1f}%" in text and 'id="lr-1-title"' in text and "segfast report" not in (
+        run.path/"log.txt").read_text()
     ids = np.unique(np.asarray(Image.open(run.path/"report/00-prediction.png")))
     assert set(ids.tolist()) <= set(range(len(small.classes)))
     before = (run.path/"report.html").stat().st_mtime_ns
@@ -390,7 +422,8 @@ def test_a_report_that_fails_does_not_fail_the_training(small, tiny, tmp_path, m
 
     def broken(run): raise ZeroDivisionError("no \x1b[31m report")
     monkeypatch.setattr("segfast.training.train.write_report", broken)
-    run = train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="lines")
+    run = train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"),
+                out=tmp_path, name="r", device="cpu", screen="lines")
     said = capsys.readouterr()
     for text in (run.path/"log.txt").read_text(), said.out + said.err:
         assert "\x1b" not in text and not missing(text, "ZeroDivisionError", f"segfast report {run.path}")
@@ -403,12 +436,15 @@ def test_an_interrupted_training_has_a_report(small, tiny, tmp_path, monkeypatch
     def interrupt(*args, **kwargs): raise KeyboardInterrupt
     monkeypatch.setattr(train_module, "score_split", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train_module.train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny, weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
-    assert Run(tmp_path/"r").status["status"] == "interrupted" and "interrupted" in banner(tmp_path/"r/report.html")[1].lower()
+        train_module.train(small, Recipe([Stage("only", (32, 48), 1, batch_size=4, precision="fp32")], model=tiny,
+                                         weights="none"), out=tmp_path, name="r", device="cpu", screen="quiet")
+    assert Run(tmp_path/"r").status["status"] == "interrupted" and "interrupted" in banner(tmp_path/"r/report.html")[
+        1].lower()
 
 
 def test_it_is_light():
-    code = "import sys, segfast.report.html; print([o for o in ('torch', 'fastai', 'matplotlib', 'jinja2') if o in sys.modules])"
+    code = ("import sys, segfast.report.html; print([o for o in ('torch', 'fastai', 'matplotlib', "
+            "'jinja2') if o in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"
 

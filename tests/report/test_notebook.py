@@ -45,7 +45,8 @@ def pictures():
     fig = plt.gcf()
     found = [(ax.get_title(), np.asarray(ax.images[0].get_array())) for ax in fig.axes if ax.images]
     legend = fig.legends[0]
-    return found, {t.get_text(): tuple((np.array(p.get_facecolor()[:3])*255).round().astype(int)) for t, p in zip(legend.get_texts(), legend.get_patches())}
+    return found, {t.get_text(): tuple((np.array(p.get_facecolor()[:3])*255).round().astype(int))
+                   for t, p in zip(legend.get_texts(), legend.get_patches())}
 
 
 def test_a_batch_is_shown_in_the_colours_of_its_classes(dls, small):
@@ -60,7 +61,8 @@ def test_a_batch_is_shown_in_the_colours_of_its_classes(dls, small):
         expected = np.where((ids[i] == small.classes.void)[..., None], 0, palette[ids[i]])
         assert (found[2*i + 1][1] == expected).all()
     names = {small.classes.names[i] for i in np.unique(ids[:3]) if i != small.classes.void}
-    assert set(legend) - {"void"} == names and all(legend[n] == small.classes.colors[small.classes.names.index(n)] for n in names)
+    assert set(legend) - {"void"} == names and all(legend[n] == small.classes.colors[small.classes.names.index(n)]
+                                                   for n in names)
 
 
 def test_images_are_those_of_the_files(dls, small):
@@ -76,7 +78,8 @@ def test_images_are_those_of_the_files(dls, small):
 def test_colours_do_not_depend_on_what_else_is_in_the_picture():
     table = ClassTable(["a", "b", "c", "void"], 3)
     alone, among = np.full((4, 4), 2), np.array([[0, 1, 2, 3]]*4)
-    assert (paint_mask(alone, table)[0, 0] == paint_mask(among, table)[0, 2]).all() and tuple(paint_mask(among, table)[0, 2]) == table.colors[2]
+    assert (paint_mask(alone, table)[0, 0] == paint_mask(among, table)[0, 2]).all() and tuple(paint_mask(among,
+        table)[0, 2]) == table.colors[2]
     assert (paint_mask(among, table)[:, 3] == 0).all()
 
 
@@ -134,7 +137,8 @@ show_batch(image[None], mask[None], L([(image, mask)]))
 show_results(image[None], mask[None], L([(image, mask)]), L([(mask,)]))
 print(*(len(plt.figure(i).legends) for i in plt.get_fignums()))
 """
-    out = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    out = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True,
+                         check=True).stdout.split()
     assert out == ["1", "1"]
 
 
@@ -148,7 +152,8 @@ def test_masks_of_other_blocks_are_shown_as_fastai_shows_them(tmp_path):
     "Importing segfast.report.notebook must not change what others see."
     for i in range(4):
         Image.fromarray(np.full((16, 16, 3), 50*i, np.uint8)).save(tmp_path/f"{i}.png")
-    block = DataBlock((ImageBlock, MaskBlock(["a", "b"])), get_items=lambda p: sorted(p.glob("*.png")), get_y=lambda o: np.zeros((16, 16), np.uint8))
+    block = DataBlock((ImageBlock, MaskBlock(["a", "b"])), get_items=lambda p: sorted(p.glob("*.png")),
+                      get_y=lambda o: np.zeros((16, 16), np.uint8))
     dls = block.dataloaders(tmp_path, bs=2, device=torch.device("cpu"))
     dls.show_batch()
     assert not plt.gcf().legends and len(plt.gcf().axes[0].images) == 2
@@ -185,9 +190,11 @@ def test_names_in_a_legend_are_no_formulas():
 # The plan
 
 def test_a_plan_has_a_row_for_each_stage():
-    r = Recipe([Stage("half", (48, 64), 3, frozen=True, lr=1e-3, batch_size=8, precision="fp16"), Stage("full", (96, 128), 5, lr=slice(1e-5, 1e-3))])
+    r = Recipe([Stage("half", (48, 64), 3, frozen=True, lr=1e-3, batch_size=8, precision="fp16"),
+                Stage("full", (96, 128), 5, lr=slice(1e-5, 1e-3))])
     one, two = plan_rows(r)
-    assert (*one[:3], *one[4:]) == ("half", "48×64", "3", "1e-03", "8", "fp16") and (*two[:3], *two[5:]) == ("full", "96×128", "5", "auto", "auto")
+    assert (*one[:3], *one[4:]) == ("half", "48×64", "3", "1e-03", "8", "fp16") and (*two[:3], *two[5:]) == ("full",
+        "96×128", "5", "auto", "auto")
     assert one[3] != two[3] and not missing(two[4], "1e-05", "1e-03")
     cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", o) for o in re.findall(r"<tr>(.*?)</tr>", r._repr_html_())]
     assert [tuple(o[1:]) for o in cells] == [PLAN, *plan_rows(r)]
@@ -203,7 +210,8 @@ def test_a_plan_is_text():
 # Cards and tables
 
 def test_a_run_shows_where_it_stands(tmp_path):
-    run = Run.create(tmp_path, progressive((96, 128), (2, 3, 4)), ClassTable(["a", "b"]), dict(name="toy"), name="<b>run")
+    run = Run.create(tmp_path, progressive((96, 128), (2, 3, 4)), ClassTable(["a", "b"]), dict(name="toy"),
+                     name="<b>run")
     assert not missing(re.sub("<[^>]+>", " ", run._repr_html_()), "running", 0, 3)
     run.update(status="done", stages_done=3, accuracy=.91234, mean_iou=.5, seconds=12.3, error=EVIL)
     html = run._repr_html_()
@@ -220,7 +228,8 @@ def test_a_table_of_classes():
     cm = ConfusionMatrix(table).update(torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 0, 1, 0]]))
     df = per_class(cm)
     html = style_classes(df, table).to_html()
-    assert "<script" not in html and safe_text(EVIL).replace("<", "&lt;").replace(">", "&gt;") in html and "nan" not in html
+    assert "<script" not in html and safe_text(EVIL).replace("<", "&lt;").replace(">",
+        "&gt;") in html and "nan" not in html
     rows = re.findall(r"<tr>.*?</tr>", html, re.S)[2:]
     assert len(rows) == 3 and rows[2].count("–") == df.loc["never"].isna().sum() > 0
     for row, rgb in zip(rows, table.colors):

@@ -22,12 +22,14 @@ def random_recipe(seed):
 
     def stage(i):
         return Stage(f'stage "{i}" ü', (r.randint(16, 999), r.randint(16, 999)), r.randint(1, 40), r.random() < .5,
-                     r.choice(["find", 10**r.uniform(-7, 1)]), 10**r.uniform(0, 4), r.choice(["auto", r.randint(1, 64)]),
-                     r.choice(PRECISIONS), r.uniform(.01, .99), r.random() < .5, r.choice(SCHEDULES), r.randint(1, 9))
-    return Recipe([stage(i) for i in range(r.randint(1, 6))], r.choice(["a", "é # b", "c\nd"]), "m", r.choice(["none", "C:\\w.pth", "imagenet"]),
-                  "loss", "aug", r.choice([0., r.random()]), r.randint(0, 2**40), r.random() < .5,
-                  r.choice([{}, {"blur": True, "act": "é"}]), r.choice(["none", "inverse"]), "sgd", r.choice([0., 1.5]), r.choice([0., .99]), r.choice(MONITORS), r.randint(0, 9),
-                  r.randint(0, 9), r.choice(["last", "best"]))
+                     r.choice(["find", 10**r.uniform(-7, 1)]), 10**r.uniform(0, 4),
+                     r.choice(["auto", r.randint(1, 64)]), r.choice(PRECISIONS), r.uniform(.01, .99), r.random() < .5,
+                     r.choice(SCHEDULES), r.randint(1, 9))
+    return Recipe([stage(i) for i in range(r.randint(1, 6))], r.choice(["a", "é # b", "c\nd"]), "m",
+                  r.choice(["none", "C:\\w.pth", "imagenet"]), "loss", "aug", r.choice([0., r.random()]),
+                  r.randint(0, 2**40), r.random() < .5, r.choice([{}, {"blur": True, "act": "é"}]),
+                  r.choice(["none", "inverse"]), "sgd", r.choice([0., 1.5]), r.choice([0., .99]), r.choice(MONITORS),
+                  r.randint(0, 9), r.randint(0, 9), r.choice(["last", "best"]))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -70,11 +72,14 @@ def test_stages_of_another_type(text):
         from_toml(text)
 
 
-@pytest.mark.parametrize("key, values", dict(
-    size=[None, 3, (3,), (96, 128, 3), (96, 15), (96., 128), (True, 128), "96x128", (-96, 128)],
-    epochs=[0, -1, 1.5, True, "5", None], lr=[0, -1e-3, True, "fast", float("nan"), float("inf"), None, (1e-3,), (0, 1e-3), (1, 2, 3), slice(None, 1e-3)],
-    spread=[0, .5, -1, True, "x", float("nan"), float("inf")], batch_size=[0, -4, 2.5, True, "many", None], precision=["fp64", None, 16],
-    pct_start=[0, 1, -.1, 2, True, "x"], frozen=[1, 0, "yes", None], train_bn=[1, "no"]).items())
+@pytest.mark.parametrize("key, values", dict(size=[None, 3, (3,), (96, 128, 3), (96, 15), (96., 128), (True, 128),
+                                                   "96x128", (-96, 128)], epochs=[0, -1, 1.5, True, "5", None],
+                                             lr=[0, -1e-3, True, "fast", float("nan"), float("inf"), None, (1e-3,),
+                                                 (0, 1e-3), (1, 2, 3), slice(None, 1e-3)],
+                                             spread=[0, .5, -1, True, "x", float("nan"), float("inf")],
+                                             batch_size=[0, -4, 2.5, True, "many", None], precision=["fp64", None, 16],
+                                             pct_start=[0, 1, -.1, 2, True, "x"], frozen=[1, 0, "yes", None],
+                                             train_bn=[1, "no"]).items())
 def test_bad_stage_values(key, values):
     good = dict(name="full", size=SIZE, epochs=1)
     for value in values:
@@ -82,8 +87,9 @@ def test_bad_stage_values(key, values):
             Stage(**good | {key: value})
 
 
-@pytest.mark.parametrize("key, values", dict(seed=[-1, 1.5, True, "x"], wd=[-.1, True, "x", float("nan")], cache=[1, "yes"], model=[None, 3],
-                                             weights=[None, 1], loss=[1], augment=[None], name=[4]).items())
+@pytest.mark.parametrize("key, values", dict(seed=[-1, 1.5, True, "x"], wd=[-.1, True, "x", float("nan")],
+                                             cache=[1, "yes"], model=[None, 3], weights=[None, 1], loss=[1],
+                                             augment=[None], name=[4]).items())
 def test_bad_recipe_values(key, values):
     for value in values:
         with refuses(UsageError, key, repr(value)):
@@ -103,7 +109,8 @@ def test_half_size_first(size):
 
 def test_the_lesson():
     r = preset("camvid", (360, 480))
-    assert [(s.size, s.epochs, s.frozen) for s in r.stages] == [((180, 240), 10, True), ((180, 240), 12, False), ((360, 480), 10, True), ((360, 480), 10, False)]
+    assert [(s.size, s.epochs, s.frozen) for s in r.stages] == [((180, 240), 10, True), ((180, 240), 12, False),
+        ((360, 480), 10, True), ((360, 480), 10, False)]
     a, b, c, d = (s.lr_range for s in r.stages)
     assert a == 3e-3 and b == slice(pytest.approx(3e-3/400), pytest.approx(3e-3/4)) and c == pytest.approx(1e-3)
     assert d == slice(pytest.approx(1e-6), pytest.approx(1e-4))
@@ -131,14 +138,17 @@ def test_resized(name, size):
 
 def test_set_value():
     r = preset("single", SIZE)
-    assert set_value(r, "wd=0.5").wd == .5 and set_value(r, " wd = 0 ").wd == 0 and set_value(r, "loss=focal").loss == "focal"
+    assert set_value(r, "wd=0.5").wd == .5 and set_value(r, " wd = 0 ").wd == 0 and set_value(r,
+        "loss=focal").loss == "focal"
     assert set_value(r, 'name="a b"').name == "a b" and set_value(r, "cache=false").cache is False
     assert set_value(r, "weights=a=b.pth").weights == "a=b.pth"
-    assert set_value(r, "stages.2.lr=find").stages[1].lr == "find" and set_value(r, "stages.1.size=[40, 50]").stages[0].size == (40, 50)
+    assert set_value(r, "stages.2.lr=find").stages[1].lr == "find" and set_value(r,
+        "stages.1.size=[40, 50]").stages[0].size == (40, 50)
     changed = set_value(r, "stages.2.epochs=99")
     assert changed.stages[0] == r.stages[0] and changed.stages[1] == replace(r.stages[1], epochs=99)
     assert r == preset("single", SIZE), "the recipe itself stays"
-    for bad in ("wd", "=3", "nope=3", "stages=3", "stages.0.lr=1", "stages.3.lr=1", "stages.x.lr=1", "stages.1.nope=1", "stages.1=3", "wd=-1", "seed=1.5", "cache=1", "stages.1.epochs=true", "wd="):
+    for bad in ("wd", "=3", "nope=3", "stages=3", "stages.0.lr=1", "stages.3.lr=1", "stages.x.lr=1", "stages.1.nope=1",
+                "stages.1=3", "wd=-1", "seed=1.5", "cache=1", "stages.1.epochs=true", "wd="):
         with pytest.raises(UsageError):
             set_value(r, bad)
 
@@ -170,11 +180,14 @@ def test_nothing_chosen():
     assert RecipeOptions().to_recipe("mine", (241, 321)).size == (241, 321)
 
 
-choices = [dict(zip(("recipe", "progressive", "weights", "size", "epochs", "batch_size", "lr", "precision", "seed"), o)) for o in itertools.product(
-    (None, "progressive", "camvid"), (None, True), (None, "none"), (None, (64, 66)), (None, (2,), (1, 2, 3)), (None, (3,)), (None, "find", 1e-2), (None, "bf16"), (None, 7))]
+choices = [dict(zip(("recipe", "progressive", "weights", "size", "epochs", "batch_size", "lr", "precision", "seed"), o))
+           for o in itertools.product((None, "progressive", "camvid"), (None, True), (None, "none"), (None, (64, 66)),
+                                      (None, (2,), (1, 2, 3)), (None, (3,)), (None, "find", 1e-2), (None, "bf16"),
+                                      (None, 7))]
 
 
-@pytest.mark.parametrize("given", random.Random(0).sample(choices, 120), ids=lambda d: "-".join(str(v) for v in d.values() if v is not None))
+@pytest.mark.parametrize("given", random.Random(0).sample(choices, 120),
+                         ids=lambda d: "-".join(str(v) for v in d.values() if v is not None))
 def test_every_choice_is_in_the_recipe(given):
     r = RecipeOptions(**given).to_recipe("mine", SIZE)
     assert r.size == (given["size"] or SIZE)
@@ -224,7 +237,8 @@ def test_a_file(tmp_path):
         RecipeOptions(recipe=str(tmp_path/"own.toml"), progressive=False)
 
 
-@pytest.mark.parametrize("text", ["0x0", "96", "96x", "x96", "axb", "96x128x3", "-96x128", "31x64", "96.5x128", "", "²x³"])
+@pytest.mark.parametrize("text", ["0x0", "96", "96x", "x96", "axb", "96x128x3", "-96x128", "31x64", "96.5x128", "",
+                                  "²x³"])
 def test_bad_sizes(text):
     with refuses(UsageError, "--size", text):
         parse_size(text)
@@ -244,4 +258,5 @@ def test_bad_rates(text):
 
 def test_good_values():
     assert parse_size("96x128") == parse_size(" 96 X 128 ") == parse_size("96×128") == SIZE
-    assert parse_counts(" 5, 6 ,7") == (5, 6, 7) and parse_lr("1e-3") == 1e-3 and parse_lr("auto") is None and parse_lr("find") == "find"
+    assert parse_counts(" 5, 6 ,7") == (5, 6, 7) and parse_lr("1e-3") == 1e-3 and parse_lr("auto") is None and parse_lr(
+        "find") == "find"

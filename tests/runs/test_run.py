@@ -28,7 +28,8 @@ classes = ClassTable(["sky", "road, wet", "void"], 2)
 def run(tmp_path): return make(tmp_path/"runs", "one")
 
 
-def make(out, name): return Run.create(out, progressive((64, 96)), classes, dict(name="data", root="/d", layout="camvid"), name)
+def make(out, name):
+    return Run.create(out, progressive((64, 96)), classes, dict(name="data", root="/d", layout="camvid"), name)
 
 
 def put(run, kind, text, **state):
@@ -63,7 +64,8 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path):
 
 
 def test_plain():
-    o = dict(a=float("nan"), b=[1, float("inf"), np.float32("nan")], c=np.int64(3), d=np.arange(3), e=(np.nan, True, None), f={1: np.bool_(True)}, g="ü")
+    o = dict(a=float("nan"), b=[1, float("inf"), np.float32("nan")], c=np.int64(3), d=np.arange(3),
+             e=(np.nan, True, None), f={1: np.bool_(True)}, g="ü")
     assert to_plain(o) == dict(a=None, b=[1, None, None], c=3, d=[0, 1, 2], e=[None, True, None], f={"1": True}, g="ü")
     json.dumps(to_plain(o), allow_nan=False)
 
@@ -138,8 +140,9 @@ def test_a_process_killed_while_it_writes(tmp_path):
     "Not an exception but the end of the process, at a random moment, several times."
     run = make(tmp_path, "killed")
     put(run, "last", "0"*1000)
-    code = ("import sys; from segfast.runs.run import Run\nrun = Run(sys.argv[1]); print('go', flush=True)\n"
-            "for i in range(100000):\n  with run.checkpoint('last', epoch=i) as f: (f/'model.safetensors').write_text(str(i % 10)*1000)")
+    code = ("import sys; from segfast.runs.run import Run\nrun = Run(sys.argv[1]); print('go', flush=True)\nfor i in "
+            "range(100000):\n  with run.checkpoint('last', epoch=i) as f: (f/'model.safetensors').write_text(str(i % "
+            "10)*1000)")
     for wait in .05, .11, .13:
         p = subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE, text=True)
         p.stdout.readline()
@@ -159,10 +162,12 @@ def test_a_block_that_fails_changes_nothing(run):
             raise Crash
     assert run.checkpoint_file("last").read_text() == "old"
     put(run, "last", "new")
-    assert run.checkpoint_file("last").read_text() == "new" and sorted(os.listdir(run.path/"checkpoints")) == ["last", "previous"]
+    assert run.checkpoint_file("last").read_text() == "new" and sorted(os.listdir(run.path/"checkpoints")) == ["last",
+        "previous"]
 
 
-@pytest.mark.parametrize("change", [lambda p: p.write_text("other"), lambda p: p.write_text(p.read_text()[:-1]), lambda p: p.write_text(""), lambda p: p.unlink()])
+@pytest.mark.parametrize("change", [lambda p: p.write_text("other"), lambda p: p.write_text(p.read_text()[:-1]),
+                                    lambda p: p.write_text(""), lambda p: p.unlink()])
 def test_a_changed_file_is_not_used(run, change):
     put(run, "best", "weights")
     change(run.path/"checkpoints/best/model.safetensors")
@@ -183,8 +188,10 @@ def test_a_file_that_the_checkpoint_never_had(run):
 
 def test_create_writes_all_and_takes_nothing(tmp_path):
     run = make(tmp_path/"deep"/"runs", "a b ü")
-    assert run.recipe == progressive((64, 96)) and run.classes == classes and run.state == "running" and run.name == "a b ü"
-    assert sorted(os.listdir(run.path)) == ["classes.csv", "data.json", "environment.json", "plots", "recipe.toml", "status.json"]
+    assert run.recipe == progressive((64,
+                                      96)) and run.classes == classes and run.state == "running" and run.name == "a b ü"
+    assert sorted(os.listdir(run.path)) == ["classes.csv", "data.json", "environment.json", "plots", "recipe.toml",
+                                            "status.json"]
     with pytest.raises(UsageError) as e:
         make(tmp_path/"deep"/"runs", "a b ü")
     assert not missing(e, run.path, "--name", f"segfast resume '{run.path}'")
@@ -206,16 +213,19 @@ def test_names_are_folder_names():
 
 def test_history_reads_as_it_was_written(run):
     assert list(run.history.columns) == list(HISTORY) and not len(run.history)
-    row = dict.fromkeys(HISTORY, 1.5) | dict(stage=1, name='half, "frozen"', epoch=1, size="32x48", mean_iou=float("nan"), extra=3)
+    row = dict.fromkeys(HISTORY, 1.5) | dict(stage=1, name='half, "frozen"', epoch=1, size="32x48",
+                                             mean_iou=float("nan"), extra=3)
     run.append(row)
     run.append(row | dict(epoch=2))
     h = run.history
-    assert list(h.epoch) == [1, 2] and h["name"][0] == row["name"] and np.isnan(h.mean_iou).all() and list(h.columns) == list(HISTORY)
+    assert list(h.epoch) == [1, 2] and h["name"][0] == row["name"] and np.isnan(h.mean_iou).all() and list(
+        h.columns) == list(HISTORY)
 
 
 def test_status(run):
     run.update(accuracy=float("nan"), note="ü")
-    assert run.status["accuracy"] is None and run.status["note"] == "ü" and run.status["status"] == "running" and run.status["updated"]
+    assert run.status["accuracy"] is None and run.status["note"] == "ü" and run.status[
+        "status"] == "running" and run.status["updated"]
 
 
 def dead_pid():
@@ -224,10 +234,12 @@ def dead_pid():
     return p.pid
 
 
-@pytest.mark.parametrize("change, state", [
-    ({}, "running"), (dict(pid=-1), "interrupted"), (dict(pid_started=1.), "interrupted"), (dict(host="elsewhere", pid=1), "running"),
-    (dict(pid_started=None), "interrupted"), (dict(pid="x"), "interrupted"),
-    (dict(status="done", pid=-1), "done"), (dict(status="failed"), "failed"), (dict(status=None), "unknown")])
+@pytest.mark.parametrize("change, state", [({}, "running"), (dict(pid=-1), "interrupted"),
+                                           (dict(pid_started=1.), "interrupted"),
+                                           (dict(host="elsewhere", pid=1), "running"),
+                                           (dict(pid_started=None), "interrupted"), (dict(pid="x"), "interrupted"),
+                                           (dict(status="done", pid=-1), "done"), (dict(status="failed"), "failed"),
+                                           (dict(status=None), "unknown")])
 def test_state(run, change, state):
     run.update(**change)
     assert run.state == state or (state == "unknown" and run.state in (None, "unknown"))
@@ -253,8 +265,10 @@ def test_no_runs(tmp_path, out):
     assert run_rows(tmp_path/out) == [] and len(list_runs(tmp_path/out)) == 0
 
 
-@pytest.mark.parametrize("file, text", [("status.json", ""), ("status.json", "{"), ("status.json", "[]"), ("status.json", "null"), ("status.json", "{}"),
-                                        ("data.json", None), ("data.json", "{"), ("data.json", "{}"), ("recipe.toml", None), ("status.json", '{"started": null}')])
+@pytest.mark.parametrize("file, text", [("status.json", ""), ("status.json", "{"), ("status.json", "[]"),
+                                        ("status.json", "null"), ("status.json", "{}"), ("data.json", None),
+                                        ("data.json", "{"), ("data.json", "{}"), ("recipe.toml", None),
+                                        ("status.json", '{"started": null}')])
 def test_one_broken_run_does_not_hide_the_others(tmp_path, file, text):
     "`segfast runs` lists the good runs, whatever stands beside them."
     make(tmp_path, "good")
@@ -292,12 +306,14 @@ def test_environment_is_json():
 def four(tmp_path):
     "Four runs of which one has no score and one is damaged."
     for i, (name, score, seconds) in enumerate((("d", .5, 30.), ("a", .7, None), ("c", None, 10.), ("b", .6, 20.))):
-        make(tmp_path, name).update(started=f"2026-01-0{i+1}", status="done", mean_iou=score, seconds=seconds, stages_done=(2, 10, 0, 3)[i], stages=12)
+        make(tmp_path, name).update(started=f"2026-01-0{i+1}", status="done", mean_iou=score, seconds=seconds,
+                                    stages_done=(2, 10, 0, 3)[i], stages=12)
     (make(tmp_path, "e").path/"status.json").write_text("{")
     return tmp_path
 
 
-@pytest.mark.parametrize("column, names", [("mean_iou", "dbac"), ("seconds", "cbd"), ("started", "bcad"), ("name", "abcde"), ("stages", "abdc"), ("model", "bcad"), ("accuracy", "")])
+@pytest.mark.parametrize("column, names", [("mean_iou", "dbac"), ("seconds", "cbd"), ("started", "bcad"),
+                                           ("name", "abcde"), ("stages", "abdc"), ("model", "bcad"), ("accuracy", "")])
 def test_sorting(four, column, names):
     "The best, newest and shortest first; what has no value last, the newest first."
     got = [r["name"] for r in run_rows(four, column)]
@@ -361,7 +377,8 @@ def test_a_command_given_a_run_of_another_version_says_so(outdated, tmp_path, co
         if command in ("report", "export", "compare") and path.name == "folds": # they take single runs
             continue
         Image.new("RGB", (8, 8)).save(tmp_path/"image.png")
-        more = dict(predict=[tmp_path/"image.png", "--out", tmp_path/"masks"], compare=[tmp_path/"new"]).get(command, [])
+        more = dict(predict=[tmp_path/"image.png", "--out", tmp_path/"masks"], compare=[tmp_path/"new"]).get(command,
+            [])
         before = tree(tmp_path)
         res = cli(command, path, *more)
         assert res.exit_code == 1 and not is_crash(res.output) and len(res.stderr.strip().splitlines()) <= 4, res.output
@@ -377,7 +394,8 @@ def cli(*args):
 
 def test_the_command_runs(four):
     rows = json.loads(cli("runs", four, "--sort", "mean_iou", "--json").stdout)
-    assert [r["name"] for r in rows] == list("abdce") and rows[0]["model"] == "unet_resnet34" and rows[-1]["status"] == "damaged"
+    assert [r["name"] for r in rows] == list("abdce") and rows[0]["model"] == "unet_resnet34" and rows[-1][
+        "status"] == "damaged"
     text = cli("runs", four, "--sort", "mean_iou").stdout
     assert [o.split()[0] for o in text.splitlines()[2:] if o.strip()] == list("abdce")
     res = cli("runs", four, "--sort", "x")
@@ -401,21 +419,29 @@ def finished(out, name="one", status="done", **state):
     return run
 
 
-def tree(path): return {str(p.relative_to(path)): p.read_bytes() for p in Path(path).rglob("*") if p.is_file() and p.name != ".lock"}
+def tree(path):
+    return {str(p.relative_to(path)): p.read_bytes() for p in Path(path).rglob("*")
+            if p.is_file() and p.name != ".lock"}
 
 
 def test_clean_shows_and_then_deletes(tmp_path):
     run = finished(tmp_path)
     before, args = tree(tmp_path), ("clean", tmp_path)
     shown = cli(*args)
-    assert shown.exit_code == 0 and tree(tmp_path) == before and f"segfast clean {tmp_path} --yes" in shown.stdout.replace("\n", "")
+    assert shown.exit_code == 0 and tree(
+        tmp_path) == before and f"segfast clean {tmp_path} --yes" in shown.stdout.replace("\n", "")
     assert json.loads(cli(*args, "--json").stdout)["deleted"] == [] and tree(tmp_path) == before
     found = json.loads(cli(*args, "--json").stdout)
-    assert [Path(o).name for o in found["kept"][0]["paths"]] == ["memory.safetensors", "training.safetensors", "previous"]
+    assert [Path(o).name for o in found["kept"][0]["paths"]] == ["memory.safetensors", "training.safetensors",
+        "previous"]
     assert cli(*args, "--yes").exit_code == 0
     after = tree(tmp_path)
-    assert before.keys() - after.keys() == {f"one/checkpoints/{o}" for o in ("last/memory.safetensors", "last/training.safetensors", *(f"previous/{p}" for p in ("model.safetensors", "memory.safetensors", "training.safetensors", "state.json")))}
-    assert run.weights_file.read_text() == "model2"*100 and run.checkpoint_file("best").read_text() == "model1"*100 and run.is_cleaned
+    assert before.keys() - after.keys() == {f"one/checkpoints/{o}"
+                                            for o in ("last/memory.safetensors", "last/training.safetensors",
+                                                      *(f"previous/{p}" for p in ("model.safetensors",
+        "memory.safetensors", "training.safetensors", "state.json")))}
+    assert run.weights_file.read_text() == "model2"*100 and run.checkpoint_file(
+        "best").read_text() == "model1"*100 and run.is_cleaned
     again = json.loads(cli(*args, "--yes", "--json").stdout)
     assert again["deleted"] == again["kept"] == [] and "--yes" not in cli(*args).stdout and tree(tmp_path) == after
 
@@ -423,12 +449,16 @@ def test_clean_shows_and_then_deletes(tmp_path):
 def test_what_clean_says_it_frees_is_freed(tmp_path):
     from segfast.runs.clean import find_waste, clean
 
-    def used(): return sum({p.stat().st_ino: p.stat().st_size for p in tmp_path.rglob("*") if p.is_file() and p.parent.name in ("last", "previous", "best") and p.suffix == ".safetensors"}.values())
+    def used():
+        return sum({p.stat().st_ino: p.stat().st_size for p in tmp_path.rglob("*")
+                    if p.is_file() and p.parent.name in ("last", "previous", "best")
+                    and p.suffix == ".safetensors"}.values())
     run = finished(tmp_path)
     state = (run.path/"checkpoints/previous/state.json").stat().st_size
     before, found = used(), find_waste(tmp_path)
     clean(found)
-    assert before - used() == found[0].bytes - state > 0, "the first epoch's weights are the best too, and stay under that name"
+    assert before - used() == found[
+        0].bytes - state > 0, "the first epoch's weights are the best too, and stay under that name"
 
 
 def test_a_damaged_last_checkpoint_keeps_the_one_before_it(tmp_path):
@@ -462,16 +492,20 @@ def test_failed_and_interrupted_runs_go_only_when_asked(tmp_path):
         finished(tmp_path, name, status)
     Run(tmp_path/"gone").update(pid=dead_pid())
     cli("clean", tmp_path, "--yes")
-    assert {p.name for p in tmp_path.iterdir()} == {"bad", "stopped", "gone", "good"} and (tmp_path/"bad/checkpoints/previous").exists()
+    assert {p.name for p in tmp_path.iterdir()} == {"bad", "stopped", "gone",
+                                                    "good"} and (tmp_path/"bad/checkpoints/previous").exists()
     res = cli("clean", tmp_path, "--failed", "--yes")
-    assert res.exit_code == 0 and not missing(res.stdout, "bad", "stopped", "gone") and missing(res.stdout, "good") and [p.name for p in tmp_path.iterdir()] == ["good"]
+    assert res.exit_code == 0 and not missing(res.stdout, "bad", "stopped", "gone") and missing(res.stdout,
+        "good") and [p.name for p in tmp_path.iterdir()] == ["good"]
 
 
 def test_a_run_that_another_process_trains_is_left_alone(tmp_path):
     "Its status still says failed, because the resume is looking at its data; the lock says more."
     run = finished(tmp_path, "busy", "failed")
-    code = "import sys; from segfast.runs.run import Run\nwith Run(sys.argv[1]).lock(): print('held', flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as p:
+    code = ("import sys; from segfast.runs.run import Run\nwith Run(sys.argv[1]).lock(): print('held', flush=True); "
+            "sys.stdin.read()")
+    with subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as p:
         p.stdout.readline()
         before = tree(tmp_path)
         res = cli("clean", tmp_path, "--failed", "--yes")
@@ -519,7 +553,8 @@ def test_clean_that_is_cut_short_at_any_call_can_be_done_again(tmp_path, status)
             assert run.weights_file.read_text() == "model2"*100, (name, i)
         clean(find_waste(run.path.parent, True))
         if status == "done":
-            assert run.weights_file.exists() and not (run.path/"checkpoints/previous").exists() and not (run.path/"checkpoints/last/memory.safetensors").exists(), (name, i)
+            assert run.weights_file.exists() and not (run.path/"checkpoints/previous").exists() and not (
+                run.path/"checkpoints/last/memory.safetensors").exists(), (name, i)
         else:
             assert not (run.path/"status.json").exists(), (name, i)
 

@@ -28,7 +28,8 @@ def finished(data, tmp_path_factory):
     stages = [Stage(n, s, 1, batch_size=4, precision="fp32") for n, s in (("half", (16, 24)), ("full", (32, 48)))]
     recipe = Recipe(stages, model="unet", weights="none", model_options=dict(channels=[4], middle=4))
     run = train(data, recipe, out=tmp_path_factory.mktemp("odd-runs"), name="one", device="cpu", screen="quiet")
-    other = train(data, Recipe(stages, model="unet", weights="none", model_options=dict(channels=[6], middle=4)), out=run.path.parent, name="other", device="cpu", screen="quiet")
+    other = train(data, Recipe(stages, model="unet", weights="none", model_options=dict(channels=[6], middle=4)),
+                  out=run.path.parent, name="other", device="cpu", screen="quiet")
     return run.path, other.path
 
 
@@ -61,8 +62,12 @@ def test_the_copy_goes_on(run):
     assert cli("resume", run, "--device", "cpu").exit_code == 0 and Run(run).state == "done"
 
 
-SPOILT = [("status.json", "{}", None), ("data.json", '{"opened": 3}', "data.json"), ("data.json", '{"opened": {"source": 5}}', "data.json"), ("data.json", '{"opened": {"check": true}}', "data.json"),
-          ("data.csv", "", "data.csv"), ("data.csv", "a,b\n1,2\n", "data.csv"), ("data.csv", "\xff\xfe\x00", "data.csv"), ("classes.csv", "", "classes.csv"), ("classes.csv", "id,name\nx,y\n", "classes.csv"), ("recipe.toml", "model = 3", "recipe.toml")]
+SPOILT = [("status.json", "{}", None), ("data.json", '{"opened": 3}', "data.json"),
+          ("data.json", '{"opened": {"source": 5}}', "data.json"),
+          ("data.json", '{"opened": {"check": true}}', "data.json"), ("data.csv", "", "data.csv"),
+          ("data.csv", "a,b\n1,2\n", "data.csv"), ("data.csv", "\xff\xfe\x00", "data.csv"),
+          ("classes.csv", "", "classes.csv"), ("classes.csv", "id,name\nx,y\n", "classes.csv"),
+          ("recipe.toml", "model = 3", "recipe.toml")]
 
 
 @pytest.mark.parametrize("file, text, named", SPOILT, ids=lambda o: str(o)[:24] or "empty")
@@ -90,7 +95,8 @@ def test_checkpoints_of_another_model(run):
     assert not missing(said(cli("resume", run, "--device", "cpu")), run/"checkpoints/last", run/"recipe.toml")
 
 
-@pytest.mark.parametrize("status", [{"started": 5}, {"accuracy": [1], "seconds": {}}, {"accuracy": "high", "stages": None}], ids=str)
+@pytest.mark.parametrize("status", [{"started": 5}, {"accuracy": [1], "seconds": {}},
+                                    {"accuracy": "high", "stages": None}], ids=str)
 def test_one_odd_status_does_not_hide_the_other_runs(run, status):
     (run/"status.json").write_text(json.dumps(status))
     for args in [], ["--json"], ["--sort", "started"], ["--sort", "mean_iou"]:
@@ -109,5 +115,6 @@ def test_a_picture_that_is_none(data, tmp_path):
     shutil.copytree(data, bad)
     first = sorted((bad/"images").iterdir())[0]
     first.write_text("no picture")
-    text = said(cli("train", bad, "--no-check", "--weights", "none", "--model", "unet", "--size", "32x48", "--epochs", "1,1,1", "--device", "cpu", "--out", tmp_path/"runs"))
+    text = said(cli("train", bad, "--no-check", "--weights", "none", "--model", "unet", "--size", "32x48", "--epochs",
+                    "1,1,1", "--device", "cpu", "--out", tmp_path/"runs"))
     assert first.name in text and "segfast check" in text and not (tmp_path/"runs").exists()

@@ -47,11 +47,14 @@ from segfast.report.console import Lines, Plan, Screen, run_table, score_table
 # --- what the sources may not say ---
 
 _IMPORTS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "runpy", "pty"}
-_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.execv", "os.execvp", "subprocess.getoutput", "subprocess.getstatusoutput",
-          "yaml.load", "yaml.full_load", "yaml.unsafe_load", "torch.hub.load", "pd.read_pickle", "load_learner", "load_pickle", "untar_data", "shutil.unpack_archive"}
-_NEEDS = {"torch.load": dict(weights_only=True), "load_state_dict_from_url": dict(weights_only=True, check_hash=True), "np.load": dict(allow_pickle=False)}
+_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.execv", "os.execvp",
+          "subprocess.getoutput", "subprocess.getstatusoutput", "yaml.load", "yaml.full_load", "yaml.unsafe_load",
+          "torch.hub.load", "pd.read_pickle", "load_learner", "load_pickle", "untar_data", "shutil.unpack_archive"}
+_NEEDS = {"torch.load": dict(weights_only=True), "load_state_dict_from_url": dict(weights_only=True, check_hash=True),
+          "np.load": dict(allow_pickle=False)}
 _FASTAI = re.compile(r"(.*\.)?learn(er)?\.(save|load|export)")
-_UNPACKS = {"data/archives.py": {"z.extract", "t.extractall"}}  # by path in the package: where every member was looked at before
+# by path in the package: where every member was looked at before
+_UNPACKS = {"data/archives.py": {"z.extract", "t.extractall"}}
 
 
 def dotted(o):
@@ -64,7 +67,9 @@ def modules(o):
     return {(o.module or "").split(".")[0]} if isinstance(o, ast.ImportFrom) else set()
 
 
-def is_one_of(name, names): return any(name == o or name.endswith("." + o) for o in names if "." in o or o.startswith(("load_", "untar"))) or name in names
+def is_one_of(name, names):
+    return any(name == o or name.endswith("." + o) for o in names
+               if "." in o or o.startswith(("load_", "untar"))) or name in names
 
 
 def calls(o, file):
@@ -72,11 +77,15 @@ def calls(o, file):
     name, given = dotted(o.func), {k.arg: getattr(k.value, "value", "?") for k in o.keywords}
     if is_one_of(name, _CALLS): yield name
     if given.get("shell", False) is not False: yield f"{name} with a shell"
-    if given.get("trust_remote_code", False) is not False or given.get("allow_pickle", False) is not False: yield f"{name} trusts"
+    if given.get("trust_remote_code", False) is not False or given.get("allow_pickle", False) is not False:
+        yield f"{name} trusts"
     for k, need in _NEEDS.items():
-        if name == k or name.endswith("." + k): yield from (f"{name} without {a}={v}" for a, v in need.items() if given.get(a, "?") is not v)
+        if name == k or name.endswith("." + k):
+            yield from (f"{name} without {a}={v}" for a, v in need.items() if given.get(a, "?") is not v)
     if _FASTAI.fullmatch(name): yield name
-    if name.rsplit(".", 1)[-1] in ("extract", "extractall") and name not in _UNPACKS.get(file, ()) and "str" not in name: yield name
+    if name.rsplit(".", 1)[-1] in ("extract", "extractall") and name not in _UNPACKS.get(file,
+        ()) and "str" not in name:
+        yield name
 
 
 def forbidden(source, file=""):
@@ -84,7 +93,9 @@ def forbidden(source, file=""):
     out = []
     for o in ast.walk(ast.parse(source)):
         out += sorted(modules(o) & _IMPORTS)
-        if isinstance(o, ast.ImportFrom): out += [a.name for a in o.names if a.name in ("load_learner", "load_pickle", "SaveModelCallback", "untar_data")]
+        if isinstance(o, ast.ImportFrom):
+            out += [a.name for a in o.names if a.name in ("load_learner", "load_pickle", "SaveModelCallback",
+                                                          "untar_data")]
         if isinstance(o, ast.Call): out += calls(o, file)
     return out
 
@@ -128,17 +139,24 @@ def test_every_file_that_may_unpack_does():
         assert allowed <= {dotted(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}, name
 
 
-@pytest.mark.parametrize("line", [
-    "import pickle", "from pickle import loads", "import numpy, dill as d", "eval('1')", "exec(text)", "__import__(name)", "torch.load(p)", "torch.load(p, weights_only=False)",
-    "torch.load(p, weights_only=flag)", "np.load(p)", "np.load(p, allow_pickle=True)", "numpy.load(p, allow_pickle=True)", "yaml.load(f)", "yaml.load(f, Loader=yaml.Loader)", "subprocess.run('ls', shell=True)",
-    "os.system('ls')", "torch.hub.load('a/b', 'c')", "torch.hub.load_state_dict_from_url(u)", "torch.hub.load_state_dict_from_url(u, check_hash=True, weights_only=flag)", "learn.save('x')",
-    "self.learn.load('x')", "learn.export()", "from fastai.learner import load_learner", "fastai.load_learner(p)", "t.extractall(p)", "shutil.unpack_archive(p)", "pd.read_pickle(p)",
-    "make(x, trust_remote_code=True)"])
+@pytest.mark.parametrize("line", ["import pickle", "from pickle import loads", "import numpy, dill as d", "eval('1')",
+                                  "exec(text)", "__import__(name)", "torch.load(p)",
+                                  "torch.load(p, weights_only=False)", "torch.load(p, weights_only=flag)", "np.load(p)",
+                                  "np.load(p, allow_pickle=True)", "numpy.load(p, allow_pickle=True)", "yaml.load(f)",
+                                  "yaml.load(f, Loader=yaml.Loader)", "subprocess.run('ls', shell=True)",
+                                  "os.system('ls')", "torch.hub.load('a/b', 'c')",
+                                  "torch.hub.load_state_dict_from_url(u)",
+                                  "torch.hub.load_state_dict_from_url(u, check_hash=True, weights_only=flag)",
+                                  "learn.save('x')", "self.learn.load('x')", "learn.export()",
+                                  "from fastai.learner import load_learner", "fastai.load_learner(p)",
+                                  "t.extractall(p)", "shutil.unpack_archive(p)", "pd.read_pickle(p)",
+                                  "make(x, trust_remote_code=True)"])
 def test_the_search_of_the_sources_finds(line):
     assert forbidden(line)
 
 
-@pytest.mark.parametrize("line", ["model.eval()", "re.compile('a')", "torch.load(p, weights_only=True)", "yaml.safe_load(f)", "subprocess.run(['ls'])", "table.save(p)", "load_file(p)"])
+@pytest.mark.parametrize("line", ["model.eval()", "re.compile('a')", "torch.load(p, weights_only=True)",
+                                  "yaml.safe_load(f)", "subprocess.run(['ls'])", "table.save(p)", "load_file(p)"])
 def test_the_search_of_the_sources_lets_pass(line):
     assert not forbidden(line)
 
@@ -269,7 +287,8 @@ def test_without_the_checksums_the_checkpoint_before_it_is_taken(half_done, smal
 
 def test_pickles_beside_a_checkpoint_are_not_looked_at(half_done, small):
     for folder in half_done.path, half_done.path/"checkpoints", half_done.path/"checkpoints/last":
-        for name in "model.pth", "model.pkl", "optimizer.pt", "learner.pkl", "model.safetensors.pth": torch.save(Payload(), folder/name)
+        for name in "model.pth", "model.pkl", "optimizer.pt", "learner.pkl", "model.safetensors.pth":
+            torch.save(Payload(), folder/name)
     assert go_on(half_done, small).state == "done"
 
 
@@ -280,14 +299,16 @@ def test_an_edited_state_is_noticed(half_done, small, key, value):
     state = json.loads(path.read_text())
     assert state[key] != value
     path.write_text(json.dumps({**state, key: value}))
-    with pytest.warns(UserWarning, match=re.escape(str(path))): assert half_done.newest_checkpoint() == half_done.path/"checkpoints/previous"
+    with pytest.warns(UserWarning, match=re.escape(str(path))):
+        assert half_done.newest_checkpoint() == half_done.path/"checkpoints/previous"
 
 
 def test_a_run_with_a_pickle_is_no_beginning(half_done, demo_dir):
     for kind in "last", "previous":
         HOSTILE["torch.safetensors"](half_done.path/f"checkpoints/{kind}/model.safetensors")
         with_new_sums(half_done.path/f"checkpoints/{kind}")
-    res = CliRunner().invoke(app, ["train", str(demo_dir), "--from", str(half_done.path), "--size", "32x48", "--device", "cpu"])
+    res = CliRunner().invoke(app, ["train", str(demo_dir), "--from", str(half_done.path), "--size", "32x48", "--device",
+                                   "cpu"])
     assert res.exit_code == 1 and "model.safetensors" in res.stderr and "Traceback" not in res.stderr
 
 
@@ -304,10 +325,12 @@ def zipped(path):
     path.with_suffix(".npz").rename(path)
 
 
-@pytest.mark.parametrize("change", [
-    lambda p: np.save(p, objects((3,)), allow_pickle=True), lambda p: p.write_bytes(pickle.dumps(Payload())), lambda p: p.write_bytes(p.read_bytes()[:-1]), lambda p: p.write_bytes(b""), lambda p: p.unlink(),
-    lambda p: np.save(p, np.zeros((10, 9, 9), np.uint8)), lambda p: np.save(p, np.load(p).astype(np.float32)), zipped],
-    ids=["objects", "pickle", "cut", "empty", "gone", "shape", "type", "npz"])
+@pytest.mark.parametrize("change", [lambda p: np.save(p, objects((3,)), allow_pickle=True),
+                                    lambda p: p.write_bytes(pickle.dumps(Payload())),
+                                    lambda p: p.write_bytes(p.read_bytes()[:-1]), lambda p: p.write_bytes(b""),
+                                    lambda p: p.unlink(), lambda p: np.save(p, np.zeros((10, 9, 9), np.uint8)),
+                                    lambda p: np.save(p, np.load(p).astype(np.float32)), zipped],
+                         ids=["objects", "pickle", "cut", "empty", "gone", "shape", "type", "npz"])
 @pytest.mark.parametrize("file", ["images", "masks"])
 def test_what_was_put_into_the_decode_cache_is_made_anew(small, tmp_path, monkeypatch, change, file):
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
@@ -339,12 +362,20 @@ def test_a_picture_that_is_a_pickle(demo_dir, tmp_path):
     assert {p.code for p in check_path(data).errors} == {"not-an-image"}
 
 
-@pytest.mark.parametrize("name, text", [
-    ("aug.yaml", "!!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [it-ran]]"), ("aug.yaml", "transform: !!python/object/apply:os.system ['touch it-ran']"),
-    ("aug.json", json.dumps(dict(transform=dict(__class_fullname__="os.system", command="touch it-ran")))),
-    ("aug.json", json.dumps(dict(transform=dict(__class_fullname__="subprocess.Popen", args="touch it-ran", shell=True)))),
-    ("aug.json", json.dumps(dict(transform=dict(__class_fullname__="Compose", transforms=[dict(__class_fullname__="builtins.eval", source="open('it-ran', 'w')")])))),
-    ("aug.json", json.dumps(dict(transform=dict(__class_fullname__="Lambda", image="lambda x: open('it-ran', 'w')", lambda_transforms=dict(a="eval")))))])
+@pytest.mark.parametrize("name, text", [("aug.yaml", "!!python/object/apply:pathlib.Path.touch "
+                                                     "[!!python/object/apply:pathlib.Path [it-ran]]"),
+                                        ("aug.yaml", "transform: !!python/object/apply:os.system ['touch it-ran']"),
+                                        ("aug.json",
+                                         json.dumps(dict(transform=dict(__class_fullname__="os.system",
+    command="touch it-ran")))),
+                                        ("aug.json",
+                                         json.dumps(dict(transform=dict(__class_fullname__="subprocess.Popen",
+    args="touch it-ran", shell=True)))), ("aug.json",
+                                          json.dumps(dict(transform=dict(__class_fullname__="Compose",
+    transforms=[dict(__class_fullname__="builtins.eval", source="open('it-ran', 'w')")])))),
+                                        ("aug.json",
+                                         json.dumps(dict(transform=dict(__class_fullname__="Lambda",
+    image="lambda x: open('it-ran', 'w')", lambda_transforms=dict(a="eval")))))])
 def test_hostile_pipelines(name, text):
     pytest.importorskip("albumentations")
     from segfast.data.augment import read_augmentation
@@ -352,10 +383,14 @@ def test_hostile_pipelines(name, text):
     with pytest.raises(UsageError, match=re.escape(name)): read_augmentation(name)
 
 
-@pytest.mark.parametrize("text", ["__import__('os').system('touch it-ran')", "!!python/object/apply:os.system ['touch it-ran']", "$(touch it-ran)", "dice*(open('it-ran','w'))"])
-@pytest.mark.parametrize("key", ["loss", "model", "optimizer", "weights", "augment", "model_options.act", "precision", "stages.1.schedule"])
+@pytest.mark.parametrize("text", ["__import__('os').system('touch it-ran')",
+                                  "!!python/object/apply:os.system ['touch it-ran']", "$(touch it-ran)",
+                                  "dice*(open('it-ran','w'))"])
+@pytest.mark.parametrize("key", ["loss", "model", "optimizer", "weights", "augment", "model_options.act", "precision",
+                                 "stages.1.schedule"])
 def test_values_are_names_and_never_expressions(demo_dir, key, text):
-    res = CliRunner().invoke(app, ["train", str(demo_dir), "--size", "32x48", "--device", "cpu", "--weights", "none", "--epochs", "1,1,1", "--set", f"{key}={text}", "--out", "runs"])
+    res = CliRunner().invoke(app, ["train", str(demo_dir), "--size", "32x48", "--device", "cpu", "--weights", "none",
+                                   "--epochs", "1,1,1", "--set", f"{key}={text}", "--out", "runs"])
     assert res.exit_code in (1, 2) and not is_crash(res.stderr)
 
 
@@ -390,14 +425,17 @@ def zip_of(path, *members):
 def tree(folder): return sorted(str(o.relative_to(folder)) for o in folder.rglob("*"))
 
 
-OUT = ["../out.txt", "a/../../out.txt", "/out.txt", "//out.txt", "./../out.txt", "a/b/../../../out.txt", "..", "../", "C:/out.txt", "c:out.txt", "C:\\out.txt", "\\\\server\\out.txt", "..\\out.txt", "a\\..\\..\\out.txt", "\\out.txt"]
+OUT = ["../out.txt", "a/../../out.txt", "/out.txt", "//out.txt", "./../out.txt", "a/b/../../../out.txt", "..", "../",
+       "C:/out.txt", "c:out.txt", "C:\\out.txt", "\\\\server\\out.txt", "..\\out.txt", "a\\..\\..\\out.txt",
+       "\\out.txt"]
 
 
 @pytest.mark.parametrize("name", OUT)
 @pytest.mark.parametrize("ending", ["zip", "tar", "tgz"])
 def test_names_that_lead_out(tmp_path, cache, name, ending):
     path = f"evil.{ending}"
-    zip_of(path, ("good.txt", "x"), (name, "out")) if ending == "zip" else tar_of(path, member("good.txt"), member(name))
+    zip_of(path, ("good.txt", "x"), (name, "out")) if ending == "zip" else tar_of(path, member("good.txt"),
+        member(name))
     with pytest.raises(DataError) as e: unpack(path)
     assert not missing(e, path) and (repr(name) in str(e.value) or repr(name.rstrip("/")) in str(e.value))
     assert tree(tmp_path) == ["cache", "cache/unpacked", path]
@@ -407,17 +445,21 @@ def test_names_that_lead_out(tmp_path, cache, name, ending):
 def test_the_attack_is_real(tmp_path):
     "What the same archive does where nobody looks."
     (tmp_path/"inner").mkdir()
-    with tarfile.open(tar_of("evil.tar", member("../out.txt"))) as t: t.extractall(tmp_path/"inner", filter="fully_trusted")
+    with tarfile.open(tar_of("evil.tar", member("../out.txt"))) as t:
+        t.extractall(tmp_path/"inner", filter="fully_trusted")
     assert (tmp_path/"out.txt").exists()
 
 
-LINKS = [("link", tarfile.SYMTYPE, "/etc"), ("link", tarfile.SYMTYPE, "../.."), ("a/link", tarfile.SYMTYPE, "../../x"), ("link", tarfile.LNKTYPE, "/etc/passwd"), ("link", tarfile.LNKTYPE, "../../x"), ("a/link", tarfile.LNKTYPE, "../x"),
-         ("pipe", tarfile.FIFOTYPE, ""), ("null", tarfile.CHRTYPE, ""), ("disk", tarfile.BLKTYPE, "")]
+LINKS = [("link", tarfile.SYMTYPE, "/etc"), ("link", tarfile.SYMTYPE, "../.."), ("a/link", tarfile.SYMTYPE, "../../x"),
+         ("link", tarfile.LNKTYPE, "/etc/passwd"), ("link", tarfile.LNKTYPE, "../../x"),
+         ("a/link", tarfile.LNKTYPE, "../x"), ("pipe", tarfile.FIFOTYPE, ""), ("null", tarfile.CHRTYPE, ""),
+         ("disk", tarfile.BLKTYPE, "")]
 
 
 @pytest.mark.parametrize("name, kind, target", LINKS)
 def test_links_and_devices(tmp_path, cache, name, kind, target):
-    with pytest.raises(DataError, match=name): unpack(tar_of("evil.tar", member("good.txt"), member(name, kind, target)))
+    with pytest.raises(DataError, match=name):
+        unpack(tar_of("evil.tar", member("good.txt"), member(name, kind, target)))
     assert tree(tmp_path) == ["cache", "cache/unpacked", "evil.tar"]
 
 
@@ -434,23 +476,30 @@ def test_links_and_devices_in_a_zip(tmp_path, cache, mode):
     assert not [o for o in tmp_path.rglob("*") if o.is_symlink()]
 
 
-@pytest.mark.parametrize("chain", [
-    [member("a", tarfile.SYMTYPE, "b"), member("a/x.txt")], [member("b/c", tarfile.DIRTYPE), member("a", tarfile.SYMTYPE, "b/c"), member("d", tarfile.SYMTYPE, "a/../..")],
-    [member("d", tarfile.SYMTYPE, "."), member("d/d/x", tarfile.SYMTYPE, "d/.."), member("d/d/x/y.txt")], [member("x", tarfile.SYMTYPE, "y"), member("z", tarfile.LNKTYPE, "x/w")]], ids=range(4))
+@pytest.mark.parametrize("chain", [[member("a", tarfile.SYMTYPE, "b"), member("a/x.txt")],
+                                   [member("b/c", tarfile.DIRTYPE), member("a", tarfile.SYMTYPE, "b/c"),
+                                    member("d", tarfile.SYMTYPE, "a/../..")],
+                                   [member("d", tarfile.SYMTYPE, "."), member("d/d/x", tarfile.SYMTYPE, "d/.."),
+                                    member("d/d/x/y.txt")], [member("x", tarfile.SYMTYPE, "y"),
+    member("z", tarfile.LNKTYPE, "x/w")]], ids=range(4))
 def test_links_through_links(tmp_path, cache, chain):
     with pytest.raises(DataError) as e: unpack(tar_of("chain.tar", *chain))
     assert not missing(e, "chain.tar") and any(repr(o.name) in str(e.value) for o, _ in chain)
     assert tree(tmp_path) == ["cache", "cache/unpacked", "chain.tar"]
 
 
-@pytest.mark.parametrize("name", ["new\nline.txt", "tab\t.txt", "a\\b.txt", "esc\x1b[2J.txt", "rtl\u202etxt.exe", "[bold red].txt", "<script>.txt", "$(touch it-ran).txt", "a b'c\".txt", " ", "\u00e9.txt", "e\u0301.txt", "😀.txt", "x"*200])
+@pytest.mark.parametrize("name", ["new\nline.txt", "tab\t.txt", "a\\b.txt", "esc\x1b[2J.txt", "rtl\u202etxt.exe",
+                                  "[bold red].txt", "<script>.txt", "$(touch it-ran).txt", "a b'c\".txt", " ",
+                                  "\u00e9.txt", "e\u0301.txt", "😀.txt", "x"*200])
 @pytest.mark.parametrize("ending", ["zip", "tar"])
 def test_odd_names_stay_inside(tmp_path, cache, name, ending):
     path = f"odd.{ending}"
-    zip_of(path, ("a/good.txt", "x"), (f"a/{name}", "x"), ("good.txt", "x")) if ending == "zip" else tar_of(path, member("a/good.txt"), member(f"a/{name}"), member("good.txt"))
+    zip_of(path, ("a/good.txt", "x"), (f"a/{name}", "x"), ("good.txt", "x")) if ending == "zip" else tar_of(path,
+        member("a/good.txt"), member(f"a/{name}"), member("good.txt"))
     root = unpack(path)
     assert len([o for o in root.rglob("*") if o.is_file()]) == 3
-    assert {o for o in tmp_path.rglob("*") if o.is_file()} == {tmp_path/path, *(o for o in root.rglob("*") if o.is_file())}
+    assert {o for o in tmp_path.rglob("*") if o.is_file()} == {tmp_path/path,
+        *(o for o in root.rglob("*") if o.is_file())}
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar"])
@@ -466,18 +515,21 @@ def test_null_bytes_in_names(tmp_path, cache, ending):
 
 @pytest.mark.parametrize("one, other", [("a/b.txt", "a\\b.txt"), ("a.txt", "./a.txt"), ("a/b.txt", "a//b.txt")])
 def test_two_names_of_one_file_in_a_zip(cache, one, other):
-    for i, name in enumerate((one, other)): assert len([o for o in unpack(zip_of(f"{i}.zip", (name, "1"))).rglob("*") if o.is_file()]) == 1
+    for i, name in enumerate((one, other)):
+        assert len([o for o in unpack(zip_of(f"{i}.zip", (name, "1"))).rglob("*") if o.is_file()]) == 1
     with pytest.raises(DataError) as e: unpack(zip_of("twice.zip", (one, "1"), (other, "2")))
     assert not missing(e, "twice.zip", repr(other))
 
 
-@pytest.mark.parametrize("one, other", [("A.png", "a.png"), ("Images/a.png", "images/a.png"), ("straße", "STRASSE"), ("\u00e9.txt", "e\u0301.txt")])
+@pytest.mark.parametrize("one, other", [("A.png", "a.png"), ("Images/a.png", "images/a.png"), ("straße", "STRASSE"),
+                                        ("\u00e9.txt", "e\u0301.txt")])
 @pytest.mark.parametrize("ending", ["zip", "tar"])
 def test_names_that_differ_in_case(cache, monkeypatch, one, other, ending):
     "Two files on Linux; on a disk that takes them for one, the second would overwrite the first, and nobody would know."
     path = f"case.{ending}"
     zip_of(path, (one, "1"), (other, "2")) if ending == "zip" else tar_of(path, member(one), member(other))
-    if not archives.ignores_case(cache.parent if cache.parent.mkdir() is None else None): assert len([o for o in unpack(path).rglob("*") if o.is_file()]) == 2
+    if not archives.ignores_case(cache.parent if cache.parent.mkdir() is None else None):
+        assert len([o for o in unpack(path).rglob("*") if o.is_file()]) == 2
     os.utime(path, (1, 1))
     monkeypatch.setattr(archives, "ignores_case", lambda folder: True)
     with pytest.raises(DataError) as e: unpack(path)
@@ -501,7 +553,8 @@ def test_a_tar_whose_description_would_fill_the_memory(tmp_path, cache):
     with tarfile.open("long.tgz", "w:gz", format=tarfile.GNU_FORMAT) as t:
         for name in "good.txt", "x"*(1 << 21): t.addfile(member(name)[0], io.BytesIO(b"out"))
     with pytest.raises(DataError) as second: unpack("long.tgz")
-    for e in first, second: assert codes_of(e) == ["undecodable"] and re.search(r"\b2097\d{3}\b", str(e.value)), "how long it is"
+    for e in first, second:
+        assert codes_of(e) == ["undecodable"] and re.search(r"\b2097\d{3}\b", str(e.value)), "how long it is"
     assert not [o for o in cache.iterdir()]
 
 
@@ -522,21 +575,27 @@ def test_a_table_that_names_files_elsewhere_is_only_read(demo_dir, tmp_path):
     "A corrected copy has names of its own: whatever the table says, nothing is written beside it."
     from segfast.data.fix import write_fixed_copy
     (tmp_path/"data").mkdir()
-    rows = [(f"{demo_dir}/images/scene_00{i}.png", f"{demo_dir}/labels/scene_00{i}_P.png", "train" if i < 3 else "valid") for i in range(5)]
-    rows.append((os.path.relpath(demo_dir/"images/scene_005.png", tmp_path/"data"), os.path.relpath(demo_dir/"labels/scene_005_P.png", tmp_path/"data"), "valid"))
+    rows = [(f"{demo_dir}/images/scene_00{i}.png", f"{demo_dir}/labels/scene_00{i}_P.png",
+             "train" if i < 3 else "valid") for i in range(5)]
+    rows.append((os.path.relpath(demo_dir/"images/scene_005.png", tmp_path/"data"),
+                 os.path.relpath(demo_dir/"labels/scene_005_P.png", tmp_path/"data"), "valid"))
     with open(tmp_path/"data/t.csv", "w", newline="") as f: csv.writer(f).writerows([("image", "mask", "split"), *rows])
     before = {o: o.read_bytes() for o in demo_dir.rglob("*") if o.is_file()}
     report = check_path(tmp_path/"data/t.csv")
     assert len(report.data.pairs) == 6
     write_fixed_copy(report, tmp_path/"copy")
-    assert {o: o.read_bytes() for o in demo_dir.rglob("*") if o.is_file()} == before and sorted(o.name for o in tmp_path.iterdir()) == ["copy", "data"]
+    assert {o: o.read_bytes() for o in demo_dir.rglob("*") if o.is_file()} == before and sorted(o.name
+        for o in tmp_path.iterdir()) == ["copy", "data"]
     assert len(list((tmp_path/"copy/images").iterdir())) == 6
 
 
 # --- names ---
 
-NASTY = ["<script>alert(1)</script>", "[bold red]sky[/]", "$x^2$", r"$\frac$", "=cmd()|' /C calc'!A0", "a\x1b[2Jb", "car\u202egnp.exe", "_hidden", "木", "😀", "+1+1", "@SUM(A1)", 'a,b"c', "x | y", "`touch it-ran`",
-         "$(touch it-ran)", "-rf", "%s {0}", "# heading", "'; touch it-ran; '", "[link](javascript:alert(1))", "![i](http://x/y)", "<img src=x onerror=alert(1)>", "&lt;b&gt;", "\\", "a\u2028b", "a\x85b", "tab\tb", "**bold**", "_a_"]
+NASTY = ["<script>alert(1)</script>", "[bold red]sky[/]", "$x^2$", r"$\frac$", "=cmd()|' /C calc'!A0", "a\x1b[2Jb",
+         "car\u202egnp.exe", "_hidden", "木", "😀", "+1+1", "@SUM(A1)", 'a,b"c', "x | y", "`touch it-ran`",
+         "$(touch it-ran)", "-rf", "%s {0}", "# heading", "'; touch it-ran; '", "[link](javascript:alert(1))",
+         "![i](http://x/y)", "<img src=x onerror=alert(1)>", "&lt;b&gt;", "\\", "a\u2028b", "a\x85b", "tab\tb",
+         "**bold**", "_a_"]
 MULTI = [*NASTY, "line\nend", "x\n2026-01-01 done: accuracy 1.0", "a\r\n= forged"]
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -555,8 +614,9 @@ class Tags(HTMLParser):
     def handle_data(self, data): self.text += data
 
 
-PLAIN = {"html", "meta", "title", "style", "h1", "h2", "p", "br", "strong", "table", "thead", "tbody", "tr", "th", "td", "div", "span", "em", "b", "figure", "figcaption", "img",
-         "head", "body", "main", "section", "caption", "dl", "dt", "dd", "svg", "rect"}
+PLAIN = {"html", "meta", "title", "style", "h1", "h2", "p", "br", "strong", "table", "thead", "tbody", "tr", "th", "td",
+         "div", "span", "em", "b", "figure", "figcaption", "img", "head", "body", "main", "section", "caption", "dl",
+         "dt", "dd", "svg", "rect"}
 
 
 def harmless(page, *names):
@@ -572,14 +632,16 @@ def nasty_dir(tmp_path_factory):
     from PIL import Image
     from segfast.data.demo import write_demo
     root = write_demo(tmp_path_factory.mktemp("nasty")/"data", n=30, size=(32, 48))
-    (root/"codes.txt").write_text("\n".join(o for o in NASTY if o.strip() == o and not re.search("[\x85\u2028]", o)) + "\n", encoding="utf-8")
+    (root/"codes.txt").write_text("\n".join(o for o in NASTY if o.strip() == o and not re.search("[\x85\u2028]", o))
+                                  + "\n", encoding="utf-8")
     (root/"valid.txt").unlink()
     for i, o in enumerate(m for m in MULTI if "/" not in m):
         if i < 30:
             (root/f"images/scene_{i:03d}.png").rename(root/f"images/{o}.png")
             (root/f"labels/scene_{i:03d}_P.png").rename(root/f"labels/{o}_P.png")
     for o in ("=cmd()|' ", "x\n2026-01-01 done: accuracy 1.0", "a\x1b[2Jb"):
-        for p in (root/"labels").glob(f"{o.replace('[', '[[]')}*"): Image.fromarray(np.full((32, 48), 77, np.uint8)).save(p)
+        for p in (root/"labels").glob(f"{o.replace('[', '[[]')}*"):
+            Image.fromarray(np.full((32, 48), 77, np.uint8)).save(p)
     return root
 
 
@@ -615,8 +677,10 @@ def test_a_report_as_text(nasty_report, tmp_path):
     text = (tmp_path/"r.txt").read_text(encoding="utf-8")
     assert not CONTROL.search(text) and text == nasty_report.text()
     lines = text.split("\n")
-    assert [o.partition(": ")[0] for o in lines[2:-1]] == [p.kind for p in nasty_report.problems], "a name forged a line"
-    assert lines[0].startswith("data: ") and not missing(lines[1], 30, "32x48") and not missing(lines[-1], len(nasty_report.errors))
+    assert [o.partition(": ")[0] for o in lines[2:-1]] == [p.kind
+                                                           for p in nasty_report.problems], "a name forged a line"
+    assert lines[0].startswith("data: ") and not missing(lines[1], 30, "32x48") and not missing(lines[-1],
+        len(nasty_report.errors))
 
 
 def test_a_report_as_a_table(nasty_report, tmp_path):
@@ -630,7 +694,9 @@ def test_a_report_as_a_table(nasty_report, tmp_path):
 def test_a_report_for_programs_is_exact(nasty_report, tmp_path):
     nasty_report.save(tmp_path/"r.json")
     d = json.loads((tmp_path/"r.json").read_text(encoding="utf-8"))
-    assert [p["file"] for p in d["problems"]] == [p.file for p in nasty_report.problems] and list(d["fingerprint"]["class_share"]) == list(nasty_report.data.classes.names)
+    assert [p["file"] for p in d["problems"]] == [p.file
+                                                  for p in nasty_report.problems] and list(
+        d["fingerprint"]["class_share"]) == list(nasty_report.data.classes.names)
 
 
 def test_what_check_says_at_the_command_line(nasty_dir, nasty_report):
@@ -642,7 +708,8 @@ def test_what_check_says_at_the_command_line(nasty_dir, nasty_report):
 @pytest.mark.parametrize("char", ["\n", "\r", "\x1b[2J", "\x85", "\u2028", "\x0b", "\x1c"])
 def test_errors_are_three_lines_whatever_the_name(tmp_path, char):
     name = f"a{char}error: forged"
-    for args in (["check", name], ["check", str(tmp_path/name)], ["train", name], ["resume", name], ["train", "demo", "--weights", f"{name}.pth"], ["train", "demo", "--recipe", f"{name}.toml"]):
+    for args in (["check", name], ["check", str(tmp_path/name)], ["train", name], ["resume", name],
+                 ["train", "demo", "--weights", f"{name}.pth"], ["train", "demo", "--recipe", f"{name}.toml"]):
         res = CliRunner().invoke(app, args)
         assert res.exit_code in (1, 2) and not CONTROL.search(res.stderr), args
         assert not any(o.startswith("error: forged") for o in res.stderr.split("\n")) or char == "\n"
@@ -672,7 +739,8 @@ def test_a_score_table_in_markdown():
 @pytest.mark.parametrize("name", MULTI)
 def test_markdown_shows_it_as_it_is(name):
     from markdown_it import MarkdownIt
-    assert Tags(MarkdownIt("commonmark", dict(html=True)).render(f"- x {markdown_text(name)}")).text.strip("\n") == " ".join(f"x {safe_text(name)}".split("  ")) or "  " in name
+    assert Tags(MarkdownIt("commonmark", dict(html=True)).render(f"- x {markdown_text(name)}")).text.strip(
+        "\n") == " ".join(f"x {safe_text(name)}".split("  ")) or "  " in name
     assert Tags(MarkdownIt("commonmark", dict(html=True)).render(markdown_text(name))).tags <= {"p", "ul", "li"}
 
 
@@ -704,10 +772,13 @@ def test_a_run(nasty_run, tmp_path, capsys):
     run = nasty_run
     assert run.path.parent == tmp_path/"runs" and re.fullmatch(r"[\w-]+", run.name)
     assert {o.name for o in (run.path/"plots").iterdir()} >= {"history.png", "predictions.png"}
-    with open(run.path/"classes.csv", newline="", encoding="utf-8") as f: assert [o["name"] for o in csv.DictReader(f)] == list(run.classes.names)
+    with open(run.path/"classes.csv", newline="", encoding="utf-8") as f:
+        assert [o["name"] for o in csv.DictReader(f)] == list(run.classes.names)
     assert run.classes.names == open_data(tmp_path/NASTY[1]).classes.names, "exact where it is read back"
-    with open(run.path/"per_class.csv", newline="", encoding="utf-8") as f: names = [o[0] for o in list(csv.reader(f))[1:]]
-    assert not any(re.match(r"[=+@-]", o) for o in names) and names[:len(run.classes)] == [csv_cell(o) for o in run.classes.names]
+    with open(run.path/"per_class.csv", newline="", encoding="utf-8") as f:
+        names = [o[0] for o in list(csv.reader(f))[1:]]
+    assert not any(re.match(r"[=+@-]", o) for o in names) and names[:len(run.classes)] == [csv_cell(o)
+        for o in run.classes.names]
     assert [s.name for s in run.recipe.stages] == ["$\\frac$ <b> =x 木 \x1b[2J", "[bold red]\nforged"]
     assert run.history["name"].tolist() == [s.name for s in run.recipe.stages]
     log = (run.path/"log.txt").read_text(encoding="utf-8")
@@ -732,13 +803,16 @@ def text_of(o, width=1000):
     return console.file.getvalue()
 
 
-def scores(names): return dict(accuracy=0.9, mean_iou=0.5, mean_dice=0.6, images=2, seconds=3., classes={n: dict(iou=0.5, dice=0.6, precision=0.7, recall=0.8, pixels=100) for n in names})
+def scores(names):
+    return dict(accuracy=0.9, mean_iou=0.5, mean_dice=0.6, images=2, seconds=3.,
+                classes={n: dict(iou=0.5, dice=0.6, precision=0.7, recall=0.8, pixels=100) for n in names})
 
 
 @pytest.mark.parametrize("name", MULTI)
 def test_tables_at_a_terminal(name):
     row = dict(name=name, data=name, status=name, stages=name, accuracy=None, mean_iou=None, seconds=None, started=name)
-    for o in score_table(scores([name]), ClassTable([name])), run_table([row]), Plan(name, [(name, name)], recipe_of(dict(name=name)), classes=ClassTable([name])):
+    for o in score_table(scores([name]), ClassTable([name])), run_table([row]), Plan(name, [(name, name)],
+        recipe_of(dict(name=name)), classes=ClassTable([name])):
         text = text_of(o)
         assert safe_text(name)[:20] in text and not CONTROL.search(text)
 
@@ -768,7 +842,8 @@ def test_pictures(name):
     fig.savefig(io.BytesIO(), format="png")
     first = fig.legends[0].get_texts()[0]
     assert not first.get_parse_math() and first.get_text().startswith(safe_text(name)[:1]) | (not name.isascii())
-    history = pd.DataFrame([dict(stage=1, name=name, size="8x12", train_loss=1., valid_loss=1., accuracy=.5, mean_iou=.5)])
+    history = pd.DataFrame([dict(stage=1, name=name, size="8x12", train_loss=1., valid_loss=1., accuracy=.5,
+                                 mean_iou=.5)])
     plot_history(history).savefig(io.BytesIO(), format="png")
 
 
@@ -822,7 +897,8 @@ def test_a_log_has_one_line_a_remark(small, tmp_path):
 
 # --- lines that are copied into a shell ---
 
-PATHS = ["plain", "a b", "it's", "a; touch it-ran", "$(touch it-ran)", "`touch it-ran`", "a && touch it-ran", "a|touch it-ran", "x > it-ran", "*", "~", "!!", "-rf", "#x", "a\\b", "[bold]", "木"]
+PATHS = ["plain", "a b", "it's", "a; touch it-ran", "$(touch it-ran)", "`touch it-ran`", "a && touch it-ran",
+         "a|touch it-ran", "x > it-ran", "*", "~", "!!", "-rf", "#x", "a\\b", "[bold]", "木"]
 
 
 def commands(text): return [shlex.split(o[o.index("segfast "):]) for o in text.split("\n") if "segfast " in o]
@@ -841,7 +917,8 @@ def test_the_resume_line_is_one_word(name, monkeypatch, small, tmp_path):
     res = CliRunner().invoke(app, ["train", "demo"])
     assert res.exit_code == 130
     command, = commands(res.stderr)
-    assert command[:2] == ["segfast", "resume"] and len(command) == 3 and Path(command[2]) == Path(name)/"a" and not command[2].startswith("-")
+    assert command[:2] == ["segfast", "resume"] and len(command) == 3 and Path(command[2]) == Path(
+        name)/"a" and not command[2].startswith("-")
 
 
 @pytest.mark.slow
@@ -867,14 +944,18 @@ def test_checks_of_hostile_files_are_bounded(tmp_path, demo_dir):
     "Formats that are programs in disguise are no pictures here."
     import shutil
     data = shutil.copytree(demo_dir, tmp_path/"copy")
-    for i, text in enumerate([b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(it-ran) (w) file closefile\n", b"%PDF-1.4\n", b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>", b"#!/bin/sh\ntouch it-ran\n"]):
+    for i, text in enumerate([b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(it-ran) (w) file closefile\n",
+                              b"%PDF-1.4\n", b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>",
+                              b"#!/bin/sh\ntouch it-ran\n"]):
         (data/f"images/scene_00{i}.png").write_bytes(text)
     assert [p.code for p in check(open_data(data), cache=False).errors] == ["not-an-image"]*4
 
 
 def test_safetensors_of_this_library_hold_no_pickle(half_done):
     for p in half_done.path.rglob("*"):
-        if p.is_file(): assert p.suffix in (".safetensors", ".json", ".toml", ".csv", ".txt", ".png", ".jpg", ".html", ".lock") or p.name == ".lock", p
+        if p.is_file():
+            assert p.suffix in (".safetensors", ".json", ".toml", ".csv", ".txt", ".png", ".jpg", ".html",
+                                ".lock") or p.name == ".lock", p
     for p in half_done.path.rglob("*.safetensors"):
         n, = struct.unpack("<Q", p.read_bytes()[:8])
         assert isinstance(json.loads(p.read_bytes()[8:8+n]), dict) and load_file(p)
@@ -883,6 +964,7 @@ def test_safetensors_of_this_library_hold_no_pickle(half_done):
 def test_a_safetensors_header_that_lies():
     save_file({"w": torch.zeros(4)}, "a.safetensors")
     raw = Path("a.safetensors").read_bytes()
-    for bad in (raw[:-1], raw[:20], struct.pack("<Q", 1 << 60) + raw[8:], raw.replace(b"[0,16]", b"[0,96]"), raw[:8] + b"x" + raw[9:], b"", struct.pack("<Q", 0)):
+    for bad in (raw[:-1], raw[:20], struct.pack("<Q", 1 << 60) + raw[8:], raw.replace(b"[0,16]", b"[0,96]"),
+                raw[:8] + b"x" + raw[9:], b"", struct.pack("<Q", 0)):
         Path("b.safetensors").write_bytes(bad)
         with pytest.raises(DataError, match="b.safetensors"): read_weights("b.safetensors")

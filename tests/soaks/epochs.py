@@ -27,8 +27,10 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--epochs", type=int, default=1000)
     p.add_argument("--workers", type=int, default=0)
-    p.add_argument("--bytes", type=float, default=4000, help="growth of memory an epoch that is still flat: the history that a run keeps of each")
-    p.add_argument("--files", type=int, default=0, help="open files more at the end than in the middle that are still flat")
+    p.add_argument("--bytes", type=float, default=4000, help="growth of memory an epoch that is still flat: the "
+                                                             "history that a run keeps of each")
+    p.add_argument("--files", type=int, default=0, help="open files more at the end than in the "
+                                                        "middle that are still flat")
     args = p.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     os.environ["SEGFAST_CACHE"] = str(folder/"cache")
@@ -64,20 +66,23 @@ def measured(folder, args):
     register()
     write_demo(folder/"data", n=10, size=(48, 64))
     stage = Stage("tiny", (16, 24), args.epochs, batch_size=4, precision="fp32", lr=1e-4, schedule="constant")
-    train.train(folder/"data", Recipe([stage], model="tiny", weights="none", ema=.99), out=folder/"runs", device="cpu", screen="quiet", workers=args.workers)
+    train.train(folder/"data", Recipe([stage], model="tiny", weights="none", ema=.99), out=folder/"runs", device="cpu",
+                screen="quiet", workers=args.workers)
     return np.array(rows)
 
 
 def report(rows, args):
     "Print the curve; 0 if it is flat, else 1."
     n, mb = len(rows), 1e6
-    for i in np.unique(np.linspace(0, n - 1, 11).astype(int)): print(f"epoch {i + 1:5}  {rows[i, 0]:6.1f} s  {rows[i, 1]/mb:8.2f} MB  {rows[i, 2]:4.0f} open files")
+    for i in np.unique(np.linspace(0, n - 1, 11).astype(int)):
+        print(f"epoch {i + 1:5}  {rows[i, 0]:6.1f} s  {rows[i, 1]/mb:8.2f} MB  {rows[i, 2]:4.0f} open files")
     late = rows[n//2:]
     floor = np.array([[i + len(o)/2, o[:, 1].min()] for i, o in ((i, late[i:i + 25]) for i in range(0, len(late), 25))])
     slope = np.polyfit(floor[:, 0], floor[:, 1], 1)[0] if len(floor) > 1 else 0.
     files = late[-25:, 2].max() - late[:25, 2].max()
     flat = slope <= args.bytes and files <= args.files
-    print(f"{n} epochs: memory grows by {slope:.0f} bytes an epoch in the second half (at most {args.bytes:.0f}), open files by {files:.0f} (at most {args.files}): {'flat' if flat else 'NOT FLAT'}")
+    print(f"{n} epochs: memory grows by {slope:.0f} bytes an epoch in the second half (at most {args.bytes:.0f}), open "
+          f"files by {files:.0f} (at most {args.files}): {'flat' if flat else 'NOT FLAT'}")
     return 0 if flat else 1
 
 

@@ -53,7 +53,8 @@ def soak(folder, args):
 
 def begin(folder, i, out="runs", *more):
     "A training in a process of its own."
-    args = [sys.executable, killing.__file__, "cli", "train", folder/"data", "--recipe", folder/f"{i}.toml", "--out", folder/out, "--device", "cpu", "--json", *more]
+    args = [sys.executable, killing.__file__, "cli", "train", folder/"data", "--recipe", folder/f"{i}.toml", "--out",
+            folder/out, "--device", "cpu", "--json", *more]
     env = os.environ | dict(SEGFAST_CACHE=str(folder/f"cache-{out}"), PYTHONWARNINGS="ignore")
     return subprocess.Popen([*map(str, args)], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -90,7 +90,8 @@ NAMES = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "smp:unet/resnet
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, options", [*((o, {}) for o in NAMES), ("unet_resnet18", dict(self_attention=True, blur=True, last_cross=False))])
+@pytest.mark.parametrize("name, options", [*((o, {}) for o in NAMES),
+                                           ("unet_resnet18", dict(self_attention=True, blur=True, last_cross=False))])
 def test_one_file_for_every_size(name, options, tmp_path):
     if name.startswith("smp:"):
         pytest.importorskip("segmentation_models_pytorch")
@@ -115,7 +116,8 @@ def test_run_to_file(run, made):
     assert made.parity.ok and made.dynamic and made.parity.images == 2 and not made.parity.synthetic and made.notes == []
     images = as_bytes(random_images(3, (41, 70)))
     for size in (41, 70), (32, 48), (64, 100):
-        mine, its = (f(images, size) for f in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)), OnnxModel(made.path, threads=1)))
+        mine, its = (f(images, size) for f in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)),
+                                               OnnxModel(made.path, threads=1)))
         np.testing.assert_allclose(its, mine, atol=1e-4)
 
 
@@ -123,7 +125,9 @@ def test_the_same_masks_as_the_run(run, made, tmp_path):
     "At the pictures' own size, whole, in tiles and in several views."
     picture = Image.fromarray(as_bytes(random_images(1, (90, 130)))[0])
     for options in {}, dict(tile=(40, 56), overlap=8), dict(tta=True):
-        mine, its = (np.asarray(predict_image(Segmenter(p, InferenceOptions(**options)), picture)) for p in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)), OnnxModel(made.path, threads=1)))
+        mine, its = (np.asarray(predict_image(Segmenter(p, InferenceOptions(**options)), picture))
+                     for p in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)),
+                               OnnxModel(made.path, threads=1)))
         assert its.shape == (90, 130) and (mine == its).mean() > 0.999
 
 
@@ -145,7 +149,8 @@ print(model.classes.names[0], model.classes.void, model.size, model.fixed)
 def test_a_process_without_torch(run, made, tmp_path):
     images = random_images(2, (32, 48), 1).round()
     np.save(tmp_path/"in.npy", as_bytes(images))
-    done = subprocess.run([sys.executable, "-c", BLOCKED, made.path, tmp_path/"in.npy", tmp_path/"out.npy"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", BLOCKED, made.path, tmp_path/"in.npy", tmp_path/"out.npy"],
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{run.classes.names[0]} {run.classes.void} (32, 48) False"
     np.testing.assert_array_equal(np.load(tmp_path/"out.npy"), by_hand(run.model("cpu"), images).argmax(1))
@@ -230,7 +235,8 @@ def test_a_model_for_one_size(demo_dir, monkeypatch, tmp_path):
     monkeypatch.setitem(MODELS, "one-size", OneSize)
     run = run_of(demo_dir, tmp_path, "one-size")
     made = export(run)
-    assert not made.dynamic and OnnxModel(made.path, threads=1).fixed and len(made.notes) == 1 and made.notes[0] in made.text()
+    assert not made.dynamic and OnnxModel(made.path,
+                                          threads=1).fixed and len(made.notes) == 1 and made.notes[0] in made.text()
     with pytest.raises(DataError) as e:
         export(run, size="dynamic", overwrite=True)
     assert not missing(e, run.path, "one-size", "onnx")
@@ -265,7 +271,8 @@ def test_fewer_bits(run, made, bits, share, tmp_path):
     assert small.after["accuracy"] == pytest.approx(small.before["accuracy"], abs=0.05)
     assert OnnxModel(small.path, threads=1)(np.zeros((1, 32, 48, 3), np.uint8)).dtype == np.float32
     for text in small.text(), small.card.read_text():
-        assert not missing(text, bits, *(f"{o[k]:.4f}" for o in (small.before, small.after) for k in ("mean_iou", "accuracy")))
+        assert not missing(text, bits, *(f"{o[k]:.4f}" for o in (small.before, small.after)
+                                         for k in ("mean_iou", "accuracy")))
 
 
 # What the file says, and does not say
@@ -273,18 +280,23 @@ def test_fewer_bits(run, made, bits, share, tmp_path):
 def test_metadata(run, made):
     texts = {o.key: json.loads(o.value) for o in onnx.load(made.path).metadata_props}
     c = run.classes
-    assert texts["classes"] == list(c.names) and texts["colors"] == [list(o) for o in c.colors] and texts["void"] == c.void
-    assert texts["size"] == [32, 48] and texts["model"] == "tiny" and texts["run"] == "tiny" and len(texts["recipe_sha256"]) == 64
+    assert texts["classes"] == list(c.names) and texts["colors"] == [list(o)
+        for o in c.colors] and texts["void"] == c.void
+    assert texts["size"] == [32, 48] and texts["model"] == "tiny" and texts["run"] == "tiny" and len(
+        texts["recipe_sha256"]) == 64
     model = OnnxModel(made.path, threads=1)
     assert model.classes == c and not model.fixed
 
 
 def test_nothing_of_this_computer_is_in_the_file(run, made, tmp_path):
     found = made.path.read_bytes() + made.card.read_bytes()
-    for word in str(export_module.__file__).rsplit("/", 1)[0], str(run.path.parent), "site-packages", ".py\"", "stack_trace", sys.prefix:
+    for word in str(export_module.__file__).rsplit("/",
+                                                   1)[0], str(
+        run.path.parent), "site-packages", ".py\"", "stack_trace", sys.prefix:
         assert word.encode() not in found
     graph = onnx.load(made.path).graph
-    assert [[d.dim_param or d.dim_value for d in o.type.tensor_type.shape.dim] for o in (*graph.input, *graph.output)] == [["n", 3, "h", "w"], ["n", len(run.classes), "h", "w"]]
+    assert [[d.dim_param or d.dim_value for d in o.type.tensor_type.shape.dim]
+            for o in (*graph.input, *graph.output)] == [["n", 3, "h", "w"], ["n", len(run.classes), "h", "w"]]
 
 
 # The card
@@ -309,14 +321,16 @@ def test_names_in_the_card_are_text(run, tmp_path):
 
     from segfast.runs.run import Run
     shutil.copytree(run.path, copied := tmp_path/"<b>run")
-    text = (copied/"classes.csv").read_text().replace(f",{run.classes.names[0]},", ",<script>alert(1)</script>,", 1).replace(f",{run.classes.names[1]},", ",| x,", 1)
+    text = (copied/"classes.csv").read_text().replace(f",{run.classes.names[0]},", ",<script>alert(1)</script>,",
+                                                      1).replace(f",{run.classes.names[1]},", ",| x,", 1)
     (copied/"classes.csv").write_text(text)
     data = json.loads((copied/"data.json").read_text())
     (copied/"data.json").write_text(json.dumps(dict(data, name="[a](http://x) `b`\n# c")))
     made = export(Run(copied), "safetensors", out=tmp_path/"m.safetensors")
     assert made.about["classes"][:2] == ["<script>alert(1)</script>", "| x"]
     card = made.card.read_text()
-    assert "<script" not in card and "<b>" not in card and "\n# c" not in card and not re.search(r"(?<!\\)\]\(http", card)
+    assert "<script" not in card and "<b>" not in card and "\n# c" not in card and not re.search(r"(?<!\\)\]\(http",
+        card)
     rows = [o for o in card.splitlines() if re.match(r"\| \d+ \|", o)]
     assert len(rows) == len(run.classes) and all(len(re.findall(r"(?<!\\)\|", o)) == 9 for o in rows)
 
@@ -334,7 +348,8 @@ def test_without_the_data(run, demo_dir, tmp_path):
     card, otherwise = alone.card.read_text(), str(replace(alone.parity, synthetic=False))
     assert alone.parity.synthetic and alone.parity.ok and "--data DATA" in alone.text() and str(tmp_path) not in card
     for text in alone.text(), card:
-        assert str(alone.parity) in text and otherwise not in text, "which would say that the run's own images were compared"
+        assert str(
+            alone.parity) in text and otherwise not in text, "which would say that the run's own images were compared"
     with pytest.raises(DataError, match="--data DATA"):
         export(Run(copied), quantize="int8")
     assert not export(Run(copied), "safetensors", data=demo_dir, overwrite=True).parity.synthetic
@@ -345,10 +360,16 @@ def test_without_the_data(run, demo_dir, tmp_path):
 
 # What is refused
 
-@pytest.mark.parametrize("options, named", [
-    (dict(to="tflite"), ["tflite", *export_module.EXPORTS]), (dict(quantize="int4"), ["int4", *export_module.QUANTIZE]), (dict(to="torch-export", quantize="int8"), ["--quantize", "onnx", "torch-export"]),
-    (dict(to="safetensors", argmax=True), ["--argmax", "safetensors"]), (dict(to="safetensors", size="64x64"), ["--size", "safetensors"]), (dict(opset=9), ["--opset", 9, 18]),
-    (dict(size="8x8"), ["--size", "8x8", 32]), (dict(size="big"), ["--size", "big", "HEIGHTxWIDTH"]), (dict(out="model.pt"), ["--out", "model.pt", ".onnx"])])
+@pytest.mark.parametrize("options, named", [(dict(to="tflite"), ["tflite", *export_module.EXPORTS]),
+                                            (dict(quantize="int4"), ["int4", *export_module.QUANTIZE]),
+                                            (dict(to="torch-export", quantize="int8"),
+                                             ["--quantize", "onnx", "torch-export"]),
+                                            (dict(to="safetensors", argmax=True), ["--argmax", "safetensors"]),
+                                            (dict(to="safetensors", size="64x64"), ["--size", "safetensors"]),
+                                            (dict(opset=9), ["--opset", 9, 18]),
+                                            (dict(size="8x8"), ["--size", "8x8", 32]),
+                                            (dict(size="big"), ["--size", "big", "HEIGHTxWIDTH"]),
+                                            (dict(out="model.pt"), ["--out", "model.pt", ".onnx"])])
 def test_settings_that_make_no_sense(run, options, named):
     with pytest.raises(UsageError) as e:
         export(run, **options)
@@ -379,7 +400,8 @@ def test_packages_that_are_not_there(run, missing, monkeypatch, tmp_path):
 
 
 def test_files_that_are_something_else(made, tmp_path):
-    for name, content in ("empty.onnx", b""), ("half.onnx", made.path.read_bytes()[:2000]), ("photo.onnx", b"\xff\xd8\xff\xe0"):
+    for name, content in ("empty.onnx", b""), ("half.onnx", made.path.read_bytes()[:2000]), ("photo.onnx",
+        b"\xff\xd8\xff\xe0"):
         (tmp_path/name).write_bytes(content)
         with pytest.raises(DataError, match=name):
             OnnxModel(tmp_path/name)

@@ -67,7 +67,8 @@ def opened(path):
 def python(code, **env):
     "Run some code in a fresh Python."
     root = str(Path(sam_module.__file__).parents[2])
-    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": root, **env})
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": root, **env})
 
 
 # What a person points with
@@ -105,7 +106,8 @@ def test_grid_is_inside_even_and_symmetrical(size):
 def test_random_points_are_inside_different_and_repeated():
     points = sam_module.random_points((5, 7), 35)
     assert sorted(points) == [(x, y) for x in range(7) for y in range(5)]
-    assert sam_module.random_points((50, 70), 9, seed=1) == sam_module.random_points((50, 70), 9, seed=1) != sam_module.random_points((50, 70), 9, seed=2)
+    assert sam_module.random_points((50, 70), 9, seed=1) == sam_module.random_points((50, 70), 9,
+        seed=1) != sam_module.random_points((50, 70), 9, seed=2)
 
 
 @pytest.mark.parametrize("given, named", [
@@ -130,7 +132,8 @@ def test_prompts_that_cannot_be(given, named):
 
 
 def test_a_box_may_be_the_whole_image_and_takes_all_points():
-    assert sam_module.make_prompts((45, 70), points="1,1;69,44", box="0,0,70,45") == [sam_module.Prompt(((1, 1), (69, 44)), (0, 0, 70, 45))]
+    assert sam_module.make_prompts((45, 70), points="1,1;69,44",
+                                   box="0,0,70,45") == [sam_module.Prompt(((1, 1), (69, 44)), (0, 0, 70, 45))]
 
 
 # Images
@@ -143,9 +146,12 @@ def pictures():
     exif[0x0112] = 6
     clear = im.quantize(8)
     clear.info["transparency"] = bytes(range(8))
-    return {"rgba.png": (im.convert("RGBA"), {}, (4, 6)), "la.png": (grey.convert("LA"), {}, (4, 6)), "grey.png": (grey, {}, (4, 6)), "palette.png": (im.quantize(8), {}, (4, 6)),
-            "clear.png": (clear, {}, (4, 6)), "bit.png": (grey.convert("1"), {}, (4, 6)), "deep.png": (Image.fromarray(rgb[..., 0].astype(np.uint16)*257), {}, (4, 6)),
-            "cmyk.jpg": (im.convert("CMYK"), {}, (4, 6)), "rotated.jpg": (im, dict(exif=exif), (6, 4)), "photo.webp": (im, {}, (4, 6))}
+    return {"rgba.png": (im.convert("RGBA"), {}, (4, 6)), "la.png": (grey.convert("LA"), {}, (4, 6)),
+            "grey.png": (grey, {}, (4, 6)), "palette.png": (im.quantize(8), {}, (4, 6)),
+            "clear.png": (clear, {}, (4, 6)), "bit.png": (grey.convert("1"), {}, (4, 6)),
+            "deep.png": (Image.fromarray(rgb[..., 0].astype(np.uint16)*257), {}, (4, 6)),
+            "cmyk.jpg": (im.convert("CMYK"), {}, (4, 6)), "rotated.jpg": (im, dict(exif=exif), (6, 4)),
+            "photo.webp": (im, {}, (4, 6))}
 
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
@@ -187,7 +193,8 @@ def test_images_that_are_none(content, codes, tmp_path):
 # Answers
 
 @pytest.mark.parametrize("kind", ["sam", "sam2"])
-@pytest.mark.parametrize("given, n", [(dict(points="10,20;60,5"), 2), (dict(random=3), 3), (dict(grid="3x3"), 9), (dict(box="5,6,40,30"), 1), (dict(box="5,6,40,30", points="10,10;20,20"), 1)])
+@pytest.mark.parametrize("given, n", [(dict(points="10,20;60,5"), 2), (dict(random=3), 3), (dict(grid="3x3"), 9),
+                                      (dict(box="5,6,40,30"), 1), (dict(box="5,6,40,30", points="10,10;20,20"), 1)])
 def test_shapes_of_answers(kind, given, n, sams, photo):
     one, three = (sam_module.prompt(photo, **given, model=sams[kind], multimask=m) for m in (False, True))
     assert one.masks.shape == (n, 45, 70) and one.scores.shape == (n,) and len(one.prompts) == n
@@ -200,7 +207,8 @@ def test_shapes_of_answers(kind, given, n, sams, photo):
             continue
         x0, y0, x1, y1 = box
         inner = mask[y0:y1, x0:x1]
-        assert inner.sum() == mask.sum() and inner[0].any() and inner[-1].any() and inner[:, 0].any() and inner[:, -1].any()
+        assert inner.sum() == mask.sum() and inner[0].any() and inner[-1].any() and inner[:, 0].any() and inner[:,
+            -1].any()
 
 
 @pytest.mark.parametrize("kind", ["sam", "sam2"])
@@ -267,7 +275,8 @@ def test_the_published_name_of_the_second_generation(folders, tmp_path, photo, s
 
 
 def test_it_shows_itself(sam, photo):
-    found = sam_module.prompt(photo, points="10,20;60,5", model=sam_module.Sam("<b>", sam.kind, sam.model, sam.processor))
+    found = sam_module.prompt(photo, points="10,20;60,5",
+                              model=sam_module.Sam("<b>", sam.kind, sam.model, sam.processor))
     html = found._repr_html_()
     assert "<b>" not in html and "&lt;b&gt;" in html and html.count("<tr>") == 3 and "data:image/png" in html
     assert missing(repr(found), 2, "45x70", "<b>") == []
@@ -434,7 +443,8 @@ def test_only_safetensors_are_asked_for(monkeypatch, folders):
         return str(folders["sam"])
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert sam_module.load_sam("someone/something", device="cpu").name == "someone/something"
-    hub = ["pytorch_model.bin", "model.pt", "modeling_sam.py", "adapter_config.json", "model.safetensors", "model-00001-of-00002.safetensors", "config.json", "preprocessor_config.json"]
+    hub = ["pytorch_model.bin", "model.pt", "modeling_sam.py", "adapter_config.json", "model.safetensors",
+           "model-00001-of-00002.safetensors", "config.json", "preprocessor_config.json"]
     assert [o for o in hub if any(fnmatch(o, p) for p in asked["patterns"])] == hub[4:]
 
 
@@ -445,7 +455,8 @@ def test_without_the_extra(monkeypatch, photo):
 
 
 def test_the_room_is_light():
-    res = python("import sys, segfast.tools.sam; print([o for o in ('torch', 'fastai', 'transformers', 'huggingface_hub') if o in sys.modules])")
+    res = python("import sys, segfast.tools.sam; print([o for o in ('torch', 'fastai', 'transformers', "
+                 "'huggingface_hub') if o in sys.modules])")
     assert res.stdout.strip() == "[]", res.stderr
 
 
@@ -462,8 +473,10 @@ def test_what_is_written(kind, folders, photo, tmp_path):
     made = sam_module.prompt_to_folder(photo, out, grid="2x3", model=folders[kind], multimask=True, device="cpu")
     told = json.loads((out/"masks.json").read_text())
     assert made == told | dict(folder=str(out))
-    assert sorted(o.name for o in out.iterdir()) == [*(f"mask-{i:03}.png" for i in range(18)), "masks.json", "overlay.png"]
-    assert (told["size"], told["image"], told["model"], told["multimask"]) == ([45, 70], str(photo), str(folders[kind]), True)
+    assert sorted(o.name for o in out.iterdir()) == [*(f"mask-{i:03}.png" for i in range(18)), "masks.json",
+                                                     "overlay.png"]
+    assert (told["size"], told["image"], told["model"], told["multimask"]) == ([45, 70], str(photo), str(folders[kind]),
+        True)
     assert [o["points"] for o in told["prompts"]] == [[list(p)] for p in sam_module.grid_points((45, 70), (2, 3))]
     found = sam_module.prompt(photo, grid="2x3", model=folders[kind], multimask=True, device="cpu")
     for i, row in enumerate(told["masks"]):
@@ -471,7 +484,8 @@ def test_what_is_written(kind, folders, photo, tmp_path):
         assert im.mode == "L" and set(np.unique(im)) <= {0, 255}
         assert ((np.asarray(im) == 255) == found.masks[i]).all()
         assert (row["prompt"], row["pixels"]) == (i//3, int(found.masks[i].sum()))
-        assert row["score"] == pytest.approx(float(found.scores[i])) and row["box"] == (list(found.boxes[i]) if found.boxes[i] else None)
+        assert row["score"] == pytest.approx(float(found.scores[i])) and row["box"] == (list(found.boxes[i])
+            if found.boxes[i] else None)
     assert opened(out/"overlay.png").size == (70, 45)
     lines = sam_module.prompt_text(made).splitlines()
     assert missing(lines[0], photo, 18, folders[kind]) == []
@@ -488,7 +502,8 @@ def test_nothing_is_written_over_unasked(sam, photo, tmp_path):
         sam_module.prompt_to_folder(photo, out, points="5,5", model=sam)
     assert before == {o.name: o.read_bytes() for o in out.iterdir()}
     sam_module.prompt_to_folder(photo, out, points="5,5", model=sam, overwrite=True)
-    assert sorted(o.name for o in out.iterdir()) == ["mask-000.png", "mask-mine.png", "masks.json", "overlay.png"]  # the old ones are gone, a person's is not
+    # the old ones are gone, a person's is not
+    assert sorted(o.name for o in out.iterdir()) == ["mask-000.png", "mask-mine.png", "masks.json", "overlay.png"]
 
 
 @pytest.mark.parametrize("given, named", [
@@ -511,7 +526,8 @@ def test_out_is_a_file(photo):
 
 
 def test_random_points_keep_their_seed(sam, photo, tmp_path):
-    made = [sam_module.prompt_to_folder(photo, tmp_path/str(i), random=4, model=sam, seed=s) for i, s in enumerate((7, 7, 8))]
+    made = [sam_module.prompt_to_folder(photo, tmp_path/str(i), random=4, model=sam, seed=s)
+            for i, s in enumerate((7, 7, 8))]
     assert made[0]["seed"] == 7 and made[0]["prompts"] == made[1]["prompts"] != made[2]["prompts"]
 
 
@@ -540,7 +556,8 @@ def test_labels_hold_the_class_and_the_rest(sam, photo, tmp_path, monkeypatch):
     assert (root/"codes.txt").read_text() == "background\nCar\n" and made["classes"] == ["background", "Car"]
     assert (ids(root) == left(45, 70)).all()
     assert (root/"images/photo.png").read_bytes() == photo.read_bytes()
-    assert made["label"] == dict(name="Car", id=1, file="labels/photo_P.png", pixels=45*35, share=0.5) and Path(made["folder"]) == root/"prompts/photo/1"
+    assert made["label"] == dict(name="Car", id=1, file="labels/photo_P.png", pixels=45*35,
+                                 share=0.5) and Path(made["folder"]) == root/"prompts/photo/1"
     answering(sam, monkeypatch, top)
     with refuses(DataError, "photo_P.png", "--add", "Road", "--overwrite"):
         sam_module.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Road")
@@ -563,7 +580,8 @@ def test_only_the_best_mask_of_a_prompt_counts(sam, photo, tmp_path, monkeypatch
     monkeypatch.setattr(sam_module, "_predict", ask)
     made = sam_module.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, multimask=True, as_masks="Car")
     assert (ids(tmp_path/"set") == top(45, 70)).all()
-    assert made["masks"][2]["score"] is None and json.loads((tmp_path/"set/prompts/photo/1/masks.json").read_text())["masks"][2]["score"] is None
+    assert made["masks"][2]["score"] is None and json.loads((tmp_path/"set/prompts/photo/1/masks.json").read_text())[
+        "masks"][2]["score"] is None
 
 
 def test_void_is_the_rest_where_there_is_no_background(sam, photo, tmp_path, monkeypatch):
@@ -657,6 +675,8 @@ def test_from_points_to_a_trained_model(kind, folders, demo_dir, tmp_path, tiny)
     data = open_data(root)
     report = check(data)
     assert report.ok, report.text()
-    assert data.classes.names == ("background", "Car", "Road") and data.classes.void is None and data.splits == dict(train=5, valid=1)
-    run = train(data, Recipe([Stage("one", (48, 64), 1, batch_size=2, precision="fp32")], model=tiny, weights="none"), out=tmp_path/"runs", device="cpu", screen="quiet")
+    assert data.classes.names == ("background", "Car",
+                                  "Road") and data.classes.void is None and data.splits == dict(train=5, valid=1)
+    run = train(data, Recipe([Stage("one", (48, 64), 1, batch_size=2, precision="fp32")], model=tiny, weights="none"),
+                out=tmp_path/"runs", device="cpu", screen="quiet")
     assert run.state == "done" and set(run.scores["classes"]) == {"background", "Car", "Road"}

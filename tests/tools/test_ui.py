@@ -161,7 +161,8 @@ def test_names_are_text(client, runs, tmp_path):
     page = client.get("/").text
     address = next(o for o in page.split('"') if o.startswith("/run/n-"))
     token = str(send(client, png(), f"{EVIL}.png", run=address[5:]).url)
-    pages = [page, client.get(address).text, client.get(f"/compare?run=first&run={address[5:]}").text, client.get(token).text]
+    pages = [page, client.get(address).text, client.get(f"/compare?run=first&run={address[5:]}").text,
+             client.get(token).text]
     for page in pages:
         assert "<script>alert" not in page and "<img src=x" not in page and "\u202e" not in page
         assert page.count("<script") == 1  # the page's own
@@ -176,10 +177,13 @@ def test_a_file_name_cannot_add_a_header(client):
 
 # No path outside
 
-PATHS = ["/run/..", "/run/../secret.txt", "/run/..%2fsecret.txt", "/run/..%2Fsecret.txt", "/run/%2e%2e/secret.txt", "/run/..%252fsecret.txt", "/run/first/../../secret.txt",
-         "/run/first/..%2f..%2fsecret.txt", "/run//etc/passwd", "/run/%2fetc%2fpasswd", "/run/first%00", "/run/first/report/..%2f..%2f..%2fsecret.txt", "/run/first/%2e%2e%2f%2e%2e%2fsecret.png",
-         "/run/first/..%5c..%5csecret.txt", "/run/first/status.json", "/run/first/plots/history.png", "/run/first/checkpoints/last/model.safetensors", "/run/first/secret.png", "/run/./first",
-         "/mask/..%2f..%2fsecret.txt", "/mask/first/mask.png", "/secret.txt", "//etc/passwd", "/ui.css/../secret.txt", "/compare?run=../secret.txt&run=/etc/passwd"]
+PATHS = ["/run/..", "/run/../secret.txt", "/run/..%2fsecret.txt", "/run/..%2Fsecret.txt", "/run/%2e%2e/secret.txt",
+         "/run/..%252fsecret.txt", "/run/first/../../secret.txt", "/run/first/..%2f..%2fsecret.txt", "/run//etc/passwd",
+         "/run/%2fetc%2fpasswd", "/run/first%00", "/run/first/report/..%2f..%2f..%2fsecret.txt",
+         "/run/first/%2e%2e%2f%2e%2e%2fsecret.png", "/run/first/..%5c..%5csecret.txt", "/run/first/status.json",
+         "/run/first/plots/history.png", "/run/first/checkpoints/last/model.safetensors", "/run/first/secret.png",
+         "/run/./first", "/mask/..%2f..%2fsecret.txt", "/mask/first/mask.png", "/secret.txt", "//etc/passwd",
+         "/ui.css/../secret.txt", "/compare?run=../secret.txt&run=/etc/passwd"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -195,7 +199,8 @@ def raw_request(runs, path, method="GET", headers=(), body=b""):
     from urllib.parse import unquote
     raw, _, query = path.partition("?")
     sent, parts = [], iter([dict(type="http.request", body=body, more_body=False)])
-    scope = dict(type="http", http_version="1.1", method=method, path=unquote(raw), raw_path=raw.encode(), query_string=query.encode(), root_path="", scheme="http", server=("127.0.0.1", 8110),
+    scope = dict(type="http", http_version="1.1", method=method, path=unquote(raw), raw_path=raw.encode(),
+                 query_string=query.encode(), root_path="", scheme="http", server=("127.0.0.1", 8110),
                  client=("127.0.0.1", 5), headers=[(b"host", b"127.0.0.1:8110"), *headers])
 
     async def receive(): return next(parts, dict(type="http.disconnect"))
@@ -208,7 +213,8 @@ def test_the_check_of_paths_can_fail(runs):
     assert raw_request(runs, "/run/first")[0] == 200
 
 
-@pytest.mark.parametrize("file", ["report.html", "plots/history.png", "status.json", "recipe.toml", "scores.json", "checkpoints/last/model.safetensors", "evaluation"])
+@pytest.mark.parametrize("file", ["report.html", "plots/history.png", "status.json", "recipe.toml", "scores.json",
+                                  "checkpoints/last/model.safetensors", "evaluation"])
 def test_a_run_with_a_link_that_leads_out_is_not_shown(client, runs, tmp_path, file):
     path = runs/"second"/file
     target = tmp_path/"outside"
@@ -238,7 +244,9 @@ def test_links_inside_the_folder_and_to_themselves(client, runs):
 
 # Who is answered
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8110", "127.0.0.1.evil.example", "localhost.evil.example", "0.0.0.0:8110", "192.168.0.4", "[::1]:8110", "127.0.0.1@evil.example", ""])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8110", "127.0.0.1.evil.example",
+                                  "localhost.evil.example", "0.0.0.0:8110", "192.168.0.4", "[::1]:8110",
+                                  "127.0.0.1@evil.example", ""])
 def test_another_host_is_refused(client, host):
     for path in ("/", "/run/first", "/ui.css"):
         assert client.get(path, headers=dict(host=host)).status_code == 400
@@ -249,8 +257,12 @@ def test_the_machine_itself_is_answered(client, host):
     assert client.get("/", headers=dict(host=host)).status_code == 200
 
 
-@pytest.mark.parametrize("headers", [dict(origin="http://evil.example"), dict(origin="null"), dict(origin="https://127.0.0.1:8110"), dict(origin="http://127.0.0.1:8111"), dict(origin="http://localhost:8110"),
-                                     dict(origin=""), {"origin": HOST, "sec-fetch-site": "cross-site"}, {"origin": HOST, "sec-fetch-site": "same-site"}, {"origin": HOST, "sec-fetch-site": "none"}])
+@pytest.mark.parametrize("headers", [dict(origin="http://evil.example"), dict(origin="null"),
+                                     dict(origin="https://127.0.0.1:8110"), dict(origin="http://127.0.0.1:8111"),
+                                     dict(origin="http://localhost:8110"), dict(origin=""),
+                                     {"origin": HOST, "sec-fetch-site": "cross-site"},
+                                     {"origin": HOST, "sec-fetch-site": "same-site"},
+                                     {"origin": HOST, "sec-fetch-site": "none"}])
 def test_nothing_is_taken_from_another_site(runs, headers, monkeypatch):
     monkeypatch.setattr(Pages, "predict", lambda *_: pytest.fail("was looked at"))
     assert send(ask(runs, **headers), png()).status_code == 403
@@ -282,17 +294,20 @@ def test_only_the_upload_takes_a_post(client):
 
 # What a browser is told
 
-@pytest.mark.parametrize("path", ["/", "/run/first", "/run/nobody", "/compare?run=first&run=second", "/run/first/history.png", "/ui.js", "/ui.css", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/run/first", "/run/nobody", "/compare?run=first&run=second",
+                                  "/run/first/history.png", "/ui.js", "/ui.css", "/nothing"])
 def test_headers(client, path):
     headers = client.get(path).headers
     csp = dict(o.strip().partition(" ")[::2] for o in headers["content-security-policy"].split(";"))
-    assert csp["default-src"] == csp["frame-ancestors"] == csp["base-uri"] == "'none'" and csp["script-src"] == csp["style-src"] == csp["form-action"] == "'self'"
+    assert csp["default-src"] == csp["frame-ancestors"] == csp["base-uri"] == "'none'" and csp["script-src"] == csp[
+        "style-src"] == csp["form-action"] == "'self'"
     assert "unsafe" not in headers["content-security-policy"] and headers["x-content-type-options"] == "nosniff"
     assert not {"set-cookie", "server", "access-control-allow-origin"} & set(headers)
 
 
 def test_a_page_has_nothing_inline_and_nothing_from_elsewhere(client):
-    for page in (client.get("/"), client.get("/run/first"), client.get("/compare?run=first&run=second"), send(client, png())):
+    for page in (client.get("/"), client.get("/run/first"), client.get("/compare?run=first&run=second"),
+                 send(client, png())):
         assert "://" not in page.text.replace("http://www.w3.org/2000/svg", "") and " style=" not in page.text and "<style" not in page.text and " onclick" not in page.text
         assert page.text.count("<h1") == page.text.count("<main") == 1 and 'lang="en"' in page.text
     css, js = client.get("/ui.css").text, client.get("/ui.js").text
@@ -303,7 +318,8 @@ def test_a_report_is_served_in_a_sandbox(client, runs):
     (runs/"first"/"report.html").write_text("<!doctype html><script>1</script>")
     answer = client.get("/run/first/report")
     csp = answer.headers["content-security-policy"]
-    assert answer.status_code == 200 and csp.startswith("sandbox ") and "allow-same-origin" not in csp and "default-src 'none'" in csp
+    assert answer.status_code == 200 and csp.startswith(
+        "sandbox ") and "allow-same-origin" not in csp and "default-src 'none'" in csp
     assert "/run/first/report" in client.get("/run/first").text
 
 
@@ -322,11 +338,14 @@ def bad_png(width, height):
     import zlib
 
     def part(kind, data): return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + part(b"IDAT", zlib.compress(b"\0"*1000)) + part(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + part(b"IDAT",
+        zlib.compress(b"\0"*1000)) + part(b"IEND", b"")
 
 
-BAD = dict(empty=b"", text=b"no image", html=b"<html><script>alert(1)</script>", svg=b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", pdf=b"%PDF-1.4", eps=b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-           cut=png()[:300], huge=bad_png(60_000, 60_000), large=bad_png(8_000, 7_000), zip=b"PK\x03\x04" + b"\0"*40, damaged=png().replace(b"IDAT", b"IDAU", 1))
+BAD = dict(empty=b"", text=b"no image", html=b"<html><script>alert(1)</script>",
+           svg=b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", pdf=b"%PDF-1.4",
+           eps=b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", cut=png()[:300], huge=bad_png(60_000, 60_000),
+           large=bad_png(8_000, 7_000), zip=b"PK\x03\x04" + b"\0"*40, damaged=png().replace(b"IDAT", b"IDAU", 1))
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -336,7 +355,9 @@ def test_what_is_no_picture_is_refused_with_a_reason(client, kind):
     assert ("the file is empty" in page.text) == (kind == "empty")
 
 
-@pytest.mark.parametrize("format, mode", [("PNG", "RGB"), ("PNG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("BMP", "RGB"), ("TIFF", "RGB"), ("WEBP", "RGB"), ("GIF", "P"), ("PPM", "RGB")])
+@pytest.mark.parametrize("format, mode", [("PNG", "RGB"), ("PNG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "RGB"),
+                                          ("JPEG", "CMYK"), ("BMP", "RGB"), ("TIFF", "RGB"), ("WEBP", "RGB"),
+                                          ("GIF", "P"), ("PPM", "RGB")])
 def test_pictures_of_each_format_are_taken(format, mode):
     assert uploaded_image(png((30, 20), mode, format=format), "a").size == (30, 20)
 
@@ -354,7 +375,8 @@ def test_no_file_is_said(client):
 
 
 def test_two_files_are_refused(client):
-    assert client.post("/run/first/mask", files=[("image", ("a.png", png())), ("image", ("b.png", png()))]).status_code == 400
+    assert client.post("/run/first/mask", files=[("image", ("a.png", png())),
+                                                 ("image", ("b.png", png()))]).status_code == 400
 
 
 def test_a_file_that_says_it_is_too_large_is_refused_unread(runs):
@@ -366,7 +388,8 @@ def test_a_file_that_says_it_is_too_large_is_refused_unread(runs):
 
 @pytest.mark.parametrize("length", [b"-1", b"1e9", b"9"*30, b"0x10", "٣".encode()])
 def test_a_strange_length_is_refused(runs, length):
-    assert raw_request(runs, "/run/first/mask", "POST", [(b"origin", HOST.encode()), (b"content-length", length)])[0] == 400
+    assert raw_request(runs, "/run/first/mask", "POST",
+                       [(b"origin", HOST.encode()), (b"content-length", length)])[0] == 400
 
 
 def test_a_file_that_does_not_say_its_length_is_counted(client):
@@ -378,7 +401,8 @@ def test_a_file_that_does_not_say_its_length_is_counted(client):
         for _ in range(200):
             taken += 1 << 20
             yield bytes(1 << 20)
-    answer = client.post("/run/first/mask", content=chunks(), headers={"content-type": "multipart/form-data; boundary=x"})
+    answer = client.post("/run/first/mask", content=chunks(),
+                         headers={"content-type": "multipart/form-data; boundary=x"})
     assert answer.status_code == 413
 
 
@@ -394,13 +418,16 @@ def test_a_port_that_is_taken_and_a_folder_that_is_not_there(runs):
     assert not missing(e, runs/"nowhere", "segfast ui")
 
 
-CODE = "import sys, segfast.tools.ui; segfast.tools.ui.serve_ui(sys.argv[1], 0, device='cpu', say=lambda t: print(repr(t), flush=True))"  # a line each time
+# a line each time
+CODE = ("import sys, segfast.tools.ui; segfast.tools.ui.serve_ui(sys.argv[1], 0, device='cpu', say=lambda t: "
+        "print(repr(t), flush=True))")
 
 
 @pytest.fixture
 def served(runs):
     "The page in a process of its own, and its address."
-    with subprocess.Popen([sys.executable, "-c", CODE, str(runs)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", CODE, str(runs)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:
         line = process.stdout.readline()
         yield process, re.search(r"http://127\.0\.0\.1:\d+/", line)[0]
         process.kill()
@@ -437,7 +464,8 @@ def test_forwarded_headers_change_nothing(served):
 
 # In a browser
 
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--window-size=1280,900")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--no-first-run", "--window-size=1280,900")
 
 
 @pytest.fixture
@@ -475,20 +503,24 @@ def test_a_walk_through_the_page(browser, served, runs, tmp_path):
         box.click()
     assert button.is_enabled()
     button.click()
-    wait(lambda: "/compare?" in browser.current_url and browser.execute_script("return document.querySelector('h1')?.textContent"))
+    wait(lambda: "/compare?" in browser.current_url
+         and browser.execute_script("return document.querySelector('h1')?.textContent"))
     browser.get(address)
     browser.find_element("link text", "first").click()
     find("#image").send_keys(str(tmp_path/"photo.png"))
     find("form.drop button").click()
     wait(lambda: "/mask/" in browser.current_url)
     assert find("h1").text.endswith("photo.png")
-    wait(lambda: all(browser.execute_script("return [...document.images].map(o => o.complete && o.naturalWidth === 96)")))
+    wait(
+        lambda: all(
+         browser.execute_script("return [...document.images].map(o => o.complete && o.naturalWidth === 96)")))
     before = browser.execute_script("return getComputedStyle(document.querySelector('.mask')).opacity")
     find("#strength").send_keys("\ue012"*20)  # the left arrow: it works without a mouse
     after = browser.execute_script("return getComputedStyle(document.querySelector('.mask')).opacity")
     assert float(after) < float(before)
     for width in (1280, 390):
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", dict(width=width, height=900, deviceScaleFactor=1, mobile=width < 500))
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                                dict(width=width, height=900, deviceScaleFactor=1, mobile=width < 500))
         for path in ("", "run/first", "compare?run=first&run=second", browser.current_url.removeprefix(address)):
             browser.get(address + path)
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width, path

@@ -31,9 +31,12 @@ def no_void(data):
 
 def test_two_batches_of_two_are_one_of_four(small, plain_net, tmp_path):
     data = no_void(small)
-    one = fit(data, recipe_of(dict(batch_size=4, lr=.1, epochs=2, schedule="constant"), **plain_net), tmp_path, name="one", check=False)
-    two = fit(data, recipe_of(dict(batch_size=2, accumulate=2, lr=.1, epochs=2, schedule="constant"), **plain_net), tmp_path, name="two", check=False)
-    off = fit(data, recipe_of(dict(batch_size=2, lr=.1, epochs=2, schedule="constant"), **plain_net), tmp_path, name="off", check=False)
+    one = fit(data, recipe_of(dict(batch_size=4, lr=.1, epochs=2, schedule="constant"), **plain_net), tmp_path,
+              name="one", check=False)
+    two = fit(data, recipe_of(dict(batch_size=2, accumulate=2, lr=.1, epochs=2, schedule="constant"), **plain_net),
+              tmp_path, name="two", check=False)
+    off = fit(data, recipe_of(dict(batch_size=2, lr=.1, epochs=2, schedule="constant"), **plain_net), tmp_path,
+              name="off", check=False)
     for k, v in weights_of(one).items():
         assert torch.allclose(v, weights_of(two)[k], atol=1e-5), k
     assert any(not torch.allclose(v, weights_of(off)[k], atol=1e-5) for k, v in weights_of(one).items())
@@ -50,7 +53,8 @@ def test_an_epoch_ends_with_a_step():
 
 def test_clipping_bounds_the_step(small, plain_net, tmp_path):
     def moved(clip):
-        run = fit(small, recipe_of(dict(lr=1., epochs=1, schedule="constant"), clip=clip, seed=3, **plain_net), tmp_path, name=f"clip{clip}")
+        run = fit(small, recipe_of(dict(lr=1., epochs=1, schedule="constant"), clip=clip, seed=3, **plain_net),
+                  tmp_path, name=f"clip{clip}")
         torch.manual_seed(3)
         start = Net(len(small.classes)).state_dict()
         return sum(float((v - start[k]).norm()**2) for k, v in weights_of(run).items())**.5

@@ -42,11 +42,14 @@ def test_the_average_goes_on_over_stages(small, tiny, tmp_path, monkeypatch):
 
 
 def test_best_by_loss(small, tiny, tmp_path):
-    run = fit(small, recipe_of(dict(epochs=3, lr=1e-3), dict(epochs=2, lr=5.), monitor="valid_loss", keep="best"), tmp_path)
+    run = fit(small, recipe_of(dict(epochs=3, lr=1e-3), dict(epochs=2, lr=5.), monitor="valid_loss", keep="best"),
+              tmp_path)
     h, state = run.history, json.loads((run.path/"checkpoints/best/state.json").read_text())
     row = h.iloc[h.valid_loss.argmin()]
-    assert (state["stage"], state["epoch"]) == (row.stage, row.epoch) == (run.status["best"]["stage"], run.status["best"]["epoch"])
-    assert accuracy(run, "best", small) == pytest.approx(run.status["accuracy"], abs=1e-6), "the best weights are evaluated"
+    assert (state["stage"], state["epoch"]) == (row.stage, row.epoch) == (run.status["best"]["stage"],
+        run.status["best"]["epoch"])
+    assert accuracy(run, "best", small) == pytest.approx(run.status["accuracy"],
+                                                         abs=1e-6), "the best weights are evaluated"
     assert json.loads((run.path/"scores.json").read_text())["checkpoint"] == "best"
 
 
@@ -73,7 +76,8 @@ def test_a_falling_schedule_is_finished_first(small, tiny, tmp_path, monkeypatch
     screen = Said()
     run = fit(small, recipe_of(dict(epochs=6, schedule=schedule), dict(epochs=2), patience=3), tmp_path, screen=screen)
     assert list(run.history.epoch) == [1, 2, 3, 4, 5, 6] and set(run.history.stage) == {1}
-    assert any(not missing(o, run.recipe.monitor, "s1", schedule) for o in screen.lines), "it is said why it stops no sooner"
+    assert any(not missing(o, run.recipe.monitor, "s1", schedule)
+               for o in screen.lines), "it is said why it stops no sooner"
 
 
 def test_patience_zero_never_stops(small, tiny, tmp_path, monkeypatch):

@@ -58,7 +58,9 @@ def same_weights(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def stamps(folder): return {o.relative_to(folder): (o.stat().st_ino, o.stat().st_mtime_ns) for o in Path(folder).rglob("*") if o.is_file()}
+def stamps(folder):
+    return {o.relative_to(folder): (o.stat().st_ino, o.stat().st_mtime_ns) for o in Path(folder).rglob("*")
+            if o.is_file()}
 
 
 @pytest.fixture
@@ -83,7 +85,8 @@ def fold_set(place, trained_once, tmp_path_factory):
     "Three folds of ten images, by the command line; trained once, and copied to where each test is."
     if not trained_once:
         res = cli("train", "data", "--folds", 3, *SETTINGS, "--name", "three", "--json")
-        trained_once.update(res=res, place=place, copy=shutil.copytree(place, tmp_path_factory.mktemp("fold_set")/"kept"))
+        trained_once.update(res=res, place=place, copy=shutil.copytree(place,
+            tmp_path_factory.mktemp("fold_set")/"kept"))
     shutil.rmtree(place/"runs", ignore_errors=True)
     shutil.copytree(trained_once["copy"]/"runs", place/"runs")
     for o in (place/"runs").rglob("*.json"):
@@ -101,7 +104,8 @@ def no_training(monkeypatch):
 
     def train(data, recipe, out, name, device, workers, screen, check, loggers, **options):
         data = data if not isinstance(data, (str, Path)) else open_data(data, **options)
-        run = Run.create(out, Recipe([Stage("only", (32, 48), 1, batch_size=4)]), data.classes, dict(name=data.name), name)
+        run = Run.create(out, Recipe([Stage("only", (32, 48), 1, batch_size=4)]), data.classes, dict(name=data.name),
+                         name)
         (run.path/"data.csv").write_text("image,mask,split\n")
         run.update(status="done", accuracy=0.5, mean_iou=0.25, seconds=1.)
         seen.append(data.pairs)
@@ -139,7 +143,8 @@ def test_test_images_stay_out(small, tmp_path, no_training):
 
 def test_folds_are_ordinary_runs_that_add_up(fold_set, place):
     fold_set, res = fold_set
-    assert is_fold_set("runs/three") and not is_fold_set("runs") and [o.name for o in fold_runs("runs/three")] == ["fold-1", "fold-2", "fold-3"]
+    assert is_fold_set("runs/three") and not is_fold_set("runs") and [o.name
+        for o in fold_runs("runs/three")] == ["fold-1", "fold-2", "fold-3"]
     assert fold_set.states == ["done"]*3 and not missing(repr(fold_set), "three", 3)
     recipes = {(o.path/"recipe.toml").read_text() for o in fold_set.runs}
     assert len(recipes) == 1 and fold_set.info["recipe"] in recipes
@@ -148,25 +153,29 @@ def test_folds_are_ordinary_runs_that_add_up(fold_set, place):
     # the JSON
     out = last_json(res)
     each = [o.scores for o in fold_set.runs]
-    assert out["fold_set"] == "runs/three" and [o["fold"] for o in out["folds"]] == [1, 2, 3] and [o["images"] for o in out["folds"]] == [4, 3, 3]
+    assert out["fold_set"] == "runs/three" and [o["fold"] for o in out["folds"]] == [1, 2, 3] and [o["images"]
+        for o in out["folds"]] == [4, 3, 3]
     for key in ("accuracy", "mean_iou", "mean_dice"):
         values = [o[key] for o in each]
         assert [o[key] for o in out["folds"]] == values
-        assert out["mean"][key] == pytest.approx(statistics.mean(values)) and out["sd"][key] == pytest.approx(statistics.stdev(values))
+        assert out["mean"][key] == pytest.approx(statistics.mean(values)) and out["sd"][key] == pytest.approx(
+            statistics.stdev(values))
     for name, row in out["classes"].items():
         values = [o["classes"][name]["iou"] for o in each if o["classes"][name]["iou"] is not None]
         assert row["folds"] == len(values) and row["pixels"] == sum(o["classes"][name]["pixels"] for o in each)
         assert row["iou"]["mean"] == (pytest.approx(statistics.mean(values)) if values else None)
         assert row["iou"]["sd"] == (pytest.approx(statistics.stdev(values)) if len(values) > 1 else None)
 
-    # all folds together: the labelled pixels of all masks, each once, and the right ones as per_image_counts.csv has them
+    # all folds together: the labelled pixels of all masks, each once, and the right ones as per_image_counts.csv has
+    # them
     counted, table = sum(np.array(o.scores["confusion"]) for o in fold_set.runs), fold_set.runs[0].classes
     masks = np.concatenate([np.asarray(Image.open(o)).ravel() for o in sorted((place/"data"/"labels").iterdir())])
     counts = np.bincount(masks, minlength=len(table))
     counts[table.void] = 0
     assert counted.sum(1).tolist() == counts.tolist()
     images = pd.concat([pd.read_csv(o.path/"per_image_counts.csv") for o in fold_set.runs])
-    assert images.groupby("id").tp.sum().reindex(range(len(table)), fill_value=0).tolist() == counted.diagonal().tolist()
+    assert images.groupby("id").tp.sum().reindex(range(len(table)),
+                                                 fill_value=0).tolist() == counted.diagonal().tolist()
     assert images.image.nunique() == 10
 
     # what a person sees
@@ -174,20 +183,23 @@ def test_folds_are_ordinary_runs_that_add_up(fold_set, place):
     assert seen[-1].endswith("runs/three")
     for i, scores in enumerate([*each, out["mean"], out["sd"]]):
         values = [f"{scores[k]:.3f}" for k in ("accuracy", "mean_iou", "mean_dice")]
-        assert not missing(seen[2 + i], *values) and (i >= 3 or seen[2 + i].split()[:2] == [str(i + 1), str(scores["images"])])
+        assert not missing(seen[2 + i], *values) and (i >= 3 or seen[2 + i].split()[:2] == [str(i + 1),
+            str(scores["images"])])
         assert i >= 3 or any(not missing(o, i + 1, 3, *values[:2]) for o in said if not o.startswith(" "))
     assert said[0].startswith("note: ") and missing(said[0], 1) and not missing(said[1], 1, 3)
     assert {o["name"] for o in run_rows("runs")} == {"three/fold-1", "three/fold-2", "three/fold-3"}
     assert "three/fold-2" in cli("runs").output and len(last_json(cli("runs", "runs/three", "--json"))) == 3
 
     # the second fold is the run that --split fold:2/3 trains
-    batches = ",".join(str(o.batch_size) for o in fold_set.fold(2).recipe.stages)  # left open, they follow the memory that is free at the moment
+    # left open, they follow the memory that is free at the moment
+    batches = ",".join(str(o.batch_size) for o in fold_set.fold(2).recipe.stages)
     cli("train", "data", "--split", "fold:2/3", *SETTINGS, "--batch-size", batches, "--name", "alone")
     assert same_weights(Run("runs/alone"), fold_set.fold(2)) and not same_weights(Run("runs/alone"), fold_set.fold(1))
     assert Run("runs/alone").scores["confusion"] == fold_set.fold(2).scores["confusion"]
 
     # the recipe of a fold, repeated in a fold set: its own split is not taken along
-    again = last_json(cli("train", "--recipe", "runs/three/fold-2", "--folds", 2, "--device", "cpu", "--name", "two", "--json"))
+    again = last_json(cli("train", "--recipe", "runs/three/fold-2", "--folds", 2, "--device", "cpu", "--name", "two",
+                          "--json"))
     assert [o["images"] for o in again["folds"]] == [5, 5]
 
 
@@ -242,8 +254,10 @@ def test_stopped_before_its_first_step(fold_set, place):
     before = stamps(fold_set.path)
     with pytest.raises(DataError) as e:
         resume_folds(fold_set, screen="quiet")
-    assert str(fold_set.path) in str(e.value) and "segfast resume" not in str(e.value) and stamps(fold_set.path) == before
-    assert train_folds("data", RecipeOptions(model="tiny", weights="none", size=(32, 48), epochs=(1, 1, 1)), 3, name="three", device="cpu", screen="quiet").states == ["done"]*3
+    assert str(fold_set.path) in str(e.value) and "segfast resume" not in str(e.value) and stamps(
+        fold_set.path) == before
+    assert train_folds("data", RecipeOptions(model="tiny", weights="none", size=(32, 48), epochs=(1, 1, 1)), 3,
+                       name="three", device="cpu", screen="quiet").states == ["done"]*3
 
 
 @pytest.mark.slow
@@ -293,16 +307,19 @@ def test_from_python(small, place):
         resume_folds(fold_set, replace(small, pairs=small.pairs[1:]), screen="quiet")
     assert not missing(e, 10, 9)
     assert resume_folds(fold_set, small, device="cpu", screen="quiet").states == ["done"]*2
-    assert train_folds(small, recipe, 2, out=place/"runs", name="python", device="cpu", screen="quiet").states == ["done"]*2
+    assert train_folds(small, recipe, 2, out=place/"runs", name="python", device="cpu",
+                       screen="quiet").states == ["done"]*2
 
 
 # What is refused
 
-@pytest.mark.parametrize("options, named", [
-    (["--folds", 0], ["--folds 0"]), (["--folds", 1], ["--folds 1"]), (["--folds", -3], ["--folds -3"]), (["--folds", 11], [11, 2, 10]), (["--folds", "x"], ["--folds", "train --help"]),
-    (["--folds", 2, "--split", "random"], ["--folds", "--split"]),
-    (["--folds", 2, "--name", "a/b"], ["--name", "a/b"]), (["--folds", 2, "--model", "resnetty"], ["resnetty", "unet_resnet34"]), (["--folds", 2, "--set", "colour=blue"], ["colour", "wd"]),
-])
+@pytest.mark.parametrize("options, named", [(["--folds", 0], ["--folds 0"]), (["--folds", 1], ["--folds 1"]),
+                                            (["--folds", -3], ["--folds -3"]), (["--folds", 11], [11, 2, 10]),
+                                            (["--folds", "x"], ["--folds", "train --help"]),
+                                            (["--folds", 2, "--split", "random"], ["--folds", "--split"]),
+                                            (["--folds", 2, "--name", "a/b"], ["--name", "a/b"]),
+                                            (["--folds", 2, "--model", "resnetty"], ["resnetty", "unet_resnet34"]),
+                                            (["--folds", 2, "--set", "colour=blue"], ["colour", "wd"]),])
 def test_contradictions_and_wrong_numbers(options, named, place):
     res = cli("train", "data", *SETTINGS, *options, code=2)
     assert not missing(text_of(res), *named) and not is_crash(res.output)
@@ -323,9 +340,11 @@ def test_names(fold_set, place):
         ("data", "--folds", 2), ("data", "--folds", 3, "--seed", 1), ("other", "--folds", 3))]
     assert not any(missing(o, "runs/three", "--name") for o in differ)
     assert ["--folds" in o for o in differ] == [True, False, False] and len(set(differ)) == 3, "each says what differs"
-    assert not missing(text_of(cli("train", "data", *SETTINGS, "--name", "three", code=2)), "--name", "segfast resume runs/three")
+    assert not missing(text_of(cli("train", "data", *SETTINGS, "--name", "three", code=2)), "--name",
+                       "segfast resume runs/three")
     shutil.move("runs/three/fold-1", "runs/single")
-    assert not missing(text_of(cli("train", "data", "--folds", 3, *SETTINGS, "--name", "single", code=2)), "--name", "segfast resume runs/single")
+    assert not missing(text_of(cli("train", "data", "--folds", 3, *SETTINGS, "--name", "single", code=2)), "--name",
+                       "segfast resume runs/single")
 
 
 def test_fold_set_is_no_run(fold_set):

@@ -79,11 +79,13 @@ def test_the_average_is_validated():
 
     class Look(Callback):
         def after_pred(self):
-            if not self.training: seen.append((self.model is ema.module, self.model.training, self.learn.model[1].training))
+            if not self.training:
+                seen.append((self.model is ema.module, self.model.training, self.learn.model[1].training))
         def after_epoch(self): seen.append(self.learn.model is model)
     with learn.no_bar(), learn.no_logging(): learn.fit(2, cbs=[AverageWeights(ema), Look()])
     assert seen == [(True, False, False), True]*2
-    assert ema_updates(ema) == 10 and any(not torch.equal(a, b) for a, b in zip(model.parameters(), ema.module.parameters()))
+    assert ema_updates(ema) == 10 and any(not torch.equal(a, b)
+                                          for a, b in zip(model.parameters(), ema.module.parameters()))
 
 
 def test_leaves_the_training_alone():
@@ -110,7 +112,8 @@ def test_continues_exactly_from_a_file(tmp_path):
     for e in ema, twin, cold:
         for i in range(5):
             with torch.no_grad():
-                for p in net.parameters(): p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(100 + i)))
+                for p in net.parameters():
+                    p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(100 + i)))
             e.update_parameters(net)
     a, b, c = (e.module.state_dict() for e in (ema, twin, cold))
     assert all(torch.equal(a[k], b[k]) for k in a) and any(not torch.equal(a[k], c[k]) for k in a)
@@ -120,7 +123,8 @@ def test_continues_exactly_from_a_file(tmp_path):
 
 
 def test_warm_up_and_errors():
-    assert [ema_decay(t) for t in (0, 1, 8, 90)] == [.1, 2/11, .5, .91] and ema_decay(10**5) == .999 and ema_decay(5, .3) == .3
+    assert [ema_decay(t) for t in (0, 1, 8, 90)] == [.1, 2/11, .5, .91] and ema_decay(10**5) == .999 and ema_decay(5,
+        .3) == .3
     for bad in 1, -.1, 1.5, float("nan"):
         with refuses(UsageError, "EMA", bad, 0, 1):
             make_ema(make_net(), bad)

@@ -68,7 +68,8 @@ def a_run(tmp_path, small):
 # TensorBoard
 
 def test_curves_go_on_over_stages_and_say_what_the_history_says(small, tiny, tmp_path, watched):
-    run = watched(small, recipe_of(dict(epochs=2), dict(epochs=3, size=(16, 24), batch_size=2)), tmp_path, "tensorboard")
+    run = watched(small, recipe_of(dict(epochs=2), dict(epochs=3, size=(16, 24), batch_size=2)), tmp_path,
+                  "tensorboard")
     read, history = events(run), run.history
     ends = [2, 4, 8, 12, 16]  # 8 images: 2 batches of 4, then 4 of 2
     for tag in "batch/loss", "batch/smooth_loss", "batch/lr_0", "batch/lr_2":
@@ -137,7 +138,8 @@ def renamed(data):
 
 
 def test_names_of_classes_reach_no_tag(small, tiny, tmp_path, watched):
-    plain, odd = (events(watched(d, recipe_of({}), tmp_path/n, "tensorboard")) for d, n in ((small, "plain"), (renamed(small), "odd")))
+    plain, odd = (events(watched(d, recipe_of({}), tmp_path/n, "tensorboard"))
+                  for d, n in ((small, "plain"), (renamed(small), "odd")))
     assert plain.Tags() == odd.Tags()
 
 
@@ -162,7 +164,9 @@ class Notes(Logger):
 
 def test_a_logger_on_a_learner_leaves_the_finder_out(small, tiny, a_run):
     notes = Notes(a_run)
-    learn = train_module.stage_learner(Training(recipe=recipe_of({}), data=small, model=seg_model("tiny", small.classes, "none"), run=a_run, device=torch.device("cpu")), [notes])
+    learn = train_module.stage_learner(Training(recipe=recipe_of({}), data=small,
+                                                model=seg_model("tiny", small.classes, "none"), run=a_run,
+                                                device=torch.device("cpu")), [notes])
     train_module.run_lr_finder(learn, steps=10)
     assert notes.rows == []
     with learn.no_bar(), learn.no_logging():
@@ -329,7 +333,8 @@ def connected(trace):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("strace"), reason="strace shows what W&B's own process, in another language, connects to")
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace shows what W&B's own process, in "
+                                                       "another language, connects to")
 def test_no_process_of_wandb_asks_for_the_network(a_run, tmp_path):
     "Without WANDB_ERROR_REPORTING=false this finds a question to the name server."
     pytest.importorskip("wandb")
@@ -337,7 +342,8 @@ def test_no_process_of_wandb_asks_for_the_network(a_run, tmp_path):
     trace = ["strace", "-f", "-qq", "-e", "trace=connect", "-o", str(tmp_path/"trace")]
     if subprocess.run([*trace, "true"], capture_output=True).returncode:
         pytest.skip("strace may not trace here")
-    done = subprocess.run([*trace, sys.executable, "-c", SCRIPT, str(a_run.path)], env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*trace, sys.executable, "-c", SCRIPT, str(a_run.path)], env=env, capture_output=True,
+                          text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "AF_UNIX" in (tmp_path/"trace").read_text(errors="replace"), "W&B's own process was reached"
     assert connected(tmp_path/"trace") == []

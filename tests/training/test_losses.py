@@ -157,7 +157,8 @@ def test_learner_predicts_and_gives_losses():
     assert learn.loss_func.reduction == "mean"
     # fastai averages an image's loss over all its pixels, and those of void are 0
     pixels = -probs.gather(1, targs.clamp(max=N - 1)[:, None])[:, 0].log() * (targs != 2)
-    torch.testing.assert_close(torch.as_tensor(losses), pixels.mean((1, 2)).as_subclass(torch.Tensor), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.as_tensor(losses), pixels.mean((1, 2)).as_subclass(torch.Tensor), rtol=1e-4,
+                               atol=1e-5)
 
 
 def test_registry():
@@ -233,7 +234,8 @@ def np_ohem(p, t, thresh=.7, share=.1):
     return np_ce(p, t)[order[:n]].mean()
 
 
-REFERENCES = dict(cross_entropy=lambda p, t: np_ce(p, t).mean(), weighted=np_weighted, focal=np_focal, dice=np_dice, lovasz=np_lovasz, ohem=np_ohem)
+REFERENCES = dict(cross_entropy=lambda p, t: np_ce(p, t).mean(), weighted=np_weighted, focal=np_focal, dice=np_dice,
+                  lovasz=np_lovasz, ohem=np_ohem)
 REFERENCES["0.375·ce+1.125*dice"] = lambda p, t: .375*np_ce(p, t).mean() + 1.125*np_dice(p, t)
 REFERENCES["ce + 2*lovasz + 0.5*weighted"] = lambda p, t: np_ce(p, t).mean() + 2*np_lovasz(p, t) + .5*np_weighted(p, t)
 every = pytest.mark.parametrize("name", REFERENCES)
@@ -367,7 +369,8 @@ def test_segmentation_models_agree(void):
         theirs = smp.LovaszLoss("multiclass", ignore_index=void)(logits, targ)
         torch.testing.assert_close(make("lovasz", void)(logits, targ), theirs, rtol=1e-4, atol=1e-6)
         if void is None or void < N:  # theirs builds one-hot targets of void as well
-            theirs = smp.DiceLoss("multiclass", ignore_index=void)(logits, targ)  # 0 for absent classes, averaged over all
+            # 0 for absent classes, averaged over all
+            theirs = smp.DiceLoss("multiclass", ignore_index=void)(logits, targ)
             torch.testing.assert_close(make("dice", void)(logits, targ), theirs*N/present, rtol=1e-4, atol=1e-6)
 
 
@@ -481,7 +484,8 @@ def test_weights_of_void_and_of_nothing():
         assert got[1] == 0 and (got.diff()[2:] <= 0).all()
         named = weights_from_counts(dict(zip(NAMES, [5, 10**9, 10, 20, 40])), scheme, classes=table(1))
         assert list(named) == NAMES and list(named.values()) == pytest.approx(got.tolist(), rel=1e-5)
-        torch.testing.assert_close(weights_from_counts([5, 10, 20], scheme, classes=ClassTable("abc", void=255)), weights_from_counts([5, 10, 20], scheme))
+        torch.testing.assert_close(weights_from_counts([5, 10, 20], scheme, classes=ClassTable("abc", void=255)),
+                                   weights_from_counts([5, 10, 20], scheme))
         with pytest.raises(UsageError):
             weights_from_counts([0, 7], scheme, classes=ClassTable("ab", void=1))
         assert weights_from_counts([1, 7], scheme, classes=ClassTable("ab", void=1)).isfinite().all()
@@ -521,7 +525,8 @@ NO_SUMS = [
 
 
 def test_sums_as_they_are_written():
-    for text, want in (("ce", [(1, "cross_entropy")]), (" 2 * dice ", [(2, "dice")]), ("1e-1*ce+.5·dice+2.×lovasz", [(.1, "cross_entropy"), (.5, "dice"), (2, "lovasz")]),
+    for text, want in (("ce", [(1, "cross_entropy")]), (" 2 * dice ", [(2, "dice")]),
+                       ("1e-1*ce+.5·dice+2.×lovasz", [(.1, "cross_entropy"), (.5, "dice"), (2, "lovasz")]),
                        ("1e+1*ce+dice", [(10, "cross_entropy"), (1, "dice")])):
         assert loss_terms(text) == want
     for text, named in NO_SUMS:
@@ -538,7 +543,8 @@ def test_sums_as_they_are_written():
 
 def test_a_sum_gives_weights_to_those_that_take_them():
     logits, targ = batch(2)
-    ce, w, d = (seg_loss(n, table(2), weights=W if n == "weighted" else None)(logits, targ) for n in ("ce", "weighted", "dice"))
+    ce, w, d = (seg_loss(n, table(2), weights=W if n == "weighted" else None)(logits, targ)
+                for n in ("ce", "weighted", "dice"))
     torch.testing.assert_close(seg_loss("ce+2*weighted+0.5*dice", table(2), weights=W)(logits, targ), ce + 2*w + .5*d)
 
 
@@ -553,7 +559,8 @@ def test_auxiliary_output(name):
     for out in dict(out=logits, aux=second), (logits, second), [logits, second]:
         got = with_aux(loss)(out, targ)
         torch.testing.assert_close(got, want)
-        assert torch.equal(with_aux(loss).decodes(out), logits.argmax(1)) and torch.equal(with_aux(loss).activation(out), logits.softmax(1))
+        assert torch.equal(with_aux(loss).decodes(out),
+                           logits.argmax(1)) and torch.equal(with_aux(loss).activation(out), logits.softmax(1))
     assert with_aux(loss)(logits, targ) == loss(logits, targ)
     torch.testing.assert_close(with_aux(loss, .7)((logits, second), targ), loss(logits, targ) + .7*loss(second, targ))
     second.requires_grad_()

@@ -27,7 +27,8 @@ def test_the_finder_leaves_the_weights_alone(small, tiny):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     found = run_lr_finder(learn, 30)
     assert same(before, model.state_dict())
-    assert all(1e-8 < o < 10 for o in found.suggestions.values()) and len(found.rates) == len(found.losses) and all(map(math.isfinite, found.losses))
+    assert all(1e-8 < o < 10 for o in found.suggestions.values()) and len(found.rates) == len(found.losses) and all(
+        map(math.isfinite, found.losses))
 
 
 def test_the_finder_agrees_with_fastais(small, tiny):
@@ -83,7 +84,8 @@ def test_finding_the_rate_does_not_move_the_start(small, tiny, tmp_path, found):
 def test_find_lr_leaves_nothing(small, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = find_lr(small, recipe_of({}, dict(size=(16, 24))), stage=2, steps=20, device="cpu", screen="quiet")
-    assert all(1e-8 < o < 10 for o in found.suggestions.values()) and set(found.suggestions) == {"valley", "steep", "min10"}
+    assert all(1e-8 < o < 10 for o in found.suggestions.values()) and set(found.suggestions) == {"valley", "steep",
+        "min10"}
     assert not list(tmp_path.iterdir())
     with pytest.raises(UsageError) as e:
         find_lr(small, recipe_of({}, {}), stage=3, device="cpu", screen="quiet")

@@ -45,7 +45,8 @@ class Decayed:
 
 
 def theirs(name, groups, wds):
-    def dicts(**kw): return [dict(params=p, **({"weight_decay": wd} if kw.get("decay", True) else {})) for p, wd in zip(groups, wds)]
+    def dicts(**kw):
+        return [dict(params=p, **({"weight_decay": wd} if kw.get("decay", True) else {})) for p, wd in zip(groups, wds)]
     if name == "adam":
         return torch.optim.AdamW(dicts(), lr=1, betas=(.9, .99), eps=1e-5)
     if name == "adamw":
@@ -61,7 +62,8 @@ def theirs(name, groups, wds):
 @pytest.mark.parametrize("wd", [0., .3])
 def test_steps_are_pytorchs_with_rates_by_group_and_no_decay_of_norms(name, wd):
     ours_net, ref_net = make_net(), make_net()
-    learn = Learner(DataLoaders([], []), ours_net, loss_func=nn.MSELoss(), opt_func=seg_optimizer(name), splitter=lambda m: [list(m[:3].parameters()), list(m[3].parameters())], wd=wd)
+    learn = Learner(DataLoaders([], []), ours_net, loss_func=nn.MSELoss(), opt_func=seg_optimizer(name),
+                    splitter=lambda m: [list(m[:3].parameters()), list(m[3].parameters())], wd=wd)
     learn.create_opt()
     opt = learn.opt
     opt.set_hyper("wd", wd)
@@ -89,7 +91,8 @@ def test_the_comparison_can_fail(name):
     "Another decay, the same rate for all groups, and decay of everything lead elsewhere."
     def end(wd, low, everything=False):
         net = make_net()
-        learn = Learner(DataLoaders([], []), net, loss_func=nn.MSELoss(), opt_func=seg_optimizer(name), splitter=lambda m: [list(m[:3].parameters()), list(m[3].parameters())], wd_bn_bias=everything)
+        learn = Learner(DataLoaders([], []), net, loss_func=nn.MSELoss(), opt_func=seg_optimizer(name),
+                        splitter=lambda m: [list(m[:3].parameters()), list(m[3].parameters())], wd_bn_bias=everything)
         learn.create_opt()
         learn.opt.set_hypers(wd=wd, lr=[low, 1e-2])
         for i in range(10):
@@ -121,7 +124,8 @@ def test_sgd_with_pytorchs_decay(wd):
 
 def test_adamw_without_decay_is_pytorchs_adam():
     ours_net, ref_net = make_net(), make_net()
-    opt, ref = seg_optimizer("adamw")(list(ours_net.parameters()), lr=1e-3, wd=0.), torch.optim.Adam(ref_net.parameters(), lr=1e-3)
+    opt, ref = seg_optimizer("adamw")(list(ours_net.parameters()), lr=1e-3,
+                                      wd=0.), torch.optim.Adam(ref_net.parameters(), lr=1e-3)
     assert_same_steps(ours_net, opt, ref_net, ref)
 
 

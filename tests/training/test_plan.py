@@ -43,7 +43,8 @@ def test_the_weights_of_another_run(small, tiny, tmp_path):
     other = fit(small, recipe_of({}), tmp_path)
     screen = Said()
     model = first_weights(recipe_of({}, model=other.recipe.model, weights=str(other.path)), small.classes, screen)
-    assert same(model.state_dict(), weights_of(other)) and str(other.path) in screen.lines[0] and small.classes.names[0] not in screen.lines[0]
+    assert same(model.state_dict(), weights_of(other)) and str(other.path) in screen.lines[0] and small.classes.names[
+        0] not in screen.lines[0]
 
 
 @pytest.mark.parametrize("names", [("a", "b", "c"), None])
@@ -63,21 +64,26 @@ def test_a_run_starts_from_a_run(small, tiny, tmp_path):
     "By choices, as the command line has them: the other run's model is taken over."
     from segfast.runs.presets import RecipeOptions
     other = fit(small, recipe_of(dict(epochs=2)), tmp_path)
-    run = train_module.train(small, RecipeOptions(weights=str(other.path), size=(32, 48), epochs=(1, 1), recipe="single", batch_size=(4,), precision="fp32", lr=1e-9), out=tmp_path, name="next", device="cpu", screen="quiet")
+    run = train_module.train(small, RecipeOptions(weights=str(other.path), size=(32, 48), epochs=(1, 1),
+                                                  recipe="single", batch_size=(4,), precision="fp32", lr=1e-9),
+                             out=tmp_path, name="next", device="cpu", screen="quiet")
     assert run.recipe.model == other.recipe.model and run.recipe.stages[0].frozen
-    gone = max((a - b).abs().max().item() for (k, a), b in zip(weights_of(run).items(), weights_of(other).values()) if "running" not in k and "num_batches" not in k)
+    gone = max((a - b).abs().max().item() for (k, a), b in zip(weights_of(run).items(), weights_of(other).values())
+               if "running" not in k and "num_batches" not in k)
     assert gone < 1e-6
 
 
 def test_another_model_is_refused(small, tiny, tmp_path):
     other = fit(small, recipe_of({}), tmp_path)
     with pytest.raises(UsageError) as e:
-        train_module.train(small, recipe_of({}, model="unet", weights=str(other.path)), out=tmp_path, name="x", device="cpu", screen="quiet")
+        train_module.train(small, recipe_of({}, model="unet", weights=str(other.path)), out=tmp_path, name="x",
+                           device="cpu", screen="quiet")
     assert not missing(e, f"--from {other.path}", "tiny", "unet", "--model")
     assert not (tmp_path/"x").exists()
 
 
-@pytest.mark.parametrize("bad", [dict(loss="dice", class_weights="inverse"), dict(loss="weighted"), dict(loss="0.375*ce+1.125*dice", class_weights="inverse")])
+@pytest.mark.parametrize("bad", [dict(loss="dice", class_weights="inverse"), dict(loss="weighted"),
+                                 dict(loss="0.375*ce+1.125*dice", class_weights="inverse")])
 def test_loss_and_weights_that_do_not_go_together_leave_no_run(small, tiny, tmp_path, bad):
     with pytest.raises(UsageError) as e:
         fit(small, recipe_of({}, **bad), tmp_path)

@@ -32,14 +32,16 @@ def train(*args, out, name):
 
 
 def first(street, tmp_path, tiny, *more):
-    return train(street, "--model", tiny, "--size", "32x48", "--epochs", "1,1,2", "--weights", "none", "--precision", "fp32", *more, out=tmp_path/"runs", name="first")[0]
+    return train(street, "--model", tiny, "--size", "32x48", "--epochs", "1,1,2", "--weights", "none", "--precision",
+                 "fp32", *more, out=tmp_path/"runs", name="first")[0]
 
 
 def same(a, b):
     "Whether two runs have equal weights, history and scores, to the last bit."
     x, y = load_file(a.weights_file), load_file(b.weights_file)
     weights = x.keys() == y.keys() and all(x[k].tobytes() == y[k].tobytes() for k in x)
-    return weights, a.history.drop(columns=CLOCK).equals(b.history.drop(columns=CLOCK)), a.scores["confusion"] == b.scores["confusion"]
+    return weights, a.history.drop(columns=CLOCK).equals(b.history.drop(columns=CLOCK)), a.scores[
+        "confusion"] == b.scores["confusion"]
 
 
 @pytest.mark.slow
@@ -48,7 +50,8 @@ def test_the_same_bits(street, tmp_path, tiny):
     again, res = train("--recipe", a.path, out=tmp_path/"runs", name="again")
     assert same(a, again) == (True, True, True) and again.recipe == a.recipe
     assert "--split random:0.3" in res.stderr
-    assert (a.path/"data.csv").read_text() == (again.path/"data.csv").read_text() and open_arguments(a.path) == open_arguments(again.path)
+    assert (a.path/"data.csv").read_text() == (again.path/"data.csv").read_text() and open_arguments(
+        a.path) == open_arguments(again.path)
     assert (a.path/"per_image_counts.csv").read_text() == (again.path/"per_image_counts.csv").read_text()
     file, _ = train(street, "--recipe", a.path/"recipe.toml", out=tmp_path/"runs", name="file")
     assert same(a, file) == (True, True, True)
@@ -74,10 +77,15 @@ def test_what_cannot_be_repeated(street, tmp_path, tiny):
     shutil.copy(a.path/"recipe.toml", alone)
     data = json.loads((a.path/"data.json").read_text())
     (a.path/"data.json").write_text(json.dumps(data | dict(opened=None)))
-    for args, named in ((["--recipe", alone], ["DATA", alone]), (["--recipe", a.path], ["DATA", a.path]), ([], ["segfast train DATA"]), (["--recipe", tmp_path], ["--recipe", tmp_path, "recipe.toml", "progressive"]),
-                        ([street, "--recipe", tmp_path], ["--recipe", tmp_path, "recipe.toml", "progressive"]), ([street, "--recipe", tmp_path/"no"], [tmp_path/"no", "progressive"])):
+    for args, named in ((["--recipe", alone], ["DATA", alone]), (["--recipe", a.path], ["DATA", a.path]),
+                        ([], ["segfast train DATA"]), (["--recipe", tmp_path],
+                                                       ["--recipe", tmp_path, "recipe.toml", "progressive"]),
+                        ([street, "--recipe", tmp_path], ["--recipe", tmp_path, "recipe.toml", "progressive"]),
+                        ([street, "--recipe", tmp_path/"no"], [tmp_path/"no", "progressive"])):
         res = cli("train", *args, "--out", tmp_path/"none")
-        assert res.exit_code == 2 and not missing(res.output, *named) and not is_crash(res.output) and len(res.output.strip().splitlines()) <= 3, res.output
+        assert res.exit_code == 2 and not missing(res.output,
+                                                  *named) and not is_crash(res.output) and len(
+            res.output.strip().splitlines()) <= 3, res.output
     assert not (tmp_path/"none").exists()
     (a.path/"data.json").write_text(json.dumps(data))
     shutil.rmtree(street)
@@ -91,8 +99,10 @@ def test_the_environment(street, tmp_path, tiny, monkeypatch):
     run = first(street, tmp_path, tiny)
     env = json.loads((run.path/"environment.json").read_text())
     assert env["command"] == argv and env["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert env["packages"]["segfast"] == segfast.__version__ and env["packages"]["numpy"] == np.__version__ and all(env["packages"][o] for o in ("torch", "fastai", "torchvision", "pandas", "pillow", "safetensors"))
-    assert env["device"] == "cpu" and env["threads"] >= 1 and env["cores"] >= 1 and env["memory_gb"] > 0 and env["cpu"] and env["platform"]
+    assert env["packages"]["segfast"] == segfast.__version__ and env["packages"]["numpy"] == np.__version__ and all(
+        env["packages"][o] for o in ("torch", "fastai", "torchvision", "pandas", "pillow", "safetensors"))
+    assert env["device"] == "cpu" and env["threads"] >= 1 and env["cores"] >= 1 and env["memory_gb"] > 0 and env[
+        "cpu"] and env["platform"]
     assert env["git"] is None or (len(env["git"]["commit"]) == 40 and env["git"]["changed"] in (True, False))
 
 
@@ -106,7 +116,8 @@ def test_a_run_in_python(street, tmp_path, tiny):
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path/"turned.jpg", exif=exif(6))
     assert run.predict(tmp_path/"turned.jpg").shape == (30, 20), "as a person sees it"
     learn = run.learner(device="cpu")
-    assert [x.tobytes() for x in load_file(run.weights_file).values()] == [learn.model.state_dict()[k].numpy().tobytes() for k in load_file(run.weights_file)]
+    assert [x.tobytes() for x in load_file(run.weights_file).values()] == [learn.model.state_dict()[k].numpy().tobytes()
+        for k in load_file(run.weights_file)]
     with learn.no_bar(), learn.no_logging():
         assert learn.validate()[1] == pytest.approx(run.history.accuracy.iloc[-1], abs=1e-6)
 
@@ -130,7 +141,8 @@ def test_only_whole_weights_predict(street, tmp_path, tiny):
     assert not missing(e, run.path/"checkpoints/last/model.safetensors")
 
 
-@pytest.mark.parametrize("bad", [np.zeros((8, 8, 4)), np.zeros((8,)), np.zeros((0, 8, 3)), np.full((8, 8, 3), 2.), np.full((8, 8), -1), np.full((8, 8), np.nan), np.full((8, 8), 1j), np.array(None)])
+@pytest.mark.parametrize("bad", [np.zeros((8, 8, 4)), np.zeros((8,)), np.zeros((0, 8, 3)), np.full((8, 8, 3), 2.),
+                                 np.full((8, 8), -1), np.full((8, 8), np.nan), np.full((8, 8), 1j), np.array(None)])
 def test_what_is_no_picture(bad):
     from segfast.inference.result import as_image
     with pytest.raises(ValueError) as e:

@@ -46,7 +46,8 @@ def peace(server, folder):
 @pytest.fixture
 def begin(server, folder, request):
     "A training of a variant that has a name of its own."
-    def make(variant, **more): return Killed(server, folder, variant, name=re.sub(r"\W+", "-", request.node.name), **more)
+    def make(variant, **more):
+        return Killed(server, folder, variant, name=re.sub(r"\W+", "-", request.node.name), **more)
     return make
 
 
@@ -77,9 +78,11 @@ def test_killed_at_every_kind_of_moment(server, folder, peace):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant, kills, seed", [("ranger", 4, 1), ("workers", 3, 2), ("bf16", 4, 3), ("sgd", 4, 4), ("patience", 3, 5)])
+@pytest.mark.parametrize("variant, kills, seed",
+                         [("ranger", 4, 1), ("workers", 3, 2), ("bf16", 4, 3), ("sgd", 4, 4), ("patience", 3, 5)])
 def test_killed_at_moments_drawn_by_lot(server, folder, peace, variant, kills, seed):
-    assert kill_at_each(server, folder, variant, plans(peace(variant).traces[0], kills, seed, most=4), lambda k: equal(k, peace)) == kills
+    assert kill_at_each(server, folder, variant, plans(peace(variant).traces[0], kills, seed, most=4),
+                        lambda k: equal(k, peace)) == kills
 
 
 @pytest.mark.slow
@@ -100,14 +103,16 @@ def test_killed_before_it_began(begin):
     k = begin("ema")
     assert k.go(["replace-done", 1]) # its first status
     k.go()
-    assert k.code == 1 and k.err.startswith("DataError") and not missing(k.err, k.path) and "segfast resume" not in k.err
+    assert k.code == 1 and k.err.startswith("DataError") and not missing(k.err,
+        k.path) and "segfast resume" not in k.err
 
 
 def test_another_seed_is_another_result(begin, peace):
     k = begin("ema", seed=43)
     k.go(["save", 2])
     odd = differences(peace("ema").path, k.finish().path)
-    assert {"last/model.safetensors", "last/training.safetensors", "last/memory.safetensors", "history", "scores"} <= odd.keys()
+    assert {"last/model.safetensors", "last/training.safetensors", "last/memory.safetensors", "history",
+            "scores"} <= odd.keys()
 
 
 def test_an_epoch_that_is_seeded_otherwise_shows(begin, peace):
@@ -116,13 +121,15 @@ def test_an_epoch_that_is_seeded_otherwise_shows(begin, peace):
     recipe = k.path/"recipe.toml"
     recipe.write_text(recipe.read_text().replace("seed = 42", "seed = 43"))
     odd = differences(peace("sgd").path, k.finish().path)
-    assert {"last/model.safetensors", "last/memory.safetensors", "history"} <= odd.keys(), "the same up to the last epochs, and yet it is seen"
+    assert {"last/model.safetensors", "last/memory.safetensors",
+            "history"} <= odd.keys(), "the same up to the last epochs, and yet it is seen"
 
 
 @pytest.mark.slow
 def test_the_size_on_disk_is_bounded(begin):
     k, seen = begin("sgd"), set()
-    for moment in ["rename-done", 3], ["file", 2], ["rmtree", 1], ["rename", 2], ["rename-done", 2], ["replace", 3], ["replace", 3]:
+    for moment in ["rename-done", 3], ["file", 2], ["rmtree", 1], ["rename", 2], ["rename-done", 2], ["replace",
+        3], ["replace", 3]:
         k.go(moment)
         seen |= {o.name for o in k.checkpoints.iterdir()}
         assert len(leftovers(k.path)) <= 2, "those of the last kill alone"
@@ -133,7 +140,9 @@ def test_the_size_on_disk_is_bounded(begin):
 # Asked to stop
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("variant, at, batch", [("ema", ["backward", 2], 2), ("ema", ["backward", 5], 2), ("ema", ["backward-done", 4], 4), ("bf16", ["batch", 7], 3), ("sgd", ["load", 40], 2)])
+@pytest.mark.parametrize("variant, at, batch", [("ema", ["backward", 2], 2), ("ema", ["backward", 5], 2),
+                                                ("ema", ["backward-done", 4], 4), ("bf16", ["batch", 7], 3),
+                                                ("sgd", ["load", 40], 2)])
 def test_stopped_after_a_batch(begin, peace, variant, at, batch, number):
     if number == "SIGTERM" and at != ["backward", 5]: pytest.skip("once is enough")
     k = begin(variant)
@@ -192,7 +201,8 @@ def test_stopped_twice_in_a_checkpoint(begin, peace):
 def test_stopped_in_a_validation(begin, peace, at):
     k = begin("ema")
     k.go(signals=[[*at, "SIGINT"]])
-    assert k.code == 130 and (state_of(k)["epoch"], "batch" in state_of(k)) == (2, False) and len(Run(k.path).history) == 2
+    assert k.code == 130 and (state_of(k)["epoch"], "batch" in state_of(k)) == (2,
+        False) and len(Run(k.path).history) == 2
     equal(k.finish(), peace)
 
 
@@ -212,7 +222,8 @@ def test_stopped_with_its_loaders(begin, peace, number):
     k = begin("workers")
     k.go(signals=[["backward", 6, number]], options=dict(screen="lines"))
     lines = k.err.splitlines()
-    assert k.code == 130 and len(lines) == len(set(lines)) > 0 and not is_crash(k.err), f"each line is said by one process:\n{k.err}"
+    assert k.code == 130 and len(lines) == len(set(lines)) > 0 and not is_crash(
+        k.err), f"each line is said by one process:\n{k.err}"
     equal(k.finish(), peace)
 
 
@@ -230,8 +241,10 @@ def test_the_command_line(server, folder, peace, begin, tmp_path):
     "A process of its own: a lock that others respect, Ctrl-C, exit code 130, the line that says how to go on, and going on by it."
     k = begin("ema")
     recipe = toml(tmp_path, "ema")
-    args = [sys.executable, killing.__file__, "cli", "train", folder/"data", "--recipe", recipe, "--out", folder/"runs", "--name", k.name, "--device", "cpu"]
-    env = os.environ | dict(SEGFAST_CACHE=str(folder/"cache"), OMP_NUM_THREADS="1", COLUMNS="200", PYTHONWARNINGS="ignore")
+    args = [sys.executable, killing.__file__, "cli", "train", folder/"data", "--recipe", recipe, "--out", folder/"runs",
+            "--name", k.name, "--device", "cpu"]
+    env = os.environ | dict(SEGFAST_CACHE=str(folder/"cache"), OMP_NUM_THREADS="1", COLUMNS="200",
+                            PYTHONWARNINGS="ignore")
     with subprocess.Popen([*map(str, args)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
         while not (k.path/"history.csv").exists(): assert p.poll() is None and not time.sleep(.005), p.stderr.read()
         os.kill(p.pid, signal.SIGSTOP)
@@ -268,7 +281,9 @@ def test_a_lock_of_a_killed_process_is_free(begin, peace):
 def test_a_lock_that_is_held_is_respected(begin):
     k = begin("ema")
     k.go(["save", 2])
-    before = {o: o.read_bytes() for o in k.path.rglob("*") if o.is_file() and o.name != "status.json" and ".part" not in str(o)} # what was half written is swept away
+    # what was half written is swept away
+    before = {o: o.read_bytes() for o in k.path.rglob("*") if o.is_file() and o.name != "status.json"
+              and ".part" not in str(o)}
     with Run(k.path).lock():
         Run(k.path).take_over()
         k.go()
@@ -323,7 +338,8 @@ def test_data_that_changed_is_refused(server, folder, begin, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["ENOSPC", "EROFS"])
-@pytest.mark.parametrize("at", [["file", 4], ["fsync", 45], ["rename", 4], ["link", 1], ["row", 2], ["replace", 8], ["atomic", 9]])
+@pytest.mark.parametrize("at", [["file", 4], ["fsync", 45], ["rename", 4], ["link", 1], ["row", 2], ["replace", 8],
+                                ["atomic", 9]])
 def test_a_disk_that_is_full(begin, peace, at, what):
     "From one moment on, every such call fails."
     if what == "EROFS" and at[0] not in ("file", "row"): pytest.skip("once is enough")
@@ -331,7 +347,8 @@ def test_a_disk_that_is_full(begin, peace, at, what):
     k.go(fails=[*at, getattr(errno, what), "somewhere"])
     text = os.strerror(getattr(errno, what))
     assert k.code == 1 and text in k.err and f"segfast resume {k.path}" in k.err and len(k.err.splitlines()) == 2, k.err
-    assert (Run(k.path).newest_checkpoint() is not None) == any((k.checkpoints/o).is_dir() for o in ("last", "previous")), "what was there before is whole"
+    assert (Run(k.path).newest_checkpoint() is not None) == any((k.checkpoints/o).is_dir()
+        for o in ("last", "previous")), "what was there before is whole"
     equal(k.finish(), peace)
 
 
@@ -339,14 +356,17 @@ def test_a_disk_that_is_full(begin, peace, at, what):
 def test_a_small_disk(server, folder, begin, peace):
     k = begin("ema", runs="small")
     k.path.parent.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", k.path.parent], capture_output=True).returncode: pytest.skip("needs to mount a file system")
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", k.path.parent],
+                                      capture_output=True).returncode:
+        pytest.skip("needs to mount a file system")
     try:
         k.go(["save", 3])
         filler = k.path.parent/"filler"
         with open(filler, "wb") as f: f.write(b"0"*(shutil.disk_usage(filler.parent).free - 12_000))
         kept = {o: o.read_bytes() for o in k.checkpoints.rglob("*") if o.is_file()}
         k.go(argv=["resume", str(k.path), "--device", "cpu"])
-        assert k.code == 1 and os.strerror(errno.ENOSPC) in k.err and f"segfast resume {k.path}" in k.err and not is_crash(k.err)
+        assert k.code == 1 and os.strerror(
+            errno.ENOSPC) in k.err and f"segfast resume {k.path}" in k.err and not is_crash(k.err)
         assert kept == {o: o.read_bytes() for o in kept} and leftovers(k.path) == []
         filler.unlink()
         k.go(argv=["resume", str(k.path), "--device", "cpu"])
@@ -365,7 +385,9 @@ def forget(path): path.unlink()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, harm", [("model.safetensors", cut), ("training.safetensors", flip), ("memory.safetensors", flip), ("memory.safetensors", forget), ("state.json", cut), ("state.json", edit), ("state.json", forget)])
+@pytest.mark.parametrize("name, harm", [("model.safetensors", cut), ("training.safetensors", flip),
+                                        ("memory.safetensors", flip), ("memory.safetensors", forget),
+                                        ("state.json", cut), ("state.json", edit), ("state.json", forget)])
 def test_a_damaged_checkpoint_is_passed_over(begin, peace, name, harm):
     k = begin("ema")
     k.go(["finish", 1]) # everything is written by now
@@ -384,7 +406,8 @@ def test_no_checkpoint_is_whole(begin):
     cut(k.checkpoints/"previous/memory.safetensors")
     history = (k.path/"history.csv").read_text()
     k.go()
-    assert k.code == 1 and not missing(k.err, k.path, k.checkpoints/"last/model.safetensors", k.checkpoints/"previous/memory.safetensors")
+    assert k.code == 1 and not missing(k.err, k.path, k.checkpoints/"last/model.safetensors",
+                                       k.checkpoints/"previous/memory.safetensors")
     assert (k.path/"history.csv").read_text() == history
 
 
@@ -406,6 +429,8 @@ def test_scores_that_are_no_numbers_come_back_alike(tmp_path):
     for name in "appended", "mended":
         run = Run.create(tmp_path, progressive((64, 96)), ClassTable(["a", "b"]), dict(name="data"), name)
         with run.checkpoint("last", **row) as folder: (folder/"model.safetensors").write_bytes(b"")
-        run.append(row) if name == "appended" else run.rewind(1, 1, json.loads((run.path/"checkpoints/last/state.json").read_text()))
+        run.append(row) if name == "appended" else run.rewind(1, 1,
+                                                              json.loads(
+                (run.path/"checkpoints/last/state.json").read_text()))
         texts.append((run.path/"history.csv").read_bytes())
     assert texts[0] == texts[1]

@@ -45,7 +45,8 @@ def test_one_cycle_is_pytorchs():
     "Theirs ends at the last step, fastai's one step behind it, and their momentum is a group's."
     n, pct = 201, .25
     opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1, momentum=.9)
-    sched = torch.optim.lr_scheduler.OneCycleLR(opt, .01, total_steps=n, pct_start=(pct*(n - 1) + 1)/n, div_factor=25, final_div_factor=1e5/25, base_momentum=.85, max_momentum=.95)
+    sched = torch.optim.lr_scheduler.OneCycleLR(opt, .01, total_steps=n, pct_start=(pct*(n - 1) + 1)/n, div_factor=25,
+                                                final_div_factor=1e5/25, base_momentum=.85, max_momentum=.95)
     f, got, want = seg_schedule("one_cycle", .01, 10), [], []
     for i in range(n):
         want.append((opt.param_groups[0]["lr"], opt.param_groups[0]["momentum"]))
@@ -77,12 +78,15 @@ def test_is_fastais_own(name, theirs):
 def test_goes_on_from_an_epoch(name, start):
     epochs = 6
     whole = fitted(lambda l: l.fit(epochs, cbs=ParamScheduler(seg_schedule(name, np.array([1e-4, 1e-2]), epochs))))
-    rest = fitted(lambda l: l.fit(epochs, cbs=ParamScheduler(seg_schedule(name, np.array([1e-4, 1e-2]), epochs)), start_epoch=start))
+    rest = fitted(lambda l: l.fit(epochs, cbs=ParamScheduler(seg_schedule(name, np.array([1e-4, 1e-2]), epochs)),
+                                  start_epoch=start))
     for k in whole:
         np.testing.assert_allclose(rest[k], whole[k][5*start:], rtol=1e-9)
     if name != "constant":
-        again = fitted(lambda l: l.fit(epochs - start, cbs=ParamScheduler(seg_schedule(name, np.array([1e-4, 1e-2]), epochs - start))))
-        assert not np.allclose(again["lr"], whole["lr"][5*start:], rtol=1e-3) or (name == "step" and start == 1 and epochs - start <= 4)
+        again = fitted(lambda l: l.fit(epochs - start,
+                                       cbs=ParamScheduler(seg_schedule(name, np.array([1e-4, 1e-2]), epochs - start))))
+        assert not np.allclose(again["lr"], whole["lr"][5*start:], rtol=1e-3) or (name == "step" and start == 1
+            and epochs - start <= 4)
 
 
 @pytest.mark.parametrize("name", SCHEDULE_FUNCTIONS)
@@ -98,7 +102,8 @@ def test_flat_cos_by_hand():
     f = seg_schedule("flat_cos", 2., 10)["lr"]
     assert [f(x) for x in (0, .3, .7499)] == [2.]*3
     for x in .75, .8, .9, 1:
-        assert f(x) == pytest.approx(2e-5 + (2 - 2e-5)*(1 + math.cos(math.pi*(x - .75)/.25))/2, rel=1e-6)  # fastai computes the progress within a part in float32
+        # fastai computes the progress within a part in float32
+        assert f(x) == pytest.approx(2e-5 + (2 - 2e-5)*(1 + math.cos(math.pi*(x - .75)/.25))/2, rel=1e-6)
 
 
 @pytest.mark.parametrize("name, kw, named", [

@@ -18,7 +18,8 @@ def test_the_rate_follows_the_schedule(small, tiny, tmp_path, spy, schedule):
     lrs = [h[-1] for _, h in spy.hypers]
     assert len(lrs) == 12
     rising, falling = any(np.diff(lrs) > 1e-9), any(np.diff(lrs) < -1e-9)
-    assert (rising, falling) == dict(one_cycle=(True, True), flat_cos=(False, True), step=(False, True), poly=(False, True), constant=(False, False))[schedule]
+    assert (rising, falling) == dict(one_cycle=(True, True), flat_cos=(False, True), step=(False, True),
+                                     poly=(False, True), constant=(False, False))[schedule]
     if schedule == "step":
         assert lrs == pytest.approx([1e-3]*8 + [5e-4]*4)
     if schedule == "constant":
@@ -28,7 +29,8 @@ def test_the_rate_follows_the_schedule(small, tiny, tmp_path, spy, schedule):
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "ranger"])
 def test_every_optimiser_trains(small, tiny, tmp_path, optimizer):
-    run = fit(small, recipe_of(dict(epochs=3, lr=1e-2)), tmp_path, name="a") if optimizer == "adam" else fit(small, recipe_of(dict(epochs=3, lr=1e-2), optimizer=optimizer), tmp_path, name="a")
+    run = fit(small, recipe_of(dict(epochs=3, lr=1e-2)), tmp_path, name="a") if optimizer == "adam" else fit(small,
+        recipe_of(dict(epochs=3, lr=1e-2), optimizer=optimizer), tmp_path, name="a")
     assert run.history.train_loss.iloc[-1] < run.history.train_loss.iloc[0]
 
 
@@ -61,7 +63,8 @@ def test_out_of_memory_halves_the_batch(small, tiny, tmp_path, monkeypatch):
     screen = Said()
     run = fit(small, recipe_of(dict(batch_size=8), {}), tmp_path, screen=screen)
     assert tried == [(8, 1), (4, 2), (2, 4), (4, 1), (2, 2)] and run.state == "done"
-    assert [(s.batch_size, s.accumulate) for s in load_recipe(run.path/"recipe.toml").stages] == [(2, 4), (2, 2)], "the recipe records what ran"
+    assert [(s.batch_size, s.accumulate) for s in load_recipe(run.path/"recipe.toml").stages] == [(2, 4),
+        (2, 2)], "the recipe records what ran"
     for stage, batch in ("s1", 8), ("s1", 4), ("s2", 4):
         assert sum(not missing(o, stage, batch, batch//2) for o in screen.lines) == 1, (stage, batch)
 
@@ -75,6 +78,7 @@ def test_out_of_memory_with_one_image_is_the_end(small, tiny, tmp_path, monkeypa
 
 
 def test_recipes_with_everything_round_trip():
-    r = Recipe([Stage("a", (32, 48), 2, schedule="step", accumulate=4)], model_options=dict(blur=True), class_weights="inverse", optimizer="sgd", clip=1., ema=.999, monitor="valid_loss",
-               patience=3, samples=5, keep="best")
+    r = Recipe([Stage("a", (32, 48), 2, schedule="step", accumulate=4)], model_options=dict(blur=True),
+               class_weights="inverse", optimizer="sgd", clip=1., ema=.999, monitor="valid_loss", patience=3, samples=5,
+               keep="best")
     assert from_toml(to_toml(r)) == r

@@ -45,7 +45,8 @@ def test_a_stage_starts_where_the_one_before_ended(trained):
 def test_a_frozen_stage_changes_no_weight_of_the_body(trained):
     _, seen = trained
     start, end = seen.stages[0]
-    body = [k for k in start if k.startswith("layers.0.") and not k.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    body = [k for k in start if k.startswith("layers.0.")
+            and not k.endswith(("running_mean", "running_var", "num_batches_tracked"))]
     assert body and all(torch.equal(start[k], end[k]) for k in body)
     assert any(not torch.equal(start[k], end[k]) for k in start if not k.startswith("layers.0."))
 
@@ -124,11 +125,13 @@ def independent(model, data, size, split):
     mean, std = (np.array(o, np.float32) for o in ([.485, .456, .406], [.229, .224, .225]))
     model.eval()
     for row in data.pairs[data.pairs.split == split].itertuples():
-        im = Image.open(data.root/row.image).convert("RGB").resize((64, 48), Image.BILINEAR)  # no more than the commonest size
+        # no more than the commonest size
+        im = Image.open(data.root/row.image).convert("RGB").resize((64, 48), Image.BILINEAR)
         x = (np.asarray(im, np.float32)/255 - mean)/std
         mask = np.asarray(Image.open(data.root/row.mask))
         with torch.no_grad():
-            small = torch.nn.functional.interpolate(torch.tensor(x.transpose(2, 0, 1)[None]), size=size, mode="bilinear", align_corners=False)
+            small = torch.nn.functional.interpolate(torch.tensor(x.transpose(2, 0, 1)[None]), size=size,
+                                                    mode="bilinear", align_corners=False)
             logits = model(small)
         big = torch.nn.functional.interpolate(logits, size=mask.shape, mode="bilinear", align_corners=False)[0].numpy()
         keep = mask != data.classes.void
@@ -215,7 +218,8 @@ def test_no_gradient_in_the_body_of_a_frozen_stage(small, trained, tmp_path):
         learn.freeze()
         x, y = dls.one_batch()
         learn.loss_func(learn.model(x), y).backward()
-        kinds = {torch.nn.BatchNorm2d if isinstance(m, torch.nn.BatchNorm2d) else type(m) for m in learn.model[0].modules() for p in m.parameters(recurse=False)
+        kinds = {torch.nn.BatchNorm2d if isinstance(m, torch.nn.BatchNorm2d) else type(m)
+                 for m in learn.model[0].modules() for p in m.parameters(recurse=False)
                  if p.grad is not None and p.grad.abs().sum() > 0}
         assert kinds == touched
         assert any(p.grad is not None for p in learn.model[2:].parameters())
@@ -225,7 +229,8 @@ def test_no_gradient_in_the_body_of_a_frozen_stage(small, trained, tmp_path):
 
 def test_a_run_repeats_bit_for_bit_and_another_seed_does_not(small, tiny, tmp_path):
     stages = dict(size=HALF, frozen=True), dict(lr=slice(1e-4, 1e-2), epochs=2)
-    a, b, c = (fit(small, recipe_of(*stages, augment="default", seed=seed), tmp_path/name) for name, seed in (("a", 42), ("b", 42), ("c", 43)))
+    a, b, c = (fit(small, recipe_of(*stages, augment="default", seed=seed), tmp_path/name)
+               for name, seed in (("a", 42), ("b", 42), ("c", 43)))
     assert same(weights_of(a), weights_of(b))
     scores = ["stage", "epoch", "lr", "train_loss", "valid_loss", "accuracy", "mean_iou", "mean_dice"]
     pd.testing.assert_frame_equal(a.history[scores], b.history[scores])
@@ -303,10 +308,12 @@ def test_a_module_of_another_shape(small, tmp_path, monkeypatch):
 
 
 def test_nothing_is_written_for_bad_input(small, tmp_path, tiny):
-    bad = SegData(small.pairs.assign(image=["images/none.png", *small.pairs["image"][1:]]), small.classes, small.root, "bad", "camvid")
+    bad = SegData(small.pairs.assign(image=["images/none.png", *small.pairs["image"][1:]]), small.classes, small.root,
+                  "bad", "camvid")
     with pytest.raises(DataError, match="none.png"):
         fit(bad, recipe_of({}), tmp_path/"runs")
-    for change, accepted in (dict(model="nope"), "unet_resnet34"), (dict(loss="nope"), "cross_entropy"), (dict(augment="nope"), "light"):
+    for change, accepted in (dict(model="nope"), "unet_resnet34"), (dict(loss="nope"),
+        "cross_entropy"), (dict(augment="nope"), "light"):
         with pytest.raises(UsageError) as e:
             fit(small, recipe_of({}, **change), tmp_path/"runs")
         assert not missing(e, "'nope'", accepted)
@@ -336,8 +343,10 @@ def test_run_stage_alone(small, tiny, tmp_path):
     model = seg_model(tiny, small.classes, "none")
     before = {k: v.clone() for k, v in model.state_dict().items()}
     run = Run.create(tmp_path, recipe, small.classes, dict(name="small"))
-    training = Training(recipe=recipe, data=small, model=model, run=run, screen=make_screen("quiet"), device=torch.device("cpu"))
+    training = Training(recipe=recipe, data=small, model=model, run=run, screen=make_screen("quiet"),
+                        device=torch.device("cpu"))
     run_stage(training)
-    assert training.done and (training.stage, training.epoch, training.lrs) == (1, 0, [recipe.stages[0].lr]) and len(run.history) == 2
+    assert training.done and (training.stage, training.epoch, training.lrs) == (1, 0,
+        [recipe.stages[0].lr]) and len(run.history) == 2
     assert training.best.value == pytest.approx(run.history.accuracy.max())
     assert not same(before, model.state_dict())

@@ -20,7 +20,9 @@ def camseq(
     "CamSeq: one film, painted masks beside the frames, split in sequence 70/15/15."
     root, more = existing_folder(root), []
     files = sorted(list_images(root, more), key=natural_key)
-    rows, problems = join_pairs(files_by_key(files, lambda p: None if stem_of(p).endswith('_L') else stem_of(p)), files_by_key(files, lambda p: stem_of(p)[:-2] if stem_of(p).endswith('_L') else None), lambda k: f'{k}_L.png')
+    rows, problems = join_pairs(files_by_key(files, lambda p: None if stem_of(p).endswith('_L') else stem_of(p)),
+                                files_by_key(files, lambda p: stem_of(p)[:-2] if stem_of(p).endswith('_L') else None),
+                                lambda k: f'{k}_L.png')
     problems += more
     classes, encoding = painted_classes(root, [m for _,_,m in rows], problems)
     return make_data(root, name, 'camseq', rows, sequence_split(len(rows)) if rows else [], classes, encoding, problems)

@@ -31,10 +31,13 @@ def camvid(
     if (root/'701_StillsRaw_full').is_dir(): return _camvid_published(root, name, seed)
     if (root/'train_labels').is_dir(): return _camvid_folders(root, name, seed)
     table = any((root/o).is_file() for o in COLOR_TABLES)
-    classes, problems = (None, []) if table and not os.path.lexists(root/'codes.txt') else try_codes_table(root/'codes.txt')
+    classes, problems = (None, []) if table and not os.path.lexists(root/'codes.txt') else try_codes_table(
+        root/'codes.txt')
     require_folders(root, 'images', 'labels', problems=problems)
     images = [PurePosixPath(o).name for o in images_in(root, 'images', problems)]
-    if not images: raise DataError([Problem('error', 'no-images', 'images', f'holds no image ({", ".join(IMAGE_SUFFIXES)}).'), *errors_of(problems)])
+    if not images:
+        raise DataError([Problem('error', 'no-images', 'images', f'holds no image ({", ".join(IMAGE_SUFFIXES)}).'),
+                         *errors_of(problems)])
     masks, more = _camvid_masks(root, images)
     split, lists = _camvid_split(root, images, seed)
     encoding = INDEX
@@ -43,7 +46,8 @@ def camvid(
         if painted or classes is None: classes, encoding = painted_classes(root, masks, problems)
         if not painted: encoding = INDEX # the table's lines are the ids
     if classes is None: classes = placeholder_classes(root, masks)
-    return make_data(root, name, 'camvid', list(zip(images, (f'images/{o}' for o in images), masks)), split, classes, encoding, problems + more + lists)
+    return make_data(root, name, 'camvid', list(zip(images, (f'images/{o}' for o in images), masks)), split, classes,
+                     encoding, problems + more + lists)
 
 # %% ../../../nbs/data/formats/01_camvid.ipynb #a68a6a48
 def _camvid_masks(root, images):
@@ -51,13 +55,18 @@ def _camvid_masks(root, images):
     files = [PurePosixPath(o).name for o in images_in(root, 'labels', problems)]
     stems, found = [Path(o).stem for o in images], {Path(o).stem: o for o in files}
     same, set_of = {unicodedata.normalize('NFC', k): o for k,o in found.items()}, set(stems)
-    masks = [f'labels/{found.get(f"{s}_P") or same.get(unicodedata.normalize("NFC", f"{s}_P"), f"{s}_P.png")}' for s in stems]
+    masks = [f'labels/{found.get(f"{s}_P") or same.get(unicodedata.normalize("NFC", f"{s}_P"), f"{s}_P.png")}'
+             for s in stems]
     used = set(masks)
-    orphans = [o for o in files if f'labels/{o}' not in used and (Path(o).stem.removesuffix('_P') not in set_of or not Path(o).stem.endswith('_P'))]
-    problems += [Problem('error', 'same-stem', f'{folder}/{a}', f'and {b} have the same stem, so one mask would belong to two images.', fix='Rename or remove one.')
-                 for folder,names in (('images', images), ('labels', files)) for a,b in _same_stems(names)]
-    return masks, problems + [Problem('warning', 'orphan-mask', f'labels/{o}', 'belongs to no image.', expected=f'images/{Path(o).stem.removesuffix("_P")}.png',
-                              fix='It is left out.') for o in orphans]
+    orphans = [o for o in files if f'labels/{o}' not in used
+               and (Path(o).stem.removesuffix('_P') not in set_of or not Path(o).stem.endswith('_P'))]
+    problems += [Problem('error', 'same-stem', f'{folder}/{a}',
+                         f'and {b} have the same stem, so one mask would belong to two images.',
+                         fix='Rename or remove one.') for folder,names in (('images', images), ('labels', files))
+                 for a,b in _same_stems(names)]
+    return masks, problems + [Problem('warning', 'orphan-mask', f'labels/{o}', 'belongs to no image.',
+                                      expected=f'images/{Path(o).stem.removesuffix("_P")}.png', fix='It is left out.')
+                              for o in orphans]
 
 def _same_stems(names):
     "Pairs of names that differ only in their suffix."
@@ -71,19 +80,31 @@ def _camvid_split(root, images, seed):
     test, problems = _test_list(root, images)
     path = root/'valid.txt'
     if not path.is_file():
-        if os.path.lexists(path): problems.append(Problem('error', 'not-a-file', 'valid.txt', 'is there, but is no file that can be read.', fix='Write the list anew, one image a line.'))
-        note = Problem('note', 'no-valid-list', 'valid.txt', f'not there: 20 % of the images, drawn with seed {seed}, are held out.', fix='Write one to choose them.')
+        if os.path.lexists(path):
+            problems.append(Problem('error', 'not-a-file', 'valid.txt', 'is there, but is no file that can be read.',
+                                    fix='Write the list anew, one image a line.'))
+        note = Problem('note', 'no-valid-list', 'valid.txt',
+                       f'not there: 20 % of the images, drawn with seed {seed}, are held out.',
+                       fix='Write one to choose them.')
         left = [o for o in images if o not in test]
         drawn = dict(zip(left, random_split(len(left), 0.2, seed))) if left else {}
         return [drawn.get(o, 'test') for o in images], [*problems, note]
     lines, more = read_split_list(path)
     problems += more
     valid, missing = _meant(lines, images)
-    if missing: problems.append(_bad_list('valid.txt', 'valid-missing', lines, missing, images, any(p.code == 'list-duplicate' for p in more)))
-    elif not lines: problems.append(Problem('error', 'valid-empty', 'valid.txt', 'names no image, so nothing would be held out.', fix='List the validation images, one a line.'))
-    if len(valid) == len(images): problems.append(Problem('error', 'valid-all', 'valid.txt', f'names all {len(images)} images, so none is left to train on.', fix='Leave some out.'))
+    if missing:
+        problems.append(_bad_list('valid.txt', 'valid-missing', lines, missing, images,
+                                  any(p.code == 'list-duplicate' for p in more)))
+    elif not lines:
+        problems.append(Problem('error', 'valid-empty', 'valid.txt', 'names no image, so nothing would be held out.',
+                                fix='List the validation images, one a line.'))
+    if len(valid) == len(images):
+        problems.append(Problem('error', 'valid-all', 'valid.txt',
+                                f'names all {len(images)} images, so none is left to train on.', fix='Leave some out.'))
     both = sorted(valid & test)
-    if both: problems.append(Problem('error', 'list-overlap', 'test.txt', f'{a_few(both, 3)} also stands in valid.txt.', found=both[:20], fix='Take it out of one.'))
+    if both:
+        problems.append(Problem('error', 'list-overlap', 'test.txt', f'{a_few(both, 3)} also stands in valid.txt.',
+                                found=both[:20], fix='Take it out of one.'))
     return ['valid' if o in valid else 'test' if o in test else 'train' for o in images], problems
 
 def _test_list(root, images):
@@ -97,7 +118,8 @@ def _core(line): return Path(line).stem.removesuffix('_P')
 
 def _meant(lines, images):
     "The images that lines name, generously, and the lines that name none exactly."
-    there = {f(unicodedata.normalize('NFC', o)): o for f in (str.strip, str) for o in images} # names may begin with a blank, lines may not
+    # names may begin with a blank, lines may not
+    there = {f(unicodedata.normalize('NFC', o)): o for f in (str.strip, str) for o in images}
     stems = {_core(o): o for o in images}
     found = [there.get(unicodedata.normalize('NFC', o)) for o in lines]
     missing = [o for o,f in zip(lines, found) if f is None]
@@ -105,21 +127,29 @@ def _meant(lines, images):
 
 def _bad_list(file, code, lines, missing, images, repeated=False):
     like = f'named like {images[0]!r}'
-    if len(missing) == len(lines): text = f'none of its {len(lines)} lines is an image. Line 1 is {lines[0]!r}; images are {like}.'
-    else: text = f'{len(missing)} of its {len(lines)} {"different "*repeated}lines {"name" if len(missing) > 1 else "names"} no image: {a_few(missing, 3)}. Images are {like}.'
-    return Problem('error', code, file, text, found=missing[:20], expected='file names in images/', fix='List file names as they stand in images/.')
+    if len(missing) == len(lines):
+        text = f'none of its {len(lines)} lines is an image. Line 1 is {lines[0]!r}; images are {like}.'
+    else:
+        text = (f'{len(missing)} of its {len(lines)} {"different "*repeated}lines '
+                f'{"name" if len(missing) > 1 else "names"} no image: {a_few(missing, 3)}. Images are {like}.')
+    return Problem('error', code, file, text, found=missing[:20], expected='file names in images/',
+                   fix='List file names as they stand in images/.')
 
 # %% ../../../nbs/data/formats/01_camvid.ipynb #1b67d9c9
 def _camvid_published(root, name, seed):
     require_folders(root, 'LabeledApproved_full')
     more = []
-    rows, problems = join_pairs(files_by_key(images_in(root, '701_StillsRaw_full', more), stem_of), files_by_key(images_in(root, 'LabeledApproved_full', more), lambda p: stem_of(p).removesuffix('_L')),
+    rows, problems = join_pairs(files_by_key(images_in(root, '701_StillsRaw_full', more), stem_of),
+                                files_by_key(images_in(root, 'LabeledApproved_full', more),
+                                             lambda p: stem_of(p).removesuffix('_L')),
                                 lambda k: f'LabeledApproved_full/{k}_L.png')
     problems += more
     classes, encoding = painted_classes(root, [m for _,_,m in rows], problems)
-    return make_data(root, name, 'camvid', rows, hold_out(['train']*len(rows), 0.2, seed, problems), classes, encoding, problems)
+    return make_data(root, name, 'camvid', rows, hold_out(['train']*len(rows), 0.2, seed, problems), classes, encoding,
+                     problems)
 
 def _camvid_folders(root, name, seed):
     rows, problems = rows_of_split_folders(root, '{}', '{}_labels', lambda p: p.removesuffix('_L'), '{}_L.png')
     classes, encoding = painted_classes(root, [m for _,_,m in rows], problems)
-    return make_data(root, name, 'camvid', rows, hold_out(folder_split([i for _,i,_ in rows]), 0.2, seed, problems), classes, encoding, problems)
+    return make_data(root, name, 'camvid', rows, hold_out(folder_split([i for _,i,_ in rows]), 0.2, seed, problems),
+                     classes, encoding, problems)

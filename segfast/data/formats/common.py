@@ -49,10 +49,15 @@ def make_data(
 )->SegData:
     "A `SegData` of (key, image, mask) rows and their splits."
     kept = [(i, m, s) for (_,i,m),s in zip(rows, split) if s]
-    if not kept: raise DataError(errors_of(problems) + [Problem('error', 'no-images', '', f'{root}: no image with a mask was found for the layout {layout}. Found: {a_few(folder_entries(root))}.')])
+    if not kept:
+        raise DataError(errors_of(problems) + [Problem('error', 'no-images', '',
+                                                       f'{root}: no image with a mask was found for the layout '
+                                                       f'{layout}. Found: {a_few(folder_entries(root))}.')])
     used = {o for i,m,_ in kept for o in (i, m)}
-    problems = [p for p in problems if p.code not in ('broken-link', 'not-a-file') or p.file not in used] # a pair's own files are the check's task
-    return SegData(pd.DataFrame(kept, columns=['image', 'mask', 'split']), classes, root, name or root.resolve().name, layout, f'folder {root}', problems, encoding=encoding)
+    # a pair's own files are the check's task
+    problems = [p for p in problems if p.code not in ('broken-link', 'not-a-file') or p.file not in used]
+    return SegData(pd.DataFrame(kept, columns=['image', 'mask', 'split']), classes, root, name or root.resolve().name,
+                   layout, f'folder {root}', problems, encoding=encoding)
 
 # %% ../../../nbs/data/formats/00_common.ipynb #367339b9
 def painted_classes(
@@ -62,7 +67,10 @@ def painted_classes(
 )->tuple: # ClassTable, Encoding
     "ClassTable and Encoding of a folder's colour table; faults are added to `problems`, and what a faulty table lacks is void."
     names = [o for o in COLOR_TABLES if (root/o).is_file()]
-    classes, found = try_label_colors(root/names[0]) if names else (None, [Problem('error', 'colors', COLOR_TABLES[0], f'not found in {root}, and no class_dict.csv either: the colours of the masks mean nothing.', fix='Write one class a line: r g b name.')])
+    classes, found = try_label_colors(root/names[0]) if names else (None,
+        [Problem('error', 'colors', COLOR_TABLES[0],
+                 f'not found in {root}, and no class_dict.csv either: the colours of the masks mean nothing.',
+                 fix='Write one class a line: r g b name.')])
     problems += found
     if not errors_of(found): return classes, Encoding.of_colors(classes)
     if classes is None:
@@ -85,7 +93,9 @@ def rows_of_split_folders(
     for s in ('train', 'val', 'valid', 'test'):
         images, masks = image_folder.format(s), mask_folder.format(s)
         expected = (lambda k, masks=masks: f'{masks}/{mask_name.format(k)}') if os.path.isdir(root/masks) else None
-        more, what = join_pairs(files_by_key(images_in(root, images, problems), stem_of), files_by_key(images_in(root, masks, problems), lambda p: core(stem_of(p))), expected, 'note' if s == 'test' else 'warning')
+        more, what = join_pairs(files_by_key(images_in(root, images, problems), stem_of),
+                                files_by_key(images_in(root, masks, problems), lambda p: core(stem_of(p))), expected,
+                                'note' if s == 'test' else 'warning')
         rows, problems = rows + more, problems + what
     return rows, problems
 
@@ -109,7 +119,10 @@ def split_of_lists(
     split, more = split_by_lists([k for k,_,_ in rows], lists)
     problems += more
     unlisted = [i for (_,i,_),s in zip(rows, split) if s is None]
-    if unlisted: problems.append(Problem('note', 'not-listed', unlisted[0], f'{len(unlisted)} of {len(rows)} images stand in no list.', found=unlisted[:20], fix='They are left out.'))
+    if unlisted:
+        problems.append(Problem('note', 'not-listed', unlisted[0],
+                                f'{len(unlisted)} of {len(rows)} images stand in no list.', found=unlisted[:20],
+                                fix='They are left out.'))
     return split
 
 # %% ../../../nbs/data/formats/00_common.ipynb #cbad72c2
@@ -131,5 +144,6 @@ def files_under(
     return files_by_key(files, key)
 
 # %% ../../../nbs/data/formats/00_common.ipynb #00caa0f3
-CITYSCAPES_NAMES = ('road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'traffic sign', 'vegetation', 'terrain', 'sky', 'person', 'rider', 'car',
-                    'truck', 'bus', 'train', 'motorcycle', 'bicycle')
+CITYSCAPES_NAMES = ('road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'traffic sign',
+                    'vegetation', 'terrain', 'sky', 'person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle',
+                    'bicycle')

@@ -21,10 +21,13 @@ from .common import CITYSCAPES_NAMES, make_data, files_under
 
 # %% ../../../nbs/data/formats/08_idd.ipynb #80d150cf
 IDD_NAMES = ('drivable', 'non-drivable', 'living things', 'vehicles', 'roadside objects', 'far objects', 'sky')
-IDD_LEVEL3 = ('road', 'drivable fallback', 'sidewalk', 'non-drivable fallback', 'person', 'rider', 'motorcycle', 'bicycle', 'autorickshaw', 'car', 'truck', 'bus', 'vehicle fallback',
-              'curb', 'wall', 'fence', 'guard rail', 'billboard', 'traffic sign', 'traffic light', 'pole', 'obs-str-bar-fallback', 'building', 'bridge', 'vegetation', 'sky')
+IDD_LEVEL3 = ('road', 'drivable fallback', 'sidewalk', 'non-drivable fallback', 'person', 'rider', 'motorcycle',
+              'bicycle', 'autorickshaw', 'car', 'truck', 'bus', 'vehicle fallback', 'curb', 'wall', 'fence',
+              'guard rail', 'billboard', 'traffic sign', 'traffic light', 'pole', 'obs-str-bar-fallback', 'building',
+              'bridge', 'vegetation', 'sky')
 _IDD_LEVELS = tuple(round(i*255/7) for i in range(7)) # 0, 36, 73, 109, 146, 182, 219
-_IDD_KINDS = {'(?<!_inst)_label|_gtFine_labellevel1Ids': IDD_NAMES, '_gtFine_labellevel3Ids': IDD_LEVEL3, '_gtFine_labelcsTrainIds': CITYSCAPES_NAMES}
+_IDD_KINDS = {'(?<!_inst)_label|_gtFine_labellevel1Ids': IDD_NAMES, '_gtFine_labellevel3Ids': IDD_LEVEL3,
+              '_gtFine_labelcsTrainIds': CITYSCAPES_NAMES}
 
 def _idd_meaning(root, masks, names):
     "ClassTable, Encoding and notes of grey masks: ids, unless most of what is not 0 or 255 lies beyond the ids."
@@ -35,11 +38,14 @@ def _idd_meaning(root, masks, names):
     if sum(n for v,n in total.items() if len(names) <= v < 255) > sum(n for v,n in total.items() if 0 < v < len(names)):
         levels = sorted(v for v,n in total.items() if v < 255 and (where[v] > 1 or n >= 0.001*sum(total.values())))
         inner = {v: n for v,n in total.items() if 0 < v < 255}
-        if 2*sum(inner.get(v, 0) for v in _IDD_LEVELS) > sum(inner.values()): levels = _IDD_LEVELS # what else there is, `check` names
+        # what else there is, `check` names
+        if 2*sum(inner.get(v, 0) for v in _IDD_LEVELS) > sum(inner.values()):
+            levels = _IDD_LEVELS
         table = [(v, i) for i,v in enumerate(levels)]
     elif all(c.one for _,c in found): return ClassTable(names, 255), INDEX, []
     classes = ClassTable(names if len(table) == len(names) else numbered_names(len(table)), 255)
-    text = f'the masks hold {len(table)} grey levels ({a_few([str(v) for v,_ in table], 12)}), taken for {len(table)} classes, and 255 for void.'
+    text = (f'the masks hold {len(table)} grey levels ({a_few([str(v) for v,_ in table], 12)}), taken for {len(table)} '
+            'classes, and 255 for void.')
     return classes, Encoding('values', (*table, (255, 255))), guess_note(text)
 
 def idd(
@@ -52,12 +58,14 @@ def idd(
     if not os.path.isdir(root/'leftImg8bit'):
         rows, split, problems = pair_folders(root, seed)
         masks = [m for _,_,m in rows]
-        classes, encoding, notes = guess_classes(root, masks) if any((root/o).is_file() for o in ('codes.txt', *COLOR_TABLES)) else _idd_meaning(root, masks, IDD_NAMES)
+        classes, encoding, notes = guess_classes(root, masks) if any((root/o).is_file()
+            for o in ('codes.txt', *COLOR_TABLES)) else _idd_meaning(root, masks, IDD_NAMES)
         return make_data(root, name, 'idd', rows, split, classes, encoding, problems + notes)
     require_folders(root, 'gtFine')
     kinds = {o: files_under(root, 'gtFine', o) for o in _IDD_KINDS}
     which, more = max(kinds, key=lambda o: len(kinds[o].files)), []
-    rows, problems = join_pairs(files_under(root, 'leftImg8bit', '_image|_leftImg8bit', problems=more), files_under(root, 'gtFine', which, problems=more))
+    rows, problems = join_pairs(files_under(root, 'leftImg8bit', '_image|_leftImg8bit', problems=more),
+                                files_under(root, 'gtFine', which, problems=more))
     problems += more
     split = hold_out(folder_split([i for _,i,_ in rows]), 0.2, seed, problems)
     classes, encoding, notes = _idd_meaning(root, [m for _,_,m in rows], _IDD_KINDS[which])

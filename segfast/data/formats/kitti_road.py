@@ -28,6 +28,8 @@ def kitti_road(
     truth = images_in(root, 'training/gt_image_2', more)
     masks = files_by_key([p for p in truth if '_road_' in stem_of(p)], lambda p: stem_of(p).replace('_road_', '_'))
     lanes = files_by_key([p for p in truth if '_lane_' in stem_of(p)], lambda p: stem_of(p).replace('_lane_', '_'))
-    rows, problems = join_pairs(files_by_key(images_in(root, 'training/image_2', more), stem_of), FilesByKey(lanes.files | masks.files, masks.problems + lanes.problems))
+    rows, problems = join_pairs(files_by_key(images_in(root, 'training/image_2', more), stem_of),
+                                FilesByKey(lanes.files | masks.files, masks.problems + lanes.problems))
     classes = ClassTable(('not road', 'road'), 255, ((255,0,0), (255,0,255)))
-    return make_data(root, name, 'kitti_road', rows, random_split(len(rows), 0.1, seed) if rows else [], classes, KITTI, problems + more)
+    return make_data(root, name, 'kitti_road', rows, random_split(len(rows), 0.1, seed) if rows else [], classes, KITTI,
+                     problems + more)

@@ -26,10 +26,14 @@ def pets(
     root = existing_folder(root)
     require_folders(root, 'images', 'annotations/trimaps')
     more = []
-    lists = {s: f for s,f in dict(train='annotations/trainval.txt', test='annotations/test.txt').items() if (root/f).is_file()}
-    rows, problems = join_pairs(files_by_key(images_in(root, 'images', more), stem_of), files_by_key(images_in(root, 'annotations/trimaps', more), stem_of), (lambda k: f'annotations/trimaps/{k}.png') if lists else None)
+    lists = {s: f for s,f in dict(train='annotations/trainval.txt', test='annotations/test.txt').items()
+             if (root/f).is_file()}
+    rows, problems = join_pairs(files_by_key(images_in(root, 'images', more), stem_of),
+                                files_by_key(images_in(root, 'annotations/trimaps', more), stem_of),
+                                (lambda k: f'annotations/trimaps/{k}.png') if lists else None)
     problems += more
     split = split_of_lists(root, rows, lists, problems)
     names = ('pet', 'background', 'border') if border == 'class' else ('pet', 'background')
     encoding = Encoding('values', ((1, 0), (2, 1), (3, 2 if border == 'class' else 255)))
-    return make_data(root, name, 'pets', rows, hold_out(split, 0.1, seed, problems), ClassTable(names, None if border == 'class' else 255), encoding, problems)
+    return make_data(root, name, 'pets', rows, hold_out(split, 0.1, seed, problems),
+                     ClassTable(names, None if border == 'class' else 255), encoding, problems)

@@ -35,9 +35,11 @@ class Layout(NamedTuple):
     about: str           # one line: which datasets have it
     tree: str            # an example, some lines, the last of which says what the masks hold and how it is split
     options: tuple = ()  # what `make` takes beside name and seed
-    certainty: int = 2   # how much its names say: 2 this layout and no other, 1 a table of pairs, 0 some folders that match
+    # how much its names say: 2 this layout and no other, 1 a table of pairs, 0 some folders that match
+    certainty: int = 2
     suffix: str = ''     # of the file that is the whole dataset, where it is a file
-    palette_masks: bool = False # whether its masks are palette images by definition, so that a check need not mention it
+    # whether its masks are palette images by definition, so that a check need not mention it
+    palette_masks: bool = False
     strict_lists: bool = False # whether its lists hold names of files, and what stands in none is for training
 
 def _has(*subs): return lambda p: all(os.path.isdir(p/o) for o in subs)
@@ -59,7 +61,8 @@ def _is_camvid(p):
 
 def _fine(*endings):
     "Whether `gtFine` holds files that end like this."
-    return lambda p: _has('leftImg8bit', 'gtFine')(p) and any(o.rpartition('.')[0].endswith(endings) for o in sample_images(p/'gtFine', 60))
+    return lambda p: _has('leftImg8bit', 'gtFine')(p) and any(o.rpartition('.')[0].endswith(endings)
+        for o in sample_images(p/'gtFine', 60))
 
 # %% ../../../nbs/data/formats/11_registry.ipynb #3db9e408
 LAYOUTS = dict(
@@ -145,17 +148,22 @@ def find_layout(
     "Which layout a folder has."
     root = existing_folder(path)
     found = recognise(root)
-    whole = _whole_inside(root) if found and not LAYOUTS[found].certainty else None # a home folder with a dataset in it is no dataset of two folders
+    # a home folder with a dataset in it is no dataset of two folders
+    whole = _whole_inside(root) if found and not LAYOUTS[found].certainty else None
     if found and not whole: return found
     inner = whole or next((o for o in _below(root) if _safely(recognise, o)), None)
     hint = f' Did you mean {inner}?' if inner else _others(root)
-    raise DataError(_closed(root) + [Problem('error', 'layout-unknown', str(root), f'no layout recognised. Found: {a_few(folder_entries(root))}.{hint}',
-                            fix='Recognised would be: images/a.png  labels/a_P.png  codes.txt  valid.txt; or any two folders of images and masks whose names match.\nAll layouts: segfast datasets')])
+    raise DataError(_closed(root) + [Problem('error', 'layout-unknown', str(root),
+                                             f'no layout recognised. Found: {a_few(folder_entries(root))}.{hint}',
+                                             fix='Recognised would be: images/a.png  labels/a_P.png  codes.txt  '
+                                                 'valid.txt; or any two folders of images and masks whose names '
+                                                 'match.\nAll layouts: segfast datasets')])
 
 def _whole_inside(root):
     "A folder one or two levels down that has a layout of its own."
     upper = _below(root)[:50]
-    return next((o for o in [*upper, *(p for q in upper for p in (_safely(_below, q) or [])[:50])] if _safely(lambda folder: recognise(folder, 2), o)), None)
+    return next((o for o in [*upper, *(p for q in upper for p in (_safely(_below, q) or [])[:50])]
+                 if _safely(lambda folder: recognise(folder, 2), o)), None)
 
 def _others(root):
     "A sentence about the files that are no images, if there are many."
@@ -163,7 +171,9 @@ def _others(root):
     for folder in folders:
         for o in _safely(folder_entries, folder) or ():
             if o.endswith('/') and len(folders) < 60: folders.append(folder/o[:-1])
-            elif not o.endswith('/') and not o.lower().endswith(IMAGE_SUFFIXES) and (suffix := ''.join(Path(o).suffixes[-2:]) if o.lower().endswith('.gz') else Path(o).suffix): seen[suffix.lower()] += 1
+            elif not o.endswith('/') and not o.lower().endswith(IMAGE_SUFFIXES) and (
+                suffix := ''.join(Path(o).suffixes[-2:]) if o.lower().endswith('.gz') else Path(o).suffix):
+                seen[suffix.lower()] += 1
     text = ', '.join(f'{n} {o}' for o,n in seen.most_common(3) if n > 1)
     return f' Files that are not read as images: {text}.' if text else ''
 

@@ -14,8 +14,10 @@ from ..splits import folder_split, hold_out
 from .common import make_data, rows_of_split_folders
 
 # %% ../../../nbs/data/formats/02_segnet.ipynb #969899b8
-SEGNET_NAMES = ('Sky', 'Building', 'Column_Pole', 'Road', 'Sidewalk', 'Tree', 'SignSymbol', 'Fence', 'Car', 'Pedestrian', 'Bicyclist')
-_SEGNET_COLORS = ((128,128,128), (128,0,0), (192,192,128), (128,64,128), (0,0,192), (128,128,0), (192,128,128), (64,64,128), (64,0,128), (64,64,0), (0,128,192))
+SEGNET_NAMES = ('Sky', 'Building', 'Column_Pole', 'Road', 'Sidewalk', 'Tree', 'SignSymbol', 'Fence', 'Car',
+                'Pedestrian', 'Bicyclist')
+_SEGNET_COLORS = ((128,128,128), (128,0,0), (192,192,128), (128,64,128), (0,0,192), (128,128,0), (192,128,128),
+                  (64,64,128), (64,0,128), (64,64,0), (0,128,192))
 
 def segnet(
     root, # folder with `train/`, `trainannot/` and the like

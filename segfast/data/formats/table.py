@@ -36,12 +36,20 @@ def from_df(
     root = existing_folder(root)
     lost = [o for o in ('image', 'mask') if o not in df.columns]
     def bad(code, message, fix=''): return DataError(Problem('error', code, '', message, fix=fix))
-    if lost: raise bad('layout-unknown', f'The table has no column {" and no column ".join(lost)}. Its columns: {", ".join(map(str, df.columns))}.')
+    if lost:
+        raise bad('layout-unknown', f'The table has no column {" and no column ".join(lost)}. Its columns: '
+                                    f'{", ".join(map(str, df.columns))}.')
     if not len(df): raise bad('no-images', 'The table has no row.')
-    def rel(o): return str(o).replace('\\', '/') if '\\' in str(o) and not os.path.lexists(root/str(o).replace('\0', '')) else str(o) # as Windows writes paths
+    # as Windows writes paths
+    def rel(o):
+        return str(o).replace('\\', '/') if '\\' in str(o) and not os.path.lexists(root/str(o).replace('\0',
+            '')) else str(o)
     rows, problems = [(rel(i), rel(i), rel(m)) for i,m in zip(df['image'], df['mask'])], []
     blank = [n for n,o in enumerate(rows, 1) if not o[1].strip('\0 ') or not o[2].strip('\0 ') or '\0' in o[1] + o[2]]
-    if blank: problems.append(Problem('error', 'missing', '', f'The table has no image or no mask in row {a_few(list(map(str, blank)))}.', found=blank[:20], fix='Fill it in, or take the row out.'))
+    if blank:
+        problems.append(Problem('error', 'missing', '',
+                                f'The table has no image or no mask in row {a_few(list(map(str, blank)))}.',
+                                found=blank[:20], fix='Fill it in, or take the row out.'))
     empty = set(blank)
     kept = [n for n in range(len(rows)) if n + 1 not in empty]
     if not kept: raise DataError(problems)
@@ -49,7 +57,9 @@ def from_df(
     split = _of_column(df, problems)
     problems += _twice(rows, split)
     if 'valid' not in split: split = hold_out(split, 0.2, seed, problems)
-    if guessed := classes is None: classes, encoding, notes = guess_classes(root, [m for _,_,m in rows]); problems += notes
+    if guessed := classes is None:
+        classes, encoding, notes = guess_classes(root, [m for _,_,m in rows])
+        problems += notes
     return replace(make_data(root, name, layout, rows, split, classes, encoding, problems), guessed=guessed)
 
 # %% ../../../nbs/data/formats/10_table.ipynb #c772b39e
@@ -58,9 +68,14 @@ def _twice(rows, split):
     seen = {}
     for (_,image,mask),s in zip(rows, split): seen.setdefault(image, []).append((mask, s))
     for image,o in seen.items():
-        if len({s for _,s in o}) > 1: yield Problem('error', 'list-overlap', image, f'stands in {" and ".join(sorted({s for _,s in o}))}.', found=sorted({s for _,s in o}), fix='Take it out of one.')
-        elif len({m for m,_ in o}) > 1: yield Problem('error', 'image-twice', image, f'has {len(o)} masks: {a_few([m for m,_ in o], 3)}.', found=[m for m,_ in o][:20], fix='Keep one.')
-        elif len(o) > 1: yield Problem('warning', 'image-twice', image, f'stands in {len(o)} rows.', fix='It counts that often.')
+        if len({s for _,s in o}) > 1:
+            yield Problem('error', 'list-overlap', image, f'stands in {" and ".join(sorted({s for _,s in o}))}.',
+                          found=sorted({s for _,s in o}), fix='Take it out of one.')
+        elif len({m for m,_ in o}) > 1:
+            yield Problem('error', 'image-twice', image, f'has {len(o)} masks: {a_few([m for m,_ in o], 3)}.',
+                          found=[m for m,_ in o][:20], fix='Keep one.')
+        elif len(o) > 1:
+            yield Problem('warning', 'image-twice', image, f'stands in {len(o)} rows.', fix='It counts that often.')
 
 def _of_column(df, problems):
     "The split that the column gives; all train if there is none, or words in it are none."
@@ -81,13 +96,22 @@ def from_csv(
     "The dataset that a CSV file lists, with paths relative to the file."
     path = Path(path).expanduser()
     if path.is_dir(): path = csv_in(path) or path
-    if not path.is_file(): raise DataError(Problem('error', 'folder-missing', str(path), 'is no file, but a CSV table with the columns image and mask was expected.'))
-    try: df = pd.read_csv(path, sep=_separator(path), dtype=str, keep_default_na=False, encoding='utf-8-sig', skipinitialspace=True)
+    if not path.is_file():
+        raise DataError(Problem('error', 'folder-missing', str(path),
+                                'is no file, but a CSV table with the columns image and mask was expected.'))
+    try:
+        df = pd.read_csv(path, sep=_separator(path), dtype=str, keep_default_na=False, encoding='utf-8-sig',
+                         skipinitialspace=True)
     except (ValueError, OSError, pd.errors.ParserError) as e:
-        raise DataError(Problem('error', 'layout-unknown', str(path), f'cannot be read as a table ({" ".join(str(e).split())[:80]}).', fix='Expected a line "image,mask" or "image,mask,split", and a line a pair.')) from e
-    try: data = from_df(df.rename(columns=lambda o: str(o).strip().lower()), path.parent, name=name or path.stem, seed=seed, layout='csv')
+        raise DataError(Problem('error', 'layout-unknown', str(path),
+                                f'cannot be read as a table ({" ".join(str(e).split())[:80]}).',
+                                fix='Expected a line "image,mask" or "image,mask,split", and a line a pair.')) from e
+    try:
+        data = from_df(df.rename(columns=lambda o: str(o).strip().lower()), path.parent, name=name or path.stem,
+                       seed=seed, layout='csv')
     except DataError as e: raise DataError([replace(p, file=p.file or path.name) for p in e.problems]) from None
-    data.origin, data.problems = f'table {path}', [replace(p, file=path.name) if p.kind == 'error' and not p.file else p for p in data.problems]
+    data.origin, data.problems = f'table {path}', [replace(p, file=path.name) if p.kind == 'error' and not p.file else p
+                                                   for p in data.problems]
     return data
 
 def csv_in(

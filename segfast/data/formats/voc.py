@@ -20,8 +20,8 @@ from ..autodetect import guess_classes
 from .common import images_in, split_of_lists, make_data
 
 # %% ../../../nbs/data/formats/06_voc.ipynb #be3d3136
-VOC_NAMES = ('background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'diningtable', 'dog', 'horse',
-             'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')
+VOC_NAMES = ('background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
+             'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')
 
 def voc_colors(
     n:int # how many
@@ -39,32 +39,46 @@ def voc(
     root, folder = existing_folder(root), 'SegmentationClass'
     if os.path.isdir(root/'SegmentationClassPNG'): folder = 'SegmentationClassPNG' # as LabelMe exports it
     require_folders(root, 'JPEGImages', folder)
-    more, lists = [], {s: f'ImageSets/Segmentation/{f}.txt' for s,f in (('train', 'train'), ('valid', 'val'), ('test', 'test'))}
+    more, lists = [], {s: f'ImageSets/Segmentation/{f}.txt'
+                       for s,f in (('train', 'train'), ('valid', 'val'), ('test', 'test'))}
     masks = files_by_key(images_in(root, folder, more), stem_of)
-    rows, problems = join_pairs(files_by_key(images_in(root, 'JPEGImages', more), stem_of), masks, lambda k: f'{folder}/{k}.png')
+    rows, problems = join_pairs(files_by_key(images_in(root, 'JPEGImages', more), stem_of), masks,
+                                lambda k: f'{folder}/{k}.png')
     problems += more
-    if not any((root/o).is_file() for o in lists.values()): rows = [o for o in rows if o[0] in masks.files] # most of VOC's images have no mask
-    if (root/lists['test']).is_file() and not masks.files.keys() & set(read_split_list(root/lists['test'])[0]): del lists['test'] # its masks are not public
+    # most of VOC's images have no mask
+    if not any((root/o).is_file() for o in lists.values()):
+        rows = [o for o in rows if o[0] in masks.files]
+    # its masks are not public
+    if (root/lists['test']).is_file() and not masks.files.keys() & set(read_split_list(root/lists['test'])[0]):
+        del lists['test']
     split = split_of_lists(root, rows, lists, problems)
     classes, encoding, notes = _voc_classes(root, [masks.files[k] for k,_,_ in rows if k in masks.files])
     return make_data(root, name, 'voc', rows, hold_out(split, 0.2, seed, problems), classes, encoding, problems + notes)
 
 # %% ../../../nbs/data/formats/06_voc.ipynb #80aae9c6
-_OWN = ('label_colors.txt', 'class_dict.csv', 'labelmap.txt', 'codes.txt', 'classes.txt', 'class_names.txt', 'labels.txt')
+_OWN = ('label_colors.txt', 'class_dict.csv', 'labelmap.txt', 'codes.txt', 'classes.txt', 'class_names.txt',
+        'labels.txt')
 
 def _voc_classes(root, masks):
     "ClassTable, Encoding and problems of VOC's folders: VOC's own classes, unless a file or the masks say otherwise."
     file = next((o for o in _OWN if (root/o).is_file()), None)
     if file:
         table, problems, colored = try_class_table(root/file)
-        if table is not None and table.names[0] == '__ignore__' and len(table) > 1: table = ClassTable(table.names[1:]) # LabelMe writes 255 for it
+        # LabelMe writes 255 for it
+        if table is not None and table.names[0] == '__ignore__' and len(table) > 1:
+            table = ClassTable(table.names[1:])
         if table is None: return ClassTable(VOC_NAMES, 255, voc_colors(21)), INDEX, problems
-        if colored and any(not c.one for _,c in mask_contents(root, masks)): return table, Encoding.of_colors(table), problems
+        if colored and any(not c.one for _,c in mask_contents(root, masks)):
+            return table, Encoding.of_colors(table), problems
         return replace(table, void=255) if table.void is None and len(table) < 256 else table, INDEX, problems
     found = mask_contents(root, masks)
     strange = [o for _,c in found for o in c.counts if 20 < o < 255]
-    other = 2*sum(not c.one or any(20 < o < 255 for o in c.counts) for _,c in found) > len(found) # one that is odd is a slip
+    # one that is odd is a slip
+    other = 2*sum(not c.one or any(20 < o < 255 for o in c.counts) for _,c in found) > len(found)
     if not other or any(c.jpeg for _,c in found): return ClassTable(VOC_NAMES, 255, voc_colors(21)), INDEX, []
     classes, encoding, notes = guess_classes(root, masks)
     what = f'values such as {strange[0]}' if strange and all(c.one for _,c in found) else 'colours'
-    return classes, encoding, [Problem('warning', 'guessed-classes', '', f"the masks hold {what}, which are not Pascal VOC's classes: they were guessed.", fix='Name them in labelmap.txt (name:r,g,b) or codes.txt (one name a line, in order of id).'), *notes]
+    return classes, encoding, [Problem('warning', 'guessed-classes', '',
+                                       f"the masks hold {what}, which are not Pascal VOC's classes: they were guessed.",
+                                       fix='Name them in labelmap.txt (name:r,g,b) or codes.txt (one name '
+                                           'a line, in order of id).'), *notes]

@@ -331,7 +331,7 @@ def find_lr(data: Data, progressive: Annotated[bool|None,
                     border=border, split=split, classes=classes)
     if plot: found.plot().savefig(plot, dpi=90)
     if as_json:
-        return print_json(dict(found.suggestions, stage=stage, plot=str(plot) if plot else None, rates=found.rates,
+        return print_json(dict(found.suggestions, stage=stage, plot=str(plot) if plot else None, lrs=found.lrs,
                                losses=found.losses))
     typer.echo('\n'.join(f'{k:<7} {v:.1e}' for k,v in found.suggestions.items()) + '\nTo train with the first: '
                + (f'--lr {found.valley:.1e}' if stage == 1 else f'--set stages.{stage}.lr={found.valley:.1e}'))
@@ -537,7 +537,7 @@ def export(
     run: Annotated[Path, typer.Argument(metavar='RUN', help='The folder of a run.')],
     to: Annotated[str, typer.Option('--to', metavar='FORMAT', help='onnx, safetensors or torch-export.')] = 'onnx',
     size: Annotated[str|None, typer.Option('--size', metavar='HxW|dynamic', help='Size of the input images, height x width; or every size.  [default: every size, if the model can]')] = None,
-    out: Annotated[Path|None, typer.Option('--out', metavar='FILE', help='The file; its model card is the README.md beside it.  [default: RUN/export/FORMAT/]')] = None,
+    out: Annotated[Path|None, typer.Option('--out', metavar='FILE', help='The file; MODEL_CARD.md is written beside it.  [default: RUN/export/FORMAT/]')] = None,
     argmax: Annotated[bool, typer.Option('--argmax', help='Output class ids, not logits.')] = False,
     quantize: Annotated[str|None, typer.Option('--quantize', metavar='int8|fp16', help='Fewer bits; the scores before and after are shown (onnx).')] = None,
     opset: Annotated[int|None, typer.Option('--opset', metavar='N', help="Version of ONNX's operations.")] = None,

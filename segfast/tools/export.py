@@ -512,7 +512,7 @@ def _output_paths(run, to, quantize, out, overwrite):
     if path.is_dir(): path = path/f'model{EXPORTS[to]}'
     if path.suffix != EXPORTS[to]:
         raise UsageError(f'--out {path}: expected a name that ends in {EXPORTS[to]}, for --to {to}.')
-    card = path.with_name('README.md')
+    card = path.with_name('MODEL_CARD.md')
     for file in (path, card):
         if file.is_dir(): raise UsageError(f'{file}: is a folder.')
         if file.exists() and not overwrite:

@@ -377,10 +377,11 @@ def test_settings_that_make_no_sense(run, options, named):
 
 
 def test_nothing_is_overwritten(run, tmp_path):
-    (tmp_path/"README.md").write_text("mine")
+    card = tmp_path/"MODEL_CARD.md"
+    card.write_text("mine")
     with pytest.raises(UsageError) as foreign:
         export(run, "safetensors", out=tmp_path/"m.safetensors")
-    assert [o.name for o in tmp_path.iterdir()] == ["README.md"] and (tmp_path/"README.md").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["MODEL_CARD.md"] and card.read_text() == "mine"
     export(run, "safetensors", out=tmp_path/"m.safetensors", overwrite=True)
     with pytest.raises(UsageError) as e:
         export(run, "safetensors", out=tmp_path/"m.safetensors")
@@ -388,8 +389,25 @@ def test_nothing_is_overwritten(run, tmp_path):
     (tmp_path/"m.safetensors").unlink()
     with pytest.raises(UsageError) as own:
         export(run, "safetensors", out=tmp_path/"m.safetensors")
-    assert not any(missing(o, tmp_path/"README.md", "--out", "--overwrite") for o in (foreign, own))
+    assert not any(missing(error, card, "--out", "--overwrite") for error in (foreign, own))
     assert str(foreign.value) != str(own.value), "it is said that the file is somebody else's"
+
+
+def test_the_reports_command_works_beside_a_readme(run, tmp_path, monkeypatch):
+    "In a project's folder, as the report advises: `segfast export RUN --to onnx --out model.onnx`."
+    from segfast.cli import app
+    from typer.testing import CliRunner
+    (tmp_path/"README.md").write_text("# My project")
+    monkeypatch.chdir(tmp_path)
+    command = ["export", str(run.path), "--to", "onnx", "--out", "model.onnx"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MODEL_CARD.md", "README.md", "model.onnx"]
+    assert (tmp_path/"README.md").read_text() == "# My project"
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert CliRunner().invoke(app, command).exit_code != 0
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
 
 
 @pytest.mark.parametrize("missing", ["onnxscript", "onnxruntime"])

@@ -229,15 +229,15 @@ def draw_stages(
 
 # %% ../../nbs/report/01_plots.ipynb #7a2d8426
 def plot_lr_finder(
-    rates, # learning rates tried, rising
+    lrs, # learning rates tried, rising
     losses, # smoothed losses at them
     marks:dict # name -> learning rate: what was read from the curve
 )->Figure:
     "The curve of the learning rate finder, and the learning rates read from it."
-    curve = lr_curve(rates, losses)
+    curve = lr_curve(lrs, losses)
     fig = Figure(figsize=(5, 3), layout='constrained')
     ax = fig.subplots()
-    ax.plot(curve['rates'], curve['losses'])
+    ax.plot(curve['lrs'], curve['losses'])
     for (name,lr),color,style in zip(marks.items(), ('tab:red', 'tab:orange', 'tab:green'), ('-', '--', ':')):
         ax.axvline(lr, color=color, lw=1, ls=style, label=f'{name}: {compact_text(lr)}')
     ax.set_ylim(top=curve['top'])

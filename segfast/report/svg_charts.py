@@ -172,34 +172,34 @@ def add_rule(
 
 # %% ../../nbs/report/00_svg_charts.ipynb #4a003d61
 def lr_curve(
-    rates, # learning rates tried, rising
+    lrs, # learning rates tried, rising
     losses # smoothed losses at them
-)->dict: # rates, losses, top (of the vertical axis)
+)->dict: # lrs, losses, top (of the vertical axis)
     "The curve of a learning rate finder."
-    rates, losses = np.array(rates, float), np.array(losses, float)
-    return dict(rates=rates, losses=losses, top=min(losses.max(), 1.5*losses[0]) + 0.05*abs(losses[0]))
+    lrs, losses = np.array(lrs, float), np.array(losses, float)
+    return dict(lrs=lrs, losses=losses, top=min(losses.max(), 1.5*losses[0]) + 0.05*abs(losses[0]))
 
 def lr_chart(
-    found:dict, # rates, losses, valley, steep, min10, as `segfast.training.lr_finder.LRSuggestions` has them
+    found:dict, # lrs, losses, valley, steep, min10, as `segfast.training.lr_finder.LRSuggestions` has them
     name:str # of the chart, for ids
 )->str: # an <svg> element
     "The SVG chart of a learning rate finder, with the chosen value."
     import matplotlib
     from matplotlib.figure import Figure
-    rates, losses, top = lr_curve(found['rates'], found['losses']).values()
-    right, valley, color = math.log(found['valley']/rates[0]) > 0.75*math.log(rates[-1]/rates[0]), compact_text(
+    lrs, losses, top = lr_curve(found['lrs'], found['losses']).values()
+    right, valley, color = math.log(found['valley']/lrs[0]) > 0.75*math.log(lrs[-1]/lrs[0]), compact_text(
         found['valley']), CHART_COLORS['second']
     with matplotlib.rc_context(chart_style()):
         fig = Figure(figsize=(5, 2.5), dpi=72)
         ax = fig.add_axes((0.115, 0.19, 0.865, 0.72))
-        ax.plot(rates, losses, color=CHART_COLORS['accent'])
+        ax.plot(lrs, losses, color=CHART_COLORS['accent'])
         ax.set(xscale='log', xlabel='learning rate'); ax.set_ylim(top=top)
         ax.xaxis.set_major_formatter(lambda v, _: f'1e{round(math.log10(v))}'); ax.xaxis.set_minor_formatter('')
         ax.axvline(found['valley'], color=color, lw=1.3)
         ax.annotate(f'chosen: {valley}', (found['valley'], 0.97), xytext=(-5 if right else 5, 0),
                     textcoords='offset points', xycoords=('data', 'axes fraction'), va='top', ha='right' if right
                     else 'left', color=color)
-        first, last, best = map(compact_text, (rates[0], rates[-1], rates[losses.argmin()]))
+        first, last, best = map(compact_text, (lrs[0], lrs[-1], lrs[losses.argmin()]))
         said = (f'From {first} to {last}. The lowest loss, {significant_text(losses.min())}, is at {best}. {valley} '
                 'was chosen.')
         return to_svg(fig, name, 'Loss at rising learning rates', said)

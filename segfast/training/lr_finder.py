@@ -31,7 +31,7 @@ from .plan import known_name, prepare_training, check_settings_early
 @dataclass
 class LRSuggestions:
     "What the finder measured, and the learning rates that it suggests."
-    rates: list # the learning rates tried, rising
+    lrs: list # the learning rates tried, rising
     losses: list # the smoothed training loss at each
     valley: float # two thirds down the longest fall
     steep: float # where it falls fastest
@@ -44,14 +44,14 @@ class LRSuggestions:
 
     def plot(self)->Figure:
         "The curve with the proposals marked."
-        return plot_lr_finder(self.rates, self.losses, self.suggestions)
+        return plot_lr_finder(self.lrs, self.losses, self.suggestions)
 
 def read_curve(
-    rates, # learning rates tried, rising
+    lrs, # learning rates tried, rising
     losses # the loss at each
 )->LRSuggestions:
     "Valley, steepest fall, and a tenth of the lowest point; learning rates whose loss is not a number are left out."
-    r, l = (torch.as_tensor(v, dtype=torch.float) for v in (rates, losses))
+    r, l = (torch.as_tensor(v, dtype=torch.float) for v in (lrs, losses))
     r, l = r[torch.isfinite(l)], l[torch.isfinite(l)]
     if len(l) < 3:
         raise DataError('The learning-rate finder saw no finite loss. Give a learning rate with --lr, such as 1e-3.')

@@ -48,8 +48,8 @@ def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", d
                             train_loss=3/k, valid_loss=3.5/k, accuracy=.9 - .5/k, mean_iou=.6 - .5/k, mean_dice=.5,
                             seconds=2, images_per_second=50 + k))
     if finder:
-        rates = np.geomspace(1e-6, 1, 50)
-        write_json(run.path/"plots/lr-1.json", dict(rates=rates, losses=2 - 1/(1 + 3e-4/rates) + rates, valley=2e-4,
+        lrs = np.geomspace(1e-6, 1, 50)
+        write_json(run.path/"plots/lr-1.json", dict(lrs=lrs, losses=2 - 1/(1 + 3e-4/lrs) + lrs, valley=2e-4,
                                                     steep=1e-4, min10=1e-3))
     total, rows, kept, confused = np.zeros((n, n), np.int64), [], [], Confused(classes)
     for i in range(images):
@@ -75,7 +75,7 @@ def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", d
     picked = pick_examples(list(ids), list(ids.values()), image_scores(counts), confused.top())
     p = np.stack([(kept[0][2] == c)*1. for c in range(n)])
     keep_examples(run.path, classes, picked, ids, ((i, *kept[i]) for i in picked), (next(iter(picked)), p))
-    run.update(status="done", accuracy=.5, mean_iou=.5, seconds=100., stages_done=3, rates=[1e-3, 5e-4, 5e-4])
+    run.update(status="done", accuracy=.5, mean_iou=.5, seconds=100., stages_done=3, lrs=[1e-3, 5e-4, 5e-4])
     return run
 
 

@@ -27,12 +27,12 @@ def test_the_finder_leaves_the_weights_alone(small, tiny):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     found = run_lr_finder(learn, 30)
     assert same(before, model.state_dict())
-    assert all(1e-8 < o < 10 for o in found.suggestions.values()) and len(found.rates) == len(found.losses) and all(
+    assert all(1e-8 < o < 10 for o in found.suggestions.values()) and len(found.lrs) == len(found.losses) and all(
         map(math.isfinite, found.losses))
 
 
 def test_the_finder_agrees_with_fastais(small, tiny):
-    "The same rates and losses as fastai's own callback, which keeps its weights in a file."
+    "The same learning rates and losses as fastai's own callback, which keeps its weights in a file."
     def learner():
         torch.manual_seed(0)
         model = seg_model(tiny, small.classes, "none")
@@ -47,15 +47,15 @@ def test_the_finder_agrees_with_fastais(small, tiny):
 
 @pytest.fixture
 def found(monkeypatch):
-    "The rates that the finder takes."
-    rates, real = [], train.run_lr_finder
+    "The learning rates that the finder takes."
+    lrs, real = [], train.run_lr_finder
 
     def remember(*args, **kwargs):
         out = real(*args, **kwargs)
-        rates.append(out.valley)
+        lrs.append(out.valley)
         return out
     monkeypatch.setattr(train, "run_lr_finder", remember)
-    return rates
+    return lrs
 
 
 @pytest.mark.slow

@@ -6,9 +6,9 @@
 __all__ = ['ASCII', 'INDENT', 'GAP', 'MOST_CLASSES', 'LONGEST_NAME', 'ENOUGH', 'VOID', 'TRAINING', 'MOST_EPOCHS', 'FEW_EPOCHS',
            'LEAST_ROWS', 'LINE_SCORES', 'SCREENS', 'STATUS_COLORS', 'as_text', 'trained_layers', 'ConsoleView',
            'Column', 'fit_table', 'indent', 'swatch', 'clip_name', 'class_legend', 'Plan', 'TimeLeft', 'shrink_image',
-           'half_blocks', 'fit_pixels', 'SampleImages', 'SegmentRows', 'Quiet', 'Screen', 'progress_bar', 'Lines',
-           'make_screen', 'iou_bar', 'score_table', 'score_title', 'run_table', 'waste_view', 'model_view',
-           'compare_view', 'compare_parts', 'side_by_side', 'fold_table']
+           'half_blocks', 'SegmentRows', 'fit_pixels', 'SampleImages', 'Quiet', 'Screen', 'progress_bar', 'Lines',
+           'make_screen', 'iou_bar', 'score_title', 'score_table', 'run_table', 'waste_view', 'model_view',
+           'side_by_side', 'compare_view', 'compare_parts', 'fold_table']
 
 # %% ../../nbs/report/03_console.ipynb #307c4867
 import os, statistics, sys, time
@@ -29,11 +29,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..core.errors import safe_text, unknown_name
-from ..core.text import DASH, count_text, is_missing, number_text, percent_text, scaled_text, shape_text, share_text, short_date_text, size_text, speed_text, time_text
+from ..core.text import (DASH, count_text, is_missing, number_text, percent_text, scaled_text, shape_text,
+                               share_text, short_date_text, size_text, speed_text, time_text)
 from ..data.classes import ClassTable
 from ..data.masks import colorize
-from ..runs.recipe import Recipe, Stage, lr_text
-from ..runs.run import SCORES
+from ..runs.recipe import SCORES, Recipe, Stage, lr_text
 
 # %% ../../nbs/report/03_console.ipynb #3e732609
 def as_text(
@@ -44,7 +44,11 @@ def as_text(
     return value if isinstance(value, Text) else Text(safe_text(value), style)
 
 # %% ../../nbs/report/03_console.ipynb #bc595c72
-def trained_layers(stage): return 'decoder' if stage.frozen else 'all layers'
+def trained_layers(
+    stage:Stage
+)->str:
+    "The layers that a stage trains, in words."
+    return 'decoder' if stage.frozen else 'all layers'
 
 # %% ../../nbs/report/03_console.ipynb #1f63dde6
 ASCII = str.maketrans({'–': '-', '✓': '+', '▸': '>', '·': '.', '█': '#', '░': ':', '━': '=', '╸': '-', '─': '-',
@@ -61,8 +65,8 @@ class ConsoleView:
         segments = console.render(self.make(options.max_width, color), options)
         if not options.ascii_only: return (yield from segments)
         for part in segments:
-            yield Segment(part.text.translate(ASCII).encode('ascii', 'backslashreplace').decode(), part.style,
-                          part.control)
+            text = part.text.translate(ASCII).encode('ascii', 'backslashreplace').decode()
+            yield Segment(text, part.style, part.control)
 
 # %% ../../nbs/report/03_console.ipynb #76e1cc97
 @dataclass
@@ -106,9 +110,8 @@ def swatch(
     classes:ClassTable
 )->Text:
     "Two characters in the color of a class."
-    return Text('░░', 'dim') if i == classes.void else Text('██',
-                                                            Style(
-            color=f'rgb({",".join(map(str, classes.colors[i]))})'))
+    if i == classes.void: return Text('░░', 'dim')
+    return Text('██', Style(color=f'rgb({",".join(map(str, classes.colors[i]))})'))
 
 def clip_name(
     name # of a class or setting
@@ -124,9 +127,9 @@ def class_legend(
 )->Text:
     "All classes with their colors or ids, in as many lines as needed."
     lines = [Text()]
-    for i,n in enumerate(classes.names[:MOST_CLASSES]):
-        entry = Text.assemble(swatch(i, classes) if color else f'{i}', ' ', clip_name(n), (' (void)', 'dim')
-                              if i == classes.void else '', '   ')
+    for i,name in enumerate(classes.names[:MOST_CLASSES]):
+        void = (' (void)', 'dim') if i == classes.void else ''
+        entry = Text.assemble(swatch(i, classes) if color else f'{i}', ' ', clip_name(name), void, '   ')
         if lines[-1].cell_len + entry.cell_len - 3 > width and lines[-1]: lines.append(Text())
         lines[-1].append_text(entry)
     if len(classes) > MOST_CLASSES: lines.append(Text(f'and {len(classes)-MOST_CLASSES} more', 'dim'))
@@ -143,9 +146,10 @@ class Plan:
     memory: list|None = None        # expected bytes, one per stage
     classes: ClassTable|None = None
 
-    def __rich__(self): return ConsoleView(self._view)
+    def __rich__(self): return ConsoleView(self.draw)
 
-    def _view(self, width, color):
+    def draw(self, width, color):
+        "The plan for a console of a width in characters, with or without colors."
         facts = Table.grid(padding=(0, 2, 0, 0))
         facts.add_column(style='dim', no_wrap=True)
         facts.add_column(overflow='fold')
@@ -154,17 +158,21 @@ class Plan:
             labels = max(7, *(cell_len(safe_text(label)) for label,_ in self.facts), 0)
             facts.add_row(Text('classes'), class_legend(self.classes, color, width - INDENT - 2 - labels))
         return Group(Text(f'  {safe_text(self.title)}', 'bold'), '', indent(facts), '',
-                     fit_table(self._columns(), width))
+                     fit_table(self.columns(), width))
 
-    def _columns(self):
+    def columns(self):
+        "The columns of the table of stages."
         stages = self.recipe.stages
-        def column(title, f, justify='left', drop=0): return Column(title, [f(s) for s in stages], justify, drop)
-        return [Column('', list(range(1, len(stages)+1))), column('stage', lambda s: Text(safe_text(s.name), 'bold')),
-                column('size', lambda s: shape_text(s.size), 'right'), column('epochs', lambda s: s.epochs, 'right'),
-                column('trained', trained_layers, drop=1), column('learning rate', lr_text, drop=2),
-                column('batch size', lambda s: s.batch_size, 'right', 3),
-                column('precision', lambda s: s.precision, drop=5),
-                *([] if self.memory is None else [Column('memory', list(map(size_text, self.memory)), drop=4)])]
+        columns = [Column('', list(range(1, len(stages)+1))),
+                   Column('stage', [Text(safe_text(stage.name), 'bold') for stage in stages], 'left'),
+                   Column('size', [shape_text(stage.size) for stage in stages]),
+                   Column('epochs', [stage.epochs for stage in stages]),
+                   Column('trained', list(map(trained_layers, stages)), 'left', drop=1),
+                   Column('learning rate', list(map(lr_text, stages)), 'left', drop=2),
+                   Column('batch size', [stage.batch_size for stage in stages], drop=3),
+                   Column('precision', [stage.precision for stage in stages], 'left', drop=5)]
+        if self.memory is not None: columns.append(Column('memory', list(map(size_text, self.memory)), drop=4))
+        return columns
 
 # %% ../../nbs/report/03_console.ipynb #71b18a84
 class TimeLeft:
@@ -173,7 +181,7 @@ class TimeLeft:
         recipe:Recipe,
         clock=time.monotonic # function that gives the time in seconds
     ):
-        self.work = [(s.size[0]*s.size[1], s.epochs) for s in recipe.stages]
+        self.work = [(stage.size[0]*stage.size[1], stage.epochs) for stage in recipe.stages]
         self.clock, self.costs = clock, defaultdict(list) # stage -> seconds per pixel, one per epoch
         self.begin(0)
 
@@ -201,44 +209,65 @@ class TimeLeft:
         if not is_missing(seconds) and seconds > 0: self.costs[self.stage].append(seconds/self.work[self.stage][0])
         self.begin(self.stage, epoch)
 
-    @property
-    def share(self)->float: # 0 to 1
-        "How much of the whole is done."
-        done = sum(p*n for p,n in self.work[:self.stage]) + self.work[self.stage][0]*(self.epoch + self.part)
-        return min(1., done/sum(p*n for p,n in self.work))
-
-    @property
-    def left(self)->float|None: # seconds, None while nothing was measured
-        "How long the rest will take."
-        cost = self._cost()
-        return None if cost is None else cost*sum(p*n for p,n in self.work)*(1 - self.share)
-
 # %% ../../nbs/report/03_console.ipynb #12aad182
 ENOUGH = 0.1 # share of an epoch from which its own speed is used
 
 @patch
-def _cost(self:TimeLeft):
+def cost(self:TimeLeft)->float|None: # None while nothing was measured
+    "Seconds per pixel in the current stage; those of the stage before until it has a measurement."
     if self.costs[self.stage]: return statistics.median(self.costs[self.stage])
     if self._start is not None and self.part - self._start[1] >= ENOUGH:
         return (self.clock() - self._start[0])/(self.part - self._start[1])/self.work[self.stage][0]
     before = [i for i in self.costs if i < self.stage and self.costs[i]]
     return statistics.median(self.costs[max(before)]) if before else None
 
+@patch(as_prop=True)
+def share(self:TimeLeft)->float: # 0 to 1
+    "How much of the whole is done."
+    done = sum(pixels*epochs for pixels,epochs in self.work[:self.stage])
+    done += self.work[self.stage][0]*(self.epoch + self.part)
+    return min(1., done/sum(pixels*epochs for pixels,epochs in self.work))
+
+@patch(as_prop=True)
+def left(self:TimeLeft)->float|None: # seconds, None while nothing was measured
+    "How long the rest will take."
+    cost = self.cost()
+    if cost is None: return None
+    return cost*sum(pixels*epochs for pixels,epochs in self.work)*(1 - self.share)
+
 # %% ../../nbs/report/03_console.ipynb #a934e54f
+def shrink_image(
+    image, # uint8: (h, w, 3) pixels, or (h, w) class ids
+    w:int, # new width
+    h:int # new height
+):
+    "An array of pixels or class ids at a smaller size."
+    if image.ndim == 3: return np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BOX))
+    rows, columns = ((np.arange(new)*2 + 1)*old//(2*new) for new,old in zip((h, w), image.shape))
+    return image[rows][:, columns]
+
+def half_blocks(
+    rgb # uint8 (h, w, 3), h even
+): # yields lists of `Segment`
+    "Lines of characters, each two pixels high."
+    def color(pixel): return f'rgb({pixel[0]},{pixel[1]},{pixel[2]})'
+    for upper,lower in zip(rgb[::2].tolist(), rgb[1::2].tolist()):
+        yield [Segment('▀', Style(color=color(top), bgcolor=color(low))) for top,low in zip(upper, lower)]
+
+class SegmentRows:
+    "Lines of segments for `Console.print`."
+    def __init__(self, rows): self.rows = rows
+    def __rich_console__(self, console, options):
+        for row in self.rows: yield from (Segment(' '*INDENT), *row, Segment.line())
+
+# %% ../../nbs/report/03_console.ipynb #b04a369c
 VOID = (28, 28, 28) # color of void pixels: different from a black class and from the terminal's background
 
-def shrink_image(a, w, h):
-    "An array of pixels or class ids at a smaller size."
-    if a.ndim == 3: return np.asarray(Image.fromarray(a).resize((w, h), Image.Resampling.BOX))
-    return a[(np.arange(h)*2 + 1)*a.shape[0]//(2*h)][:, (np.arange(w)*2 + 1)*a.shape[1]//(2*w)]
-
-def half_blocks(rgb):
-    "Lines of characters, each two pixels high."
-    for top,low in zip(rgb[::2].tolist(), rgb[1::2].tolist()):
-        yield [Segment('▀', Style(color=f'rgb({a[0]},{a[1]},{a[2]})', bgcolor=f'rgb({b[0]},{b[1]},{b[2]})'))
-               for a,b in zip(top, low)]
-
-def fit_pixels(shape, width, rows):
+def fit_pixels(
+    shape, # of the image: (height, width, ...)
+    width:int, # characters
+    rows:int # lines
+)->tuple: # (width, height) in pixels
     "The size in pixels of an image that fits into so many characters."
     h, w = shape[:2]
     scale = min(width/w, 2*rows/h)
@@ -247,28 +276,23 @@ def fit_pixels(shape, width, rows):
 class SampleImages:
     "Image, truth and prediction as lines of characters."
     def __init__(self, image, truth, prediction, classes):
-        self.arrays, self.classes, self._made = (image, truth, prediction), classes, (None, None)
+        self.arrays, self.classes, self.kept = (image, truth, prediction), classes, (None, None)
 
     def lines(self, width, rows):
         "The lines for a terminal; they are kept until the size changes."
         size = fit_pixels(self.arrays[0].shape, min(26, (width - INDENT - 2*GAP)//3), rows)
-        if self._made[0] != size: self._made = size, self._make(*size)
-        return self._made[1]
+        if self.kept[0] != size: self.kept = size, self.draw(*size)
+        return self.kept[1]
 
-    def _make(self, w, h):
-        image, truth, pred = (shrink_image(a, w, h) for a in self.arrays)
+    def draw(self, w, h):
+        "The lines for images of a size in pixels."
+        image, truth, pred = (shrink_image(array, w, h) for array in self.arrays)
         colors = colorize(truth, self.classes).copy()
         colors[truth == self.classes.ignore_index] = VOID
-        gap, names = Segment(' '*GAP), [Segment(name.ljust(w + GAP)[:w + GAP], Style(dim=True))
-                                        for name in ('image', 'truth', 'prediction')]
+        gap, dim = Segment(' '*GAP), Style(dim=True)
+        titles = [Segment(name.ljust(w + GAP)[:w + GAP], dim) for name in ('image', 'truth', 'prediction')]
         rows = zip(*map(half_blocks, (image, colors, colorize(pred, self.classes))))
-        return [names, *([*a, gap, *b, gap, *c] for a,b,c in rows)]
-
-class SegmentRows:
-    "Lines of segments for `Console.print`."
-    def __init__(self, rows): self.rows = rows
-    def __rich_console__(self, console, options):
-        for row in self.rows: yield from (Segment(' '*INDENT), *row, Segment.line())
+        return [titles, *([*left, gap, *middle, gap, *right] for left,middle,right in rows)]
 
 # %% ../../nbs/report/03_console.ipynb #82c4f863
 class Quiet:
@@ -297,39 +321,39 @@ class Screen(Quiet):
         self.title, self.stage_index, self.rows, self.works, self.now, self.said = '', None, [], {}, None, False
         self.part, self.end = (0, 0, None, True), None # running epoch: batches done, of, loss, training; how it ended
 
-    def __enter__(self):
-        # what goes to a file or a pipe must arrive there and not on the screen
-        tty = getattr(sys.stdout, 'isatty', lambda: False)()
-        self.live = Live(get_renderable=lambda: ConsoleView(self._draw), console=self.console,
-                         refresh_per_second=self.refresh, redirect_stdout=tty, vertical_overflow='crop')
-        self.started = time.monotonic()
-        self.live.start(refresh=True)
-        return self
+    def plan(self, plan:Plan):
+        "Show the plan; it stays above the display."
+        self.title, self.recipe, self.left, self.works = safe_text(plan.title), plan.recipe, TimeLeft(plan.recipe), {}
+        self.console.print(plan)
 
-    def __exit__(self, kind, *_):
-        self.end = self.end or ('stopped' if kind else 'closed')
-        self.live.stop()
+    def work(self, label, done, total):
+        "A preparation made progress: `done` of `total`."
+        self.now = None if total and done >= total else label
+        self.works[label] = done, total
+
+    def sample(self, image, truth, prediction, classes):
+        "One validation image: uint8 arrays (h,w,3), (h,w), (h,w)."
+        self.images = SampleImages(image, truth, prediction, classes)
+
+    def say(self, text):
+        "A message; it stays above the display."
+        if not self.said: self.console.print()
+        for line in str(text).split('\n'): self.console.print(indent(Text(safe_text(line), 'yellow')))
+        self.said = True
+
+    def done(self, seconds=None):
+        "The training ended well."
+        self.end, self.seconds, self.now = 'done', seconds, None
 
 # %% ../../nbs/report/03_console.ipynb #a01ac764
-@patch
-def plan(self:Screen, plan:Plan):
-    "Show the plan; it stays above the display."
-    self.title, self.recipe, self.left, self.works = safe_text(plan.title), plan.recipe, TimeLeft(plan.recipe), {}
-    self.console.print(plan)
-
-@patch
-def work(self:Screen, label, done, total):
-    "A preparation made progress: `done` of `total`."
-    self.now = None if total and done >= total else label
-    self.works[label] = done, total
+TRAINING = 0.9 # of an epoch; the rest is validation
 
 @patch
 def stage(self:Screen, index, stage:Stage):
     "Stage `index` (from 0) of the plan begins."
     self.stage_index, self.now, self.part = index, None, (0, 0, None, True)
     # a resumed stage begins where its repeated rows end
-    if self.left and self.left.stage != index:
-        self.left.begin(index)
+    if self.left and self.left.stage != index: self.left.begin(index)
 
 @patch
 def batch(self:Screen, done, total, loss=None, training=True):
@@ -343,128 +367,158 @@ def epoch(self:Screen, row):
     self.rows.append(dict(row)); self.part = 0, 0, None, True
     if self.left: self.left.end(row['epoch'], row['seconds'], row['stage']-1)
 
+# %% ../../nbs/report/03_console.ipynb #ec676cd9
 @patch
-def sample(self:Screen, image, truth, prediction, classes):
-    "One validation image: uint8 arrays (h,w,3), (h,w), (h,w)."
-    self.images = SampleImages(image, truth, prediction, classes)
+def stage_line(self:Screen,
+    i:int, # index of the stage
+    stage:Stage,
+    wide:int, # characters for the name
+    width:int # of the terminal
+)->Text:
+    "What is known about a stage, in one line."
+    rows = [row for row in self.rows if row['stage'] == i + 1]
+    past = i < self.stage_index or (rows and rows[-1]['epoch'] >= stage.epochs)
+    if past: mark, mark_style, name_style, style = '✓', 'green', '', 'dim'
+    elif i == self.stage_index: mark, mark_style, name_style, style = '▸', 'cyan', 'bold', ''
+    else: mark, mark_style, name_style, style = '·', 'dim', 'dim', 'dim'
+    name = Text(safe_text(stage.name)); name.truncate(wide, overflow='ellipsis', pad=True)
+    epochs = count_text(stage.epochs, 'epoch')
+    if i == self.stage_index and not past:
+        done = rows[-1]['epoch'] if rows else 0
+        epochs = f'epoch {min(done + 1, stage.epochs)} of {stage.epochs}'
+    facts = f'  {shape_text(stage.size):>9}  '
+    if width >= 70 + wide: facts += f'{trained_layers(stage):<10}  {epochs:<14}  '
+    elif not past: facts += f'{epochs:<14}  '
+    score = ''
+    if past and rows:
+        score = f'accuracy {number_text(rows[-1]["accuracy"])}   {time_text(sum(row["seconds"] for row in rows))}'
+    return Text.assemble((f'  {mark} ', mark_style), (name.plain, name_style), (facts, style), (score, 'dim'),
+                         overflow='ellipsis', no_wrap=True)
+
+# %% ../../nbs/report/03_console.ipynb #d78daab8
+@patch
+def elapsed(self:Screen)->float:
+    "Seconds since the screen was opened; what the training took when it is done."
+    if self.end == 'done' and self.seconds is not None: return self.seconds
+    return time.monotonic() - self.started
 
 @patch
-def say(self:Screen, text):
-    "A message; it stays above the display."
-    if not self.said: self.console.print()
-    for line in str(text).split('\n'): self.console.print(indent(Text(safe_text(line), 'yellow')))
-    self.said = True
+def head(self:Screen, width):
+    "Title, time, and a line for each stage."
+    if not self.recipe: return []
+    ended = {'done': ('  done', 'green'), 'stopped': ('  stopped', 'yellow')}.get(self.end, ('', ''))
+    out = ['', Text.assemble(('  ' + self.title, 'bold'), (f'  {time_text(self.elapsed())}', 'dim'), ended,
+                             overflow='ellipsis', no_wrap=True), '']
+    if self.stage_index is None: return out
+    stages = self.recipe.stages
+    wide = min(max(cell_len(safe_text(stage.name)) for stage in stages), 24 if width >= 80 else 16)
+    return out + [self.stage_line(i, stage, wide, width) for i,stage in enumerate(stages)]
+
+# %% ../../nbs/report/03_console.ipynb #cd21d059
+def progress_bar(
+    label:str,
+    done, # of `total`
+    total, # None or 0: unknown
+    note:str, # shown after the bar
+    width:int, # of the terminal
+    style:str='cyan'
+)->Table:
+    "A line with a label, a bar and a note."
+    wide = max(13, INDENT + min(24, cell_len(safe_text(label))))
+    bar = ProgressBar(total or 1, done or 0, width=max(10, min(40, width - 33 - wide)), complete_style=style,
+                      finished_style=style)
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=wide, no_wrap=True, overflow='ellipsis')
+    grid.add_column()
+    grid.add_column(no_wrap=True, overflow='ellipsis')
+    grid.add_row(Text.assemble('  ', as_text(label)), bar, as_text(note, 'dim'))
+    return grid
+
+# %% ../../nbs/report/03_console.ipynb #3af6d3c1
+@patch
+def work_line(self:Screen, label, done, total, width):
+    "A preparation: its bar while it is in progress, one line when it has ended."
+    if label == self.now and total: return progress_bar(label, done, total, f'{done}/{total}', width)
+    running, count = label == self.now, f'  {total}' if total else ''
+    parts = [('  ▸ ', 'cyan')] if running else [('  ✓ ', 'green')]
+    parts += [safe_text(label)] if running else [safe_text(label), (count, 'dim')]
+    return Text.assemble(*parts, overflow='ellipsis', no_wrap=True)
 
 @patch
-def done(self:Screen, seconds=None):
-    "The training ended well."
-    self.end, self.seconds, self.now = 'done', seconds, None
+def epoch_bar(self:Screen, width):
+    "The progress of the running epoch."
+    done, total, loss, training = self.part
+    note = f'{done}/{total} batches' if total else 'starting'
+    if total and loss is not None: note += f'   loss {number_text(float(loss))}'
+    return progress_bar('training' if training else 'validating', done, total, note, width)
 
-TRAINING = 0.9 # of an epoch; the rest is validation: fewer images, and no gradients
+@patch
+def bars(self:Screen, width):
+    "The lines below the stages: what is in progress now."
+    if self.end: return []
+    if self.stage_index is None: return [self.work_line(label, *work, width) for label,work in self.works.items()]
+    if self.now: return ['', self.work_line(self.now, *self.works[self.now], width)]
+    over = self.left is not None and self.left.share >= 1 # what follows, such as evaluating, comes as work
+    out = [''] if over else ['', self.epoch_bar(width)]
+    if self.left:
+        note = f'{percent_text(self.left.share, 0)}   ETA {time_text(self.left.left)}'
+        out.append(progress_bar('whole run', self.left.share, 1, note, width, 'green'))
+    return out
+
+# %% ../../nbs/report/03_console.ipynb #2c5cf523
+@patch
+def epoch_table(self:Screen,
+    n:int, # rows
+    width:int # of the terminal
+): # for `Console.print`
+    "The scores of the last epochs, and of the best one."
+    known = [row for row in self.rows if not is_missing(row['accuracy'])]
+    best = max(known, key=lambda row: row['accuracy'], default=None)
+    rows = self.rows[-n:]
+    if best is not None and not any(row is best for row in rows): rows = [best, *rows[1:]]
+    def cells(key, text=number_text):
+        return [Text(text(row.get(key)), 'bold green' if row is best else '') for row in rows]
+    columns = [Column('', [Text('●' if row is best else ' ', 'green') for row in rows]),
+               Column('stage', [row['stage'] for row in rows]), Column('epoch', [row['epoch'] for row in rows]),
+               Column('size', [row['size'] for row in rows], drop=5), Column('train loss', cells('train_loss'), drop=1),
+               Column('valid loss', cells('valid_loss'), drop=2), Column('accuracy', cells('accuracy')),
+               Column('mean IoU', cells('mean_iou')), Column('mean Dice', cells('mean_dice'), drop=4),
+               Column('images/s', cells('images_per_second', speed_text), drop=3),
+               Column('time', cells('seconds', time_text), drop=6)]
+    return fit_table(columns, width)
 
 # %% ../../nbs/report/03_console.ipynb #a050e0e0
 MOST_EPOCHS, FEW_EPOCHS, LEAST_ROWS = 8, 4, 7 # rows of scores, at most and beside images; rows of images, at least
 
 @patch
-def _draw(self:Screen, width, color):
-    height = self.console.size.height - 1
-    parts = [*self._head(width), *self._bars(width)]
-    free = height - len(parts) - bool(self.end)
+def draw(self:Screen, width, color):
+    "All parts that fit into the window."
+    parts = [*self.head(width), *self.bars(width)]
+    free = self.console.size.height - 1 - len(parts) - bool(self.end)
     rows = min(len(self.rows), MOST_EPOCHS)
     show = color and self.images is not None and width >= 60 and self.console.color_system not in ('standard',
-        'windows')
+                                                                                                   'windows')
     if show and free - (rows + 3) - 2 < LEAST_ROWS: rows = min(rows, FEW_EPOCHS)
     space = free - (rows + 3 if rows else 0) - 2
     if not show or space < LEAST_ROWS: show, rows = False, max(0, min(len(self.rows), MOST_EPOCHS, free - 3))
-    if rows: parts += ['', self._scores(rows, width)]
+    if rows: parts += ['', self.epoch_table(rows, width)]
     if show: parts += ['', SegmentRows(self.images.lines(width, min(space, 13)))]
     return Group(*parts, *([''] if self.end and self.recipe else []))
 
 @patch
-def _head(self:Screen, width):
-    if not self.recipe: return []
-    ended = {'done': ('  done', 'green'), 'stopped': ('  stopped', 'yellow')}.get(self.end, ('', ''))
-    out = ['', Text.assemble(('  ' + self.title, 'bold'), (f'  {time_text(self._elapsed())}', 'dim'), ended,
-                             overflow='ellipsis', no_wrap=True), '']
-    if self.stage_index is None: return out
-    wide = max(cell_len(safe_text(s.name)) for s in self.recipe.stages)
-    return out + [self._stage_line(i, s, min(wide, 24 if width >= 80 else 16), width)
-                  for i,s in enumerate(self.recipe.stages)]
+def __enter__(self:Screen):
+    # what goes to a file or a pipe must arrive there and not on the screen
+    tty = getattr(sys.stdout, 'isatty', lambda: False)()
+    self.live = Live(get_renderable=lambda: ConsoleView(self.draw), console=self.console,
+                     refresh_per_second=self.refresh, redirect_stdout=tty, vertical_overflow='crop')
+    self.started = time.monotonic()
+    self.live.start(refresh=True)
+    return self
 
 @patch
-def _elapsed(self:Screen):
-    if self.end == 'done' and self.seconds is not None: return self.seconds
-    return time.monotonic() - self.started
-
-# %% ../../nbs/report/03_console.ipynb #ec676cd9
-@patch
-def _stage_line(self:Screen, i, stage, wide, width):
-    rows = [r for r in self.rows if r['stage'] == i+1]
-    past = i < self.stage_index or len(rows) and rows[-1]['epoch'] >= stage.epochs
-    mark, style = ('✓', 'green') if past else ('▸', 'cyan') if i == self.stage_index else ('·', 'dim')
-    name = Text(safe_text(stage.name)); name.truncate(wide, overflow='ellipsis', pad=True)
-    done = rows[-1]['epoch'] if rows else 0
-    score = (f'accuracy {number_text(rows[-1]["accuracy"])}   {time_text(sum(r["seconds"] for r in rows))}'
-             if past and rows else '')
-    epochs = (count_text(stage.epochs, 'epoch') if past or i != self.stage_index
-              else f'epoch {min(done + 1, stage.epochs)} of {stage.epochs}')
-    wide_enough = width >= 70 + wide
-    trains = f'{trained_layers(stage):<10}  ' if wide_enough else ''
-    epochs = f'{epochs:<14}  ' if wide_enough or not past else ''
-    return Text.assemble((f'  {mark} ', style), (name.plain, 'bold' if style == 'cyan' else '' if past else 'dim'),
-                         (f'  {shape_text(stage.size):>9}  {trains}{epochs}', 'dim' if style != 'cyan' else ''),
-                         (score, 'dim'), overflow='ellipsis', no_wrap=True)
-
-def progress_bar(label, done, total, note, width, style='cyan'):
-    "A line with a label, a bar and a note."
-    wide = max(13, INDENT + min(24, cell_len(safe_text(label))))
-    g = Table.grid(padding=(0, 2, 0, 0))
-    g.add_column(width=wide, no_wrap=True, overflow='ellipsis')
-    g.add_column()
-    g.add_column(no_wrap=True, overflow='ellipsis')
-    g.add_row(Text.assemble('  ', as_text(label)), ProgressBar(total or 1, done or 0,
-        width=max(10, min(40, width - 33 - wide)), complete_style=style, finished_style=style), as_text(note, 'dim'))
-    return g
-
-@patch
-def _bars(self:Screen, width):
-    if self.end: return []
-    if self.stage_index is None: return [self._work_line(k, *v, width) for k,v in self.works.items()]
-    if self.now: return ['', self._work_line(self.now, *self.works[self.now], width)]
-    done, total, loss, training = self.part
-    note = f'{done}/{total} batches' + ('' if loss is None
-                                        else f'   loss {number_text(float(loss))}') if total else 'starting'
-    over = self.left is not None and self.left.share >= 1 # what follows, such as evaluating, comes as work
-    out = [''] if over else ['', progress_bar('training' if training else 'validating', done, total, note, width)]
-    if self.left:
-        out.append(progress_bar('whole run', self.left.share, 1,
-                                f'{percent_text(self.left.share, 0)}   ETA {time_text(self.left.left)}', width,
-                                'green'))
-    return out
-
-@patch
-def _work_line(self:Screen, label, done, total, width):
-    if label != self.now:
-        return Text.assemble(('  ✓ ', 'green'), safe_text(label), (f'  {total}' if total else '', 'dim'),
-                             overflow='ellipsis', no_wrap=True)
-    return Text.assemble(('  ▸ ', 'cyan'), safe_text(label), overflow='ellipsis',
-                         no_wrap=True) if not total else progress_bar(label, done, total, f'{done}/{total}', width)
-
-@patch
-def _scores(self:Screen, n, width):
-    known = [r for r in self.rows if not is_missing(r['accuracy'])]
-    best = max(known, key=lambda r: r['accuracy'], default=None)
-    rows = self.rows[-n:]
-    if best is not None and not any(r is best for r in rows): rows = [best, *rows[1:]] # the best is always in sight
-    def cells(key, f=number_text): return [Text(f(r.get(key)), 'bold green' if r is best else '') for r in rows]
-    cols = [Column('', [Text('●' if r is best else ' ', 'green') for r in rows]),
-            Column('stage', [r['stage'] for r in rows]), Column('epoch', [r['epoch'] for r in rows]),
-            Column('size', [r['size'] for r in rows], drop=5), Column('train loss', cells('train_loss'), drop=1),
-            Column('valid loss', cells('valid_loss'), drop=2), Column('accuracy', cells('accuracy')),
-            Column('mean IoU', cells('mean_iou')), Column('mean Dice', cells('mean_dice'), drop=4),
-            Column('images/s', cells('images_per_second', speed_text), drop=3),
-            Column('time', cells('seconds', time_text), drop=6)]
-    return fit_table(cols, width)
+def __exit__(self:Screen, kind, *_):
+    self.end = self.end or ('stopped' if kind else 'closed')
+    self.live.stop()
 
 # %% ../../nbs/report/03_console.ipynb #03ba2838
 class Lines(Quiet):
@@ -474,50 +528,73 @@ class Lines(Quiet):
     ): self.file, self.recipe, self.left, self.works = file, None, None, {}
 
     def say(self, text):
+        "Write a message, in the encoding of the file."
         file = self.file or sys.stderr
         encoding = getattr(file, 'encoding', None) or 'utf-8'
         for line in str(text).split('\n'):
             file.write(safe_text(line).encode(encoding, 'backslashreplace').decode(encoding) + '\n')
         file.flush()
 
-    def plan(self, plan):
-        self.recipe, self.left = plan.recipe, TimeLeft(plan.recipe)
-        self.say(safe_text(plan.title))
-        for label,text in plan.facts: self.say(f'{safe_text(label)}: {safe_text(text)}')
-        if plan.classes is not None:
-            self.say('classes: ' + ', '.join(f'{i} {safe_text(n)}' for i,n in enumerate(plan.classes.names)))
-        for i,(s,m) in enumerate(zip(plan.recipe.stages, plan.memory or [None]*len(plan.recipe.stages))):
-            self.say(f'plan: {self._stage(i, s)}, batch size {s.batch_size}, precision {s.precision}'
-                     + ('' if is_missing(m) else f', memory {size_text(m)}'))
-
     def work(self, label, done, total):
+        "Write a line when a preparation starts, and one when it ends."
         before, ended = self.works.get(label), bool(total) and done >= total
+        starts = not ended and before in (None, 'ended')
         if ended and before != 'ended':
-            self.say(f'{safe_text(label)}: {total} done'
-                     + ('' if before is None else f', {time.monotonic() - before:.1f} s'))
-        if not ended and before in (None, 'ended'): self.say(f'{safe_text(label)} ...')
-        self.works[label] = 'ended' if ended else time.monotonic() if before in (None, 'ended') else before
+            took = '' if before is None else f', {time.monotonic() - before:.1f} s'
+            self.say(f'{safe_text(label)}: {total} done{took}')
+        if starts: self.say(f'{safe_text(label)} ...')
+        if ended: self.works[label] = 'ended'
+        elif starts: self.works[label] = time.monotonic()
 
-    def stage(self, index, stage):
-        if self.left and self.left.stage != index: self.left.begin(index)
-        self.say(self._stage(index, stage))
+    def done(self, seconds=None):
+        "Write how long the training took."
+        self.say('done' if is_missing(seconds) else f'done in {time_text(seconds)}')
 
-    def epoch(self, row):
-        if self.left: self.left.end(row['epoch'], row['seconds'], row['stage']-1)
-        of = f'/{row["epochs"]}' if 'epochs' in row else ''
-        parts = [f'stage {row["stage"]}{self._of()}', f'epoch {row["epoch"]}{of}', row['size'], f'lr {row["lr"]:.1e}',
-                 *(f'{k} {number_text(row.get(k), 4)}' for k in LINE_SCORES),
-                 f'seconds {number_text(row["seconds"], 1)}', f'images/s {speed_text(row.get("images_per_second"))}']
-        self.say('  '.join(parts + ([f'ETA {time_text(self.left.left)}'] if self.left else [])))
-
-    def done(self, seconds=None): self.say('done' if is_missing(seconds) else f'done in {time_text(seconds)}')
-
-    def _of(self): return f'/{len(self.recipe.stages)}' if self.recipe else ''
-    def _stage(self, i, s):
-        return (f'stage {i+1}{self._of()} {safe_text(s.name)}: {shape_text(s.size)}, {count_text(s.epochs, "epoch")}, '
-                f'{trained_layers(s)}, learning rate {lr_text(s)}')
-
+# %% ../../nbs/report/03_console.ipynb #8fb55110
 LINE_SCORES = ('train_loss', 'valid_loss', *SCORES[:3])
+
+@patch
+def stage_text(self:Lines, i, stage):
+    "A stage in one line."
+    return (f'stage {i+1}{self.of_stages()} {safe_text(stage.name)}: {shape_text(stage.size)}, '
+            f'{count_text(stage.epochs, "epoch")}, {trained_layers(stage)}, learning rate {lr_text(stage)}')
+
+@patch
+def of_stages(self:Lines):
+    "The number of stages as it follows the number of one; nothing while there is no plan."
+    return f'/{len(self.recipe.stages)}' if self.recipe else ''
+
+@patch
+def plan(self:Lines, plan):
+    "Write what a training is about to do."
+    self.recipe, self.left = plan.recipe, TimeLeft(plan.recipe)
+    stages = plan.recipe.stages
+    self.say(safe_text(plan.title))
+    for label,text in plan.facts: self.say(f'{safe_text(label)}: {safe_text(text)}')
+    if plan.classes is not None:
+        self.say('classes: ' + ', '.join(f'{i} {safe_text(name)}' for i,name in enumerate(plan.classes.names)))
+    for i,(stage,size) in enumerate(zip(stages, plan.memory or [None]*len(stages))):
+        memory = '' if is_missing(size) else f', memory {size_text(size)}'
+        how = f'batch size {stage.batch_size}, precision {stage.precision}'
+        self.say(f'plan: {self.stage_text(i, stage)}, {how}{memory}')
+
+@patch
+def stage(self:Lines, index, stage):
+    "Write that a stage begins."
+    if self.left and self.left.stage != index: self.left.begin(index)
+    self.say(self.stage_text(index, stage))
+
+# %% ../../nbs/report/03_console.ipynb #6b703627
+@patch
+def epoch(self:Lines, row):
+    "Write the scores of an epoch."
+    if self.left: self.left.end(row['epoch'], row['seconds'], row['stage']-1)
+    epochs = f'/{row["epochs"]}' if 'epochs' in row else ''
+    parts = [f'stage {row["stage"]}{self.of_stages()}', f'epoch {row["epoch"]}{epochs}', row['size'],
+             f'lr {row["lr"]:.1e}', *(f'{name} {number_text(row.get(name), 4)}' for name in LINE_SCORES),
+             f'seconds {number_text(row["seconds"], 1)}', f'images/s {speed_text(row.get("images_per_second"))}']
+    if self.left: parts.append(f'ETA {time_text(self.left.left)}')
+    self.say('  '.join(parts))
 
 # %% ../../nbs/report/03_console.ipynb #5d7911d8
 SCREENS = ('auto', 'live', 'lines', 'quiet')
@@ -542,27 +619,6 @@ def iou_bar(
     n = round(2*width*min(1, max(0, x)))
     return Text.assemble(('━'*(n//2) + '╸'*(n%2), 'cyan'), ('━'*(width - (n+1)//2) if color else '', 'bright_black'))
 
-def score_table(
-    scores:dict, # accuracy, mean_iou, mean_dice, images, seconds, classes: {name: {iou, dice, precision, recall, pixels}}
-    classes:ClassTable
-)->ConsoleView: # for `Console.print`
-    "The scores of an evaluation, one line per class."
-    ids = [i for i in classes.labels if classes.names[i] in scores['classes']]
-    rows = [scores['classes'][classes.names[i]] for i in ids]
-    total = sum(r['pixels'] or 0 for r in rows)
-    def names(color):
-        return [Text.assemble(swatch(i, classes) if color else '', ' ' if color else '', clip_name(classes.names[i]))
-                for i in ids]
-    def numbers(title, key, drop=0): return Column(title, [number_text(r[key]) for r in rows], drop=drop)
-    def columns(color):
-        return [Column('class', names(color), 'left'), numbers('IoU', 'iou'),
-                Column('', [iou_bar(r['iou'], color) for r in rows], 'left', 4), numbers('Dice', 'dice', 1),
-                numbers('precision', 'precision', 3), numbers('recall', 'recall', 2),
-                Column('of all pixels', [share_text(r['pixels'], total) for r in rows], drop=5)]
-    means = [part for k in SCORES[:3] for part in (f'{score_title(k)} ', (number_text(scores[k]), 'bold green'), '   ')]
-    end = Text.assemble(*means, (f'{count_text(scores["images"], "image")} in {time_text(scores["seconds"])}', 'dim'))
-    return ConsoleView(lambda width, color: Group(fit_table(columns(color), width), '', indent(end)))
-
 def score_title(
     key:str # of a score in `scores.json`
 )->str: # mean IoU
@@ -571,6 +627,29 @@ def score_title(
                   fw_iou='frequency-weighted IoU', seconds='time')
     return titles.get(key, key)
 
+# %% ../../nbs/report/03_console.ipynb #b5514140
+def score_table(
+    scores:dict, # as in `scores.json`; `classes` has iou, dice, precision, recall and pixels of each class
+    classes:ClassTable
+)->ConsoleView: # for `Console.print`
+    "The scores of an evaluation, one line per class."
+    ids = [i for i in classes.labels if classes.names[i] in scores['classes']]
+    rows = [scores['classes'][classes.names[i]] for i in ids]
+    total = sum(row['pixels'] or 0 for row in rows)
+    def names(color):
+        swatches = [(swatch(i, classes), ' ') if color else () for i in ids]
+        return [Text.assemble(*shown, clip_name(classes.names[i])) for shown,i in zip(swatches, ids)]
+    def numbers(title, key, drop=0): return Column(title, [number_text(row[key]) for row in rows], drop=drop)
+    def columns(color):
+        return [Column('class', names(color), 'left'), numbers('IoU', 'iou'),
+                Column('', [iou_bar(row['iou'], color) for row in rows], 'left', 4), numbers('Dice', 'dice', 1),
+                numbers('precision', 'precision', 3), numbers('recall', 'recall', 2),
+                Column('of all pixels', [share_text(row['pixels'], total) for row in rows], drop=5)]
+    means = []
+    for key in SCORES[:3]: means += [f'{score_title(key)} ', (number_text(scores[key]), 'bold green'), '   ']
+    end = Text.assemble(*means, (f'{count_text(scores["images"], "image")} in {time_text(scores["seconds"])}', 'dim'))
+    return ConsoleView(lambda width, color: Group(fit_table(columns(color), width), '', indent(end)))
+
 # %% ../../nbs/report/03_console.ipynb #538182f5
 STATUS_COLORS = dict(done='green', running='cyan', failed='red', interrupted='yellow')
 
@@ -578,9 +657,10 @@ def run_table(
     rows:list # dicts: name, data, model, status, stages ("3/3"), accuracy, mean_iou, seconds, started (ISO)
 )->ConsoleView: # for `Console.print`
     "The runs, one line per run."
-    def col(title, key, f=lambda v: DASH if is_missing(v) else v, justify='right', drop=0): return Column(title,
-        [f(r.get(key)) for r in rows], justify, drop)
-    status = [Text(safe_text(r['status']), STATUS_COLORS.get(r['status'], '')) for r in rows]
+    def plain(value): return DASH if is_missing(value) else value
+    def col(title, key, text=plain, justify='right', drop=0):
+        return Column(title, [text(row.get(key)) for row in rows], justify, drop)
+    status = [Text(safe_text(row['status']), STATUS_COLORS.get(row['status'], '')) for row in rows]
     cols = [col('run', 'name', justify='left'), col('data', 'data', justify='left', drop=5),
             col('model', 'model', justify='left', drop=4), Column('status', status, 'left'),
             col('stages', 'stages', drop=2), col('accuracy', 'accuracy', number_text),
@@ -588,59 +668,35 @@ def run_table(
             col('started', 'started', short_date_text, 'left', 6)]
     return ConsoleView(lambda width, color: fit_table(cols, width) if rows else Text('  no runs yet', 'dim'))
 
+# %% ../../nbs/report/03_console.ipynb #a3b66cd5
 def waste_view(
     rows:list # dicts: run, paths, bytes, why
 )->ConsoleView: # for `Console.print`
     "What could be deleted, one line per run."
-    def what(r):
-        return 'the whole run' if len(r['paths']) == 1 and os.path.basename(r['paths'][0]) == r['run'] else ', '.join(
-            map(os.path.basename, r['paths']))
-    cols = [Column('run', [r['run'] for r in rows], 'left'), Column('frees', [size_text(r['bytes']) for r in rows]),
-            Column('what', [what(r) for r in rows], 'left', 1), Column('why', [r['why'] for r in rows], 'left', 2)]
+    def what(row):
+        names = list(map(os.path.basename, row['paths']))
+        return 'the whole run' if names == [row['run']] else ', '.join(names)
+    cols = [Column('run', [row['run'] for row in rows], 'left'),
+            Column('frees', [size_text(row['bytes']) for row in rows]),
+            Column('what', [what(row) for row in rows], 'left', 1),
+            Column('why', [row['why'] for row in rows], 'left', 2)]
     return ConsoleView(lambda width, color: fit_table(cols, width))
 
+# %% ../../nbs/report/03_console.ipynb #51377854
 def model_view(
     rows:list # dicts of `segfast.models.cost.model_table`
 )->ConsoleView: # for `Console.print`
     "The models, one line per model."
-    def col(title, f, justify='right', drop=0): return Column(title, [f(r) for r in rows], justify, drop)
-    cols = [col('model', lambda r: r['model'], 'left'), col('parameters', lambda r: scaled_text(r['parameters'], 'M')),
-            col('multiply-adds', lambda r: scaled_text(r['multiply_adds'], 'G')),
-            col('to train', lambda r: size_text(r['training_bytes'])),
-            col('weights', lambda r: r['weights'] or DASH, 'left', 1),
-            col('needs', lambda r: f'segfast[{r["needs"]}]' if r['needs'] else '', 'left', 2)]
+    def needs(row): return f'segfast[{row["needs"]}]' if row['needs'] else ''
+    cols = [Column('model', [row['model'] for row in rows], 'left'),
+            Column('parameters', [scaled_text(row['parameters'], 'M') for row in rows]),
+            Column('multiply-adds', [scaled_text(row['multiply_adds'], 'G') for row in rows]),
+            Column('to train', [size_text(row['training_bytes']) for row in rows]),
+            Column('weights', [row['weights'] or DASH for row in rows], 'left', 1),
+            Column('needs', list(map(needs, rows)), 'left', 2)]
     return ConsoleView(lambda width, color: fit_table(cols, width))
 
-# %% ../../nbs/report/03_console.ipynb #64c8fb2c
-def compare_view(
-    found:dict # of `segfast.report.compare.Comparison.to_dict`
-)->ConsoleView: # for `Console.print`
-    "Runs side by side: settings that differ, scores, classes, and whether a difference is significant."
-    return ConsoleView(lambda width, color: Group(*compare_parts(found, width)))
-
-def compare_parts(
-    found:dict, # of `Comparison.to_dict`
-    width:int # of the terminal
-): # yields views
-    "The parts of a comparison, from top to bottom."
-    runs = found['runs']
-    letters = [chr(65 + i) if i < 26 else f'run {i+1}' for i in range(len(runs))]
-    yield from (Text(f'  {letter}  {safe_text(r["label"])} ({safe_text(r["status"])})', 'bold')
-                for letter,r in zip(letters, runs))
-    yield Text('')
-    settings = found['differences']
-    if settings:
-        yield fit_table([Column('setting', list(settings), 'left'),
-                         *side_by_side(settings, letters, lambda k, v: clip_name(v), 'left')], width)
-    else: yield Text('  No setting differs.', 'dim')
-    def score(k, v): return time_text(v) if k == 'seconds' else number_text(v, 4)
-    for title,rows,name in (('score', found['totals'], score_title), ('IoU', found['classes'], str)):
-        yield Text('')
-        names = Column(title, [clip_name(name(k)) for k in rows], 'left')
-        yield fit_table([names, *side_by_side(rows, letters, score)], width) if rows else Text(f'  no {title}', 'dim')
-    yield Text('')
-    yield from (indent(Text(safe_text(pair['sentence']))) for pair in found['versus'])
-
+# %% ../../nbs/report/03_console.ipynb #58b0dde8
 def side_by_side(
     rows:dict, # name -> values of the runs, and perhaps their difference
     letters:list, # of the runs
@@ -654,6 +710,35 @@ def side_by_side(
     return [*columns, Column(f'{letters[1]} - {letters[0]}',
                              [DASH if is_missing(v[-1]) else f'{v[-1]:+.4f}' for _,v in cells])]
 
+# %% ../../nbs/report/03_console.ipynb #64c8fb2c
+def compare_view(
+    found:dict # of `segfast.report.compare.Comparison.to_dict`
+)->ConsoleView: # for `Console.print`
+    "Runs side by side: settings that differ, scores, classes, and whether a difference is significant."
+    return ConsoleView(lambda width, color: Group(*compare_parts(found, width)))
+
+def compare_parts(
+    found:dict, # of `Comparison.to_dict`
+    width:int # of the terminal
+): # yields views
+    "The parts of a comparison, from top to bottom."
+    runs, settings = found['runs'], found['differences']
+    letters = [chr(65 + i) if i < 26 else f'run {i+1}' for i in range(len(runs))]
+    for letter,run in zip(letters, runs):
+        yield Text(f'  {letter}  {safe_text(run["label"])} ({safe_text(run["status"])})', 'bold')
+    yield Text('')
+    if settings:
+        yield fit_table([Column('setting', list(settings), 'left'),
+                         *side_by_side(settings, letters, lambda k, v: clip_name(v), 'left')], width)
+    else: yield Text('  No setting differs.', 'dim')
+    def score(k, v): return time_text(v) if k == 'seconds' else number_text(v, 4)
+    for title,rows,name in (('score', found['totals'], score_title), ('IoU', found['classes'], str)):
+        yield Text('')
+        names = Column(title, [clip_name(name(k)) for k in rows], 'left')
+        yield fit_table([names, *side_by_side(rows, letters, score)], width) if rows else Text(f'  no {title}', 'dim')
+    yield Text('')
+    yield from (indent(Text(safe_text(pair['sentence']))) for pair in found['versus'])
+
 # %% ../../nbs/report/03_console.ipynb #52b38763
 def fold_table(
     scores:dict, # of `fold_scores`
@@ -661,8 +746,8 @@ def fold_table(
 )->ConsoleView: # for `Console.print`
     "A cross-validation: one line per fold, mean and standard deviation, then the classes."
     rows = [*scores['folds'], dict(scores['mean'], fold='mean'), dict(scores['sd'], fold='sd')]
-    def column(title, key, f=number_text, drop=0):
-        return Column(title, [f(r[key]) if r.get(key) is not None else '' for r in rows], drop=drop)
+    def column(title, key, text=number_text, drop=0):
+        return Column(title, [text(row[key]) if row.get(key) is not None else '' for row in rows], drop=drop)
     folds = [column('fold', 'fold', str), column('images', 'images', str, 1), column('accuracy', 'accuracy'),
              column('mean IoU', 'mean_iou'), column('mean Dice', 'mean_dice', drop=2),
              column('time', 'seconds', time_text, 3)]

@@ -60,7 +60,7 @@ def drawn(screen):
     from segfast.report.console import ConsoleView
     size = screen.console.size
     console = Console(file=io.StringIO(), width=size.width, height=size.height, color_system=None)
-    console.print(ConsoleView(lambda width, _: screen._draw(width, True)))
+    console.print(ConsoleView(lambda width, _: screen.draw(width, True)))
     return console.file.getvalue()
 
 

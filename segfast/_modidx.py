@@ -2244,8 +2244,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'segfast/training/train.py'),
                                         'segfast.training.train._search_lr': ( 'training/train.html#_search_lr',
                                                                                'segfast/training/train.py'),
-                                        'segfast.training.train._train_stages': ( 'training/train.html#_train_stages',
-                                                                                  'segfast/training/train.py'),
                                         'segfast.training.train._try_report': ( 'training/train.html#_try_report',
                                                                                 'segfast/training/train.py'),
                                         'segfast.training.train.evaluate_training': ( 'training/train.html#evaluate_training',
@@ -2266,4 +2264,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'segfast/training/train.py'),
                                         'segfast.training.train.save_examples': ( 'training/train.html#save_examples',
                                                                                   'segfast/training/train.py'),
-                                        'segfast.training.train.train': ('training/train.html#train', 'segfast/training/train.py')}}}
+                                        'segfast.training.train.train': ('training/train.html#train', 'segfast/training/train.py'),
+                                        'segfast.training.train.train_stages': ( 'training/train.html#train_stages',
+                                                                                 'segfast/training/train.py')}}}

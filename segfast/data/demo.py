@@ -15,6 +15,7 @@ from typing import Callable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+from fastcore.basics import patch
 
 from ..core.files import cache_dir
 from .dataset import SegData
@@ -30,57 +31,24 @@ SKY, BUILDING, TREE, ROAD, LANE, PAVEMENT, CAR, PERSON, VOID, POLE = range(len(C
 
 # %% ../../nbs/data/09_demo.ipynb #2c809346
 def rgb(values):
-    "A colour of whole numbers from 0 to 255."
+    "A color of whole numbers from 0 to 255."
     return tuple(int(min(255, max(0, v))) for v in values)
 
-def mix(a, b, t):
-    "The colour a share `t` of the way from `a` to `b`."
-    return rgb(p + (q - p) * t for p, q in zip(a, b))
+def mix(color, other, share):
+    "The color a `share` of the way from `color` to `other`."
+    return rgb(v + (target - v) * share for v, target in zip(color, other))
 
-def lit(c, k):
-    "A colour `k` times as bright."
-    return rgb(v * k for v in c)
+def lit(color, factor):
+    "A color `factor` times as bright."
+    return rgb(v * factor for v in color)
 
-def jitter(rng, c, by=14):
-    "A colour with each channel changed by up to `by`."
-    return rgb(v + d for v, d in zip(c, rng.uniform(-by, by, 3)))
+def jitter(rng, color, by=14):
+    "A color with each channel changed by up to `by`."
+    return rgb(v + change for v, change in zip(color, rng.uniform(-by, by, 3)))
 
-def pick(rng, seq):
+def pick(rng, options):
     "One of several, at random."
-    return seq[int(rng.integers(len(seq)))]
-
-# %% ../../nbs/data/09_demo.ipynb #2d9dc269
-class Canvas:
-    "A picture and its mask, drawn together at twice their size; 240 units high whatever the size in pixels."
-    def __init__(self,
-        size:tuple=(240, 320), # height and width of the finished picture, pixels
-    ):
-        self.size, self.k = size, size[0] / 120
-        wh = (size[1] * 2, size[0] * 2)
-        self.width = 240 * size[1] / size[0]
-        self.image, self.mask = Image.new('RGB', wh), Image.new('L', wh, SKY)
-        self.ink, self.tag = ImageDraw.Draw(self.image, 'RGBA'), ImageDraw.Draw(self.mask)
-
-    def _draw(self, shape, pts, color, code, **kw):
-        xy = [(float(x) * self.k, float(y) * self.k) for x, y in pts]
-        getattr(self.ink, shape)(xy, fill=color, **kw)
-        if code is not None: getattr(self.tag, shape)(xy, fill=code, **kw)
-
-    def poly(self, pts, color, code=None):
-        "A filled polygon; with a code, in the mask too."
-        self._draw('polygon', pts, color, code)
-
-    def oval(self, x, y, rx, ry, color, code=None):
-        "A filled ellipse around (x, y)."
-        self._draw('ellipse', [(x - rx, y - ry), (x + rx, y + ry)], color, code)
-
-    def box(self, x0, y0, x1, y1, color, code=None):
-        "A filled rectangle between two corners."
-        self._draw('rectangle', [(min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))], color, code)
-
-    def line(self, pts, width, color, code=None):
-        "A line through points, at least one pixel wide."
-        self._draw('line', pts, color, code, width=max(1, round(width * self.k)))
+    return options[int(rng.integers(len(options)))]
 
 # %% ../../nbs/data/09_demo.ipynb #b0cdb6f5
 WALLS = [(158, 148, 138), (178, 164, 140), (165, 92, 74), (140, 82, 66), (120, 122, 126), (198, 188, 170),
@@ -91,42 +59,90 @@ LEAVES = [(72, 112, 52), (92, 128, 60), (58, 92, 58), (110, 120, 58), (150, 112,
 PAINTS = [(190, 35, 35), (35, 70, 140), (215, 215, 215), (60, 62, 66), (140, 145, 150), (60, 110, 65), (225, 180, 40),
           (235, 235, 230), (110, 160, 190), (145, 75, 45), (28, 30, 34), (90, 40, 80), (230, 120, 60)]
 
+# %% ../../nbs/data/09_demo.ipynb #2d9dc269
+class Canvas:
+    "An image and its mask, drawn together at twice their size; 240 units high whatever the size in pixels."
+    def __init__(self,
+        size:tuple=(240, 320), # height and width of the finished image, pixels
+    ):
+        self.size, self.scale = size, size[0] / 120 # pixels of the drawing per unit
+        self.width = 240 * size[1] / size[0] # units
+        pixels = (size[1] * 2, size[0] * 2)
+        self.image, self.mask = Image.new('RGB', pixels), Image.new('L', pixels, SKY)
+        self.ink, self.tag = ImageDraw.Draw(self.image, 'RGBA'), ImageDraw.Draw(self.mask)
+
+    def stroke(self, shape, points, color, code, **kw):
+        "One of Pillow's shapes in the image and, with a class code, in the mask."
+        xy = [(float(x) * self.scale, float(y) * self.scale) for x, y in points]
+        getattr(self.ink, shape)(xy, fill=color, **kw)
+        if code is not None: getattr(self.tag, shape)(xy, fill=code, **kw)
+
+    def poly(self, points, color, code=None):
+        "A filled polygon; with a code, in the mask too."
+        self.stroke('polygon', points, color, code)
+
+    def oval(self, x, y, rx, ry, color, code=None):
+        "A filled ellipse around (x, y)."
+        self.stroke('ellipse', [(x - rx, y - ry), (x + rx, y + ry)], color, code)
+
+    def box(self, x0, y0, x1, y1, color, code=None):
+        "A filled rectangle between two corners."
+        self.stroke('rectangle', [(min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))], color, code)
+
+    def line(self, points, width, color, code=None):
+        "A line through points, at least one pixel wide."
+        self.stroke('line', points, color, code, width=max(1, round(width * self.scale)))
+
+# %% ../../nbs/data/09_demo.ipynb #8448f328
+@patch
+def finish(self:Canvas):
+    "The image, averaged, and the mask, every second pixel, at their final size."
+    return self.image.reduce(2), np.asarray(self.mask)[1::2, 1::2].copy()
+
 # %% ../../nbs/data/09_demo.ipynb #b28a5adc
+@dataclass
+class Street:
+    "The geometry and light of one scene: meters across, up and ahead of the camera become canvas units."
+    vx:float # vanishing point, canvas units from the left
+    vy:float # horizon, canvas units from the top
+    focal:float # canvas units per meter at a distance of one meter
+    eye:float # height of the camera, meters
+    shift:float # how far the camera is right of the middle of the road, meters
+    bend:float # how the road curves, 1/meters
+    road:float # half the width of the road, meters
+    walk:float # width of a pavement, meters
+    light:str # a key of `LIGHTS`
+    night:float # share of lit windows
+
+    def at(self, x, y, ahead):
+        "The place on the canvas of a point `x` meters right, `y` up and `ahead` in front of the camera."
+        ahead = max(ahead, .8)
+        across = (x - self.shift) / ahead + self.bend * ahead
+        return self.vx + self.focal * across, self.vy + self.focal * (self.eye - y) / ahead
+
+    def scale(self, ahead):
+        "Canvas units per meter at a distance."
+        return self.focal / ahead
+
+# %% ../../nbs/data/09_demo.ipynb #bb7c88b8
+@patch
+def strip(self:Street, x0, x1, near, far, n=1):
+    "The outline of a strip of ground, its long sides in `n` pieces so that it can follow the bend."
+    steps = [near * (far / near) ** (i / n) for i in range(n + 1)]
+    return [self.at(x0, 0, ahead) for ahead in steps] + [self.at(x1, 0, ahead) for ahead in reversed(steps)]
+
+# %% ../../nbs/data/09_demo.ipynb #19fdaf66
 LIGHTS = dict(day=dict(top=(70, 130, 205), low=(195, 220, 238), lamp=(255, 255, 250), sun=1.0, cloud=(250, 250, 250)),
               dusk=dict(top=(62, 70, 120), low=(240, 165, 120), lamp=(205, 165, 160), sun=.75, cloud=(225, 130, 120)),
               overcast=dict(top=(150, 158, 168), low=(205, 208, 210), lamp=(215, 222, 230), sun=.85,
                             cloud=(122, 128, 138)))
 
-@dataclass
-class Street:
-    "The geometry and light of one scene: metres across, up and ahead of the camera become canvas units."
-    vx:float # vanishing point, canvas units from the left
-    vy:float # horizon, canvas units from the top
-    focal:float # canvas units a metre at a distance of one metre
-    eye:float # height of the camera, metres
-    shift:float # how far right of the middle of the road the camera is, metres
-    bend:float # how the road curves, 1/metres
-    road:float # half the width of the road, metres
-    walk:float # width of a pavement, metres
-    light:str # a key of `LIGHTS`
-    night:float # share of lit windows
-
-    def at(self, x, y, z):
-        "The place on the canvas of a point `x` metres right, `y` up and `z` ahead."
-        z = max(z, .8)
-        across = (x - self.shift) / z + self.bend * z
-        return self.vx + self.focal * across, self.vy + self.focal * (self.eye - y) / z
-
-    def far(self, color, z):
-        "The colour as the light and the haze at `z` metres leave it."
-        L = LIGHTS[self.light]
-        c = tuple(a * b / 255 for a, b in zip(color, L['lamp']))
-        return mix(lit(c, L['sun']), L['low'], 1 - math.exp(-z / 110))
-
-    def ground(self, x0, x1, z0, z1, n=1):
-        "The outline of a strip of ground, its long sides in `n` pieces so that it can follow the bend."
-        zs = [z0 * (z1 / z0) ** (i / n) for i in range(n + 1)]
-        return [self.at(x0, 0, z) for z in zs] + [self.at(x1, 0, z) for z in reversed(zs)]
+@patch
+def tint(self:Street, color, ahead):
+    "The color of something `ahead` meters away, as the light and the haze leave it."
+    light = LIGHTS[self.light]
+    lamp = tuple(v * share / 255 for v, share in zip(color, light['lamp']))
+    return mix(lit(lamp, light['sun']), light['low'], 1 - math.exp(-ahead / 110))
 
 # %% ../../nbs/data/09_demo.ipynb #b436260a
 def random_street(rng, width):
@@ -146,375 +162,417 @@ def clouds(
 )->np.ndarray: # (h, w) float32, mean about 0, most of it within -1 and 1
     "Smooth noise: small grids of random numbers, enlarged and added."
     out = np.zeros(shape, np.float32)
-    for o in range(octaves):
-        grid = rng.normal(0, .5 ** o, (cells[0] * 2 ** o + 1, cells[1] * 2 ** o + 1)).astype(np.float32)
-        out += np.asarray(Image.fromarray(grid).resize(shape[::-1], Image.Resampling.BICUBIC))
+    for octave in range(octaves):
+        grid_shape = cells[0] * 2 ** octave + 1, cells[1] * 2 ** octave + 1
+        grid = Image.fromarray(rng.normal(0, .5 ** octave, grid_shape).astype(np.float32))
+        out += np.asarray(grid.resize(shape[::-1], Image.Resampling.BICUBIC))
     return out
 
 # %% ../../nbs/data/09_demo.ipynb #20abf5d5
-def sky(c, s, rng):
-    "A gradient, clouds, and at dusk a low sun."
-    L, (w, h) = LIGHTS[s.light], c.image.size
-    y = np.clip(np.arange(h) / (s.vy * c.k), 0, 1)[:, None, None] ** rng.uniform(.7, 1.4)
-    base = np.array(L['top']) * (1 - y) + np.array(L['low']) * y
+def sky(canvas, street, rng):
+    "A gradient, clouds, birds, and at dusk a low sun."
+    light, (w, h) = LIGHTS[street.light], canvas.image.size
+    down = np.clip(np.arange(h) / (street.vy * canvas.scale), 0, 1)[:, None, None] ** rng.uniform(.7, 1.4)
+    base = np.array(light['top']) * (1 - down) + np.array(light['low']) * down
     cover = clouds(rng, (h // 2, w // 2), (4, 3), 4).repeat(2, 0).repeat(2, 1)[:h, :w, None]
     cover = np.clip((cover + rng.uniform(-.9, .5)) * .8, 0, rng.uniform(.4, .9))
-    c.image.paste(Image.fromarray((base * (1 - cover) + np.array(L['cloud']) * cover).clip(0, 255).astype(np.uint8)))
-    if s.light == 'dusk':
-        x, y = s.vx + rng.uniform(-90, 90), s.vy - rng.uniform(4, 26)
-        for r in (22, 16, 11, 8): c.oval(x, y, r, r, (255, 225, 170, 40 if r > 8 else 230))
+    painted = base * (1 - cover) + np.array(light['cloud']) * cover
+    canvas.image.paste(Image.fromarray(painted.clip(0, 255).astype(np.uint8)))
+    if street.light == 'dusk':
+        x, y = street.vx + rng.uniform(-90, 90), street.vy - rng.uniform(4, 26)
+        for radius in (22, 16, 11, 8):
+            canvas.oval(x, y, radius, radius, (255, 225, 170, 40 if radius > 8 else 230))
     for _ in range(rng.integers(0, 5)):
-        bird(c, rng.uniform(20, c.width - 20), rng.uniform(8, s.vy * .5), rng.uniform(2, 4))
+        bird(canvas, rng.uniform(20, canvas.width - 20), rng.uniform(8, street.vy * .5), rng.uniform(2, 4))
 
-def bird(c, x, y, r):
+def bird(canvas, x, y, size):
     "A bird in flight, far away."
     wings = [(-1, -.5), (-.4, -.6), (0, 0), (.4, -.6), (1, -.5)]
-    c.line([(x + u * r, y + v * r) for u, v in wings], .7, (50, 50, 60))
+    canvas.line([(x + right * size, y + down * size) for right, down in wings], .7, (50, 50, 60))
 
 # %% ../../nbs/data/09_demo.ipynb #c94c2aa3
-def backdrop(c, s, rng):
-    "What closes the view: a row of hazy houses and tree tops on the horizon."
+def backdrop(canvas, street, rng):
+    "What closes the view: a row of hazy buildings and tree tops on the horizon."
     x = -10
-    while x < c.width:
+    while x < canvas.width:
         w, h = rng.uniform(8, 26), rng.uniform(5, 24)
-        c.box(x, s.vy - h, x + w, s.vy + 2, s.far(jitter(rng, pick(rng, WALLS)), 110), BUILDING)
+        wall = street.tint(jitter(rng, pick(rng, WALLS)), 110)
+        canvas.box(x, street.vy - h, x + w, street.vy + 2, wall, BUILDING)
         x += w
-    green = s.far(jitter(rng, (70, 95, 60)), 75)
-    for x in np.arange(-4, c.width + 4, 5):
-        r = rng.uniform(3, 6)
-        if rng.random() < .6: c.oval(x, s.vy - r * .4, r * 1.2, r, jitter(rng, green, 8), TREE)
+    green = street.tint(jitter(rng, (70, 95, 60)), 75)
+    for x in np.arange(-4, canvas.width + 4, 5):
+        radius = rng.uniform(3, 6)
+        if rng.random() < .6:
+            canvas.oval(x, street.vy - radius * .4, radius * 1.2, radius, jitter(rng, green, 8), TREE)
+
+# %% ../../nbs/data/09_demo.ipynb #ac6d07a9
+def road_repair(canvas, street, rng, asphalt):
+    "A repaired piece of road, or a manhole cover: still road."
+    ahead, x = rng.uniform(3.5, 22), rng.uniform(-.7, .5) * street.road
+    if rng.random() < .4:
+        (px, py), radius = street.at(x, 0, ahead), .35 * street.focal / ahead
+        return canvas.oval(px, py, radius, radius * street.eye / ahead * 1.2, lit(asphalt, .62))
+    repaired = street.strip(x, x + rng.uniform(.6, 2.2), ahead, ahead + rng.uniform(1, 6))
+    canvas.poly(repaired, (*lit(asphalt, pick(rng, (.72, .85, 1.18))), 190))
 
 # %% ../../nbs/data/09_demo.ipynb #a25af871
-def ground(c, s, rng):
-    "Paving stones to both borders and the road between two kerbs, with joints, patches, drains."
-    stone = s.far(jitter(rng, pick(rng, [(150, 140, 130), (165, 150, 135), (140, 138, 140), (170, 135, 115)])), 12)
-    tar = s.far(jitter(rng, pick(rng, [(92, 92, 96), (108, 106, 104), (78, 80, 86), (115, 106, 100)])), 12)
-    c.poly([(0, s.vy), (c.width, s.vy), (c.width, 240), (0, 240)], stone, PAVEMENT)
-    c.poly(s.ground(-s.road, s.road, .8, 95, 16), tar, ROAD)
+def ground(canvas, street, rng):
+    "Paving stones to both borders and the road between two curbs, with joints, patches and manhole covers."
+    stones = [(150, 140, 130), (165, 150, 135), (140, 138, 140), (170, 135, 115)]
+    stone = street.tint(jitter(rng, pick(rng, stones)), 12)
+    asphalts = [(92, 92, 96), (108, 106, 104), (78, 80, 86), (115, 106, 100)]
+    asphalt = street.tint(jitter(rng, pick(rng, asphalts)), 12)
+    w, horizon = canvas.width, street.vy
+    canvas.poly([(0, horizon), (w, horizon), (w, 240), (0, 240)], stone, PAVEMENT)
+    canvas.poly(street.strip(-street.road, street.road, .8, 95, 16), asphalt, ROAD)
     for side in (-1, 1):
-        kerb = side * s.road
+        curb, joint = side * street.road, (*lit(stone, .72), 150)
         for i in range(1, 7):
-            c.line(s.ground(kerb + side * i * s.walk / 4, 0, .8, 60, 8)[:9], .35, (*lit(stone, .72), 150))
-        c.poly(s.ground(kerb, kerb + side * .28, .8, 95, 16), mix(stone, (235, 235, 230), .45), PAVEMENT)
-        c.poly(s.ground(kerb - side * .22, kerb, .8, 50, 12), (*lit(tar, .6), 140))
-        for z in np.arange(rng.uniform(1.5, 2.5), 26, 1.5):
-            c.line([s.at(kerb + side * .3, 0, z), s.at(kerb + side * 30, 0, z)], .35, (*lit(stone, .7), 130))
-    for _ in range(rng.integers(1, 5)): patch(c, s, rng, tar)
-
-def patch(c, s, rng, tar):
-    "A repaired piece of road, or a manhole lid: still road."
-    z, x = rng.uniform(3.5, 22), rng.uniform(-.7, .5) * s.road
-    if rng.random() < .4:
-        (px, py), r = s.at(x, 0, z), .35 * s.focal / z
-        return c.oval(px, py, r, r * s.eye / z * 1.2, lit(tar, .62))
-    repaired = s.ground(x, x + rng.uniform(.6, 2.2), z, z + rng.uniform(1, 6))
-    c.poly(repaired, (*lit(tar, pick(rng, (.72, .85, 1.18))), 190))
+            canvas.line(street.strip(curb + side * i * street.walk / 4, 0, .8, 60, 8)[:9], .35, joint)
+        canvas.poly(street.strip(curb, curb + side * .28, .8, 95, 16), mix(stone, (235, 235, 230), .45), PAVEMENT)
+        canvas.poly(street.strip(curb - side * .22, curb, .8, 50, 12), (*lit(asphalt, .6), 140))
+        for ahead in np.arange(rng.uniform(1.5, 2.5), 26, 1.5):
+            ends = [street.at(curb + side * .3, 0, ahead), street.at(curb + side * 30, 0, ahead)]
+            canvas.line(ends, .35, (*lit(stone, .7), 130))
+    for _ in range(rng.integers(1, 5)): road_repair(canvas, street, rng, asphalt)
 
 # %% ../../nbs/data/09_demo.ipynb #4284a16b
-def lane_marks(c, s, rng):
+def lane_marks(canvas, street, rng):
     "A dashed middle line, sometimes edge lines, sometimes a zebra crossing."
-    white = s.far(pick(rng, [(238, 238, 232), (232, 226, 200), (240, 205, 110)]), 8)
+    white = street.tint(pick(rng, [(238, 238, 232), (232, 226, 200), (240, 205, 110)]), 8)
     half, dash, gap = rng.uniform(.07, .11), rng.uniform(2, 3.5), rng.uniform(2, 4)
-    for z in np.arange(1.2 + rng.uniform(0, 3), 55, dash + gap):
-        c.poly(s.ground(-half, half, z, z + dash, 3), white, LANE)
+    for ahead in np.arange(1.2 + rng.uniform(0, 3), 55, dash + gap):
+        canvas.poly(street.strip(-half, half, ahead, ahead + dash, 3), white, LANE)
     if rng.random() < .45:
-        for x in (-s.road + .5, s.road - .5): c.poly(s.ground(x - .07, x + .07, .9, 60, 12), white, LANE)
+        for x in (-street.road + .5, street.road - .5):
+            canvas.poly(street.strip(x - .07, x + .07, .9, 60, 12), white, LANE)
     if rng.random() < .3:
-        z, paint = rng.uniform(6, 15), s.far((240, 240, 236), 8)
-        for x in np.arange(-s.road + .5, s.road - .6, 1.05): c.poly(s.ground(x, x + .52, z, z + 3), paint, LANE)
+        ahead, paint = rng.uniform(6, 15), street.tint((240, 240, 236), 8)
+        for x in np.arange(-street.road + .5, street.road - .6, 1.05):
+            canvas.poly(street.strip(x, x + .52, ahead, ahead + 3), paint, LANE)
 
 # %% ../../nbs/data/09_demo.ipynb #045ca355
-def pane(c, place, u0, v0, u1, v1, color, code=None):
-    "A rectangle on a wall; `place(u, v)` takes metres along and up the wall to the canvas."
-    c.poly([place(u0, v0), place(u1, v0), place(u1, v1), place(u0, v1)], color, code)
+def pane(canvas, place, left, low, right, high, color, code=None):
+    "A rectangle on a wall; `place(along, up)` takes meters along and up the wall to the canvas."
+    canvas.poly([place(left, low), place(right, low), place(right, high), place(left, high)], color, code)
 
-def windows(c, place, size, look, rng, lights):
+def windows(canvas, place, size, style, rng, lights):
     "Rows of windows, a shop or doors below, a ledge on top: paint only, the mask says Building already."
     long, high = size
-    n, floor = max(1, int(long / look['step'])), look['floor']
-    step, m = long / n, (long / n - look['wide']) / 2
-    for v in np.arange(floor, high - floor * .6, floor):
-        if look['ledge']: pane(c, place, 0, v - .12, long, v + .12, look['trim'])
+    n, floor = max(1, int(long / style['step'])), style['floor']
+    step, margin = long / n, (long / n - style['wide']) / 2
+    for up in np.arange(floor, high - floor * .6, floor):
+        if style['ledge']: pane(canvas, place, 0, up - .12, long, up + .12, style['trim'])
         for i in range(n):
             glow = rng.random() < lights
-            glass = jitter(rng, (250, 205, 120) if glow else look['glass'], 12)
-            u, tall = i * step + m, look['tall']
-            pane(c, place, u - .14, v + .75, u + look['wide'] + .14, v + .9 + tall + .12, look['trim'])
-            pane(c, place, u, v + .9, u + look['wide'], v + .9 + tall, glass)
-    pane(c, place, 0, high - .45, long, high, look['trim'])
-    if look['shop']:
-        pane(c, place, .4, .5, long - .4, 2.3, mix(look['glass'], (255, 215, 150), lights))
-        pane(c, place, .2, 2.3, long - .2, 3.0, look['sign'])
-    else: pane(c, place, long * .45, 0, long * .45 + 1.1, 2.2, look['sign'])
+            glass = jitter(rng, (250, 205, 120) if glow else style['glass'], 12)
+            left, sill = i * step + margin, up + .9
+            right, top = left + style['wide'], sill + style['tall']
+            pane(canvas, place, left - .14, up + .75, right + .14, top + .12, style['trim'])
+            pane(canvas, place, left, sill, right, top, glass)
+    pane(canvas, place, 0, high - .45, long, high, style['trim'])
+    if style['shop']:
+        pane(canvas, place, .4, .5, long - .4, 2.3, mix(style['glass'], (255, 215, 150), lights))
+        pane(canvas, place, .2, 2.3, long - .2, 3.0, style['sign'])
+    else: pane(canvas, place, long * .45, 0, long * .45 + 1.1, 2.2, style['sign'])
 
 # %% ../../nbs/data/09_demo.ipynb #f85ef269
-def look(rng, s, z):
-    "What one building looks like: its colours, as they are at `z` metres, and the measures of its windows."
+def random_style(rng, street, ahead):
+    "What one building looks like: its colors, as they are `ahead` meters away, and the measures of its windows."
     base = jitter(rng, pick(rng, WALLS), 18)
     trim = pick(rng, [lit(base, .78), mix(base, (240, 236, 228), .5)])
     glass = pick(rng, [(62, 72, 88), (90, 112, 132), (50, 52, 58), (135, 160, 180)])
-    return dict(wall=s.far(base, z), front=s.far(lit(base, rng.uniform(.68, .85)), z), roof=s.far(lit(base, .5), z),
-                trim=s.far(trim, z), sign=s.far(pick(rng, SIGNS), z), glass=s.far(glass, z),
+    return dict(wall=street.tint(base, ahead), front=street.tint(lit(base, rng.uniform(.68, .85)), ahead),
+                roof=street.tint(lit(base, .5), ahead), trim=street.tint(trim, ahead),
+                sign=street.tint(pick(rng, SIGNS), ahead), glass=street.tint(glass, ahead),
                 floor=rng.uniform(2.8, 3.6), step=rng.uniform(2, 3.6), wide=rng.uniform(.9, 1.5),
                 tall=rng.uniform(1, 1.6), ledge=rng.random() < .4, shop=rng.random() < .5)
 
 # %% ../../nbs/data/09_demo.ipynb #00f9e3f1
-def building(c, s, rng, side, x, z0, z1, high):
+def building(canvas, street, rng, side, x, near, far, high):
     "A block along the street: the wall towards the camera, the wall along the pavement, windows, chimneys."
-    how, deep = look(rng, s, z0), 14
-    front = lambda u, v: s.at(side * (x + u), v, z0)
-    along = lambda u, v: s.at(side * x, v, z0 + u)
-    for u in rng.uniform(.1, .9, rng.integers(0, 4)) * (z1 - z0):
-        pane(c, along, u, high - .3, u + .9, high + 1.3, how['roof'], BUILDING)
-    pane(c, front, 0, 0, deep, high, how['front'], BUILDING)
-    windows(c, front, (deep, high), how, rng, s.night)
-    pane(c, along, 0, 0, z1 - z0, high, how['wall'], BUILDING)
-    if z0 < 70: windows(c, along, (z1 - z0, high), how, rng, s.night)
+    style, deep = random_style(rng, street, near), 14
+    front = lambda along, up: street.at(side * (x + along), up, near)
+    pavement = lambda along, up: street.at(side * x, up, near + along)
+    for along in rng.uniform(.1, .9, rng.integers(0, 4)) * (far - near):
+        pane(canvas, pavement, along, high - .3, along + .9, high + 1.3, style['roof'], BUILDING)
+    pane(canvas, front, 0, 0, deep, high, style['front'], BUILDING)
+    windows(canvas, front, (deep, high), style, rng, street.night)
+    pane(canvas, pavement, 0, 0, far - near, high, style['wall'], BUILDING)
+    if near < 70: windows(canvas, pavement, (far - near, high), style, rng, street.night)
 
 # %% ../../nbs/data/09_demo.ipynb #5bf3df9f
-def terrace(c, s, rng, side):
+def terrace(canvas, street, rng, side):
     "The buildings of one side of the street, the farthest first."
-    z, plots = rng.uniform(-3, 3), []
-    while z < 88:
+    ahead, plots = rng.uniform(-3, 3), []
+    while ahead < 88:
         long = rng.uniform(6, 17)
         high = rng.uniform(5, 13) if rng.random() < .8 else rng.uniform(14, 26)
-        if rng.random() < .86: plots.append((z, z + long, high))
-        z += long + (rng.uniform(2, 6) if rng.random() < .2 else 0)
-    for z0, z1, high in reversed(plots):
-        if z1 > 1.5: building(c, s, rng, side, s.road + s.walk + rng.uniform(0, .6), max(z0, 1.0), z1, high)
+        if rng.random() < .86: plots.append((ahead, ahead + long, high))
+        ahead += long + (rng.uniform(2, 6) if rng.random() < .2 else 0)
+    for near, far, high in reversed(plots):
+        if far > 1.5:
+            x = street.road + street.walk + rng.uniform(0, .6)
+            building(canvas, street, rng, side, x, max(near, 1.0), far, high)
 
 # %% ../../nbs/data/09_demo.ipynb #af4addeb
-def leaves(c, rng, x, y, rx, ry, color, n):
+def leaves(canvas, rng, x, y, rx, ry, color, n):
     "A crown: dark lumps first, then smaller and lighter ones towards the light."
     for i in range(n):
-        t, a = i / n, rng.uniform(0, 2 * math.pi)
-        d, r = math.sqrt(rng.random()) * (1 - .15 * t), rng.uniform(.2, .34) * (1 - .6 * t)
-        shade = jitter(rng, lit(color, .55 + .62 * t + .12 * rng.normal()), 10)
-        px, py = x + math.cos(a) * d * rx - t * rx * .1, y + math.sin(a) * d * ry - t * ry * .12
-        c.oval(px, py, r * rx, r * min(rx, ry) * .9, shade, TREE if t < .5 else None)
+        late, angle = i / n, rng.uniform(0, 2 * math.pi)
+        out, radius = math.sqrt(rng.random()) * (1 - .15 * late), rng.uniform(.2, .34) * (1 - .6 * late)
+        shade = jitter(rng, lit(color, .55 + .62 * late + .12 * rng.normal()), 10)
+        px = x + math.cos(angle) * out * rx - late * rx * .1
+        py = y + math.sin(angle) * out * ry - late * ry * .12
+        canvas.oval(px, py, radius * rx, radius * min(rx, ry) * .9, shade, TREE if late < .5 else None)
 
 # %% ../../nbs/data/09_demo.ipynb #d268a45a
-def tree(c, s, rng, x, z):
+def tree(canvas, street, rng, x, ahead):
     "A trunk and a crown, round or slim, that stands on the pavement."
-    k, color = s.focal / z, s.far(jitter(rng, pick(rng, LEAVES), 16), z)
+    scale, color = street.scale(ahead), street.tint(jitter(rng, pick(rng, LEAVES), 16), ahead)
     rx, stem = rng.uniform(1.1, 2.3), rng.uniform(1.9, 2.8)
     ry = rx * pick(rng, (.85, 1., 1.2, 2.1))
-    (bx, by), (tx, ty) = s.at(x, 0, z), s.at(x + rng.uniform(-.2, .2), stem + ry, z)
-    w, bark = .15 * k * rng.uniform(.8, 1.4), s.far(pick(rng, [(85, 66, 50), (70, 62, 56), (108, 92, 76)]), z)
-    c.oval(bx + .3 * k, by, rx * k * .6, .2 * k, (20, 22, 28, 70))
-    c.poly([(bx - w * 1.3, by), (bx + w * 1.3, by), (tx + w * .6, ty), (tx - w * .6, ty)], bark, TREE)
-    c.oval(tx, ty, rx * k * .92, ry * k * .92, lit(color, .55), TREE)
-    leaves(c, rng, tx, ty, rx * k, ry * k, color, int(min(130, 26 + 4 * k)))
+    (foot_x, foot_y), (top_x, top_y) = street.at(x, 0, ahead), street.at(x + rng.uniform(-.2, .2), stem + ry, ahead)
+    w = .15 * scale * rng.uniform(.8, 1.4)
+    bark = street.tint(pick(rng, [(85, 66, 50), (70, 62, 56), (108, 92, 76)]), ahead)
+    canvas.oval(foot_x + .3 * scale, foot_y, rx * scale * .6, .2 * scale, (20, 22, 28, 70))
+    trunk = [(foot_x - w * 1.3, foot_y), (foot_x + w * 1.3, foot_y), (top_x + w * .6, top_y), (top_x - w * .6, top_y)]
+    canvas.poly(trunk, bark, TREE)
+    canvas.oval(top_x, top_y, rx * scale * .92, ry * scale * .92, lit(color, .55), TREE)
+    leaves(canvas, rng, top_x, top_y, rx * scale, ry * scale, color, int(min(130, 26 + 4 * scale)))
 
 # %% ../../nbs/data/09_demo.ipynb #d7077bc0
-def park(c, s, rng, side):
-    "Instead of houses: a hedge with trees behind it."
-    edge = s.road + s.walk
-    for z in sorted(rng.uniform(9, 70, rng.integers(9, 15)), reverse=True):
-        tree(c, s, rng, side * (edge + rng.uniform(1.5, 9)), z)
-    hedge(c, s, rng, side * (edge + .5), 2.2, 45)
+def park(canvas, street, rng, side):
+    "Instead of buildings: a hedge with trees behind it."
+    edge = street.road + street.walk
+    for ahead in sorted(rng.uniform(9, 70, rng.integers(9, 15)), reverse=True):
+        tree(canvas, street, rng, side * (edge + rng.uniform(1.5, 9)), ahead)
+    hedge(canvas, street, rng, side * (edge + .5), 2.2, 45)
 
-def hedge(c, s, rng, x, z0, z1):
+def hedge(canvas, street, rng, x, near, far):
     "A row of bushes along the street."
     color, high = jitter(rng, pick(rng, LEAVES), 12), rng.uniform(.5, .9)
-    for z in reversed(np.arange(max(z0, 2.2), z1, .9 + z0 / 14)):
-        px, py = s.at(x, high, z)
-        k = s.focal / z
-        c.oval(px, py, .95 * k, high * k, s.far(lit(color, .55), z), TREE)
-        leaves(c, rng, px, py, 1.05 * k, high * 1.05 * k, s.far(color, z), 24)
-
-# %% ../../nbs/data/09_demo.ipynb #9cdd7a8e
-# width, length, height of the body, height of the roof, metres
-BODIES = [(1.7, 3.7, .95, 1.5), (1.8, 4.4, .92, 1.42), (1.85, 4.5, 1.05, 1.75), (2.0, 5.2, 1.2, 2.3)]
-
-def car(c, s, rng, x, z, ahead=True):
-    "A car, a van or a small bus: a body, a cabin, glass, wheels, lights, seen from behind or from the front."
-    wide, long, high, roof = pick(rng, BODIES)
-    paint, h = s.far(jitter(rng, pick(rng, PAINTS)), z), wide / 2
-    p = lambda u, v, d: s.at(x + u, v, z + d)
-    c.poly([p(-h - .15, 0, -.2), p(h + .15, 0, -.2), p(h + .15, 0, long), p(-h - .15, 0, long)], (12, 12, 16, 150))
-    near = -1 if x > s.shift else 1
-    q = lambda v, d, u=1.: p(near * h * u, v, d)
-    c.poly([q(.28, 0), q(.28, long), q(high * .95, long), q(high, 0)], lit(paint, .72), CAR)
-    cabin = [q(high - .1, .05), q(high - .1, long * .85), q(roof, long * .62, .76), q(roof, .35, .76)]
-    c.poly(cabin, lit(paint, .62), CAR)
-    glass = [q(high + .06, .4, .96), q(high + .06, long * .76, .96), q(roof - .1, long * .58, .8),
-             q(roof - .1, .65, .8)]
-    c.poly(glass, s.far((48, 56, 68), z))
-    for d in (long * .18, long * .8): wheel(c, s, x + near * h, z + d)
-    back(c, s, p, (h, high, roof), paint, z, ahead)
-
-def wheel(c, s, x, z):
-    "The wheel of a car."
-    (px, py), k = s.at(x, .31, z), s.focal / z
-    thin = max(.35, min(1, abs(x - s.shift) / z * 1.6))
-    c.oval(px, py, .31 * k * thin, .31 * k, (24, 24, 27), CAR)
-    c.oval(px, py, .16 * k * thin, .16 * k, s.far((150, 150, 152), z))
+    for ahead in reversed(np.arange(max(near, 2.2), far, .9 + near / 14)):
+        px, py = street.at(x, high, ahead)
+        scale = street.scale(ahead)
+        canvas.oval(px, py, .95 * scale, high * scale, street.tint(lit(color, .55), ahead), TREE)
+        leaves(canvas, rng, px, py, 1.05 * scale, high * 1.05 * scale, street.tint(color, ahead), 24)
 
 # %% ../../nbs/data/09_demo.ipynb #2cc53864
-def back(c, s, p, shape, paint, z, ahead):
-    "The end of the car that faces the camera."
-    h, high, roof = shape
-    rect = lambda a, b, v0, v1: [p(a, v0, 0), p(b, v0, 0), p(b, v1, 0), p(a, v1, 0)]
-    quad = lambda a, b, v0, v1, color, code=None: c.poly(rect(a, b, v0, v1), color, code)
-    for u in (-h + .05, h - .3): quad(u, u + .25, 0, .4, (20, 20, 23), CAR)
-    c.poly([p(u * h, v, 0) for u, v in ((-.96, .24), (.96, .24), (1, .5), (1, high), (-1, high), (-1, .5))], paint, CAR)
-    c.poly([p(-h, high, 0), p(h, high, 0), p(h * .78, roof, .35), p(-h * .78, roof, .35)], lit(paint, .92), CAR)
-    low, top = high + .07, roof - .1
-    glass = lambda a, b, d, e: [p(a * h, low, .06), p(b * h, low, .06), p(d * h, top, .3), p(e * h, top, .3)]
-    c.poly(glass(-.84, .84, .7, -.7), s.far((58, 68, 82), z))
-    c.poly(glass(-.3, -.1, .2, 0), (255, 255, 255, 45))
-    quad(-h * .97, h * .97, .24, .42, lit(paint, .6))
-    quad(-.26, .26, .46, .58, s.far((232, 228, 205), z))
-    lamp = s.far((205, 30, 30), z / 2) if ahead else mix(s.far((245, 240, 215), z), (255, 250, 225), .5)
-    for u in (-h * .92, h * .62): quad(u, u + h * .3, .6, .8, lamp)
+def car_end(canvas, street, place, shape, paint, distance, ahead):
+    "The end of a car that faces the camera: its back, when it drives `ahead`, or its front."
+    half, high, roof = shape
+    def quad(left, right, low, top, color, code=None):
+        corners = [place(left, low, 0), place(right, low, 0), place(right, top, 0), place(left, top, 0)]
+        canvas.poly(corners, color, code)
+    for left in (-half + .05, half - .3): quad(left, left + .25, 0, .4, (20, 20, 23), CAR)
+    outline = (-.96, .24), (.96, .24), (1, .5), (1, high), (-1, high), (-1, .5)
+    canvas.poly([place(share * half, up, 0) for share, up in outline], paint, CAR)
+    cabin = [place(-half, high, 0), place(half, high, 0), place(half * .78, roof, .35), place(-half * .78, roof, .35)]
+    canvas.poly(cabin, lit(paint, .92), CAR)
+    def glass(lower, upper):
+        below = [place(share * half, high + .07, .06) for share in lower]
+        return below + [place(share * half, roof - .1, .3) for share in upper]
+    canvas.poly(glass((-.84, .84), (.7, -.7)), street.tint((58, 68, 82), distance))
+    canvas.poly(glass((-.3, -.1), (.2, 0)), (255, 255, 255, 45))
+    quad(-half * .97, half * .97, .24, .42, lit(paint, .6))
+    quad(-.26, .26, .46, .58, street.tint((232, 228, 205), distance))
+    if ahead: lamp = street.tint((205, 30, 30), distance / 2)
+    else: lamp = mix(street.tint((245, 240, 215), distance), (255, 250, 225), .5)
+    for left in (-half * .92, half * .62): quad(left, left + half * .3, .6, .8, lamp)
+
+# %% ../../nbs/data/09_demo.ipynb #9cdd7a8e
+# width, length, height of the body, height of the roof, meters
+BODIES = [(1.7, 3.7, .95, 1.5), (1.8, 4.4, .92, 1.42), (1.85, 4.5, 1.05, 1.75), (2.0, 5.2, 1.2, 2.3)]
+
+def car(canvas, street, rng, x, distance, ahead=True):
+    "A car, a van or a small bus: a body, a cabin, glass, wheels, lights, seen from behind or from the front."
+    wide, long, high, roof = pick(rng, BODIES)
+    paint, half = street.tint(jitter(rng, pick(rng, PAINTS)), distance), wide / 2
+    place = lambda across, up, deep: street.at(x + across, up, distance + deep)
+    edge = half + .15
+    shadow = [place(-edge, 0, -.2), place(edge, 0, -.2), place(edge, 0, long), place(-edge, 0, long)]
+    canvas.poly(shadow, (12, 12, 16, 150))
+    near = -1 if x > street.shift else 1
+    side = lambda up, deep, share=1.: place(near * half * share, up, deep)
+    body = [side(.28, 0), side(.28, long), side(high * .95, long), side(high, 0)]
+    canvas.poly(body, lit(paint, .72), CAR)
+    cabin = [side(high - .1, .05), side(high - .1, long * .85), side(roof, long * .62, .76), side(roof, .35, .76)]
+    canvas.poly(cabin, lit(paint, .62), CAR)
+    low, top = high + .06, roof - .1
+    glass = [side(low, .4, .96), side(low, long * .76, .96), side(top, long * .58, .8), side(top, .65, .8)]
+    canvas.poly(glass, street.tint((48, 56, 68), distance))
+    for deep in (long * .18, long * .8): wheel(canvas, street, x + near * half, distance + deep)
+    car_end(canvas, street, place, (half, high, roof), paint, distance, ahead)
+
+def wheel(canvas, street, x, ahead):
+    "The wheel of a car, narrower the more the camera looks along the car."
+    (px, py), scale = street.at(x, .31, ahead), street.scale(ahead)
+    thin = max(.35, min(1, abs(x - street.shift) / ahead * 1.6))
+    canvas.oval(px, py, .31 * scale * thin, .31 * scale, (24, 24, 27), CAR)
+    canvas.oval(px, py, .16 * scale * thin, .16 * scale, street.tint((150, 150, 152), ahead))
 
 # %% ../../nbs/data/09_demo.ipynb #363f60bb
 SKINS = [(235, 195, 165), (200, 150, 115), (140, 95, 70), (95, 65, 50)]
 TROUSERS = [(45, 50, 72), (60, 55, 50), (32, 32, 36), (110, 100, 85)]
 HAIR = [(40, 30, 25), (95, 65, 40), (190, 160, 100)]
 
-def person(c, s, rng, x, z):
-    "Somebody on the pavement, mid-step; in bad weather some have an umbrella."
-    tall, k = rng.uniform(1.15, 1.3) if rng.random() < .2 else rng.uniform(1.58, 1.9), s.focal / z
-    coat, legs, skin = (s.far(jitter(rng, pick(rng, seq)), z) for seq in (PAINTS + SIGNS, TROUSERS, SKINS))
-    p = lambda u, v: s.at(x + u * tall, v * tall, z)
-    step, w = rng.uniform(.03, .13), .085 * tall * k
-    c.oval(*p(0, 0), .3 * k, .07 * k, (15, 15, 20, 110))
-    for d in (-1, 1):
-        c.line([p(d * .04, .5), p(d * step, .02)], w, legs, PERSON)
-        c.oval(*p(d * step + .02, .02), w * .7, w * .4, (30, 28, 28), PERSON)
-        c.line([p(d * .11, .78), p(d * (.13 + step * .5), .48)], w * .7, lit(coat, .8), PERSON)
-    c.poly([p(-.12, .82), p(.12, .82), p(.115, .6), p(.13, .42), p(-.13, .42), p(-.115, .6)], coat, PERSON)
-    c.oval(*p(0, .91), .07 * tall * k, .085 * tall * k, skin, PERSON)
-    c.oval(*p(0, .945), .072 * tall * k, .055 * tall * k, pick(rng, [*HAIR, coat]), PERSON)
-    if rng.random() < (.45 if s.light == 'overcast' else .04): umbrella(c, p, tall * k, s.far(pick(rng, SIGNS), z))
+def person(canvas, street, rng, x, ahead):
+    "Somebody on the pavement, in the middle of a step; in bad weather some have an umbrella."
+    tall = rng.uniform(1.15, 1.3) if rng.random() < .2 else rng.uniform(1.58, 1.9)
+    scale, sets = street.scale(ahead), (PAINTS + SIGNS, TROUSERS, SKINS)
+    coat, legs, skin = (street.tint(jitter(rng, pick(rng, colors)), ahead) for colors in sets)
+    place = lambda across, up: street.at(x + across * tall, up * tall, ahead)
+    step, w = rng.uniform(.03, .13), .085 * tall * scale
+    canvas.oval(*place(0, 0), .3 * scale, .07 * scale, (15, 15, 20, 110))
+    for side in (-1, 1):
+        canvas.line([place(side * .04, .5), place(side * step, .02)], w, legs, PERSON)
+        canvas.oval(*place(side * step + .02, .02), w * .7, w * .4, (30, 28, 28), PERSON)
+        canvas.line([place(side * .11, .78), place(side * (.13 + step * .5), .48)], w * .7, lit(coat, .8), PERSON)
+    body = (-.12, .82), (.12, .82), (.115, .6), (.13, .42), (-.13, .42), (-.115, .6)
+    canvas.poly([place(across, up) for across, up in body], coat, PERSON)
+    canvas.oval(*place(0, .91), .07 * tall * scale, .085 * tall * scale, skin, PERSON)
+    canvas.oval(*place(0, .945), .072 * tall * scale, .055 * tall * scale, pick(rng, [*HAIR, coat]), PERSON)
+    if rng.random() < (.45 if street.light == 'overcast' else .04):
+        umbrella(canvas, place, tall * scale, street.tint(pick(rng, SIGNS), ahead))
 
-def umbrella(c, p, k, color):
+def umbrella(canvas, place, scale, color):
     "An open umbrella, held by a person."
-    c.line([p(.12, .6), p(.12, 1.15)], .02 * k, (40, 40, 44), PERSON)
-    arc = [p(.12 + .36 * math.cos(a), 1.06 + .2 * math.sin(a)) for a in np.linspace(0, math.pi, 9)]
-    c.poly(arc, color, PERSON)
-    c.poly([arc[3], arc[5], p(.12, 1.06)], lit(color, 1.25))
-
-# %% ../../nbs/data/09_demo.ipynb #14ab4298
-def pole(c, s, rng, x, z):
-    "A lamp post, a road sign or a traffic light."
-    kind, k = pick(rng, ('lamp', 'lamp', 'sign', 'light')), s.focal / z
-    dark = s.far(pick(rng, [(70, 74, 78), (52, 66, 60), (120, 122, 124)]), z)
-    high, inward = dict(lamp=rng.uniform(4.6, 6.5), sign=2.5, light=3.1)[kind], -1 if x > 0 else 1
-    foot, top, w = s.at(x, 0, z), s.at(x, high, z), max(1.6, .15 * k)
-    c.line([foot, top], w, dark, POLE)
-    c.box(foot[0] - w, foot[1], foot[0] + w, foot[1] - .35 * k, lit(dark, .8), POLE)
-    if kind == 'lamp': lamp(c, s, top, s.at(x + inward * 1.3, high + .25, z), k, dark)
-    elif kind == 'sign': sign(c, rng, top, .36 * k, s, z)
-    else: signals(c, rng, top, k)
+    canvas.line([place(.12, .6), place(.12, 1.15)], .02 * scale, (40, 40, 44), PERSON)
+    angles = np.linspace(0, math.pi, 9)
+    arc = [place(.12 + .36 * math.cos(angle), 1.06 + .2 * math.sin(angle)) for angle in angles]
+    canvas.poly(arc, color, PERSON)
+    canvas.poly([arc[3], arc[5], place(.12, 1.06)], lit(color, 1.25))
 
 # %% ../../nbs/data/09_demo.ipynb #5bff6968
-def lamp(c, s, top, end, k, dark):
+def lamp(canvas, street, top, end, scale, dark):
     "The arm and the light of a lamp post."
-    c.line([top, end], max(1.4, .11 * k), dark, POLE)
-    glow = s.light == 'dusk'
-    if glow: c.oval(end[0], end[1] + .1 * k, .55 * k, .55 * k, (255, 220, 150, 60))
-    c.oval(*end, max(1.6, .36 * k), max(1, .13 * k), (255, 238, 190) if glow else lit(dark, .8), POLE)
+    canvas.line([top, end], max(1.4, .11 * scale), dark, POLE)
+    glow = street.light == 'dusk'
+    if glow: canvas.oval(end[0], end[1] + .1 * scale, .55 * scale, .55 * scale, (255, 220, 150, 60))
+    bulb = (255, 238, 190) if glow else lit(dark, .8)
+    canvas.oval(*end, max(1.6, .36 * scale), max(1, .13 * scale), bulb, POLE)
 
-def signals(c, rng, top, k):
+def signals(canvas, rng, top, scale):
     "The box of a traffic light, one of its three lights on."
     (x, y), on = top, rng.integers(3)
-    c.box(x - .2 * k, y - .1 * k, x + .2 * k, y + .95 * k, (32, 34, 36), POLE)
+    canvas.box(x - .2 * scale, y - .1 * scale, x + .2 * scale, y + .95 * scale, (32, 34, 36), POLE)
     for i, hue in enumerate([(235, 50, 40), (240, 180, 50), (60, 205, 110)]):
-        c.oval(x, y + (.1 + .3 * i) * k, .11 * k, .11 * k, hue if i == on else lit(hue, .3))
+        color = hue if i == on else lit(hue, .3)
+        canvas.oval(x, y + (.1 + .3 * i) * scale, .11 * scale, .11 * scale, color)
 
-def sign(c, rng, top, r, s, z):
+def sign(canvas, rng, top, size, street, ahead):
     "The plate of a road sign, round or three-cornered."
-    x, y, red = *top, s.far((205, 40, 40), z)
+    x, y, red = *top, street.tint((205, 40, 40), ahead)
     if rng.random() < .5:
-        c.oval(x, y, r, r, red, POLE)
-        return c.oval(x, y, r * .68, r * .68, s.far((240, 240, 236), z))
-    pts = [(x + r * 1.15 * math.sin(a), y - r * 1.15 * math.cos(a)) for a in (0, 2.094, 4.189)]
-    c.poly(pts, red, POLE)
-    c.poly([(x + (a - x) * .55, y + (b - y) * .55) for a, b in pts], s.far((240, 238, 228), z))
+        canvas.oval(x, y, size, size, red, POLE)
+        return canvas.oval(x, y, size * .68, size * .68, street.tint((240, 240, 236), ahead))
+    angles = 0, 2.094, 4.189
+    corners = [(x + size * 1.15 * math.sin(angle), y - size * 1.15 * math.cos(angle)) for angle in angles]
+    canvas.poly(corners, red, POLE)
+    inner = [(x + (px - x) * .55, y + (py - y) * .55) for px, py in corners]
+    canvas.poly(inner, street.tint((240, 238, 228), ahead))
+
+# %% ../../nbs/data/09_demo.ipynb #14ab4298
+def pole(canvas, street, rng, x, ahead):
+    "A lamp post, a road sign or a traffic light."
+    kind, scale = pick(rng, ('lamp', 'lamp', 'sign', 'light')), street.scale(ahead)
+    dark = street.tint(pick(rng, [(70, 74, 78), (52, 66, 60), (120, 122, 124)]), ahead)
+    high = dict(lamp=rng.uniform(4.6, 6.5), sign=2.5, light=3.1)[kind]
+    inward = -1 if x > 0 else 1
+    foot, top, w = street.at(x, 0, ahead), street.at(x, high, ahead), max(1.6, .15 * scale)
+    canvas.line([foot, top], w, dark, POLE)
+    canvas.box(foot[0] - w, foot[1], foot[0] + w, foot[1] - .35 * scale, lit(dark, .8), POLE)
+    if kind == 'lamp': lamp(canvas, street, top, street.at(x + inward * 1.3, high + .25, ahead), scale, dark)
+    elif kind == 'sign': sign(canvas, rng, top, .36 * scale, street, ahead)
+    else: signals(canvas, rng, top, scale)
 
 # %% ../../nbs/data/09_demo.ipynb #b84e66ba
-def furnish(c, s, rng):
+def furnish(canvas, street, rng):
     "All that stands on the ground, the farthest first so that near things cover far ones."
-    edge, todo = s.road + .6, []
-    add = lambda f, x, z, **kw: todo.append((z, f, x, kw))
+    road, walk, todo = street.road, street.walk, []
+    add = lambda draw, x, distance, **kw: todo.append((distance, draw, x, kw))
     for side in (-1, 1):
-        for z in rng.uniform(7, 55, rng.integers(1, 6)): add(tree, side * (s.road + s.walk * rng.uniform(.35, .7)), z)
-        for z in rng.uniform(5, 26, rng.integers(0, 4)): add(person, side * (s.road + s.walk * rng.uniform(.3, .9)), z)
-        for z in rng.uniform(7, 36, rng.integers(0, 3)): add(pole, side * (edge - .15), z)
-        if rng.random() < .55: row(rng, add, side * (s.road - 1.1), side)
-        if rng.random() < .6: add(car, side * s.road * .42, rng.uniform(6, 34), ahead=side > 0)
-    if rng.random() < .25: add(person, rng.uniform(-.5, .5) * s.road, rng.uniform(9, 20))
-    for z, f, x, kw in sorted(todo, key=lambda t: -t[0]): f(c, s, rng, x, z, **kw)
+        for distance in rng.uniform(7, 55, rng.integers(1, 6)):
+            add(tree, side * (road + walk * rng.uniform(.35, .7)), distance)
+        for distance in rng.uniform(5, 26, rng.integers(0, 4)):
+            add(person, side * (road + walk * rng.uniform(.3, .9)), distance)
+        for distance in rng.uniform(7, 36, rng.integers(0, 3)): add(pole, side * (road + .6 - .15), distance)
+        if rng.random() < .55: parked_cars(rng, add, side * (road - 1.1), side)
+        if rng.random() < .6: add(car, side * road * .42, rng.uniform(6, 34), ahead=side > 0)
+    if rng.random() < .25: add(person, rng.uniform(-.5, .5) * road, rng.uniform(9, 20))
+    for distance, draw, x, kw in sorted(todo, key=lambda item: -item[0]): draw(canvas, street, rng, x, distance, **kw)
 
-def row(rng, add, x, side):
+def parked_cars(rng, add, x, side):
     "Parked cars, bumper to bumper with a gap here and there."
-    z = rng.uniform(5, 16)
-    while z < 45:
-        if rng.random() < .7: add(car, x, z, ahead=side > 0)
-        z += rng.uniform(5.6, 7.5)
+    distance = rng.uniform(5, 16)
+    while distance < 45:
+        if rng.random() < .7: add(car, x, distance, ahead=side > 0)
+        distance += rng.uniform(5.6, 7.5)
 
 # %% ../../nbs/data/09_demo.ipynb #7197e666
-def ragged(rng, a, b, n, rough):
-    "A line from `a` to `b` that wanders, as a hurried annotator draws it."
-    t = np.linspace(0, 1, n)
-    return list(np.outer(1 - t, a) + np.outer(t, b) + rng.normal(0, rough, (n, 2)))
+def ragged(rng, start, end, n, rough):
+    "A line of `n` points from `start` to `end` that wanders, as a hurried annotator draws it."
+    share = np.linspace(0, 1, n)
+    return list(np.outer(1 - share, start) + np.outer(share, end) + rng.normal(0, rough, (n, 2)))
 
-def smudges(c, s, rng):
+def smudges(canvas, street, rng):
     "Far away, near the vanishing point, nobody could tell what it was."
     for _ in range(rng.integers(1, 4)):
-        x, y, r = s.vx + rng.normal(0, 26), s.vy + rng.uniform(-9, 5), rng.uniform(4, 9)
-        turn, q = np.arange(12) * math.pi / 6, rng.uniform(.7, 1.2, 12)
-        pts = np.stack([x + r * 1.5 * np.cos(turn) * q, y + r * .8 * np.sin(turn) * q], 1)
-        c.poly(pts, (*s.far(jitter(rng, (105, 100, 98), 35), 40), 150), VOID)
+        x, y, size = street.vx + rng.normal(0, 26), street.vy + rng.uniform(-9, 5), rng.uniform(4, 9)
+        angle, out = np.arange(12) * math.pi / 6, rng.uniform(.7, 1.2, 12)
+        points = np.stack([x + size * 1.5 * np.cos(angle) * out, y + size * .8 * np.sin(angle) * out], 1)
+        canvas.poly(points, (*street.tint(jitter(rng, (105, 100, 98), 35), 40), 150), VOID)
 
 # %% ../../nbs/data/09_demo.ipynb #0c19e14d
-def frame(c, s, rng):
-    "What belongs to the camera car: its bonnet, a pillar of its windscreen, the upper border."
-    if rng.random() < .45: bonnet(c, s, rng)
-    if rng.random() < .3: border(c, rng, pick(rng, ('left', 'right', 'top')), s)
+def frame(canvas, street, rng):
+    "What belongs to the camera's car: its hood, a pillar of its windshield, the upper border."
+    if rng.random() < .45: hood(canvas, street, rng)
+    if rng.random() < .3: border(canvas, rng, pick(rng, ('left', 'right', 'top')), street)
 
-def bonnet(c, s, rng):
-    "The lower edge: a curved, glossy something."
-    w, high, color = c.width, rng.uniform(8, 24), s.far(jitter(rng, pick(rng, PAINTS[3:])), 4)
+def hood(canvas, street, rng):
+    "The lower edge: something curved and glossy."
+    w, high, color = canvas.width, rng.uniform(8, 24), street.tint(jitter(rng, pick(rng, PAINTS[3:])), 4)
     edge = ragged(rng, (0, 240 - high), (w, 240 - high), 25, .5)
     line = [(x, y + high * (2 * x / w - 1) ** 2 * .8) for x, y in edge]
-    c.poly([(-5, 245), (-5, line[0][1]), *line, (w + 5, line[-1][1]), (w + 5, 245)], lit(color, .6), VOID)
+    canvas.poly([(-5, 245), (-5, line[0][1]), *line, (w + 5, line[-1][1]), (w + 5, 245)], lit(color, .6), VOID)
     for i in range(1, 5):
         shine = [*line[i:-i], *[(x, y + 9 - i) for x, y in reversed(line[i:-i])]]
-        c.poly(shine, (*LIGHTS[s.light]['low'], 22))
+        canvas.poly(shine, (*LIGHTS[street.light]['low'], 22))
 
-def border(c, rng, where, s):
+def border(canvas, rng, where, street):
     "A strip along a border, dark or washed out."
-    d, w, color = rng.uniform(6, 18), c.width, (*pick(rng, [(30, 30, 34), (95, 92, 90), (205, 205, 200)]), 225)
-    if where == 'top': pts = [(-5, -5), *ragged(rng, (-5, d * .7), (w + 5, d * .7), 30, 1.3), (w + 5, -5)]
+    depth, w = rng.uniform(6, 18), canvas.width
+    color = (*pick(rng, [(30, 30, 34), (95, 92, 90), (205, 205, 200)]), 225)
+    if where == 'top':
+        edge = ragged(rng, (-5, depth * .7), (w + 5, depth * .7), 30, 1.3)
+        points = [(-5, -5), *edge, (w + 5, -5)]
     else:
-        x, out = (d, -5) if where == 'left' else (w - d, w + 5)
-        pts = [(out, -5), *ragged(rng, (x, -5), (x + rng.uniform(-8, 8), 245), 24, 1.2), (out, 245)]
-    c.poly(pts, color, VOID)
+        x, out = (depth, -5) if where == 'left' else (w - depth, w + 5)
+        points = [(out, -5), *ragged(rng, (x, -5), (x + rng.uniform(-8, 8), 245), 24, 1.2), (out, 245)]
+    canvas.poly(points, color, VOID)
 
 # %% ../../nbs/data/09_demo.ipynb #fb21b62c
-GRAIN = {ROAD: (7, 5), PAVEMENT: (5, 5), BUILDING: (3, 5), TREE: (12, 8), CAR: (1, 3)}
+GRAIN = {ROAD: (7, 5), PAVEMENT: (5, 5), BUILDING: (3, 5), TREE: (12, 8), CAR: (1, 3)} # strength of grain, of stains
 
-def surface(rgb, mask, rng):
-    "Textures by class: fine grain on tar and leaves, stains on walls, hardly any in the sky."
+def surface(pixels, mask, rng):
+    "Textures by class: fine grain on asphalt and leaves, stains on walls, none in the sky."
     fine, stain = rng.normal(0, 1, mask.shape), clouds(rng, mask.shape, (14, 9), 3)
-    for code, (f, b) in GRAIN.items():
+    for code, (grain, stains) in GRAIN.items():
         where = mask == code
-        rgb[where] += (fine[where] * f + stain[where] * b)[:, None]
-    return rgb
+        pixels[where] += (fine[where] * grain + stain[where] * stains)[:, None]
+    return pixels
 
-def lens(rgb, rng):
-    "What a camera adds: exposure, a colour cast, dark corners, a little blur, noise."
-    h, w = rgb.shape[:2]
+# %% ../../nbs/data/09_demo.ipynb #ada202f4
+def lens(pixels, rng):
+    "What a camera adds: exposure, a color cast, dark corners, a little blur, noise."
+    h, w = pixels.shape[:2]
     y, x = np.mgrid[-1:1:h*1j, -1:1:w*1j]
-    rgb = (rgb - 128) * rng.uniform(.9, 1.15) + 128 + rng.uniform(-6, 18)
-    rgb = rgb * rng.uniform(.95, 1.06, 3) * (1 - rng.uniform(.03, .13) * (x * x + y * y))[..., None]
+    pixels = (pixels - 128) * rng.uniform(.9, 1.15) + 128 + rng.uniform(-6, 18)
+    pixels = pixels * rng.uniform(.95, 1.06, 3) * (1 - rng.uniform(.03, .13) * (x * x + y * y))[..., None]
     blur = ImageFilter.GaussianBlur(rng.uniform(.2, .65) * h / 240)
-    soft = Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).filter(blur)
-    noise = rng.normal(0, rng.uniform(2, 5), rgb.shape).astype(np.float32)
+    soft = Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).filter(blur)
+    noise = rng.normal(0, rng.uniform(2, 5), pixels.shape).astype(np.float32)
     return Image.fromarray((np.asarray(soft) + noise).clip(0, 255).astype(np.uint8))
 
 # %% ../../nbs/data/09_demo.ipynb #30bcddf5
@@ -525,17 +583,17 @@ def scene(
     "A street scene and its mask, the same for the same `seed` and `size`."
     if seed < 0: raise ValueError(f'seed {seed} is negative: give 0 or more')
     if min(size) < 32: raise ValueError(f'size {size} (height, width) is too small: give at least 32 pixels each way')
-    rng, c = np.random.default_rng([seed, 0]), Canvas(size)
-    s = random_street(rng, c.width)
-    for draw in (sky, backdrop, ground, lane_marks): draw(c, s, rng)
-    for side in (-1, 1): (park if rng.random() < .2 else terrace)(c, s, rng, side)
-    for draw in (smudges, furnish, frame): draw(c, s, rng)
-    mask, grain = np.asarray(c.mask)[1::2, 1::2].copy(), np.random.default_rng([seed, 1])
-    rgb = surface(np.asarray(c.image.reduce(2), np.float32).copy(), mask, grain)
-    return lens(rgb, grain), mask
+    rng, canvas = np.random.default_rng([seed, 0]), Canvas(size)
+    street = random_street(rng, canvas.width)
+    for draw in (sky, backdrop, ground, lane_marks): draw(canvas, street, rng)
+    for side in (-1, 1): (park if rng.random() < .2 else terrace)(canvas, street, rng, side)
+    for draw in (smudges, furnish, frame): draw(canvas, street, rng)
+    (image, mask), grain = canvas.finish(), np.random.default_rng([seed, 1])
+    pixels = surface(np.asarray(image, np.float32).copy(), mask, grain)
+    return lens(pixels, grain), mask
 
-# %% ../../nbs/data/09_demo.ipynb #c7a3cbfd
-def write_one(folder, stem, seed, size):
+# %% ../../nbs/data/09_demo.ipynb #a3c7cbfd
+def write_scene(folder, stem, seed, size):
     "Draws one scene into `images/` and `labels/` of a folder."
     image, mask = scene(seed, size)
     image.save(folder / 'images' / f'{stem}.png', compress_level=1)
@@ -551,20 +609,20 @@ def write_demo(
 )->Path: # `dest`
     "Draws `n` street scenes into a folder laid out as fast.ai's CamVid; `FileExistsError` when `dest` is taken."
     dest, taken = Path(dest), f'{dest} exists and is not an empty folder: name a new one, or delete this one first'
-    if n < 2: raise ValueError(f'n = {n} leaves nothing to validate on: ask for 2 scenes or more')
+    if n < 2: raise ValueError(f'n = {n} leaves no scene for validation: ask for 2 scenes or more')
     if dest.exists() and not (dest.is_dir() and not any(dest.iterdir())): raise FileExistsError(taken)
     dest.parent.mkdir(parents=True, exist_ok=True)
     stems = [f'scene_{i:03d}' for i in range(n)]
     with tempfile.TemporaryDirectory(prefix=f'.{dest.name}-', dir=dest.parent) as tmp, ThreadPoolExecutor(2) as pool:
         folder = Path(tmp) / 'demo'
         for sub in ('images', 'labels'): (folder / sub).mkdir(parents=True)
-        jobs = pool.map(lambda i: write_one(folder, stems[i], seed * 10_000 + i, size), range(n))
+        jobs = pool.map(lambda i: write_scene(folder, stems[i], seed * 10_000 + i, size), range(n))
         for i, _ in enumerate(jobs, 1):
             if progress: progress(i, n)
         (folder / 'codes.txt').write_text('\n'.join(CODES) + '\n')
         (folder / 'valid.txt').write_text(''.join(f'{stem}.png\n' for stem in stems[-max(1, n // 5):]))
         try:
-            if dest.exists(): dest.rmdir() # refuses when somebody has put something there meanwhile
+            if dest.exists(): dest.rmdir() # refuses when something has been put there meanwhile
             folder.rename(dest)
         except OSError as e:
             if dest.exists(): raise FileExistsError(taken) from e
@@ -579,8 +637,8 @@ def demo(
     progress:Callable|None=None # called with (done, total)
 )->SegData:
     "The built-in dataset of street scenes, drawn at the first call."
-    # another version draws other scenes
-    key = sha256(b''.join(o.tobytes() for o in scene(seed, (48, 64)))).hexdigest()[:10]
+    image, mask = scene(seed, (48, 64)) # another version of this code draws other scenes
+    key = sha256(image.tobytes() + mask.tobytes()).hexdigest()[:10]
     root = cache_dir()/'demo'/f'{n}-{size[0]}x{size[1]}-{seed}-{key}'
     if not root.exists():
         try: write_demo(root, n=n, size=size, seed=seed, progress=progress)

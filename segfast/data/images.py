@@ -37,16 +37,17 @@ def orientation(
 def apply_orientation(
     im:Image.Image # opened
 )->Image.Image: # the same when it has no tag
-    "A decoded image, turned as its EXIF orientation asks."
+    "A decoded image, turned as its EXIF orientation says."
     im.load()
     return ImageOps.exif_transpose(im) if orientation(im) != 1 else im
 
+# %% ../../nbs/data/01_images.ipynb #d4e7e34f
 def image_size(
     path # of the file
 )->tuple: # (height, width)
     "The size of an image as it is shown, from its header alone."
     with open_pil(path) as im:
-        # Pillow would decode a whole PNG to look for it
+        # Pillow would decode a whole PNG to look for the tag
         turn = orientation(im) if im.format != 'PNG' or 'exif' in im.info else 1
         return im.size if turn > 4 else im.size[::-1]
 
@@ -54,65 +55,67 @@ def image_size(
 def stored_values(
     im:Image.Image # opened
 )->Image.Image: # decoded and upright
-    "An image with the values of its file: Pillow spreads greys of 2 and 4 bits over 0 to 255, which is right for a photograph and wrong for ids."
-    raw = im.tile[0][3] if getattr(im, 'tile', None) else '' # made in memory, it has none
+    "An image with the values of its file, also where Pillow spreads 2 or 4 bits over 0 to 255."
+    raw = im.tile[0][3] if getattr(im, 'tile', None) else '' # an image made in memory has none
     step = {'L;2': 85, 'L;4': 17}.get(raw[0] if isinstance(raw, tuple) else raw, 1)
     turned = apply_orientation(im)
     return turned if step == 1 else turned.point([v//step for v in range(256)])
 
-# %% ../../nbs/data/01_images.ipynb #948bdc59
+# %% ../../nbs/data/01_images.ipynb #03f8f3f5
 _REPLACE, _LINK = 'Replace the file, or remove it.', 'Correct the link, or remove it.'
+_PERMISSIONS = 'Look at its permissions.'
+
+def _error(path, code, message, fix=_REPLACE, **fields):
+    return Problem('error', code, str(path), message, fix=fix, **fields)
+
+def _missing(path, e):
+    if e.errno == errno.ELOOP: return _error(path, 'broken-link', 'is a link that leads to itself.', _LINK)
+    link, gone = os.path.islink(path), isinstance(e, FileNotFoundError)
+    if gone and not link: return _error(path, 'missing', 'no such file.', 'Add it, or remove it from the data.')
+    message = f'is a link to {os.readlink(path)}, which does not exist.' if gone else f'cannot be read ({e.strerror}).'
+    return _error(path, 'broken-link', message, _LINK) if link else _error(path, 'unreadable', message, _PERMISSIONS)
 
 def file_problem(
     path
-)->Problem|None: # None when there is a plain file with something in it
+)->Problem|None: # None when there is a regular file with something in it
     "Why there is nothing to read at a path."
-    def bad(code, message, fix=_REPLACE): return Problem('error', code, str(path), message, fix=fix)
-    try: s = os.stat(path)
-    except FileNotFoundError:
-        return bad('broken-link', f'is a link to {os.readlink(path)}, which is not there.',
-                   _LINK) if os.path.islink(path) else bad('missing', 'no such file.',
-                                                           'Add it, or remove it from the data.')
-    except OSError as e:
-        if e.errno == errno.ELOOP: return bad('broken-link', 'is a link that leads to itself.', _LINK)
-        return bad('broken-link', f'cannot be read ({e.strerror}).',
-                   _LINK) if os.path.islink(path) else bad('unreadable', f'cannot be read ({e.strerror}).',
-                                                           'Look at its permissions.')
-    if not stat.S_ISREG(s.st_mode):
-        return bad('not-a-file',
-                   f'is a {"folder" if stat.S_ISDIR(s.st_mode) else "pipe, socket or device"}, not a file.')
-    if not s.st_size: return bad('empty', 'the file is empty (0 bytes).')
+    try: status = os.stat(path)
+    except OSError as e: return _missing(path, e)
+    if stat.S_ISDIR(status.st_mode): return _error(path, 'not-a-file', 'is a folder, not a file.')
+    if not stat.S_ISREG(status.st_mode): return _error(path, 'not-a-file', 'is a pipe, socket or device, not a file.')
+    if not status.st_size: return _error(path, 'empty', 'the file is empty (0 bytes).')
 
+# %% ../../nbs/data/01_images.ipynb #948bdc59
 @contextmanager
 def image_file(
     file # path or open file
 ): # yields the opened image, not decoded yet
-    "Open an image file; what is wrong with it, also while it is decoded, is a `DataError` that names it and what to do."
+    "Open an image file; a `DataError`, also while it is decoded, names the file and says what to do."
     path = file if isinstance(file, (str, os.PathLike)) else getattr(file, 'name', 'image')
-    def bad(code, message, fix=_REPLACE, **kwargs):
-        return DataError(Problem('error', code, str(path), message, fix=fix, **kwargs))
-    limit = f'more than can be decoded safely ({Image.MAX_IMAGE_PIXELS/1e6:.0f} million).'
     if path is file and (problem := file_problem(file)): raise DataError(problem)
     try:
         with open_pil(file) as im:
             if im.width*im.height > Image.MAX_IMAGE_PIXELS:
-                raise bad('too-large', f'claims {shape_text((im.height, im.width))} pixels, {limit}',
-                          'Cut it into tiles.', found=[im.height, im.width])
+                size = [im.height, im.width]
+                raise DataError(_too_large(path, f'{shape_text(size)} pixels, more', size))
             if im.format != 'PNG': yield im; return
-            im.verify() # which uses the image up
+            im.verify() # after this, an image cannot be decoded
         with open_pil(file) as im: yield im
     except DataError: raise
-    except PermissionError as e:
-        raise bad('unreadable', f'cannot be read ({e.strerror}).', 'Look at its permissions.') from e
-    except UnidentifiedImageError as e:
-        raise bad('not-an-image', f'is not an image (it begins with {_head(file)!r}).') from e
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
-        raise bad('too-large',
-                  f'claims more pixels than can be decoded safely ({Image.MAX_IMAGE_PIXELS/1e6:.0f} million).',
-                  'Cut it into tiles.') from e
-    # a decoder may raise anything over hostile bytes
-    except Exception as e:
-        raise bad('undecodable', f'cannot be decoded ({" ".join(str(e).split())[:80] or type(e).__name__}).') from e
+    except Exception as e: raise DataError(_pillow_problem(file, path, e)) from e # hostile bytes may raise anything
+
+def _too_large(path, claim='more pixels', size=None):
+    message = f'claims {claim} than can be decoded safely ({Image.MAX_IMAGE_PIXELS/1e6:.0f} million).'
+    return _error(path, 'too-large', message, 'Cut it into tiles.', found=size)
+
+def _pillow_problem(file, path, e):
+    "What an error of Pillow says about a file."
+    if isinstance(e, PermissionError):
+        return _error(path, 'unreadable', f'cannot be read ({e.strerror}).', _PERMISSIONS)
+    if isinstance(e, UnidentifiedImageError):
+        return _error(path, 'not-an-image', f'is not an image (it begins with {_head(file)!r}).')
+    if isinstance(e, (Image.DecompressionBombError, Image.DecompressionBombWarning)): return _too_large(path)
+    return _error(path, 'undecodable', f'cannot be decoded ({" ".join(str(e).split())[:80] or type(e).__name__}).')
 
 def _head(file):
     if hasattr(file, 'seek'): file.seek(0); return file.read(12)
@@ -133,12 +136,12 @@ def inspect_file(
 def to_rgb(
     im:Image.Image # decoded and upright
 )->Image.Image:
-    "An image in RGB, eight bits per channel; 16-bit greys are brought down to 8."
+    "An image in RGB, eight bits per channel; 16-bit gray is reduced to 8 bits."
     if im.mode == 'RGB': return im
     if im.mode == 'F':
         raise DataError(Problem('error', 'image-mode', str(getattr(im, 'filename', '') or 'image'),
-                                'holds floating-point values, whose range nobody can know.', found='F',
-                                expected='8 or 16 bits', fix='Save it with 8 or 16 bits a channel.'))
+                                'holds floating-point values, whose range is unknown.', found='F',
+                                expected='8 or 16 bits', fix='Save it with 8 or 16 bits per channel.'))
     # Pillow would clip at 255
     if im.mode.startswith('I'):
         im = Image.fromarray((np.asarray(im).clip(0, 65535) >> 8).astype(np.uint8))
@@ -148,13 +151,13 @@ def to_rgb(
 def read_image(
     file # path or open file
 )->Image.Image: # RGB, upright
-    "An image file, decoded; a `DataError` says what is wrong with one that cannot be used."
+    "An image file, decoded; a `DataError` says why a file cannot be used."
     with image_file(file) as im: return to_rgb(apply_orientation(im))
 
 def open_image(
     file, # path or open file
     size:tuple|None=None # (height, width) to resize to; None keeps the file's own
 )->np.ndarray: # (height, width, 3) uint8 RGB
-    "An image as a person sees it: upright, in RGB, 16-bit greys brought down to 8."
+    "An image as a person sees it: upright, in RGB, with eight bits per channel."
     im = read_image(file)
     return np.asarray(im if size is None else im.resize(size[::-1], Image.BILINEAR))

@@ -43,7 +43,7 @@ def worked(monkeypatch):
 def untrained(monkeypatch):
     "Training, should it begin, fails at once."
     def began(*args): raise RuntimeError("training began")
-    monkeypatch.setattr("segfast.training.train._train_stages", began)
+    monkeypatch.setattr("segfast.training.train.train_stages", began)
 
 
 @pytest.fixture

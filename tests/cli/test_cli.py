@@ -118,7 +118,7 @@ def test_without_json_the_scores_are_the_result(demo_dir, tmp_path, monkeypatch,
 def test_options_reach_the_recipe(demo_dir, tmp_path, monkeypatch):
     from segfast.core.errors import DataError
     def began(recipe, *args): raise DataError(f"far enough: {recipe}")
-    monkeypatch.setattr("segfast.training.train._train_stages", began)
+    monkeypatch.setattr("segfast.training.train.train_stages", began)
     args = ["--size", "64x96", "--epochs", "2,3,4", "--batch-size", "4,4,2", "--lr", "2e-3", "--precision", "fp32",
             "--seed", "7", "--weights", "none", "--device", "cpu", "--set", "wd=0.1", "--set", "stages.2.lr=1e-4"]
     res = cli("train", demo_dir, *args, "--out", tmp_path, "--name", "first")
@@ -333,7 +333,7 @@ def test_demo_data(tmp_path):
 def test_version_and_help():
     assert cli("--version").stdout == f"segfast {segfast.__version__}\n"
     text = cli("--help").stdout
-    for o in "train", "check", "runs", "datasets", "demo-data": assert re.search(rf"^  {o} ", text, re.M)
+    for name in "train", "check", "runs", "datasets", "demo-data": assert re.search(rf"^│ {name} ", text, re.M)
     text = cli("train", "--help").stdout
     for o in ("--progressive", "--layout", "--recipe", "--model", "--weights", "--size", "--epochs", "--batch-size",
               "--lr", "--precision", "--seed", "--device", "--workers", "--out", "--name", "--set", "--json",
@@ -350,10 +350,38 @@ def test_wrong_usage(args):
     assert 1 <= len(err.splitlines()) <= 3 and "--help" in err
 
 
+def panels(text):
+    "Titles of a help's panels with the options or commands in each"
+    found = {}
+    for line in text.splitlines():
+        if m := re.match(r"╭─ (.+?) ─", line): found[m[1]] = []
+        elif m := re.match(r"│ (-{0,2}[a-z][a-z-]*)", line): found[list(found)[-1]].append(m[1])
+    return found
+
+
+def test_helps_are_in_panels():
+    commands = panels(cli("--help").stdout)
+    assert list(commands) == ["Options", "Train", "Data", "Use a model", "Runs"]
+    assert sorted(sum(list(commands.values())[1:], [])) == sorted(typer.main.get_command(app).commands)
+    options = panels(cli("train", "--help").stdout)
+    assert list(options) == ["Arguments", "Options", "Data", "Model", "Training", "Hardware", "Output"]
+    assert options["Options"] == ["--help"] and {"--lr", "--epochs", "--size"} <= set(options["Training"])
+
+
+@pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))
+def test_every_option_stands_in_a_panel_and_the_first_line_is_short(name):
+    command = typer.main.get_command(app).commands[name]
+    assert len(command.help) <= 55 and command.help.endswith(".") and "\n" not in command.help
+    for param in command.params:
+        if param.opts[0].startswith("-"): assert isinstance(param.rich_help_panel, str), param.name
+        assert param.help and "[default" not in param.help, param.name
+    text = cli(name, "--help", env={"COLUMNS": "80"}).stdout
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+
+
 # --- imports ---
 
-@pytest.mark.parametrize(("args", "without"), [(["--help"],
-                                                {"torch", "fastai", "pandas", "numpy", "rich", "matplotlib"}),
+@pytest.mark.parametrize(("args", "without"), [(["--help"], {"torch", "fastai", "pandas", "numpy", "matplotlib"}),
                                                (["--version"], {"torch", "fastai", "pandas", "numpy"}),
                                                (["train", "--help"], {"torch", "fastai", "pandas", "numpy"}),
                                                (["runs", "RUNS"], {"torch", "fastai", "pandas", "matplotlib"}),

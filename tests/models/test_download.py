@@ -369,7 +369,7 @@ def test_the_plan_says_which_was_taken(server, home, tiny, archive, demo_dir, tm
     shutil.copytree(demo_dir, "camvid_tiny")
 
     def began(*args): raise DataError("far enough")
-    monkeypatch.setattr("segfast.training.train._train_stages", began)
+    monkeypatch.setattr("segfast.training.train.train_stages", began)
     args = ["--size", "32x48", "--weights", "none", "--epochs", "1,1,1", "--device", "cpu"]
     plan = CliRunner().invoke(app, ["train", "camvid_tiny", *args]).stderr
     assert any(not missing(o, server.url(tiny), "./camvid_tiny") for o in plan.splitlines())

@@ -1864,6 +1864,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'segfast/training/callbacks.py'),
                                             'segfast.training.callbacks.sample_arrays': ( 'training/callbacks.html#sample_arrays',
                                                                                           'segfast/training/callbacks.py'),
+                                            'segfast.training.callbacks.stop_handler': ( 'training/callbacks.html#stop_handler',
+                                                                                         'segfast/training/callbacks.py'),
                                             'segfast.training.callbacks.stop_on_signals': ( 'training/callbacks.html#stop_on_signals',
                                                                                             'segfast/training/callbacks.py')},
             'segfast.training.checkpoints': { 'segfast.training.checkpoints.BestEpoch': ( 'training/checkpoints.html#bestepoch',

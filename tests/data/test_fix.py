@@ -1,4 +1,4 @@
-"""Every defect that `repair` mends, by the code in its log; and that it touches nothing, keeps nothing halfway."""
+"""Every defect that `write_fixed_copy` fixes, by the code in its log; the original stays, and a failure leaves nothing."""
 import os
 import shutil
 import warnings
@@ -40,7 +40,7 @@ def tree(folder):
             if p.is_file() else "" for p in folder.rglob("*")}
 
 
-def mended(folder, tmp_path, layout=None):
+def fixed_copy(folder, tmp_path, layout=None):
     "The report before, the log, and the sound copy; the original is as it was."
     root = folder if folder.is_dir() else folder.parent
     before, was = check(open_data(folder, layout), cache=False), tree(root)
@@ -194,10 +194,10 @@ DEFECTS = dict(void_value=(undeclared(255), "mask-values", "labels/scene_003_P.p
 
 
 @pytest.mark.parametrize("name", DEFECTS)
-def test_a_defect_is_mended(folder, tmp_path, name):
+def test_a_defect_is_fixed(folder, tmp_path, name):
     damage, code, file, n = DEFECTS[name]
     damage(folder)
-    before, log, after = mended(folder, tmp_path)
+    before, log, after = fixed_copy(folder, tmp_path)
     assert not before.ok
     rows = logged(log, code)
     assert len(rows) and (not file or file in rows.file.tolist())
@@ -206,7 +206,7 @@ def test_a_defect_is_mended(folder, tmp_path, name):
 
 
 def test_a_sound_dataset_changes_nothing(folder, tmp_path):
-    _, log, _ = mended(folder, tmp_path)
+    _, log, _ = fixed_copy(folder, tmp_path)
     assert len(log) == 0
     copy = tmp_path/"copy"
     for i in range(10):
@@ -224,7 +224,7 @@ def test_what_is_recoded(folder, tmp_path):
     put(mask(folder, 4), colorize(want[4], open_data(folder).classes))
     put(mask(folder, 5), want[5].astype(np.uint16))
     put(mask(folder, 6), np.where(want[6] == want[6][0, 0], 200, want[6]).astype(np.uint8))
-    _, log, after = mended(folder, tmp_path)
+    _, log, after = fixed_copy(folder, tmp_path)
     void = names(folder).index("Void")
     for i in range(10):
         expected = np.where(want[i] == want[i][0, 0], void, want[i]) if i == 6 else want[i]
@@ -236,7 +236,7 @@ def test_what_is_recoded(folder, tmp_path):
 def test_other_numbering(folder, tmp_path, damage):
     want = [decode_mask(p) for p in masks(folder)]
     damage(folder)
-    mended(folder, tmp_path)
+    fixed_copy(folder, tmp_path)
     assert all((decode_mask(mask(tmp_path/"copy", i)) == want[i]).mean() > .98 for i in range(10))
 
 
@@ -246,14 +246,14 @@ def test_ids_from_one_with_undeclared_void(folder, tmp_path):
     a = want.copy()
     a[0] = 255
     put(mask(folder, 2), a)
-    mended(folder, tmp_path)
+    fixed_copy(folder, tmp_path)
     got = decode_mask(mask(tmp_path/"copy", 2))
     assert (got[1:] == want[1:] - 1).all() and (got[0] == names(folder).index("Void")).all()
 
 
 @pytest.mark.parametrize("orientation", range(5, 9))
 def test_a_mask_is_turned_as_its_image(folder, tmp_path, orientation):
-    "What is drawn at one place of the picture stays there."
+    "What is drawn at one place of the image stays there."
     with Image.open(image(folder, 3)) as im:
         exif = im.getexif()
         exif[0x0112] = orientation
@@ -265,7 +265,7 @@ def test_a_mask_is_turned_as_its_image(folder, tmp_path, orientation):
         ids[2, 5] = 5
         im.save(image(folder, 3), exif=exif)
         put(mask(folder, 3), ids)
-    mended(folder, tmp_path)
+    fixed_copy(folder, tmp_path)
     with Image.open(image(tmp_path/"copy", 3)) as im:
         from PIL import ImageOps
         seen = np.asarray(ImageOps.exif_transpose(im))
@@ -275,7 +275,7 @@ def test_a_mask_is_turned_as_its_image(folder, tmp_path, orientation):
 
 def test_the_held_out_twin_stays(folder, tmp_path):
     both_splits(folder)
-    _, log, after = mended(folder, tmp_path)
+    _, log, after = fixed_copy(folder, tmp_path)
     assert logged(log, "same-image").file.tolist() == ["images/scene_003.png"]
     assert after.data.splits == dict(train=7, valid=2) and "same-image" not in {p.code for p in after.problems}
 
@@ -289,7 +289,7 @@ def test_two_images_of_one_stem(folder, tmp_path, fifth, kept):
         if fifth == "other":
             im = im.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
         im.save(folder/"images/scene_003.bmp")
-    before, log, after = mended(folder, tmp_path)
+    before, log, after = fixed_copy(folder, tmp_path)
     assert len(after.files) == kept and len(logged(log, "same-stem"))
     gone = [o for o in logged(log, "same-stem").file if o.startswith("images/") and not (tmp_path/"copy"/o).exists()]
     assert len(gone) == 11 - kept, "every image that is not in the copy is in the log"
@@ -300,13 +300,13 @@ def test_two_images_of_one_stem(folder, tmp_path, fifth, kept):
                                         ("scene_001.png nothing\nscene_004\n", [4])])
 def test_lines_of_other_kinds(folder, tmp_path, text, held):
     (folder/"valid.txt").write_text(text)
-    mended(folder, tmp_path)
+    fixed_copy(folder, tmp_path)
     assert read_lines(tmp_path/"copy/valid.txt") == [f"scene_{i:03d}.png" for i in held]
 
 
 def test_lists(folder, tmp_path):
     (folder/"valid.txt").write_bytes("\ufeffscene_001\r\nimages/scene_002.png \r\n\r\nscene_003_P.png\r\nSCENE_004\r\nscene_005.png\r\nscene_005.png\r\nnone.png".encode())
-    _, log, after = mended(folder, tmp_path)
+    _, log, after = fixed_copy(folder, tmp_path)
     assert read_lines(tmp_path/"copy/valid.txt") == [f"scene_{i:03d}.png" for i in range(1, 6)]
     said = logged(log, "valid-missing").what.tolist()
     assert len(said) == 5 and missing(said[0], "'scene_001'", "images/scene_001.png") == []
@@ -319,7 +319,7 @@ def test_void_names_become_one(folder, tmp_path):
     a = decode_mask(mask(folder, 3))
     a[:2], a[2:4] = n - 2, n - 1
     put(mask(folder, 3), a)
-    _, log, after = mended(folder, tmp_path)
+    _, log, after = fixed_copy(folder, tmp_path)
     assert names(tmp_path/"copy") == [o for o in names(folder) if o != "Unlabelled"]
     b = decode_mask(mask(tmp_path/"copy", 3))
     assert (b[:2] == names(folder).index("Void")).all() and (b[2:4] == n - 2).all()
@@ -351,7 +351,7 @@ def test_colors(folder, tmp_path):
         im.save(root/"f4_L.jpg", quality=95)
     (root/"f4_L.png").unlink()
     put(root/"f5_L.png", decode_mask(mask(folder, 5)))
-    before, log, after = mended(root, tmp_path)
+    before, log, after = fixed_copy(root, tmp_path)
     assert {"mask-colors", "mask-jpeg"} <= {p.code for p in before.errors} and before.data.layout == "camseq"
     want = decode_mask(mask(folder, 3))
     want[1, :3] = data.classes.void
@@ -378,7 +378,7 @@ def test_folders_of_splits_meet_in_one(folder, tmp_path):
         shutil.copy(image(folder, i), root/sub/f"{i//3}.png")
         put(root/f"{sub}annot"/f"{i//3}.png", np.where(a > 10, 11, a).astype(np.uint8))
     (root/"trainannot/0.png").write_bytes(b"")
-    _, log, after = mended(root, tmp_path)
+    _, log, after = fixed_copy(root, tmp_path)
     assert sorted(o.name for o in (tmp_path/"copy/images").iterdir()) == ["test_0.png", "test_1.png", "test_2.png",
         "train_1.png", "train_2.png", "val_0.png", "val_1.png", "val_2.png"]
     assert names(tmp_path/"copy")[-1] == "Void" and len(logged(log, "renamed")) == 8 and read_lines(
@@ -430,7 +430,7 @@ def test_float_masks(folder, tmp_path):
     put(mask(folder, 5).with_suffix(".tif"), np.full((48, 64), np.nan, np.float32))
     for i in 3, 4, 5:
         mask(folder, i).unlink()
-    _, log, after = mended(folder, tmp_path)
+    _, log, after = fixed_copy(folder, tmp_path)
     assert len(after.files) == 8 and (decode_mask(mask(tmp_path/"copy", 3)) <= 9).all()
     assert len(logged(log, "mask-mode")) == 3
 
@@ -443,7 +443,7 @@ def test_images_that_no_layout_looks_for(folder, tmp_path):
             im.convert("RGB").save(root/f"a{i}.pnm")
         shutil.copy(mask(folder, i), root/f"m{i}.png")
     (root/"t.csv").write_text("image,mask\n" + "".join(f"a{i}.pnm,m{i}.png\n" for i in range(3)) + "a0.pnm,m0.png\n")
-    _, log, after = mended(root/"t.csv", tmp_path)
+    _, log, after = fixed_copy(root/"t.csv", tmp_path)
     assert len(after.files) == 3 and len(logged(log, "renamed")) == 3
     assert set(logged(log, "image-twice").file) | set(logged(log, "same-image").file) == {"a0.pnm"}
     with Image.open(tmp_path/"copy/images/a1.pnm.png") as a, Image.open(image(folder, 1)) as b:
@@ -459,7 +459,7 @@ def test_values_of_which_most_mean_nothing(folder, tmp_path):
             shutil.copy(image(folder, i + n), tmp_path/f"city/leftImg8bit/{split}/x/x_{split}{i}_leftImg8bit.png")
             put(tmp_path/f"city/gtFine/{split}/x/x_{split}{i}_gtFine_labelIds.png",
                 np.tile(np.arange(34, dtype=np.uint8), (48, 2))[:, :64])
-    before, log, after = mended(tmp_path/"city", tmp_path)
+    before, log, after = fixed_copy(tmp_path/"city", tmp_path)
     assert before.ok and set(log.code) == {"void-added", "recoded", "layout"} and len(names(tmp_path/"copy")) == 20
     a = decode_mask(next((tmp_path/"copy/labels").iterdir()))
     assert (a == before.data.ids(before.data.pairs["mask"][0])).sum() + (a == 19).sum() == a.size
@@ -470,7 +470,7 @@ def test_a_case_of_names_and_odd_names(folder, tmp_path):
         image(folder, i).rename(folder/"images"/name)
         mask(folder, i).rename(folder/f"labels/{name[:-4]}_P.png")
     undeclared(77)(folder)
-    _, log, after = mended(folder, tmp_path)
+    _, log, after = fixed_copy(folder, tmp_path)
     assert {"images/A b.PNG", "images/ü [1] 'x'.png"} <= set(after.data.pairs["image"]) and len(after.files) == 10
 
 
@@ -510,7 +510,7 @@ def test_an_empty_folder_and_new_parents(report, tmp_path):
 @pytest.mark.parametrize("what, error, raised", [("encode_mask", OSError(28, "No space left on device"), DataError),
                                                  ("copy_image", OSError(28, "No space left on device"), DataError),
                                                  ("check", KeyboardInterrupt(), KeyboardInterrupt),
-                                                 ("_take_name", OSError(13, "Permission denied"), DataError)])
+                                                 ("rename_folder", OSError(13, "Permission denied"), DataError)])
 def test_nothing_is_left_when_it_fails(report, tmp_path, monkeypatch, what, error, raised):
     def fail(*args, **kwargs): raise error
     monkeypatch.setattr(fix, what, fail)
@@ -537,10 +537,19 @@ def test_too_few(folder, tmp_path):
     assert not (tmp_path/"copy").exists()
 
 
+def test_pairs_left_out_are_counted_by_their_field(folder, tmp_path):
+    "A training image that is held out too is left out after the masks are written; the words of its change do not matter."
+    for i in range(2, 10): image(folder, i).write_bytes(b"")
+    shutil.copy(image(folder, 0), image(folder, 1))
+    (folder/"valid.txt").write_text("scene_001.png\n")
+    with refuses(DataError, folder, 1, 10, 8, "empty", "same-image"):
+        write_fixed_copy(check(open_data(folder), cache=False), tmp_path/"copy")
+
+
 def test_two_are_enough(folder, tmp_path):
     for i in range(2, 10):
         image(folder, i).write_bytes(b"")
-    _, _, after = mended(folder, tmp_path)
+    _, _, after = fixed_copy(folder, tmp_path)
     assert after.data.splits == dict(train=1, valid=1)
 
 
@@ -579,7 +588,7 @@ def test_camvid_names_make_known_colours(folder, tmp_path):
     table = open_data(folder).classes
     if all(n in CAMVID for n in table.names):
         painted(folder)
-        _, log, _ = mended(folder, tmp_path)
+        _, log, _ = fixed_copy(folder, tmp_path)
         [row] = logged(log, "mask-mode").itertuples()
         n = len(np.unique(decode_mask(mask(tmp_path/"copy", 3))))
         assert row.pixels == 48*64 and missing(row.what, n) == [], "as many colours as the mask has ids"

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.problems import missing
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from segfast.core.errors import DataError
 from segfast.report.examples import Confused, image_scores, keep_examples, pick_examples
 from segfast.data.classes import ClassTable
 from segfast.report.html import write_report
@@ -367,8 +368,22 @@ def test_a_program_in_place_of_an_image_is_refused(tmp_path, monkeypatch, kind):
     files[0].write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 80 60\n%%EndComments\nshowpage\n")
     with Image.open(files[0]) as im:
         assert im.format == "EPS"
-    with pytest.raises(UnidentifiedImageError):
+    with pytest.raises(DataError) as e:
         write_report(run)
+    assert e.value.problems[0].code == "not-an-image" and e.value.problems[0].file == str(files[0])
+
+
+@pytest.mark.parametrize("kind, code", [("0-image.jpg", "missing"), ("0-truth.png", "undecodable")])
+def test_an_image_that_cannot_be_read_is_named(tmp_path, kind, code):
+    run = made(tmp_path)
+    path = sorted((run.path/"report").glob(f"*{kind}"))[0]
+    if code == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError) as e:
+        write_report(run)
+    assert (e.value.problems[0].code, e.value.problems[0].file) == (code, str(path))
 
 
 def test_the_matrix_is_that_of_scikit_learn(tmp_path):
@@ -455,7 +470,6 @@ def test_no_part_of_a_file_is_ever_seen(evil, tmp_path, monkeypatch):
     run, path = evil
     old = path.read_bytes()
     monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    from segfast.core.errors import DataError
     with pytest.raises(DataError) as e:
         write_report(run)
     assert not missing(e, path, "No space left on device")

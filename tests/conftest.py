@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from helpers.tiny import make_tiny
 
 if "PYTEST_XDIST_WORKER" in os.environ: # workers beside each other; more threads than cores wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -66,15 +67,6 @@ def small(demo_dir):
     "The ten street scenes as a `SegData`: 8 to train on, 2 held out."
     from segfast.data.formats.camvid import camvid
     return camvid(demo_dir, name="small")
-
-
-def make_tiny(n_out, weights="none"):
-    "A network of a few hundred weights; its parts are where a U-Net has them."
-    from torch import nn
-
-    def conv(n_in, n): return nn.Sequential(nn.Conv2d(n_in, n, 3, padding=1), nn.BatchNorm2d(n), nn.ReLU())
-    encoder = nn.Sequential(conv(3, 8), *(nn.Identity() for _ in range(5)), conv(8, 8), nn.Identity())
-    return nn.Sequential(encoder, nn.Conv2d(8, n_out, 1))
 
 
 @pytest.fixture

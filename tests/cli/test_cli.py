@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from helpers.problems import is_crash, missing
 from PIL import Image
 from typer.testing import CliRunner

@@ -1,7 +1,6 @@
 """What masks mean when nobody says."""
-from helpers.layouts import two_folders
 import pytest
-from helpers.layouts import ids, paint
+from helpers.layouts import ids, paint, two_folders
 from helpers.problems import missing
 
 from segfast.data.autodetect import guess_classes

@@ -1,5 +1,4 @@
 """Every layout, as small as it can be drawn: recognised, split, and decoded to the ids that were drawn."""
-from helpers.layouts import draw_folders, two_folders
 import json
 import os
 import shutil
@@ -8,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.layouts import COLORS, SIZE, TABLE, draw_camseq, draw_camvid, draw_idd, draw_kitti_road, draw_pets, draw_segnet, ids, paint, photo
+from helpers.layouts import (COLORS, SIZE, TABLE, draw_camseq, draw_camvid, draw_cityscapes, draw_folders, draw_idd,
+                             draw_kitti_road, draw_pets, draw_segnet, draw_voc, ids, paint, photo, two_folders)
 from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image
@@ -24,7 +24,6 @@ from segfast.data.formats.kitti_road import kitti_road
 from segfast.data.formats.pets import pets
 from segfast.data.formats.registry import find_layout, LAYOUTS
 from segfast.data.formats.table import from_csv, from_df
-from segfast.data.formats.voc import voc_colors
 from segfast.data.masks import decode_mask, Encoding, try_decode
 from segfast.data.open import open_data
 
@@ -51,39 +50,6 @@ def draw_camvid_folders(root):
         paint(root/f"{s}_labels/{i}_L.png", COLORS[ids(i, 4)])
     (root/"class_dict.csv").write_text("name,r,g,b\nAnimal,64,128,64\nRoad,128,64,128\nVoid,0,0,0\nChild,192,128,64\n")
     return truth, {"train": 3, "valid": 1, "test": 1}
-
-
-def draw_cityscapes(root, kind="labelIds"):
-    truth, raw = {}, np.uint8([7, 8, 26, 33, 0, 3, 29])
-    meant = np.uint8([0, 1, 13, 18, 255, 255, 255])
-    for i, s in enumerate(("train", "train", "val", "test")):
-        stem = f"{s}/aachen/aachen_00000{i}_000019"
-        photo(root/f"leftImg8bit/{stem}_leftImg8bit.png", i)
-        a = ids(i, 7)
-        if s != "test":
-            truth[f"gtFine/{stem}_gtFine_{kind}.png"] = meant[a]
-        paint(root/f"gtFine/{stem}_gtFine_labelIds.png", raw[a])
-        paint(root/f"gtFine/{stem}_gtFine_color.png", np.zeros((*SIZE, 3)))
-        if kind == "labelTrainIds":
-            paint(root/f"gtFine/{stem}_gtFine_labelTrainIds.png", meant[a])
-    return truth, {"train": 2, "valid": 1}
-
-
-def draw_voc(root):
-    truth = {}
-    for i in range(5):
-        photo(root/f"JPEGImages/2007_{i}.jpg", i)
-        a = ids(i, 22)
-        truth[f"SegmentationClass/2007_{i}.png"] = np.where(a == 21, 255, a)
-        paint(root/f"SegmentationClass/2007_{i}.png", np.where(a == 21, 255, a),
-              np.uint8(voc_colors(256)).ravel().tolist())
-    photo(root/"JPEGImages/2007_9.jpg")
-    lists = root/"ImageSets/Segmentation"
-    lists.mkdir(parents=True)
-    (lists/"train.txt").write_text("2007_0\n2007_1\n2007_4\n")
-    (lists/"val.txt").write_text("2007_2\n2007_3\n")
-    (lists/"trainval.txt").write_text("\n".join(f"2007_{i}" for i in range(5)))
-    return truth, {"train": 3, "valid": 2}
 
 
 def draw_csv(root):

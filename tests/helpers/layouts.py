@@ -2,6 +2,8 @@
 import numpy as np
 from PIL import Image
 
+from segfast.data.formats.voc import voc_colors
+
 SIZE = 40, 56
 
 
@@ -86,6 +88,39 @@ def draw_idd(root):
         paint(root/f"gtFine/{s}/{i}/00{i}_inst_label.png", a)
     photo(root/"leftImg8bit/test/0/009_image.jpg")
     return truth, {"train": 2, "valid": 1}
+
+
+def draw_cityscapes(root, kind="labelIds"):
+    truth, raw = {}, np.uint8([7, 8, 26, 33, 0, 3, 29])
+    meant = np.uint8([0, 1, 13, 18, 255, 255, 255])
+    for i, s in enumerate(("train", "train", "val", "test")):
+        stem = f"{s}/aachen/aachen_00000{i}_000019"
+        photo(root/f"leftImg8bit/{stem}_leftImg8bit.png", i)
+        a = ids(i, 7)
+        if s != "test":
+            truth[f"gtFine/{stem}_gtFine_{kind}.png"] = meant[a]
+        paint(root/f"gtFine/{stem}_gtFine_labelIds.png", raw[a])
+        paint(root/f"gtFine/{stem}_gtFine_color.png", np.zeros((*SIZE, 3)))
+        if kind == "labelTrainIds":
+            paint(root/f"gtFine/{stem}_gtFine_labelTrainIds.png", meant[a])
+    return truth, {"train": 2, "valid": 1}
+
+
+def draw_voc(root):
+    truth = {}
+    for i in range(5):
+        photo(root/f"JPEGImages/2007_{i}.jpg", i)
+        a = ids(i, 22)
+        truth[f"SegmentationClass/2007_{i}.png"] = np.where(a == 21, 255, a)
+        paint(root/f"SegmentationClass/2007_{i}.png", np.where(a == 21, 255, a),
+              np.uint8(voc_colors(256)).ravel().tolist())
+    photo(root/"JPEGImages/2007_9.jpg")
+    lists = root/"ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists/"train.txt").write_text("2007_0\n2007_1\n2007_4\n")
+    (lists/"val.txt").write_text("2007_2\n2007_3\n")
+    (lists/"trainval.txt").write_text("\n".join(f"2007_{i}" for i in range(5)))
+    return truth, {"train": 3, "valid": 2}
 
 
 def draw_segnet(root):

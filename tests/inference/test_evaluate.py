@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.tiny import make_tiny
 import torch
 from helpers.problems import is_crash, missing
 from PIL import Image
@@ -376,7 +377,7 @@ def fold_set_once(tiny_run_once, demo_dir, tmp_path_factory):
     from segfast.models.zoo import MODELS
     from segfast.runs.recipe import Recipe, Stage
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "tiny", __import__("conftest").make_tiny)
+        patch.setitem(MODELS, "tiny", make_tiny)
         recipe = Recipe([Stage("full", (32, 48), 1, lr=3e-2, batch_size=4, precision="fp32")], model="tiny",
                         weights="none")
         return train_folds(str(demo_dir), recipe, 2, tmp_path_factory.mktemp("folds"), "folds", "cpu",

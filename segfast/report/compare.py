@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FEW_IMAGES', 'flat', 'settings', 'read_readable', 'differences', 'labels', 'totals', 'by_class', 'as_float',
-           'mean_ious', 'bootstrap', 'image_counts', 'read_table', 'paired_counts', 'check_same_files',
-           'check_same_masks', 'versus', 'describe_difference', 'Comparison', 'compare']
+           'mean_ious', 'bootstrap', 'read_table', 'image_counts', 'check_same_files', 'check_same_masks',
+           'paired_counts', 'describe_difference', 'versus', 'Comparison', 'compare']
 
 # %% ../../nbs/report/05_compare.ipynb #3bee7c34
 import io, json
@@ -21,7 +21,8 @@ from ..core.errors import DataError, UsageError
 from ..core.text import DASH, number_text, time_text
 from ..core.theme import data_uri, render
 from ..core.files import to_plain, read_json, write_atomic
-from ..runs.run import SCORES, Run
+from ..runs.recipe import SCORES
+from ..runs.run import Run
 from .plots import plot_history
 from .console import score_title
 
@@ -44,15 +45,15 @@ def settings(
 )->dict: # path to value
     "All settings of a run: recipe, data, environment."
     data, env = (read_readable(run.path/f'{name}.json') for name in ('data', 'environment'))
-    about = {k: data.get(k) for k in ('name', 'layout', 'encoding')} | {k: (data.get('fingerprint') or {}).get(k)
-        for k in ('digest', 'splits')}
+    fingerprint = data.get('fingerprint') or {}
+    about = {k: data.get(k) for k in ('name', 'layout', 'encoding')}
+    about |= dict(digest=fingerprint.get('digest'), splits=fingerprint.get('splits'))
     about['split'] = (data.get('opened') or {}).get('split')
     # as text: a recipe of another version can be compared too
-    try:
-        recipe = tomllib.loads((run.path/'recipe.toml').read_text(encoding='utf-8'))
+    try: recipe = tomllib.loads((run.path/'recipe.toml').read_text(encoding='utf-8'))
     except (OSError, ValueError): recipe = {}
-    return flat(recipe) | flat(dict(data=about)) | flat(
-        dict(environment={k: v for k,v in env.items() if k != 'command'}))
+    machine = {k: v for k,v in env.items() if k != 'command'}
+    return flat(recipe) | flat(dict(data=about, environment=machine))
 
 def read_readable(
     path # a JSON file of a run
@@ -67,7 +68,9 @@ def differences(
 )->pd.DataFrame: # one row per setting that is not equal everywhere, one column per run
     "The settings in which runs differ."
     each = [settings(run) for run in runs]
-    def shown(v): return DASH if v is None else v if isinstance(v, str) else json.dumps(v)
+    def shown(v):
+        if v is None: return DASH
+        return v if isinstance(v, str) else json.dumps(v)
     rows = {k: [shown(values.get(k)) for values in each] for k in dict.fromkeys(k for values in each for k in values)}
     return pd.DataFrame.from_dict({k: v for k,v in rows.items() if len(set(v)) > 1}, orient='index',
                                   columns=labels(runs), dtype=object)
@@ -110,29 +113,39 @@ def as_float(
 def mean_ious(
     counts:np.ndarray, # (images, classes, 3): tp, fp, fn
     draws:np.ndarray # (n, images): how often each image counts
-)->np.ndarray: # (n,); NaN for a draw without a labelled pixel
-    "Mean IoU of the images of each draw together: over the classes that occur in their masks, as `ConfusionMatrix.mean_iou`."
+)->np.ndarray: # (n,); NaN for a draw without a labeled pixel
+    "Mean IoU of all images of each draw together, over the classes in their masks, as `ConfusionMatrix.mean_iou`."
     tp, fp, fn = (draws.astype(float) @ counts[..., k].astype(float) for k in range(3))
     there = tp + fn > 0
     iou = np.divide(tp, tp + fp + fn, out=np.zeros_like(tp), where=there)
     return np.divide(iou.sum(1), there.sum(1), out=np.full(len(draws), np.nan), where=there.any(1))
 
 def bootstrap(
-    a:np.ndarray, # (images, classes, 3): tp, fp, fn of each class in each image
-    b:np.ndarray, # the same of another model, on the same images
+    first:np.ndarray, # (images, classes, 3): tp, fp, fn of each class in each image
+    second:np.ndarray, # the same of another model, on the same images
     resamples:int=2000,
     seed:int=42
-)->dict: # difference (b - a), low, high (the middle 95 % of the draws), images, resamples
-    "How much more mean IoU `b` has than `a`, and between which bounds that is with other images."
-    n = len(a)
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), size=resamples)
-    drawn = mean_ious(b, draws) - mean_ious(a, draws)
+)->dict: # difference (second - first), low, high (the middle 95% of the draws), images, resamples
+    "How much more mean IoU the second model has, and between which bounds that is with other images."
+    n = len(first)
+    def differ(draws): return mean_ious(second, draws) - mean_ious(first, draws)
+    drawn = differ(np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), size=resamples))
     low, high = np.nanquantile(drawn, (0.025, 0.975))
-    all_once = np.ones((1, n))
-    return dict(difference=float((mean_ious(b, all_once) - mean_ious(a, all_once))[0]), low=float(low),
-                high=float(high), images=n, resamples=resamples)
+    return dict(difference=float(differ(np.ones((1, n)))[0]), low=float(low), high=float(high), images=n,
+                resamples=resamples)
 
 # %% ../../nbs/report/05_compare.ipynb #ebced7cb
+def read_table(
+    path:Path, # a CSV file of a run
+    columns:tuple # that it must have
+)->pd.DataFrame: # of text
+    "A CSV file; a `DataError` says what is missing."
+    try: df = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError: raise DataError(f'{path}: does not exist, so there are no scores per image.') from None
+    except (OSError, ValueError) as e: raise DataError(f'{path}: cannot be read ({e}).') from None
+    if missing := [c for c in columns if c not in df]: raise DataError(f'{path}: has no column {missing[0]}.')
+    return df
+
 def image_counts(
     run:Run
 )->tuple: # names of the images; (images, classes, 3) counts tp, fp, fn; what identifies each image
@@ -147,86 +160,79 @@ def image_counts(
         raise DataError(f'{run.path/"per_image_counts.csv"}: does not fit data.csv and classes.csv ({e}).') from None
     return list(at), counts, files[['image', 'image_sha256', 'mask_sha256']].values.tolist()
 
-def read_table(
-    path:Path, # a CSV file of a run
-    columns:tuple # that it must have
-)->pd.DataFrame: # of text
-    "A CSV file; a `DataError` says what is missing."
-    try: df = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError: raise DataError(f'{path}: does not exist, so there are no scores per image.') from None
-    except (OSError, ValueError) as e: raise DataError(f'{path}: cannot be read ({e}).') from None
-    if missing := [c for c in columns if c not in df]: raise DataError(f'{path}: has no column {missing[0]}.')
-    return df
-
-def paired_counts(
-    a:Run,
-    b:Run
-)->tuple: # (images, classes, 3) of each, in the same order
-    "The counts of two runs on the same images; a `DataError` says why there are none."
-    unscored = next((run for run in (a, b) if not (run.path/'scores.json').exists()), None)
-    if unscored: raise DataError(f'{unscored.name} has no scores yet ({unscored.state}).')
-    (names_a, x, sums_a), (names_b, y, sums_b) = image_counts(a), image_counts(b)
-    if (a.classes.names, a.classes.void) != (b.classes.names, b.classes.void):
-        raise DataError('They have different classes.')
-    only_a, only_b = set(names_a) - set(names_b), set(names_b) - set(names_a)
-    if only_a or only_b:
-        raise DataError(f'They were scored on different images: {len(only_a)} only in {a.name}, {len(only_b)} only in '
-                        f'{b.name}.')
-    at = {name: i for i,name in enumerate(names_b)}
-    y = y[[at[name] for name in names_a]]
-    check_same_files(sums_a, sums_b); check_same_masks(names_a, x, y)
-    if len(x) < 2: raise DataError(f'{len(x)} image: too few to draw from.')
-    return x, y
-
+# %% ../../nbs/report/05_compare.ipynb #7488aa9e
 def check_same_files(
-    a:list, # of [image, checksum, checksum of the mask]
-    b:list # of another run
+    first:list, # of [image, checksum, checksum of the mask]
+    second:list # of another run
 ):
     "Raise a `DataError` if images or masks changed between two runs."
-    if not all(all(row) for row in (*a, *b)):
+    if not all(all(row) for row in (*first, *second)):
         raise DataError('The data of one of them was not checked (--no-check), so the images may differ.')
-    changed = sorted(set(map(tuple, a)) - set(map(tuple, b)))
+    changed = sorted(set(map(tuple, first)) - set(map(tuple, second)))
     if changed: raise DataError(f'{len(changed)} of the images or masks changed between them, such as {changed[0][0]}.')
 
 def check_same_masks(
     names:list, # of the images
-    a:np.ndarray, # (images, classes, 3): tp, fp, fn
-    b:np.ndarray # of another run, in the same order
+    first:np.ndarray, # (images, classes, 3): tp, fp, fn
+    second:np.ndarray # of another run, in the same order
 ):
-    "Raise a `DataError` if masks changed: a run that was resumed with `--data-changed` was scored on other masks than its table has."
-    changed = (a[..., 0] + a[..., 2] != b[..., 0] + b[..., 2]).any(1)
+    "Raise a `DataError` if the pixels of a class in a mask changed between two runs."
+    changed = (first[..., 0] + first[..., 2] != second[..., 0] + second[..., 2]).any(1)
     if changed.any():
         raise DataError(f'{changed.sum()} masks changed between them, such as that of {names[changed.argmax()]}.')
+
+# %% ../../nbs/report/05_compare.ipynb #02e1a116
+def paired_counts(
+    first:Run,
+    second:Run
+)->tuple: # (images, classes, 3) of each, in the same order
+    "The counts of two runs on the same images; a `DataError` says why there are none."
+    unscored = next((run for run in (first, second) if not (run.path/'scores.json').exists()), None)
+    if unscored: raise DataError(f'{unscored.name} has no scores yet ({unscored.state}).')
+    (names, x, identities), (others, y, other_identities) = image_counts(first), image_counts(second)
+    if (first.classes.names, first.classes.void) != (second.classes.names, second.classes.void):
+        raise DataError('They have different classes.')
+    only_first, only_second = len(set(names) - set(others)), len(set(others) - set(names))
+    if only_first or only_second:
+        raise DataError(f'They were scored on different images: {only_first} only in {first.name}, {only_second} only '
+                        f'in {second.name}.')
+    at = {name: i for i,name in enumerate(others)}
+    y = y[[at[name] for name in names]]
+    check_same_files(identities, other_identities); check_same_masks(names, x, y)
+    if len(x) < 2: raise DataError(f'{len(x)} image: too few to draw from.')
+    return x, y
 
 # %% ../../nbs/report/05_compare.ipynb #8180c52e
 FEW_IMAGES = 20 # below which the interval is rough: it comes out too narrow
 
+def describe_difference(
+    first:str, # name of a run
+    second:str, # name of the run that is compared with it
+    found:dict # of `bootstrap`, with `significant`
+)->str:
+    "The difference of two runs as a sentence."
+    difference, low, high, n = (found[k] for k in ('difference', 'low', 'high', 'images'))
+    if difference == low == high == 0:
+        return f'{second} and {first} score the same, whichever of the {n} images are drawn.'
+    verdict = 'significant' if found['significant'] else 'not significant, because 0 is within the interval'
+    rough = ' With so few images the interval is rough.' if n < FEW_IMAGES else ''
+    more = 'more' if difference >= 0 else 'less'
+    return (f'{second} has {abs(difference):.4f} {more} mean IoU than {first} (95% interval of the difference '
+            f'{low:+.4f} to {high:+.4f}, {n} images): {verdict}.{rough}')
+
 def versus(
-    a:Run,
-    b:Run,
+    first:Run,
+    second:Run,
     resamples:int=2000,
     seed:int=42
 )->dict: # runs, sentence; difference, low, high, images, resamples and significant where it can be said
-    "Whether run `b` is better than run `a` by more than the choice of images explains."
-    runs = labels([a, b])
-    try: found = bootstrap(*paired_counts(a, b), resamples, seed)
+    "Whether the second run is better than the first by more than the choice of images explains."
+    runs = labels([first, second])
+    try: found = bootstrap(*paired_counts(first, second), resamples, seed)
     except DataError as e:
         return dict(runs=runs, sentence=f'{runs[1]} compared with {runs[0]}: significance is unknown. {e}')
     found['significant'] = found['low'] > 0 or found['high'] < 0
     return dict(runs=runs, sentence=describe_difference(*runs, found), **found)
-
-def describe_difference(
-    a:str, # name of a run
-    b:str, # name of the run that is compared with it
-    found:dict # of `bootstrap`, with `significant`
-)->str:
-    "The difference of two runs as a sentence."
-    d, low, high, n = (found[k] for k in ('difference', 'low', 'high', 'images'))
-    if d == low == high == 0: return f'{b} and {a} score the same, whichever of the {n} images are drawn.'
-    verdict = 'significant' if found['significant'] else 'not significant, because 0 is within the interval'
-    rough = ' With so few images the interval is rough.' if n < FEW_IMAGES else ''
-    return (f'{b} has {abs(d):.4f} {"more" if d >= 0 else "less"} mean IoU than {a} (95% interval of the difference '
-            f'{low:+.4f} to {high:+.4f}, {n} images): {verdict}.{rough}')
 
 # %% ../../nbs/report/05_compare.ipynb #17324417
 @dataclass(repr=False)

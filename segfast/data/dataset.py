@@ -25,17 +25,16 @@ from .masks import Encoding, INDEX, colorize, decode_mask
 @dataclass(repr=False)
 class SegData:
     "A segmentation dataset: its pairs, its classes, and where they were found."
-    pairs: pd.DataFrame  # one row an image: `image`, `mask` (paths relative to `root`), `split` (train, valid or test)
+    pairs: pd.DataFrame  # one row per image: `image`, `mask` (relative to `root`), `split` (train, valid or test)
     classes: ClassTable
-    root: Path               # the folder that the paths are relative to
-    name: str                # short name, used for the run
-    layout: str              # name in `LAYOUTS`, or `df` for a table made in Python
-    origin: str = ''         # one line for people: where the data came from and why
+    root: Path           # the folder that the paths are relative to
+    name: str            # short name, used for the run
+    layout: str          # name in `LAYOUTS`, or `df` for a table made in Python
+    origin: str = ''     # one line for people: where the data came from and why
     problems: list = field(default_factory=list) # what the layout itself noticed, as `Problem`s
-    # its name in `KNOWN`, when it was opened by that name: a known dataset may have a recipe of its own
-    known: str|None = None
+    known: str|None = None # its name in `KNOWN`, if it was opened by that name: it may have a recipe of its own
     encoding: Encoding = INDEX # how the pixels of its masks stand for class ids
-    guessed: bool = False    # whether classes and encoding were worked out from the masks, because no file names them
+    guessed: bool = False # whether classes and encoding were guessed from the masks, because no file names them
 
     def split(self, *names)->pd.DataFrame:
         "The pairs of one or more splits."
@@ -45,7 +44,7 @@ class SegData:
     def splits(self)->dict:
         "How many pairs each split has."
         counts = self.pairs.split.value_counts()
-        return {s: int(counts[s]) for s in ('train', 'valid', 'test') if s in counts}
+        return {split: int(counts[split]) for split in ('train', 'valid', 'test') if split in counts}
 
     def path(self, rel)->Path:
         "The file behind a path of the table."
@@ -58,9 +57,10 @@ class SegData:
 # %% ../../nbs/data/04_dataset.ipynb #f4151c10
 @patch
 def __repr__(self:SegData):
-    return (f'SegData({self.name}, {self.layout}: {", ".join(f"{n} {s}" for s,n in self.splits.items())}; '
-            f'{len(self.classes)} classes)')
+    counts = ', '.join(f'{n} {split}' for split,n in self.splits.items())
+    return f'SegData({self.name}, {self.layout}: {counts}; {len(self.classes)} classes)'
 
+# %% ../../nbs/data/04_dataset.ipynb #82e17747
 def thumbnail(
     data:SegData,
     row, # of its pairs
@@ -79,11 +79,12 @@ def thumbnail(
     return (f'<figure style="display:inline-block;margin:2px"><img src="{uri}" alt="{name}" '
             f'title="{name}"><figcaption>{escape(str(row.split))}</figcaption></figure>')
 
+# %% ../../nbs/data/04_dataset.ipynb #53cdd422
 @patch
 def _repr_html_(self:SegData):
-    counts = ' · '.join(f'{n} {escape(str(s))}' for s,n in self.splits.items())
-    shown = self.pairs.iloc[np.unique(np.linspace(0, len(self.pairs) - 1, 6).round().astype(int))] if len(
-        self.pairs) else self.pairs
-    samples = ''.join(thumbnail(self, o) for o in shown.itertuples())
+    counts = ' · '.join(f'{n} {escape(str(split))}' for split,n in self.splits.items())
+    shown = self.pairs
+    if len(shown): shown = shown.iloc[np.unique(np.linspace(0, len(shown) - 1, 6).round().astype(int))]
+    samples = ''.join(thumbnail(self, row) for row in shown.itertuples())
     return (f'<p><strong>{escape(self.name)}</strong> ({escape(str(self.layout))}): {counts}; masks hold '
             f'{escape(str(self.encoding))}</p><div>{samples}</div>{self.classes._repr_html_()}')

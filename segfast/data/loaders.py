@@ -30,44 +30,50 @@ from .cache import UncachedPairs, write_cache
 # %% ../../nbs/data/15_loaders.ipynb #52b3a483
 class PairImage(Transform):
     "Row number to image."
-    def __init__(self, source): self.source = source
+    def __init__(self,
+        source # `CachedPairs`, `UncachedPairs` or `PipelineSource`
+    ): self.source = source
     def encodes(self, i:int): return TensorImage(torch.tensor(self.source.image(i)).permute(2, 0, 1))
 
 class PairMask(Transform):
     "Row number to mask."
-    def __init__(self, source): self.source = source
+    def __init__(self,
+        source # `CachedPairs`, `UncachedPairs` or `PipelineSource`
+    ): self.source = source
     def encodes(self, i:int): return TensorMask(torch.tensor(self.source.mask(i)))
 
 class MaskClasses(AddMaskCodes):
-    "Adds the class table to a mask that is going to be shown, beside the names that fastai adds."
+    "Adds the class table to a mask before it is shown, next to the names that fastai adds."
     def __init__(self, classes:ClassTable):
         super().__init__(list(classes.names))
         self.classes = classes
 
-    def decodes(self, o:TensorMask):
-        o.codes, o.classes = self.codes, self.classes
-        return o
+    def decodes(self, y:TensorMask):
+        y.codes, y.classes = self.codes, self.classes
+        return y
 
 # %% ../../nbs/data/15_loaders.ipynb #34aeeac8
 def seg_items(
     data:SegData
 )->list: # row numbers
-    "The pairs that a training sees: those for training and those for validation."
-    return [i for i,s in enumerate(data.pairs.split) if s in ('train', 'valid')]
+    "The pairs that a training uses: those for training and those for validation."
+    return [i for i,split in enumerate(data.pairs.split) if split in ('train', 'valid')]
 
 def seg_splitter(
     data:SegData
 )->Callable: # of `seg_items`
-    "The splitter of a `DataBlock`, from the table's own split."
-    return IndexSplitter([k for k,i in enumerate(seg_items(data)) if data.pairs.split.iloc[i] == 'valid'])
+    "The splitter of a `DataBlock`, from the split in the table."
+    rows = seg_items(data)
+    return IndexSplitter([position for position,i in enumerate(rows) if data.pairs.split.iloc[i] == 'valid'])
 
 # %% ../../nbs/data/15_loaders.ipynb #70d14099
 def common_size(
     data:SegData
 )->tuple: # (height, width)
-    "The commonest size of a dataset's images, read once from their headers."
+    "The most common size of a dataset's images, read once from their headers."
     if not hasattr(data, '_common_size'):
-        data._common_size = Counter(image_size(data.path(o)) for o in data.pairs['image']).most_common(1)[0][0]
+        sizes = Counter(image_size(data.path(image)) for image in data.pairs['image'])
+        data._common_size = sizes.most_common(1)[0][0]
     return data._common_size
 
 def source_size(
@@ -75,20 +81,20 @@ def source_size(
     size:tuple # (height, width) that the model sees
 )->tuple: # (height, width) to decode at
     "Twice the size that the model sees, but no more than the images have."
-    return tuple(max(s, min(2*s, n)) for s,n in zip(size, common_size(data)))
+    return tuple(max(model, min(2*model, full)) for model,full in zip(size, common_size(data)))
 
 # %% ../../nbs/data/15_loaders.ipynb #215bbf3b
 def add_pipeline(
     source, # `CachedPairs` or `UncachedPairs`
     data:SegData,
     aug:str # name in `AUGMENTATIONS`, or a pipeline's JSON text
-): # a `PipelineSource`; the same source when `aug` is no pipeline
+): # a `PipelineSource`; the same source if `aug` is a name
     "A source whose training pairs are augmented by a pipeline."
     if not is_pipeline(aug): return source
     fill_notes(aug, data.classes)
-    train = [i for i,s in enumerate(data.pairs.split) if s == 'train']
+    train = [i for i,split in enumerate(data.pairs.split) if split == 'train']
     source = PipelineSource(source, aug, train)
-    for i in train[:1]: source.image(i) # what cannot work is found here, not in a loader's process
+    for i in train[:1]: source.image(i)
     return source
 
 def seg_block(
@@ -99,36 +105,36 @@ def seg_block(
 )->DataBlock:
     "The `DataBlock` of a segmentation dataset; its `dataloaders` and `datasets` take the `SegData`."
     source = add_pipeline(source, data, aug)
-    return DataBlock(blocks=(TransformBlock(type_tfms=PairImage(source), batch_tfms=IntToFloatTensor),
-                             TransformBlock(type_tfms=PairMask(source), item_tfms=MaskClasses(data.classes),
-                                            batch_tfms=IntToFloatTensor)), get_items=seg_items,
-                     splitter=seg_splitter(data), batch_tfms=batch_tfms(size, aug))
+    images = TransformBlock(type_tfms=PairImage(source), batch_tfms=IntToFloatTensor)
+    masks = TransformBlock(type_tfms=PairMask(source), item_tfms=MaskClasses(data.classes), batch_tfms=IntToFloatTensor)
+    return DataBlock(blocks=(images, masks), get_items=seg_items, splitter=seg_splitter(data),
+                     batch_tfms=batch_tfms(size, aug))
 
+# %% ../../nbs/data/15_loaders.ipynb #eef167e1
 def seg_source(
     data:SegData,
     size:tuple, # (height, width) that the model sees
-    cache:bool=True, # decode once and keep the arrays; False decodes whenever asked
+    cache:bool=True, # decode once and keep the arrays; False decodes at every access
     progress:Callable|None=None # called with (done, total) while files are decoded
 ): # `CachedPairs` or `UncachedPairs`, at `source_size`
     "Where the pixels for a size come from."
-    return write_cache(data, source_size(data, size), progress) if cache else UncachedPairs(data,
-        source_size(data, size))
+    decoded = source_size(data, size)
+    return write_cache(data, decoded, progress) if cache else UncachedPairs(data, decoded)
 
-# %% ../../nbs/data/15_loaders.ipynb #eef167e1
 def seg_dls(
     data:SegData,
     size:tuple, # (height, width) in pixels that the model sees
     bs:int=8, # images per batch, at most the number of training images
     aug:str='default', # name in `AUGMENTATIONS`, or a pipeline's JSON text
     workers:int=0, # loader processes
-    device=None, # torch device; None takes fastai's default
-    cache:bool=True, # decode once and keep the arrays; False decodes at every epoch
+    device=None, # torch device; None uses fastai's default
+    cache:bool=True, # decode once and keep the arrays; False decodes in every epoch
     progress:Callable|None=None # called with (done, total) while files are decoded
-)->DataLoaders: # batches of image (n, 3, h, w) float32 normalised, mask (n, h, w) int64
+)->DataLoaders: # batches of image (n, 3, h, w) float32 normalized, mask (n, h, w) int64
     "Training and validation batches of a dataset at one size."
     bs = min(bs, data.splits.get('train', 0))
-    return seg_block(seg_source(data, size, cache, progress), data, size, aug).dataloaders(data, bs=bs,
-        num_workers=workers, device=device)
+    block = seg_block(seg_source(data, size, cache, progress), data, size, aug)
+    return block.dataloaders(data, bs=bs, num_workers=workers, device=device)
 
 # %% ../../nbs/data/15_loaders.ipynb #f68391f3
 def seed_epoch(
@@ -137,7 +143,10 @@ def seed_epoch(
 ):
     "Seed every generator that an epoch draws from."
     seed = int.from_bytes(sha256(repr(key).encode()).digest()[:4], 'little')
-    random.seed(seed); np.random.seed(seed); torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
     for dl in dls.loaders: dl.rng = random.Random(seed)
-    for source in [getattr(t, 'source', None) for tl in getattr(dls.train_ds, 'tls', ()) for t in tl.tfms]:
+    transforms = [transform for items in getattr(dls.train_ds, 'tls', ()) for transform in items.tfms]
+    for source in (getattr(transform, 'source', None) for transform in transforms):
         if isinstance(source, PipelineSource): source.seed = seed

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPLIT_FORMS', 'random_split', 'hold_out', 'sequence_split', 'stratified_split', 'kfold_split', 'split_by_lists',
-           'read_split_list', 'folder_split', 'column_split', 'Split', 'parse_split', 'resplit']
+           'read_split_list', 'folder_split', 'column_split', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
 
 # %% ../../nbs/data/05_splits.ipynb #6c9eaf0d
 import os, re
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..core.errors import DataError, Problem, UsageError
-from ..core.text import a_few, count_text
+from ..core.text import a_few, count_text, plural
 from ..core.files import read_text
 from .pairing import SPLITS, natural_key, split_word
 from .dataset import SegData
@@ -35,18 +35,18 @@ def random_split(
 
 # %% ../../nbs/data/05_splits.ipynb #6f515875
 def hold_out(
-    split:list, # 'train', 'valid', 'test' or None for each pair
+    split:list, # 'train', 'valid', 'test' or None per pair
     share:float, # of the training pairs
     seed:int,
     problems:list # gets a note when something is drawn
-)->list: # the same where something is held out already
-    "Hold a share of the training pairs out where a split holds out none."
-    train = [i for i,s in enumerate(split) if s == 'train']
+)->list: # unchanged if a validation split exists
+    "Hold out a share of the training pairs where a split has no validation pairs."
+    train = [i for i,word in enumerate(split) if word == 'train']
     if 'valid' in split or not train: return split
     problems.append(Problem('note', 'no-valid-split', '', f'no validation images: {share:.0%} of the training images, '
                                                           f'drawn with seed {seed}, are held out.'))
     out = list(split)
-    for i,s in zip(train, random_split(len(train), share, seed)): out[i] = s
+    for i,word in zip(train, random_split(len(train), share, seed)): out[i] = word
     return out
 
 # %% ../../nbs/data/05_splits.ipynb #c06c85fc
@@ -62,7 +62,7 @@ def sequence_split(
     out = ['train']*(n - n_valid - n_test) + ['valid']*n_valid + ['test']*n_test
     starts = [0, *(i for i in range(1, n) if out[i] != out[i-1])]
     for start,cut in zip(starts, starts[1:]):
-        first = max(start + 1, cut - gap) # one frame at least is left of every piece
+        first = max(start + 1, cut - gap) # at least one frame of every piece stays
         out[first:cut] = [None]*(cut - first)
     return out
 
@@ -75,15 +75,15 @@ def stratified_split(
     "A random split in which every class is divided in the same proportion, as far as that is possible."
     present = np.asarray(present, bool)
     out, order = [None]*len(present), np.random.default_rng(seed).permutation(len(present)).tolist()
-    # by class; last, pairs
-    want = {s: np.append(share*present.sum(0), share*len(present))
-            for s,share in (('train', 1 - valid), ('valid', valid))}
+    # how many images each side still needs: per class, and in the last column in total
+    need = {side: np.append(share*present.sum(0), share*len(present))
+            for side,share in (('train', 1 - valid), ('valid', valid))}
     while order:
         counts = present[order].sum(0)
         rarest = int(np.argmin(np.where(counts == 0, len(present) + 1, counts))) if counts.any() else -1
         for i in [i for i in order if rarest < 0 or present[i, rarest]]:
-            out[i] = max(want, key=lambda s: (round(want[s][rarest], 9), round(want[s][-1], 9)))
-            want[out[i]] -= np.append(present[i], 1)
+            out[i] = max(need, key=lambda side: (round(need[side][rarest], 9), round(need[side][-1], 9)))
+            need[out[i]] -= np.append(present[i], 1)
         order = [i for i in order if out[i] is None]
     return out if len(set(out)) == 2 or len(out) < 2 else random_split(len(out), valid, seed)
 
@@ -94,7 +94,7 @@ def kfold_split(
     fold:int=0, # which of them is held out, from 0
     seed:int=42
 )->list: # 'train' or 'valid' for each
-    "One of k splits of which each holds out other pairs."
+    "One of k splits that each hold out different pairs."
     if not 2 <= k <= n: raise UsageError(f'{k} folds of {n} pairs: from 2 to {n} were expected.')
     if not 0 <= fold < k: raise UsageError(f'fold {fold} of {k}: from 0 to {k-1} was expected.')
     held = set(np.random.default_rng(seed).permutation(n)[fold::k].tolist())
@@ -102,37 +102,38 @@ def kfold_split(
 
 # %% ../../nbs/data/05_splits.ipynb #5a0b4127
 def split_by_lists(
-    keys:list, # one a pair
+    keys:list, # one per pair
     lists:dict # split -> (what its list is called, keys that it names)
-)->tuple: # a split for each pair, None for those in no list; [Problem]
+)->tuple: # a split per pair, None for those in no list; [Problem]
     "The split that lists give, as far as they make sense, and what is wrong with them."
-    there, where, problems = set(keys), {}, []
+    known, where, problems = set(keys), {}, []
     for split,(file,names) in lists.items():
-        lost = [o for o in names if o not in there]
-        twice = [o for o in names if o in there and where.setdefault(o, (split, file))[0] != split]
+        lost = [name for name in names if name not in known]
+        twice = [name for name in names if name in known and where.setdefault(name, (split, file))[0] != split]
         if lost:
-            problems.append(Problem('error', 'list-missing', file, f'{len(lost)} of its {len(names)} lines '
-                                                                   f'{"name" if len(lost) > 1 else "names"} no image: '
-                                                                   f'{a_few(lost, 3)}. Images are named like '
-                                                                   f'{keys[0]!r}.' if keys else 'there are no images.',
-                                    found=lost[:20], fix='Correct the list, or add the images.'))
+            message = 'there are no images.'
+            if keys:
+                message = (f'{len(lost)} of its {len(names)} lines {plural(len(lost), "names", "name")} no image: '
+                           f'{a_few(lost, 3)}. Images are named like {keys[0]!r}.')
+            problems.append(Problem('error', 'list-missing', file, message, found=lost[:20],
+                                    fix='Correct the list, or add the images.'))
         if twice:
-            problems.append(Problem('error', 'list-overlap', file, f'{a_few(twice, 3)} also stands in the '
-                                                                   f'{where[twice[0]][1].removesuffix(" list")} list.',
-                                    found=twice[:20], fix='Take it out of one.'))
+            other = where[twice[0]][1].removesuffix(' list')
+            problems.append(Problem('error', 'list-overlap', file, f'{a_few(twice, 3)} is also in the {other} list.',
+                                    found=twice[:20], fix='Remove it from one.'))
     return [where.get(k, (None,))[0] for k in keys], problems
 
 # %% ../../nbs/data/05_splits.ipynb #61291a60
 def read_split_list(
-    path, # a text file with one name a line
+    path, # a text file with one name per line
     file:str='' # what problems are to call it; its name when empty
 )->tuple: # names without repetition, [Problem]
     "A list of files, and what is odd about it."
     text, file = read_text(path, file), file or Path(path).name
     names, problems = list(dict.fromkeys(text.lines)), list(text.problems)
-    twice = [o for o,n in Counter(text.lines).items() if n > 1]
+    twice = [name for name,n in Counter(text.lines).items() if n > 1]
     if twice:
-        problems.append(Problem('warning', 'list-duplicate', file, f'{a_few(twice, 3)} stands in it more than once.',
+        problems.append(Problem('warning', 'list-duplicate', file, f'{a_few(twice, 3)} is in it more than once.',
                                 found=twice[:20], fix='It counts once.'))
     odd = text.odd + ['blank lines']*bool(text.blank)
     if odd:
@@ -143,40 +144,43 @@ def read_split_list(
 # %% ../../nbs/data/05_splits.ipynb #3705a237
 def folder_split(
     paths:list # relative paths
-)->list: # a split for each, None where no folder says
-    "The split that a folder called train, val, test (or a like name) gives."
-    return [next((s for o in Path(p).parts[:-1] if (s := split_word(o)[0])), None) for p in paths]
+)->list: # a split for each, None where no folder says one
+    "The split that a folder called train, val, test (or a similar name) gives."
+    def split_of(path): return next((word for part in Path(path).parts[:-1] if (word := split_word(part)[0])), None)
+    return [split_of(path) for path in paths]
 
+# %% ../../nbs/data/05_splits.ipynb #5014a6ea
 def column_split(
     values # the words of a column
 )->list:
-    "The split that a column gives; words that are no split are a `DataError`."
-    words = [str(o).strip().lower() for o in values]
-    bad = sorted({o for o in words if o not in SPLITS})
+    "The split that a column gives; words that are not a split are a `DataError`."
+    words = [str(value).strip().lower() for value in values]
+    bad = sorted({word for word in words if word not in SPLITS})
     if bad:
+        row = next(n for n,word in enumerate(words, 1) if word in bad)
         raise DataError(Problem('error', 'list-missing', '', f'column split: {", ".join(map(repr, bad[:4]))} in row '
-                                                             f'{next(i for i,o in enumerate(words, 1) if o in bad)}; '
-                                                             'expected train, valid or test.', found=bad[:20],
+                                                             f'{row}; expected train, valid or test.', found=bad[:20],
                                 expected='train, valid or test', fix='Correct the column.'))
-    return [SPLITS[o] for o in words]
+    return [SPLITS[word] for word in words]
 
 # %% ../../nbs/data/05_splits.ipynb #4776ba94
 class Split(NamedTuple):
     "A way to divide pairs, as `parse_split` reads it."
     how: str            # random, stratified, sequence or fold
     valid: float = 0.2  # share that is held out
-    # share of a sequence that is kept for the end; None keeps a test split that is there, else takes 0.15
+    # share of a sequence that is kept for the end; None keeps an existing test split, else takes 0.15
     test: float|None = None
     gap: int = 0        # frames of a sequence to leave out at each cut
     fold: int = 0       # which fold is held out, from 0
-    k: int = 0          # of how many
+    k: int = 0          # number of folds
 
     def __str__(self):
         "The words that `parse_split` reads."
         if self.how == 'fold': return f'fold:{self.fold + 1}/{self.k}'
-        shares = [f'{o:g}' for o in (self.valid, self.test) if o is not None]
+        shares = [f'{share:g}' for share in (self.valid, self.test) if share is not None]
         return f'{self.how}:{",".join(shares + [f"gap={self.gap}"]*bool(self.gap))}'
 
+# %% ../../nbs/data/05_splits.ipynb #fcb6910b
 SPLIT_FORMS = ('random', 'random:0.2', 'stratified:0.2', 'sequence', 'sequence:0.15,0.15', 'sequence:0.2,0,gap=5',
                'fold:2/5')
 
@@ -186,21 +190,27 @@ def parse_split(
     "A way to divide pairs from its words; a `UsageError` says what is wrong with them."
     how, _, rest = text.strip().partition(':')
     def bad(why): return UsageError(f'split {text!r}: {why}. Accepted are forms such as {", ".join(SPLIT_FORMS)}.')
-    def share(o, least=0.001):
-        try: v = float(o)
-        except ValueError: raise bad(f'{o.strip()!r} is not a number') from None
-        if not least <= v < 1: raise bad(f'a share of {o.strip()} is not between 0 and 1')
-        return v
-    if how in ('random', 'stratified'): return Split(how, share(rest) if rest else 0.2)
+    if how in ('random', 'stratified'): return Split(how, _parse_share(rest, bad) if rest else 0.2)
     if how == 'fold': return _parse_fold(rest, bad)
-    if how != 'sequence': raise bad(f'{how!r} is no way to split')
-    if not rest: return Split(how, 0.15)
-    shares, gap = [o for o in rest.split(',') if '=' not in o], [o.strip() for o in rest.split(',') if '=' in o]
-    if len(gap) > 1 or any(not re.fullmatch(r'gap=[0-9]{1,6}', o) for o in gap): raise bad('a gap is written gap=5')
+    if how == 'sequence': return _parse_sequence(rest, bad) if rest else Split(how, 0.15)
+    raise bad(f'{how!r} is not a way to split')
+
+def _parse_share(text, bad, least=0.001):
+    try: share = float(text)
+    except ValueError: raise bad(f'{text.strip()!r} is not a number') from None
+    if not least <= share < 1: raise bad(f'a share of {text.strip()} is not between 0 and 1')
+    return share
+
+def _parse_sequence(text, bad):
+    shares = [part for part in text.split(',') if '=' not in part]
+    gaps = [part.strip() for part in text.split(',') if '=' in part]
+    if len(gaps) > 1 or any(not re.fullmatch(r'gap=[0-9]{1,6}', gap) for gap in gaps):
+        raise bad('a gap is written gap=5')
     if len(shares) > 2: raise bad('at most two shares, validation and test, were expected')
-    valid, test = share(shares[0]) if shares else 0.15, share(shares[1], 0) if len(shares) == 2 else None
+    valid = _parse_share(shares[0], bad) if shares else 0.15
+    test = _parse_share(shares[1], bad, 0) if len(shares) == 2 else None
     if valid + (test or 0) >= 1: raise bad('nothing is left to train on')
-    return Split(how, valid, test, int(gap[0][4:]) if gap else 0)
+    return Split('sequence', valid, test, int(gaps[0][4:]) if gaps else 0)
 
 def _parse_fold(text, bad):
     if not re.fullmatch(r'[0-9]{1,6}/[0-9]{1,6}', text): raise bad('a fold is written 2/5, the second of five')
@@ -209,30 +219,36 @@ def _parse_fold(text, bad):
     return Split('fold', fold=i - 1, k=k)
 
 # %% ../../nbs/data/05_splits.ipynb #bfba692c
-def _present(data, masks):
-    "Which classes occur in which mask; nothing in those that cannot be read."
+def classes_in_masks(
+    data:SegData,
+    masks # paths relative to its root
+)->np.ndarray: # (masks, classes that count) bool; all False for a mask that cannot be read
+    "Which classes occur in which mask."
+    labels = list(data.classes.labels)
     def look(rel):
         try:
-            if os.path.isfile(data.path(rel)):
-                return np.bincount(data.ids(rel).ravel(), minlength=256)[list(data.classes.labels)] > 0
+            if os.path.isfile(data.path(rel)): return np.bincount(data.ids(rel).ravel(), minlength=256)[labels] > 0
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError): pass
-        return np.zeros(len(data.classes.labels), bool)
+        return np.zeros(len(labels), bool)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool: return np.array(list(pool.map(look, masks)))
 
-def _dealt(data, pairs, way, seed):
+# %% ../../nbs/data/05_splits.ipynb #98d35878
+def _new_split(data, pairs, way, seed):
     "A split for each of the pairs."
     n = len(pairs)
     if way.how == 'random': return random_split(n, way.valid, seed)
-    if way.how == 'stratified': return stratified_split(_present(data, pairs['mask']), way.valid, seed)
+    if way.how == 'stratified': return stratified_split(classes_in_masks(data, pairs['mask']), way.valid, seed)
     if way.how == 'fold': return kfold_split(n, way.k, way.fold, seed)
     order = sorted(range(n), key=lambda i: natural_key(pairs['image'].iloc[i]))
-    test = (0 if 'test' in data.splits else 0.15) if way.test is None else way.test
-    return [s for _,s in sorted(zip(order, sequence_split(n, way.valid, test, way.gap)))]
+    test = way.test
+    if test is None: test = 0 if 'test' in data.splits else 0.15
+    return [word for _,word in sorted(zip(order, sequence_split(n, way.valid, test, way.gap)))]
 
 _OF_LISTS = ('valid-missing', 'valid-empty', 'valid-all', 'no-valid-list', 'no-valid-split', 'not-listed')
+_TOO_FEW = '{} outside the test split: two are needed, one to train on and one to hold out.'
 
 def resplit(
-    data:SegData, # to divide anew
+    data:SegData, # to divide again
     how:str|Split, # such as `random:0.2`, see `SPLIT_FORMS`
     seed:int=42 # of what is drawn
 )->SegData:
@@ -241,11 +257,9 @@ def resplit(
     keep = data.pairs.split.eq('test') & (not way.test)
     rest = data.pairs[~keep]
     if len(rest) < 2:
-        raise DataError(Problem('error', 'no-valid', '', f'{count_text(len(rest), "image")} outside the test split: '
-                                                         'two are the least to split, one to train '
-                                                         'on and one to hold out.'))
+        raise DataError(Problem('error', 'no-valid', '', _TOO_FEW.format(count_text(len(rest), 'image'))))
     split = data.pairs.split.astype(object).copy()
-    split[~keep] = _dealt(data, rest, way, seed)
+    split[~keep] = _new_split(data, rest, way, seed)
     pairs = data.pairs.assign(split=split)[split.notna()].reset_index(drop=True)
     return replace(data, pairs=pairs, problems=[p for p in data.problems if p.code not in _OF_LISTS],
                    origin=f'{data.origin}; split {way}, seed {seed}'.removeprefix('; '))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHART_COLORS', 'SVG', 'PANELS', 'use_page_colors', 'chart_style', 'to_svg', 'tidy_svg', 'history_series',
-           'stage_spans', 'mark_stages', 'epoch_ticks', 'describe_series', 'history_chart', 'add_rule', 'lr_curve',
-           'lr_chart', 'class_bars', 'draw_bars', 'probability_palette']
+           'stage_spans', 'mark_stages', 'epoch_ticks', 'describe_series', 'add_rule', 'history_chart', 'lr_curve',
+           'lr_chart', 'draw_bars', 'class_bars', 'probability_palette']
 
 # %% ../../nbs/report/00_svg_charts.ipynb #49ce1b3e
 import io, math, re, warnings
@@ -113,7 +113,7 @@ def mark_stages(
     for n,name,_,first,rows in spans:
         if first: ax.axvline(first + 0.5, color=CHART_COLORS['soft'], lw=0.8, ls=(0, (1, 2)))
         letters = rows/total*290/5.2 # that fit: the axis is about 290 points wide, a letter of this size 5.2
-        text = name if len(name) < letters else str(n) if len(str(n)) < letters else ''
+        text = next((text for text in (name, str(n)) if len(text) < letters), '')
         ax.annotate(safe_text(text), (first + 0.5 + rows/2, 1.03), xycoords=('data', 'axes fraction'), ha='center',
                     va='bottom', fontsize=8, color=CHART_COLORS['soft'])
 
@@ -121,7 +121,7 @@ def epoch_ticks(
     n:int # epochs
 )->list: # of epochs
     "At most nine whole epochs, evenly spaced, to label on an axis."
-    step = next(s*10**k for k in range(9) for s in (1, 2, 5) if n/(s*10**k) <= 8)
+    step = next(step for k in range(9) for step in (10**k, 2*10**k, 5*10**k) if n/step <= 8)
     return [1, *(i for i in range(step, n + 1, step) if i > 1)] if step > 1 else list(range(1, n + 1))
 
 def describe_series(
@@ -133,6 +133,17 @@ def describe_series(
         return f'{label} from {first} to {last} (lowest {low}, highest {high})'
     return f'Over {len(series["epochs"])} epochs: ' + '; '.join(one(*line) for line in series['lines'].items()) + '.'
 
+# %% ../../nbs/report/00_svg_charts.ipynb #aef66be3
+def add_rule(
+    svg:str # a chart
+)->str:
+    "Add a vertical line that the page moves."
+    root = ET.fromstring(svg)
+    h = float(root.get('viewBox').split()[3])
+    ET.SubElement(root, f'{{{SVG}}}line', {'class': 'rule', 'x1': '0', 'x2': '0', 'y1': f'{0.12*h:.1f}',
+                                           'y2': f'{0.87*h:.1f}'})
+    return ET.tostring(root, encoding='unicode')
+
 def history_chart(
     history, # `Run.history`
     panel:str # of `PANELS`
@@ -141,8 +152,8 @@ def history_chart(
     import matplotlib
     from matplotlib.figure import Figure
     series = history_series(history, panel)
-    epochs, looks = series['epochs'], (dict(color=CHART_COLORS['accent']),
-                                       dict(color=CHART_COLORS['second'], ls=(0, (4, 1.6))))
+    epochs, dashed = series['epochs'], (0, (4, 1.6))
+    looks = dict(color=CHART_COLORS['accent']), dict(color=CHART_COLORS['second'], ls=dashed)
     with matplotlib.rc_context(chart_style()):
         fig = Figure(figsize=(5, 2.5), dpi=72)
         ax = fig.add_axes((0.115, 0.13, 0.865, 0.75))
@@ -156,19 +167,9 @@ def history_chart(
         ax.yaxis.set_major_formatter(lambda v, _: compact_text(v))
         svg = to_svg(fig, f'curve-{panel}', series['title'], describe_series(series))
         xs = [round(float(ax.transData.transform((i, 0))[0]), 2) for i in epochs]
-    shown = [dict(label=k, values=list(map(significant_text, v.tolist())), look=look)
-             for (k,v),look in zip(series['lines'].items(), ('solid', 'dashed'))]
+    shown = [dict(label=label, values=list(map(significant_text, v.tolist())), look=look)
+             for (label,v),look in zip(series['lines'].items(), ('solid', 'dashed'))]
     return dict(title=series['title'], svg=add_rule(svg), xs=xs, series=shown)
-
-def add_rule(
-    svg:str # a chart
-)->str:
-    "Add a vertical line that the page moves."
-    root = ET.fromstring(svg)
-    h = float(root.get('viewBox').split()[3])
-    ET.SubElement(root, f'{{{SVG}}}line', {'class': 'rule', 'x1': '0', 'x2': '0', 'y1': f'{0.12*h:.1f}',
-                                           'y2': f'{0.87*h:.1f}'})
-    return ET.tostring(root, encoding='unicode')
 
 # %% ../../nbs/report/00_svg_charts.ipynb #4a003d61
 def lr_curve(
@@ -187,8 +188,10 @@ def lr_chart(
     import matplotlib
     from matplotlib.figure import Figure
     lrs, losses, top = lr_curve(found['lrs'], found['losses']).values()
-    right, valley, color = math.log(found['valley']/lrs[0]) > 0.75*math.log(lrs[-1]/lrs[0]), compact_text(
-        found['valley']), CHART_COLORS['second']
+    valley, color = compact_text(found['valley']), CHART_COLORS['second']
+    # a text beside the line has space on one side only
+    far = math.log(found['valley']/lrs[0]) > 0.75*math.log(lrs[-1]/lrs[0])
+    shift, side = (-5, 'right') if far else (5, 'left')
     with matplotlib.rc_context(chart_style()):
         fig = Figure(figsize=(5, 2.5), dpi=72)
         ax = fig.add_axes((0.115, 0.19, 0.865, 0.72))
@@ -196,41 +199,14 @@ def lr_chart(
         ax.set(xscale='log', xlabel='learning rate'); ax.set_ylim(top=top)
         ax.xaxis.set_major_formatter(lambda v, _: f'1e{round(math.log10(v))}'); ax.xaxis.set_minor_formatter('')
         ax.axvline(found['valley'], color=color, lw=1.3)
-        ax.annotate(f'chosen: {valley}', (found['valley'], 0.97), xytext=(-5 if right else 5, 0),
-                    textcoords='offset points', xycoords=('data', 'axes fraction'), va='top', ha='right' if right
-                    else 'left', color=color)
+        ax.annotate(f'chosen: {valley}', (found['valley'], 0.97), xytext=(shift, 0), textcoords='offset points',
+                    xycoords=('data', 'axes fraction'), va='top', ha=side, color=color)
         first, last, best = map(compact_text, (lrs[0], lrs[-1], lrs[losses.argmin()]))
         said = (f'From {first} to {last}. The lowest loss, {significant_text(losses.min())}, is at {best}. {valley} '
                 'was chosen.')
         return to_svg(fig, name, 'Loss at rising learning rates', said)
 
-# %% ../../nbs/report/00_svg_charts.ipynb #2f49f73f
-def class_bars(
-    names, # of the classes
-    iou, # of each, 0 to 1; NaN where it never occurs
-    share # of all labelled pixels, 0 to 1
-)->str: # an <svg> element
-    "IoU per class, the best on top, and beside it the share of the pixels."
-    import matplotlib
-    from matplotlib.figure import Figure
-    iou, share, names, h = np.array(iou, float), np.array(share, float), [safe_text(n)
-        for n in names], 0.27*len(names) + 0.4
-    order = sorted(range(len(names)), key=lambda i: -iou[i] if np.isfinite(iou[i]) else 1)[::-1] # drawn from the bottom
-    short = [names[i] if len(names[i]) < 18 else f'{names[i][:16]}…' for i in order]
-    with matplotlib.rc_context(chart_style() | {'axes.grid': False, 'xtick.bottom': False, 'axes.spines.bottom': False,
-                                                'xtick.labelbottom': False}):
-        fig = Figure(figsize=(5, h), dpi=72)
-        left, right = (fig.add_axes((x, 0.02, w, 0.96 - 0.3/h)) for x,w in ((0.30, 0.36), (0.74, 0.16)))
-        draw_bars(left, iou[order], [number_text(v, 2) if np.isfinite(v) else 'never occurs' for v in iou[order]],
-                  'IoU', CHART_COLORS['accent'], top=1)
-        draw_bars(right, share[order], list(map(percent_text, share[order])), 'share of pixels', CHART_COLORS['soft'])
-        for ax,labels in ((left, short), (right, ['']*len(names))):
-            ax.set_yticks(range(len(names)), labels, color=CHART_COLORS['ink'])
-        known = [f'{names[i]}, {number_text(iou[i], 2)}' for i in order if np.isfinite(iou[i])]
-        said = f'Best: {known[-1]}. Worst: {known[0]}.' if known else 'No class occurs.'
-        return to_svg(fig, 'class-bars', 'IoU per class, and its share of the pixels',
-                      f'{said} The table has all numbers.')
-
+# %% ../../nbs/report/00_svg_charts.ipynb #0437cdc9
 def draw_bars(
     ax, # a matplotlib axes
     values, # lengths of the bars, from the bottom; NaN draws none
@@ -249,6 +225,33 @@ def draw_bars(
     ax.set_ylim(-0.6, len(lengths) - 0.4)
     ax.axvline(0, color=CHART_COLORS['line'], lw=1)
     ax.set_title(title, loc='left', fontsize=8.5, color=CHART_COLORS['soft'], pad=4)
+
+# %% ../../nbs/report/00_svg_charts.ipynb #2f49f73f
+def class_bars(
+    names, # of the classes
+    iou, # of each, 0 to 1; NaN where it never occurs
+    share # of all labeled pixels, 0 to 1
+)->str: # an <svg> element
+    "IoU per class, the best on top, and beside it the share of the pixels."
+    import matplotlib
+    from matplotlib.figure import Figure
+    iou, share, names = np.array(iou, float), np.array(share, float), list(map(safe_text, names))
+    h = 0.27*len(names) + 0.4 # inches
+    order = sorted(range(len(names)), key=lambda i: -iou[i] if np.isfinite(iou[i]) else 1)[::-1] # drawn from the bottom
+    short = [names[i] if len(names[i]) < 18 else f'{names[i][:16]}…' for i in order]
+    with matplotlib.rc_context(chart_style() | {'axes.grid': False, 'xtick.bottom': False, 'axes.spines.bottom': False,
+                                                'xtick.labelbottom': False}):
+        fig = Figure(figsize=(5, h), dpi=72)
+        left, right = (fig.add_axes((x, 0.02, w, 0.96 - 0.3/h)) for x,w in ((0.30, 0.36), (0.74, 0.16)))
+        scores = [number_text(v, 2) if np.isfinite(v) else 'never occurs' for v in iou[order]]
+        draw_bars(left, iou[order], scores, 'IoU', CHART_COLORS['accent'], top=1)
+        draw_bars(right, share[order], list(map(percent_text, share[order])), 'share of pixels', CHART_COLORS['soft'])
+        for ax,labels in ((left, short), (right, ['']*len(names))):
+            ax.set_yticks(range(len(names)), labels, color=CHART_COLORS['ink'])
+        known = [f'{names[i]}, {number_text(iou[i], 2)}' for i in order if np.isfinite(iou[i])]
+        said = f'Best: {known[-1]}. Worst: {known[0]}.' if known else 'No class occurs.'
+        return to_svg(fig, 'class-bars', 'IoU per class, and its share of the pixels',
+                      f'{said} The table has all numbers.')
 
 # %% ../../nbs/report/00_svg_charts.ipynb #b321b36b
 def probability_palette()->list: # 768 numbers: red, green and blue of 256 steps

@@ -11,43 +11,44 @@ from io import BytesIO
 from os import PathLike
 
 import numpy as np
+from fastcore.basics import patch
 from PIL import Image
 
 from ..core.text import percent_text, shape_text
 from ..data.images import apply_orientation, read_image, to_rgb
 from ..data.classes import ClassTable
 from ..data.masks import encode_mask
-from ..report.plots import overlay
+from ..report.plots import overlay as draw_overlay
 from .sliding import Segmenter
 
 # %% ../../nbs/inference/03_result.ipynb #9d26df57
 def to_bytes(
-    a:np.ndarray # whole numbers 0..255, or floats 0..1
+    values:np.ndarray # whole numbers 0..255, or floats 0..1
 )->np.ndarray: # uint8
     "The values of an image as bytes."
-    if a.dtype == np.uint8: return a
-    top = dict(f=1, i=255, u=255).get(a.dtype.kind)
-    if not (top and 0 <= a.min() and a.max() <= top):
-        raise ValueError(f'an image of {a.dtype} from {a.min()} to {a.max()}: expected whole numbers from 0 to 255, or '
-                         'floats from 0 to 1 (not normalised).')
-    return (a*(255/top)).round().astype(np.uint8)
-
+    if values.dtype == np.uint8: return values
+    low, high, top = values.min(), values.max(), dict(f=1, i=255, u=255).get(values.dtype.kind)
+    if not (top and 0 <= low and high <= top):
+        raise ValueError(f'an image of {values.dtype} from {low} to {high}: expected whole numbers from 0 to 255, or '
+                         'floats from 0 to 1 (not normalized).')
+    return (values*(255/top)).round().astype(np.uint8)
 
 # %% ../../nbs/inference/03_result.ipynb #9d26df58
 def as_image(
-    img # path; PIL image; array (h, w, 3) or (h, w); tensor (3, h, w), (1, h, w) or (h, w); whole numbers 0..255, or floats 0..1
+    # path; PIL image; array (h, w, 3) or (h, w); tensor (3, h, w), (1, h, w) or (h, w); values as in `to_bytes`
+    img
 )->Image.Image: # RGB, upright
     "An image in any of its usual forms as a PIL image; a `DataError` says why a file cannot be decoded."
     if isinstance(img, (str, PathLike)): return read_image(img)
     if isinstance(img, Image.Image): return to_rgb(apply_orientation(img))
-    tensor = hasattr(img, 'detach') # torch's own type cannot be named where torch may not be there
-    a = img.detach().cpu().numpy() if tensor else np.asarray(img)
-    if tensor and a.ndim == 3 and a.shape[0] in (1, 3): a = np.moveaxis(a, 0, 2)
-    if a.ndim == 3 and a.shape[2] == 1: a = a[..., 0]
-    if a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] != 3) or 0 in a.shape:
+    tensor = hasattr(img, 'detach') # torch cannot be imported here: it may not be installed
+    x = img.detach().cpu().numpy() if tensor else np.asarray(img)
+    if tensor and x.ndim == 3 and x.shape[0] in (1, 3): x = np.moveaxis(x, 0, 2)
+    if x.ndim == 3 and x.shape[2] == 1: x = x[..., 0]
+    if x.ndim not in (2, 3) or (x.ndim == 3 and x.shape[2] != 3) or 0 in x.shape:
         raise ValueError(f'an image of shape {tuple(img.shape)}: expected (h, w, 3) or (h, w) for an array, (3, h, w) '
                          'for a tensor.')
-    return Image.fromarray(to_bytes(a)).convert('RGB')
+    return Image.fromarray(to_bytes(x)).convert('RGB')
 
 # %% ../../nbs/inference/03_result.ipynb #b492fecf
 @dataclass(frozen=True, eq=False)
@@ -68,29 +69,33 @@ class SegPrediction:
 
     @property
     def shares(self)->dict: # name -> share of the pixels, the largest first
-        "How much of the image each class takes."
+        "The share of the image that each class has."
         n = np.bincount(self.ids.ravel(), minlength=len(self.classes))
         return {self.classes.names[i]: float(n[i]/n.sum()) for i in np.argsort(-n, kind='stable') if n[i]}
 
-    @property
-    def mask(self)->Image.Image:
-        "A palette image: ids as pixels, in the colours of the classes."
-        return encode_mask(self.ids, self.classes)
+# %% ../../nbs/inference/03_result.ipynb #85395742
+@patch(as_prop=True)
+def mask(self:SegPrediction)->Image.Image:
+    "A palette image: ids as pixels, in the colors of the classes."
+    return encode_mask(self.ids, self.classes)
 
-    def overlay(self,
-        alpha:float=0.5 # share of the mask's colour
-    )->Image.Image: # RGB
-        "The image with its mask on top."
-        return Image.fromarray(overlay(np.asarray(self.image), self.ids, self.classes, alpha))
+@patch
+def overlay(self:SegPrediction,
+    alpha:float=0.5 # opacity of the mask
+)->Image.Image: # RGB
+    "The image with its mask on top."
+    return Image.fromarray(draw_overlay(np.asarray(self.image), self.ids, self.classes, alpha))
 
-    def _repr_jpeg_(self):
-        im, file = self.overlay(), BytesIO()
-        im.thumbnail((480, 480)); im.save(file, 'JPEG', quality=85)
-        return file.getvalue()
+@patch
+def _repr_jpeg_(self:SegPrediction):
+    im, file = self.overlay(), BytesIO()
+    im.thumbnail((480, 480)); im.save(file, 'JPEG', quality=85)
+    return file.getvalue()
 
-    def __repr__(self):
-        shares = ', '.join(f'{k} {percent_text(v, 0)}' for k,v in list(self.shares.items())[:4])
-        return f'SegPrediction({shape_text(self.shape)}: {shares})'
+@patch
+def __repr__(self:SegPrediction):
+    shares = ', '.join(f'{name} {percent_text(share, 0)}' for name,share in list(self.shares.items())[:4])
+    return f'SegPrediction({shape_text(self.shape)}: {shares})'
 
 # %% ../../nbs/inference/03_result.ipynb #5de4dba8
 def collect_bands(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MORE_FONTS', 'WRONG', 'RIGHT', 'UNKNOWN', 'name_fonts', 'font_letters', 'drawable', 'draw_name', 'overlay',
            'wrong_pixels', 'paint_mask', 'mask_images', 'add_legend', 'show_masks', 'draw_masks', 'show_probabilities',
-           'image_grid', 'plot_history', 'draw_history', 'draw_stages', 'plot_lr_finder']
+           'image_grid', 'draw_history', 'draw_stages', 'plot_history', 'plot_lr_finder']
 
 # %% ../../nbs/report/01_plots.ipynb #b688a941
 from functools import lru_cache
@@ -46,7 +46,7 @@ def font_letters(
 def drawable(
     name # anything
 )->str: # one line
-    "A name as it can be drawn: letters that no installed font has are written out, as `\\u6728`."
+    "A name as it can be drawn: letters that no installed font has are written as codes, such as `\\u6728`."
     fonts = name_fonts()
     return ''.join(c if any(ord(c) in font_letters(font) for font in fonts) else ascii(c)[1:-1]
                    for c in safe_text(name))
@@ -63,11 +63,11 @@ def overlay(
     image, # (height, width, 3) uint8 RGB
     mask, # (height, width) class ids
     table:ClassTable,
-    alpha:float=0.5 # share of the mask's colour
+    alpha:float=0.5 # share of the mask's color
 )->np.ndarray: # (height, width, 3) uint8
     "An image with its mask laid over it; void pixels show the image alone."
-    a = np.where(np.asarray(mask) == table.ignore_index, 0, alpha)[..., None]
-    return (np.asarray(image)*(1-a) + colorize(mask, table)*a).round().astype(np.uint8)
+    share = np.where(np.asarray(mask) == table.ignore_index, 0, alpha)[..., None]
+    return (np.asarray(image)*(1 - share) + colorize(mask, table)*share).round().astype(np.uint8)
 
 # %% ../../nbs/report/01_plots.ipynb #25078685
 WRONG, RIGHT, UNKNOWN = (213, 94, 0), (235, 235, 235), (0, 0, 0) # colors of pixels
@@ -90,6 +90,7 @@ def paint_mask(
     ids = np.asarray(mask)
     return np.where((ids == table.ignore_index)[..., None], UNKNOWN, colorize(ids, table)).astype(np.uint8)
 
+# %% ../../nbs/report/01_plots.ipynb #9c58563c
 def mask_images(
     image, # (height, width, 3) uint8
     truth, # (height, width) class ids
@@ -109,11 +110,12 @@ def add_legend(
     "Add the classes below a figure, void last."
     entries = [(table.colors[i], table.names[i]) for i in table.labels if i in ids]
     if table.ignore_index in ids: entries.append((UNKNOWN, 'void'))
-    handles = [Patch(facecolor=np.array(c)/255, edgecolor='0.6', lw=0.5, label=f'{i}')
-               for i,(c,_) in enumerate(entries)]
+    handles = [Patch(facecolor=np.array(color)/255, edgecolor='0.6', lw=0.5, label=f'{i}')
+               for i,(color,_) in enumerate(entries)]
     legend = fig.legend(handles=handles, loc='outside lower center', ncols=6, fontsize=7, frameon=False)
     for text,(_,name) in zip(legend.get_texts(), entries): draw_name(text, name)
 
+# %% ../../nbs/report/01_plots.ipynb #8de3ac2c
 def show_masks(
     samples, # list of (image (h, w, 3) uint8, truth (h, w), prediction (h, w) or None)
     table:ClassTable,
@@ -130,7 +132,7 @@ def draw_masks(
     beside:int=1 # samples per row
 )->Figure: # the same
     "What `show_masks` shows, drawn into a figure."
-    parts = [mask_images(*s, table) for s in samples]
+    parts = [mask_images(*sample, table) for sample in samples]
     rows = [sum(parts[i:i+beside], []) for i in range(0, len(parts), beside)]
     h, w = samples[0][0].shape[:2]
     fig.set_size_inches(width*len(rows[0]), width*h/w*len(rows) + 0.7)
@@ -140,7 +142,8 @@ def draw_masks(
         for ax,(title,image) in zip(axes[i], row):
             ax.imshow(image, interpolation='nearest' if image.shape[1] < 40*width else None)
             if i == 0: ax.set_title(title, fontsize=9)
-    add_legend(fig, table, {int(i) for s in samples for ids in s[1:] if ids is not None for i in np.unique(ids)})
+    masks = [ids for sample in samples for ids in sample[1:] if ids is not None]
+    add_legend(fig, table, {int(i) for ids in masks for i in np.unique(ids)})
     return fig
 
 # %% ../../nbs/report/01_plots.ipynb #3bc6954d
@@ -182,26 +185,7 @@ def image_grid(
     for ax in axes: ax.set_axis_off()
     return fig, axes
 
-# %% ../../nbs/report/01_plots.ipynb #91770868
-def plot_history(
-    histories # `Run.history`, or a dict of them by label to compare runs
-)->Figure:
-    "Losses and scores over all epochs, of one run with its stages, or of several."
-    several = isinstance(histories, dict)
-    runs = histories if several else {'': histories}
-    fig = Figure(figsize=(9, 3.2 + 0.2*several*(len(runs) + 2)), layout='constrained')
-    for ax,panel in zip(fig.subplots(1, 2), ('loss', 'score')):
-        lines = [draw_history(ax, history, panel, f'C{i % 10}' if several else None)
-                 for i,history in enumerate(runs.values())]
-        title, labels = PANELS[panel]
-        if several: ax.set_title(f'{title}: {" (dotted), ".join(labels.values())}', fontsize=9)
-        else: draw_stages(ax, histories); ax.legend(frameon=False, fontsize=8)
-        ax.set_xlabel('epoch'); ax.spines[['top', 'right']].set_visible(False)
-    if several:
-        legend = fig.legend(lines, ['run']*len(runs), loc='outside lower center', frameon=False, fontsize=8)
-        for text,label in zip(legend.get_texts(), runs): draw_name(text, label)
-    return fig
-
+# %% ../../nbs/report/01_plots.ipynb #68bb5d34
 def draw_history(
     ax, # a matplotlib axes
     history:pd.DataFrame, # `Run.history`
@@ -226,6 +210,26 @@ def draw_stages(
         if first: ax.axvline(first + 0.5, color='0.8', lw=1)
         ax.annotate(f'{drawable(name)}\n{size}', (first + 0.6, 1), xycoords=('data', 'axes fraction'), va='bottom',
                     fontsize=7, color='0.4', parse_math=False, fontfamily=name_fonts())
+
+# %% ../../nbs/report/01_plots.ipynb #91770868
+def plot_history(
+    histories # `Run.history`, or a dict of them by label to compare runs
+)->Figure:
+    "Losses and scores over all epochs, of one run with its stages, or of several."
+    several = isinstance(histories, dict)
+    runs = histories if several else {'': histories}
+    fig = Figure(figsize=(9, 3.2 + 0.2*several*(len(runs) + 2)), layout='constrained')
+    for ax,panel in zip(fig.subplots(1, 2), ('loss', 'score')):
+        lines = [draw_history(ax, history, panel, f'C{i % 10}' if several else None)
+                 for i,history in enumerate(runs.values())]
+        title, labels = PANELS[panel]
+        if several: ax.set_title(f'{title}: {" (dotted), ".join(labels.values())}', fontsize=9)
+        else: draw_stages(ax, histories); ax.legend(frameon=False, fontsize=8)
+        ax.set_xlabel('epoch'); ax.spines[['top', 'right']].set_visible(False)
+    if several:
+        legend = fig.legend(lines, ['run']*len(runs), loc='outside lower center', frameon=False, fontsize=8)
+        for text,label in zip(legend.get_texts(), runs): draw_name(text, label)
+    return fig
 
 # %% ../../nbs/report/01_plots.ipynb #7a2d8426
 def plot_lr_finder(

@@ -13,29 +13,29 @@ from ..dataset import SegData
 from ..splits import folder_split, hold_out
 from .common import CITYSCAPES_NAMES, make_data, files_under
 
-# %% ../../../nbs/data/formats/07_cityscapes.ipynb #784c0ac7
+# %% ../../../nbs/data/formats/07_cityscapes.ipynb #9ede8054
 _CITYSCAPES_COLORS = ((128,64,128), (244,35,232), (70,70,70), (102,102,156), (190,153,153), (153,153,153), (250,170,30),
                       (220,220,0), (107,142,35), (152,251,152), (70,130,180), (220,20,60), (255,0,0), (0,0,142),
                       (0,0,70), (0,60,100), (0,80,100), (0,0,230), (119,11,32))
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-# more than 255 is an error: `instanceIds` look alike
+# a value above 255 is an error: `instanceIds` look similar
 CITYSCAPES = Encoding('values', tuple((v, _CITYSCAPES_IDS.index(v) if v in _CITYSCAPES_IDS else 255)
                                       for v in range(256)))
 
+# %% ../../../nbs/data/formats/07_cityscapes.ipynb #784c0ac7
 def cityscapes(
     root, # folder with `leftImg8bit/` and `gtFine/`
     name:str|None=None, # name of the dataset; the folder's when None
     seed:int=42 # for the split, when there is no `val/`
 )->SegData:
     "Cityscapes: 19 classes, from `labelTrainIds` masks if there are any, else from `labelIds`."
-    root = existing_folder(root)
+    root, problems = existing_folder(root), []
     require_folders(root, 'leftImg8bit', 'gtFine')
-    more = []
-    kinds = {o: files_under(root, 'gtFine', f'_gtFine_{o}', ('train', 'val')) for o in ('labelTrainIds', 'labelIds')}
-    which = max(kinds, key=lambda o: len(kinds[o].files)) # the first, if there are as many
-    rows, problems = join_pairs(files_under(root, 'leftImg8bit', '_leftImg8bit', problems=more),
-                                files_under(root, 'gtFine', f'_gtFine_{which}', ('train', 'val'), more))
-    problems += more
-    split = hold_out(folder_split([i for _,i,_ in rows]), 0.2, seed, problems)
+    def masks(kind, problems=None): return files_under(root, 'gtFine', f'_gtFine_{kind}', ('train', 'val'), problems)
+    kind = max(('labelTrainIds', 'labelIds'), key=lambda kind: len(masks(kind).files)) # the first if they are equal
+    images = files_under(root, 'leftImg8bit', '_leftImg8bit', problems=problems)
+    rows, more = join_pairs(images, masks(kind, problems))
+    problems = more + problems
+    split = hold_out(folder_split([image for _,image,_ in rows]), 0.2, seed, problems)
     return make_data(root, name, 'cityscapes', rows, split, ClassTable(CITYSCAPES_NAMES, 255, _CITYSCAPES_COLORS),
-                     INDEX if which == 'labelTrainIds' else CITYSCAPES, problems)
+                     INDEX if kind == 'labelTrainIds' else CITYSCAPES, problems)

@@ -17,10 +17,10 @@ from .common import make_data
 def from_folders(
     root, # a folder with one sub-folder of images and one of masks
     name:str|None=None, # name of the dataset; the folder's when None
-    seed:int=42 # for the split, when neither folders nor lists say
+    seed:int=42 # for the split, when neither folders nor lists say it
 )->SegData:
-    "Any two folders of images and masks whose stems match; what the masks mean is guessed from their values, and said."
+    "Any two folders of images and masks whose stems match; the meaning of the masks is guessed and reported."
     root = existing_folder(root)
     rows, split, problems = pair_folders(root, seed)
-    classes, encoding, notes = guess_classes(root, [m for _,_,m in rows])
+    classes, encoding, notes = guess_classes(root, [mask for _,_,mask in rows])
     return replace(make_data(root, name, 'folders', rows, split, classes, encoding, problems + notes), guessed=True)

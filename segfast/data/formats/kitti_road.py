@@ -22,14 +22,17 @@ def kitti_road(
     seed:int=42 # for the tenth that is held out
 )->SegData:
     "The KITTI road benchmark: magenta is road, red is not, black is void; 10 % are held out."
-    root = existing_folder(root)
-    require_folders(root, 'training/image_2', 'training/gt_image_2')
-    more = []
-    truth = images_in(root, 'training/gt_image_2', more)
-    masks = files_by_key([p for p in truth if '_road_' in stem_of(p)], lambda p: stem_of(p).replace('_road_', '_'))
-    lanes = files_by_key([p for p in truth if '_lane_' in stem_of(p)], lambda p: stem_of(p).replace('_lane_', '_'))
-    rows, problems = join_pairs(files_by_key(images_in(root, 'training/image_2', more), stem_of),
-                                FilesByKey(lanes.files | masks.files, masks.problems + lanes.problems))
+    root, folder = existing_folder(root), 'training/gt_image_2'
+    require_folders(root, 'training/image_2', folder)
+    problems = []
+    painted = images_in(root, folder, problems)
+    def of_kind(word):
+        "The masks whose name has a word in it, by their name without the word."
+        return files_by_key([path for path in painted if word in stem_of(path)],
+                            lambda path: stem_of(path).replace(word, '_'))
+    roads, lanes = of_kind('_road_'), of_kind('_lane_')
+    masks = FilesByKey(lanes.files | roads.files, roads.problems + lanes.problems)
+    rows, more = join_pairs(files_by_key(images_in(root, 'training/image_2', problems), stem_of), masks)
+    split = random_split(len(rows), 0.1, seed) if rows else []
     classes = ClassTable(('not road', 'road'), 255, ((255,0,0), (255,0,255)))
-    return make_data(root, name, 'kitti_road', rows, random_split(len(rows), 0.1, seed) if rows else [], classes, KITTI,
-                     problems + more)
+    return make_data(root, name, 'kitti_road', rows, split, classes, KITTI, more + problems)

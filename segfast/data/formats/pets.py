@@ -23,17 +23,16 @@ def pets(
 )->SegData:
     "Oxford-IIIT Pets: pet or background, from the trimaps."
     if border not in ('void', 'class'): raise UsageError(f"border is {border!r}: 'void' or 'class' was expected.")
-    root = existing_folder(root)
-    require_folders(root, 'images', 'annotations/trimaps')
-    more = []
-    lists = {s: f for s,f in dict(train='annotations/trainval.txt', test='annotations/test.txt').items()
-             if (root/f).is_file()}
+    root, trimaps = existing_folder(root), 'annotations/trimaps'
+    require_folders(root, 'images', trimaps)
+    more, names = [], dict(train='annotations/trainval.txt', test='annotations/test.txt')
+    lists = {split: file for split,file in names.items() if (root/file).is_file()}
+    expected = (lambda k: f'{trimaps}/{k}.png') if lists else None
     rows, problems = join_pairs(files_by_key(images_in(root, 'images', more), stem_of),
-                                files_by_key(images_in(root, 'annotations/trimaps', more), stem_of),
-                                (lambda k: f'annotations/trimaps/{k}.png') if lists else None)
+                                files_by_key(images_in(root, trimaps, more), stem_of), expected)
     problems += more
-    split = split_of_lists(root, rows, lists, problems)
-    names = ('pet', 'background', 'border') if border == 'class' else ('pet', 'background')
-    encoding = Encoding('values', ((1, 0), (2, 1), (3, 2 if border == 'class' else 255)))
-    return make_data(root, name, 'pets', rows, hold_out(split, 0.1, seed, problems),
-                     ClassTable(names, None if border == 'class' else 255), encoding, problems)
+    split = hold_out(split_of_lists(root, rows, lists, problems), 0.1, seed, problems)
+    classes, last = ClassTable(('pet', 'background'), 255), 255
+    if border == 'class': classes, last = ClassTable(('pet', 'background', 'border')), 2
+    encoding = Encoding('values', ((1, 0), (2, 1), (3, last)))
+    return make_data(root, name, 'pets', rows, split, classes, encoding, problems)

@@ -20,13 +20,13 @@ _SEGNET_COLORS = ((128,128,128), (128,0,0), (192,192,128), (128,64,128), (0,0,19
                   (64,64,128), (64,0,128), (64,64,0), (0,128,192))
 
 def segnet(
-    root, # folder with `train/`, `trainannot/` and the like
+    root, # folder with `train/`, `trainannot/` and so on
     name:str|None=None, # name of the dataset; the folder's when None
     seed:int=42 # for the split, when there is no `val/`
 )->SegData:
-    "The SegNet tutorial's CamVid: eleven classes, 11 is unlabelled."
+    "The SegNet tutorial's CamVid: eleven classes, 11 is unlabeled."
     root = existing_folder(root)
     require_folders(root, 'trainannot')
-    rows, problems = rows_of_split_folders(root, '{}', '{}annot', lambda p: p, '{}.png')
-    split = hold_out(folder_split([i for _,i,_ in rows]), 0.2, seed, problems)
+    rows, problems = rows_of_split_folders(root, '{}', '{}annot', lambda stem: stem, '{}.png')
+    split = hold_out(folder_split([image for _,image,_ in rows]), 0.2, seed, problems)
     return make_data(root, name, 'segnet', rows, split, ClassTable(SEGNET_NAMES, 11, _SEGNET_COLORS), INDEX, problems)

@@ -58,7 +58,7 @@ def photo(tmp_path):
 
 
 def opened(path):
-    "A picture, its file closed again."
+    "An image, its file closed again."
     with Image.open(path) as im:
         im.load()
     return im
@@ -138,26 +138,26 @@ def test_a_box_may_be_the_whole_image_and_takes_all_points():
 
 # Images
 
-def pictures():
+def sample_images():
     "The same 6 x 4 pixels in all sorts of files: (name, save, upright size)."
     rgb = np.random.default_rng(1).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-    im, grey = Image.fromarray(rgb), Image.fromarray(rgb[..., 0])
+    im, gray = Image.fromarray(rgb), Image.fromarray(rgb[..., 0])
     exif = Image.Exif()
     exif[0x0112] = 6
     clear = im.quantize(8)
     clear.info["transparency"] = bytes(range(8))
-    return {"rgba.png": (im.convert("RGBA"), {}, (4, 6)), "la.png": (grey.convert("LA"), {}, (4, 6)),
-            "grey.png": (grey, {}, (4, 6)), "palette.png": (im.quantize(8), {}, (4, 6)),
-            "clear.png": (clear, {}, (4, 6)), "bit.png": (grey.convert("1"), {}, (4, 6)),
+    return {"rgba.png": (im.convert("RGBA"), {}, (4, 6)), "la.png": (gray.convert("LA"), {}, (4, 6)),
+            "gray.png": (gray, {}, (4, 6)), "palette.png": (im.quantize(8), {}, (4, 6)),
+            "clear.png": (clear, {}, (4, 6)), "bit.png": (gray.convert("1"), {}, (4, 6)),
             "deep.png": (Image.fromarray(rgb[..., 0].astype(np.uint16)*257), {}, (4, 6)),
             "cmyk.jpg": (im.convert("CMYK"), {}, (4, 6)), "rotated.jpg": (im, dict(exif=exif), (6, 4)),
             "photo.webp": (im, {}, (4, 6))}
 
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
-@pytest.mark.parametrize("name", pictures())
+@pytest.mark.parametrize("name", sample_images())
 def test_every_kind_of_image(name, tmp_path, sam):
-    im, kwargs, size = pictures()[name]
+    im, kwargs, size = sample_images()[name]
     im.save(tmp_path/name, **kwargs)
     rgb = np.asarray(sam_module.as_image(tmp_path/name))
     assert (rgb.shape, rgb.dtype) == ((*size, 3), np.uint8)
@@ -172,8 +172,8 @@ def test_heights_that_look_like_channels(size, kind, sams):
     assert sam_module.prompt(rgb, points=[(0, 0)], model=sams[kind]).masks.shape == (1, *size)
 
 
-def test_deep_greys_keep_their_brightness(tmp_path):
-    im, *_ = pictures()["deep.png"]
+def test_deep_grays_keep_their_brightness(tmp_path):
+    im, *_ = sample_images()["deep.png"]
     im.save(tmp_path/"deep.png")
     assert (np.asarray(sam_module.as_image(tmp_path/"deep.png"))[..., 0] == np.asarray(im)//257).all()
 
@@ -287,9 +287,9 @@ def test_what_is_drawn():
     mask = np.zeros((1, 20, 30), bool)
     mask[0, 5:15, 5:15] = True
     drawn = sam_module.draw_prompts(image, mask, [sam_module.Prompt(((25, 10),), (2, 2, 28, 18))])
-    colour = np.array(sam_module.default_colors(1)[0])
-    assert (drawn[5, 5] == colour).all()                                           # the outline
-    assert (drawn[10, 10] == ((100 + colour)/2).round()).all()                     # the area
+    color = np.array(sam_module.default_colors(1)[0])
+    assert (drawn[5, 5] == color).all()                                           # the outline
+    assert (drawn[10, 10] == ((100 + color)/2).round()).all()                     # the area
     assert drawn[10, 25].tolist() == [255]*3 and drawn[2, 2].tolist() == [0]*3     # point and box
     assert (image == 100).all() and drawn[19, 29].tolist() == [100]*3
 
@@ -454,7 +454,7 @@ def test_without_the_extra(monkeypatch, photo):
         sam_module.prompt(photo, points="1,1")
 
 
-def test_the_room_is_light():
+def test_importing_it_is_light():
     res = python("import sys, segfast.tools.sam; print([o for o in ('torch', 'fastai', 'transformers', "
                  "'huggingface_hub') if o in sys.modules])")
     assert res.stdout.strip() == "[]", res.stderr
@@ -538,7 +538,7 @@ def answering(sam, monkeypatch, area):
     def ask(sam, rgb, prompts, multimask):
         h, w = rgb.shape[:2]
         return np.stack([area(h, w)]*len(prompts)), np.ones(len(prompts), np.float32), np.arange(len(prompts))
-    monkeypatch.setattr(sam_module, "_predict", ask)
+    monkeypatch.setattr(sam_module, "predict_masks", ask)
 
 
 def left(h, w): return np.arange(w)[None].repeat(h, 0) < w//2
@@ -577,7 +577,7 @@ def test_only_the_best_mask_of_a_prompt_counts(sam, photo, tmp_path, monkeypatch
     def ask(sam, rgb, prompts, multimask):
         h, w = rgb.shape[:2]
         return np.stack([left(h, w), top(h, w), ~nothing(h, w)]), np.array([0.4, 0.9, np.nan]), np.zeros(3, int)
-    monkeypatch.setattr(sam_module, "_predict", ask)
+    monkeypatch.setattr(sam_module, "predict_masks", ask)
     made = sam_module.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, multimask=True, as_masks="Car")
     assert (ids(tmp_path/"set") == top(45, 70)).all()
     assert made["masks"][2]["score"] is None and json.loads((tmp_path/"set/prompts/photo/1/masks.json").read_text())[
@@ -645,10 +645,10 @@ def test_a_mask_of_another_size_is_not_painted_on(sam, photo, tmp_path, monkeypa
 
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
-@pytest.mark.parametrize("name", pictures())
-def test_every_kind_of_image_can_be_labelled(name, sam, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", sample_images())
+def test_every_kind_of_image_can_be_labeled(name, sam, tmp_path, monkeypatch):
     answering(sam, monkeypatch, left)
-    im, kwargs, size = pictures()[name]
+    im, kwargs, size = sample_images()[name]
     for i in range(4):
         path = tmp_path/"in"/f"{i}-{name}"
         path.parent.mkdir(exist_ok=True)

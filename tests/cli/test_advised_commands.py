@@ -11,6 +11,7 @@ import pytest
 from helpers.layouts import (draw_camseq, draw_camvid, draw_cityscapes, draw_idd, draw_kitti_road, draw_pets,
                              draw_voc)
 from helpers.tiny import make_tiny
+from helpers.training import with_bad
 from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -30,7 +31,7 @@ def cli(args):
 def in_markdown(text):
     "Commands in fenced code, and in code inside a line"
     fenced = re.findall(r"^```(?:sh|bash|text)?\n(.*?)^```", text, re.M | re.S)
-    for line in "\n".join(fenced).splitlines():
+    for line in "\n".join(fenced).replace("\\\n", " ").splitlines():
         if m := re.search(r"(?:^|\$ |&& |; do )(segfast [a-z].*)", line):
             yield m[1]
     yield from re.findall(r"`(segfast [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
@@ -146,16 +147,32 @@ def draw_files(root):
     (root/"pairs.csv").write_text("image,mask\n" + "".join(rows))
     shutil.copy(root/"DATA/codes.txt", root/"codes.txt")
     shutil.copytree(root/"DATA/labels", root/"DIR")
+    flip = {"__class_fullname__": "HorizontalFlip", "p": 0.5}
+    (root/"aug.json").write_text(json.dumps({"transform": flip}))
 
 
 def make_runs(root):
     small = "--size 32x48 --batch-size 2 --precision fp32 --device cpu --model unet_resnet34 --weights none"
     done(f"train DATA {small} --epochs 1,1,1 --name RUN")
     done(f"train DATA {small} --epochs 1,1,1 --folds 2 --name FOLDSET")
-    done("export runs/RUN --out MODEL.onnx")
+    done("export runs/RUN --out exported/MODEL.onnx")
+    shutil.copy(root/"exported/MODEL.onnx", root)
     shutil.copytree(root/"runs/RUN", root/"RUN")
     shutil.copytree(root/"runs/FOLDSET", root/"FOLDSET")
     for name in "NAME", "lr-3e-4": shutil.copytree(root/"RUN", root/"runs"/name)
+    interrupt(f"train DATA {small} --epochs 1,1,1 --name STOPPED")
+
+
+def interrupt(line):
+    "Train, and stop as Ctrl-C does, in the first batch of the second stage"
+    with pytest.MonkeyPatch.context() as patch:
+        seen = []
+
+        def stop(cb):
+            seen.append(1)
+            if len(seen) == 3: raise KeyboardInterrupt
+        with_bad(patch, 0, stop)
+        assert cli(shlex.split(line)).exit_code == 130
 
 
 def done(line):
@@ -180,6 +197,7 @@ def small_version(words):
 def is_mention(words):
     "Names a command or an option of it, without what it needs"
     if words[0] in ("COMMAND", "ui", "--version", "--help") or "…" in words or "--help" in words: return True
+    if words == ["evaluate"] or words == ["check", "--fix"]: return True
     if words[0] == "train": return words[1:2] == [] or (words[1].startswith("-") and "--recipe" not in words)
     try: COMMANDS[words[0]].make_context(words[0], list(words[1:]))
     except Exception as e: return type(e).__name__ == "MissingParameter"
@@ -208,9 +226,23 @@ def copy(place, tmp_path, monkeypatch):
 def test_commands_of_readme_and_notebooks(line, copy, request):
     words = [VALUES.get(w, w) for w in shlex.split(line)[1:]]
     if words[0] == "prompt": words += ["--model", str(request.getfixturevalue("sam"))]
+    if words[:3] == ["compare", "RUN", "RUN"]: words[2] = "runs/NAME"
     if words[0] == "demo-data": shutil.rmtree(copy/"DIR")
+    if words[:2] in (["resume", "RUN"], ["resume", "FOLDER"]) and "--extend" not in words: words[1] = "runs/STOPPED"
     res = cli(small_version(words))
     assert res.exit_code == 0, f"{line}\n{res.output}"
+
+
+PUT_IN = {"check": "DATA", "train": "DATA", "clean": "runs", "resume": "RUN"}  # for {}, else RUN
+MESSAGES = sorted(line for line in LIBRARY if not is_mention([VALUES.get(w, w) for w in line.rstrip(".").split()[1:]]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", MESSAGES)
+def test_commands_of_messages(line, copy, request):
+    command = line.split()[1]
+    filled = line.rstrip(".").replace("--recipe {}", "--recipe RUN/recipe.toml").replace("--out {}", "--out new")
+    test_commands_of_readme_and_notebooks(filled.replace("{}", PUT_IN.get(command, "RUN")), copy, request)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ LARGEST = 8
 
 
 def find_notebooks(root):
-    "The notebooks that git has or would add, from the root, without those that nbdev leaves out: names with _ or . first."
+    """The notebooks that git has or would add, from the root, without those that nbdev leaves out: names with _ or .
+    first."""
     command = ["git", "ls-files", "-coz", "--exclude-standard", "--", "nbs/*.ipynb"]
     listed = subprocess.run(command, cwd=root, check=True, capture_output=True).stdout.decode().split("\0")
     paths = {PurePosixPath(name) for name in listed if name and (root/name).is_file()}

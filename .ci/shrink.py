@@ -1,4 +1,5 @@
-"""Make the pictures in notebooks small: JPEG at one quality, and photographs that are PNG as JPEG where that is smaller. A second run changes nothing."""
+"""Make the pictures in notebooks small: JPEG at one quality, and photographs that are PNG as JPEG where that is
+smaller. A second run changes nothing."""
 import base64
 import io
 import json

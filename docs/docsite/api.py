@@ -1,4 +1,5 @@
-"""What stands on a page for an exported name: heading with anchor, source link, signature, docstring, table of parameters."""
+"""What stands on a page for an exported name: heading with anchor, source link, signature, docstring, table of
+parameters."""
 import ast
 import importlib
 import inspect

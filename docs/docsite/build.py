@@ -52,7 +52,8 @@ def source_of(line):
 
 
 def filled(nav, sources, named=None):
-    "The navigation with patterns replaced by what no other line names, in order of file name; sections that stay empty go"
+    """The navigation with patterns replaced by what no other line names, in order of file name; sections that stay
+    empty go"""
     named = {source_of(o) for o in leaves(nav)} if named is None else named
     result = []
     for item in nav:

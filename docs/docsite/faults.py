@@ -1,4 +1,5 @@
-"""Looks over the built pages: links and anchors that lead nowhere, missing pictures, anything from another host, symbols without an entry."""
+"""Looks over the built pages: links and anchors that lead nowhere, missing pictures, anything from another host,
+symbols without an entry."""
 import os
 from dataclasses import dataclass, field
 from html.parser import HTMLParser

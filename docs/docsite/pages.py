@@ -30,6 +30,12 @@ def page_of(source):
     return Path(nbpath2html(source).as_posix()).with_suffix(".md").as_posix()
 
 
+# A link or an image, inline code, and inline mathematics of a Markdown line
+INLINE = re.compile(r"(?P<link>(?P<image>!?)\[(?P<text>(?:`[^`]*`|\[[^\]]*\]|[^\]`])*)\]\((?P<to>[^()\s]+)\))"
+                    r"|(?P<code>(?<!`)`[^`]+`(?!`))|``.+?``"
+                    r"|\$(?P<math>[^$\s](?:[^$\n]*[^$\s])?)\$(?!\d)")
+
+
 class Documented(Processor):
     "Entries in place of nbdev's `show_doc` calls, which would run the exported cells again; constants get one too"
     def __init__(self, nb, root, source_url):
@@ -137,7 +143,8 @@ class Writer:
         return f"![Picture that the code above draws]({Path(link).as_posix()}){{ .output loading=lazy }}"
 
     def markdown(self, text, source, page, here):
-        "Links to other sources and to symbols, formulas, and a blank line where Python-Markdown wants one before a list"
+        """Links to other sources and to symbols, formulas, and a blank line where Python-Markdown wants one before a
+        list"""
         lines, fence, item = [], None, False
         for line in text.splitlines():
             mark = re.match(r"\s*(```+|~~~+)", line)
@@ -157,12 +164,16 @@ class Writer:
 
         def one(m):
             if m["link"]:
-                return f"[{m['text'] if heading else self.linked(m['text'], source, page, here) if m['image'] else m['text']}]({self.target(m['to'], source, page)})"
+                text = self.linked(m["text"], source, page, here) if m["image"] and not heading else m["text"]
+                return f"[{text}]({self.target(m['to'], source, page)})"
             if m["code"]:
                 return m[0] if heading else self.symbol(m["code"], page, here) or m[0]
             return mathml(m["math"])
-        return re.sub(r"(?P<link>(?P<image>!?)\[(?P<text>(?:`[^`]*`|\[[^\]]*\]|[^\]`])*)\]\((?P<to>[^()\s]+)\))|(?P<code>(?<!`)`[^`]+`(?!`))|``.+?``|\$(?P<math>[^$\s](?:[^$\n]*[^$\s])?)\$(?!\d)",
-                      lambda m: m[0] if not (m["link"] or m["code"] or m["math"]) else ("!" if m["image"] else "") + one(m), line)
+        def replaced(m):
+            if not (m["link"] or m["code"] or m["math"]):
+                return m[0]
+            return ("!" if m["image"] else "") + one(m)
+        return INLINE.sub(replaced, line)
 
     def target(self, to, source, page):
         "A link as it must read on the page: to another page, or to the file in the repository"

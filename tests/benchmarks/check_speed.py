@@ -1,9 +1,12 @@
 """How long the check of a dataset takes, how it grows with the number of pairs, and how much memory it needs.
 
-    python tests/benchmarks/check_speed.py photos CAMVID      700 pairs at 720x960, made from CamVid's frames; then the same again, unchanged
-    python tests/benchmarks/check_speed.py tiny [N ...]       N pairs of 16x16 (1000, 10000 and 100000 when none is given)
+    python tests/benchmarks/check_speed.py photos CAMVID      700 pairs at 720x960, made from CamVid's frames; then the
+        same again, unchanged
+    python tests/benchmarks/check_speed.py tiny [N ...]       N pairs of 16x16 (1000, 10000 and 100000 when none is
+        given)
 
-Each check is `segfast check` in a process of its own, with a cache that is empty at first. Prints seconds and the process's largest resident memory.
+Each check is `segfast check` in a process of its own, with a cache that is empty at first. Prints seconds and the
+process's largest resident memory.
 """
 import os
 import resource

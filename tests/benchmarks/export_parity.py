@@ -1,9 +1,12 @@
-"""Every model of the registry as ONNX: the largest difference of a logit at two sizes, and the share of pixels whose class differs.
+"""Every model of the registry as ONNX: the largest difference of a logit at two sizes, and the share of pixels whose
+class differs.
 
     python tests/benchmarks/export_parity.py [MODEL...] [--sizes 64x96,90x120] [--images 4] [--classes 12] [--fixed]
 
-Models are untrained; a few batches in training mode give their batch norms statistics of their own. Pictures are smooth and drawn at random.
-One file is written for every size (with --fixed, one for each size) and run at both sizes. Needs the extras onnx and models.
+Models are untrained; a few batches in training mode give their batch norms statistics of their own. Pictures are smooth
+and drawn at random.
+One file is written for every size (with --fixed, one for each size) and run at both sizes. Needs the extras onnx and
+models.
 """
 import argparse
 import gc

@@ -1,10 +1,15 @@
-"""Which model is best after the same time, and after the same epochs? Every model from random weights, one after the other.
+"""Which model is best after the same time, and after the same epochs? Every model from random weights, one after the
+other.
 
-    python tests/benchmarks/models.py FOLDER [--minutes 6] [--epochs 5] [--size 96x128] [--models NAME[,key=value...] ...] [--threads N] [--out runs]
+    python tests/benchmarks/models.py FOLDER [--minutes 6] [--epochs 5] [--size 96x128] [--models NAME[,key=value...]
+        ...] [--threads N] [--out runs]
 
-Each row is two runs of `segfast train FOLDER --no-progressive --weights none --model NAME`: one of as many epochs as fit into the minutes (training and
-validation; a first epoch measures how long one takes), one of the same number of epochs for all. The one-cycle schedule ends with the run in both.
-Results are kept in OUT/models.json as they come, so an interrupted benchmark goes on where it stopped. Takes hours; leave the machine alone meanwhile.
+Each row is two runs of `segfast train FOLDER --no-progressive --weights none --model NAME`: one of as many epochs as
+fit into the minutes (training and
+validation; a first epoch measures how long one takes), one of the same number of epochs for all. The one-cycle schedule
+ends with the run in both.
+Results are kept in OUT/models.json as they come, so an interrupted benchmark goes on where it stopped. Takes hours;
+leave the machine alone meanwhile.
 """
 import argparse
 import json

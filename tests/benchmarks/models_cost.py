@@ -1,6 +1,7 @@
 """What a training step of each model costs, in fp32 and in bf16 with the channels last.
 
-    python tests/benchmarks/models_cost.py [--models NAME ...] [--size 96x128] [--batch-size 8] [--steps 5] [--threads N] [--device cpu]
+    python tests/benchmarks/models_cost.py [--models NAME ...] [--size 96x128] [--batch-size 8] [--steps 5] [--threads
+        N] [--device cpu]
     python tests/benchmarks/models_cost.py --profile unet_resnet34
 
 Prints images per second of forward and backward together (no optimiser, no loader), on random data. With --profile: the

@@ -1,6 +1,8 @@
-"""Images per second of an exported model in ONNX Runtime and of the same model in torch (fp32, channels_last), on the CPU.
+"""Images per second of an exported model in ONNX Runtime and of the same model in torch (fp32, channels_last), on the
+CPU.
 
-    python tests/benchmarks/onnx_speed.py [MODEL...] [--size 96x128] [--batch-size 8] [--threads 1,2] [--seconds 5] [--int8]
+    python tests/benchmarks/onnx_speed.py [MODEL...] [--size 96x128] [--batch-size 8] [--threads 1,2] [--seconds 5]
+        [--int8]
 
 Untrained models on random pictures: the arithmetic is the same. Both normalise them. Batches alternate between the
 two, so that what else the machine does slows both; the median is shown. Needs the extra onnx.

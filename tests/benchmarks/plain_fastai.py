@@ -2,8 +2,10 @@
 
     python tests/benchmarks/plain_fastai.py FOLDER [--size 96x128] [--epochs 5,5,5] [--seed 42] [--fp16]
 
-Two fits at half size (batch 8), one at full size (batch 4), one-cycle at 1e-3, 5e-4, 5e-4, weight decay 1e-2, resnet34 U-Net from
-random weights, fastai's defaults for everything else: files decoded at every epoch, fp32, loss over all pixels. Prints one JSON line.
+Two fits at half size (batch 8), one at full size (batch 4), one-cycle at 1e-3, 5e-4, 5e-4, weight decay 1e-2, resnet34
+U-Net from
+random weights, fastai's defaults for everything else: files decoded at every epoch, fp32, loss over all pixels. Prints
+one JSON line.
 """
 import argparse
 import json
@@ -15,8 +17,8 @@ warnings.filterwarnings("ignore", message="`torch.jit.script`")
 
 import numpy as np  # noqa: E402
 from fastai.vision.all import (  # noqa: E402
-    Callback, DataBlock, FileSplitter, ImageBlock, MaskBlock, Normalize, aug_transforms, get_image_files, imagenet_stats, resnet34, set_seed,
-    unet_learner,
+    Callback, DataBlock, FileSplitter, ImageBlock, MaskBlock, Normalize, aug_transforms, get_image_files,
+    imagenet_stats, resnet34, set_seed, unet_learner,
 )
 
 

@@ -1,11 +1,15 @@
 """How much memory `segfast predict` needs: for one very large image, and for very many small ones.
 
-    python tests/benchmarks/predict_memory.py large [--side 8000] [--tile 512x512] [--overlap 64] [--model fast] [--size 96x128] [--precision fp32] [--classes 12] [--limit 2000] [--json]
+    python tests/benchmarks/predict_memory.py large [--side 8000] [--tile 512x512] [--overlap 64] [--model fast] [--size
+        96x128] [--precision fp32] [--classes 12] [--limit 2000] [--json]
     python tests/benchmarks/predict_memory.py many [--images 10000] [--model fast] [--size 64x96] [--growth 20] [--json]
 
-`large` runs the command on a square photograph, once in tiles and once whole, each in a process of its own, and takes the largest resident memory that the operating system
-saw; it ends with 1 where the tiles took more than `--limit` MB. `many` predicts a folder of small images in one process and looks at its resident memory after every
-hundredth; it ends with 1 where the mean of the last quarter is more than `--growth` MB above that of the second. Random weights: memory does not ask what was learned.
+`large` runs the command on a square photograph, once in tiles and once whole, each in a process of its own, and takes
+the largest resident memory that the operating system
+saw; it ends with 1 where the tiles took more than `--limit` MB. `many` predicts a folder of small images in one process
+and looks at its resident memory after every
+hundredth; it ends with 1 where the mean of the last quarter is more than `--growth` MB above that of the second. Random
+weights: memory does not ask what was learned.
 """
 import argparse
 import json

@@ -1,9 +1,13 @@
-"""Images a second of `segfast predict`'s library call against a loop over fastai's `learn.predict`, reading and writing files included.
+"""Images a second of `segfast predict`'s library call against a loop over fastai's `learn.predict`, reading and writing
+files included.
 
-    python tests/benchmarks/predict_speed.py [--model unet_resnet34] [--size 96x128] [--on 96x128 360x480] [--images 64] [--loop 24] [--rounds 3] [--threads N] [--device cpu] [--json]
+    python tests/benchmarks/predict_speed.py [--model unet_resnet34] [--size 96x128] [--on 96x128 360x480] [--images 64]
+        [--loop 24] [--rounds 3] [--threads N] [--device cpu] [--json]
 
-One model with random weights, one size that it is shown, the same JPEG files for both. The loop is what people write: `learn.predict(path)` for each file, then its mask saved
-as a PNG of the image's own size. segfast writes a palette PNG for each image, in fp32 and in bf16. Each way is warmed up, then all take turns; the table has the median of the rounds.
+One model with random weights, one size that it is shown, the same JPEG files for both. The loop is what people write:
+`learn.predict(path)` for each file, then its mask saved
+as a PNG of the image's own size. segfast writes a palette PNG for each image, in fp32 and in bf16. Each way is warmed
+up, then all take turns; the table has the median of the rounds.
 Run it on an idle machine: what else runs is printed (`load`).
 """
 import argparse
@@ -21,7 +25,10 @@ warnings.filterwarnings("ignore", message="`torch.jit.script`")
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from fastai.vision.all import CrossEntropyLossFlat, DataBlock, ImageBlock, Learner, MaskBlock, Normalize, Resize, ResizeMethod, get_image_files, imagenet_stats  # noqa: E402
+from fastai.vision.all import (  # noqa: E402
+    CrossEntropyLossFlat, DataBlock, ImageBlock, Learner, MaskBlock, Normalize, Resize, ResizeMethod, get_image_files,
+    imagenet_stats,
+)
 from PIL import Image  # noqa: E402
 
 from predict_memory import photo  # noqa: E402

@@ -2,8 +2,10 @@
 
     python tests/benchmarks/speed.py FOLDER [--size 96x128] [--epochs 5,5,5] [--seed 42] [--out runs] [--fp16]
 
-Takes about half an hour on two processor cores with the defaults; leave the machine alone meanwhile. Prints a table: images per second of
-each stage, seconds of the whole, accuracy averaged over validation batches at training size (the lesson's way of counting).
+Takes about half an hour on two processor cores with the defaults; leave the machine alone meanwhile. Prints a table:
+images per second of
+each stage, seconds of the whole, accuracy averaged over validation batches at training size (the lesson's way of
+counting).
 """
 import argparse
 import json

@@ -74,7 +74,8 @@ def test_search_finds_a_symbol_and_leads_to_it(browser, address):
                                    for a in browser.find_elements(By.CSS_SELECTOR, ".md-search-result__link")])
     hit = next(o for o in links if "metrics/confusion.html" in o and o.endswith("#confusionmatrix"))
     browser.get(hit)
-    wait(browser, lambda: browser.execute_script("const at = document.getElementById('confusionmatrix').getBoundingClientRect().top; return at >= 0 && at < innerHeight"))
+    top = "document.getElementById('confusionmatrix').getBoundingClientRect().top"
+    wait(browser, lambda: browser.execute_script(f"const at = {top}; return at >= 0 && at < innerHeight"))
 
 
 def test_the_dark_switch_works_and_is_remembered(browser, address):

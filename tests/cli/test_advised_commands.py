@@ -1,4 +1,5 @@
-"""Every command that README, lessons, reports and messages advise: each is understood, and each is run once on small data with a small network."""
+"""Every command that README, lessons, reports and messages advise: each is understood, and each is run once on small
+data with a small network."""
 import ast
 import json
 import re
@@ -50,7 +51,8 @@ def from_pages():
         if page.suffix == ".md":
             texts = [page.read_text()]
         else:
-            texts = ["".join(c["source"]) for c in json.loads(page.read_text())["cells"] if c["cell_type"] == "markdown"]
+            cells = json.loads(page.read_text())["cells"]
+            texts = ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
         for text in texts:
             for line in map(tidy, in_markdown(text)):
                 found.setdefault(line, page.name)
@@ -68,7 +70,8 @@ def strings(tree):
             yield n.value
 
 
-WORDS = r"(?: +(?:--?[a-z][\w-]*(?:=\S+)?|\{\}|[A-Z][A-Z.|]*(?:\.\.\.)?|demo|fast|none|\d[\dx,]*|masks|model\.onnx|onnx))*"
+WORDS = (r"(?: +(?:--?[a-z][\w-]*(?:=\S+)?|\{\}|[A-Z][A-Z.|]*(?:\.\.\.)?"
+         r"|demo|fast|none|\d[\dx,]*|masks|model\.onnx|onnx))*")
 
 
 def from_library():

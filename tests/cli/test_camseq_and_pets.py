@@ -1,4 +1,5 @@
-"The two exercises that became recipes, CamSeq with DeepLabV3 and Pets with a U-Net: one command each, on small folders built in the real layout."
+"""The two exercises that became recipes, CamSeq with DeepLabV3 and Pets with a U-Net: one command each, on small
+folders built in the real layout."""
 import json
 
 import numpy as np

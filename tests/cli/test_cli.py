@@ -1,4 +1,5 @@
-"The command line: results on stdout, all else on stderr, exit codes, plain lines in a pipe, and quick where nothing is trained."
+"""The command line: results on stdout, all else on stderr, exit codes, plain lines in a pipe, and quick where nothing
+is trained."""
 import errno
 import json
 import os

@@ -4,9 +4,9 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from segfast.core.text import DASH, a_few, compact_text, count_text, date_text, duration_text, is_missing, number_text
-from segfast.core.text import percent_text, plural, scaled_text, shape_text, share_text, short_date_text, significant_text
-from segfast.core.text import size_text, speed_text, time_text
+from segfast.core.text import (DASH, a_few, compact_text, count_text, date_text, duration_text, is_missing,
+                               number_text, percent_text, plural, scaled_text, shape_text, share_text, short_date_text,
+                               significant_text, size_text, speed_text, time_text)
 
 NOTHING = [None, float("nan"), float("inf"), -float("inf"), np.float32("nan"), np.float64("inf")]
 

@@ -3,8 +3,10 @@
     python tests/helpers/killing.py serve      reads jobs as lines of JSON, forks a process for each, answers in JSON
     python tests/helpers/killing.py cli ...    the command line of segfast, with the small models of this file
 
-Importing PyTorch takes seconds, so the server does it once, and each attempt at a training is a fork of it. A fork must not inherit running threads: the server itself
-computes nothing, and PyTorch keeps to one thread. A plan names an event and how many of it pass before the attempt dies: `["rename", 3]` is the moment before the third rename.
+Importing PyTorch takes seconds, so the server does it once, and each attempt at a training is a fork of it. A fork must
+not inherit running threads: the server itself
+computes nothing, and PyTorch keeps to one thread. A plan names an event and how many of it pass before the attempt
+dies: `["rename", 3]` is the moment before the third rename.
 """
 import hashlib
 import json
@@ -319,12 +321,14 @@ def survive(k, moments):
         k.go(**(dict(after=o) if isinstance(o, float) else dict(kill=o)))
         if k.done: return k
         early = k.died_too_early()
-        assert early or k.code == -signal.SIGKILL, f"{k.name} ended with {k.code} on the way to {o}, after {k.kills}:\n{k.err}"
+        assert early or k.code == -signal.SIGKILL, (
+            f"{k.name} ended with {k.code} on the way to {o}, after {k.kills}:\n{k.err}")
     return k.finish()
 
 
 def kill_at_each(server, folder, variant, moments, check):
-    "Kill trainings until each of these plans came to pass, with as many kills to a training as it takes; `check` every one that is done."
+    """Kill trainings until each of these plans came to pass, with as many kills to a training as it takes; `check`
+    every one that is done."""
     todo, k, kills = list(moments), None, 0
     while todo:
         k = k or Killed(server, folder, variant, name=f"killed-{variant}-{len(todo)}")

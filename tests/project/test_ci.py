@@ -1,4 +1,5 @@
-"""Continuous integration runs what a person runs: the workflow calls `.ci/run`, which starts with the README's test command."""
+"""Continuous integration runs what a person runs: the workflow calls `.ci/run`, which starts with the README's test
+command."""
 import re
 import subprocess
 from pathlib import Path

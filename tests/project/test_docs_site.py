@@ -1,4 +1,5 @@
-"""The documentation site: what its builder makes of a notebook, that it notices each kind of fault, and that the real site has none."""
+"""The documentation site: what its builder makes of a notebook, that it notices each kind of fault, and that the real
+site has none."""
 import json
 import re
 import shutil
@@ -44,7 +45,8 @@ def result(**data):
 
 
 def toy(root, lesson="See [toys](../toys.ipynb#twice) and `twice`.", nav=NAV):
-    "A project of one module, one lesson and a log; the module is the real `segfast.core.errors`, so that nothing need be installed."
+    """A project of one module, one lesson and a log; the module is the real `segfast.core.errors`, so that nothing need
+    be installed."""
     (root/"docs"/"theme").mkdir(parents=True)
     (root/"docs"/"site.yml").write_text(SITE.format(nav="".join(f"  - {o}\n" for o in nav)))
     (root/"settings.ini").symlink_to(ROOT/"settings.ini")
@@ -150,7 +152,7 @@ def test_commands_come_with_every_option_default_and_group():
         for p in command.params:
             assert all(o in part for o in [*p.opts, *p.secondary_opts] if o.startswith("-")), (key, p.name)
     train = text.split("{ #train }")[1].split("\n## ")[0]
-    assert "**Data**" in train and "**Training**" in train and "`--seed N` | `42`" in train and "| `--out DIR` | `runs` |" in train
+    for text in "**Data**", "**Training**", "`--seed N` | `42`", "| `--out DIR` | `runs` |": assert text in train
 
 
 # ---- faults that are noticed; the first is the control

@@ -1,4 +1,5 @@
-"""Run folders whose files are missing, empty, cut short, of another run, or edited: every command says so in a line or two."""
+"""Run folders whose files are missing, empty, cut short, of another run, or edited: every command says so in a line or
+two."""
 import json
 import shutil
 

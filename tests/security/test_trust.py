@@ -1,4 +1,5 @@
-"""Files that can be trusted: nothing that is read runs code, nothing unpacked leaves its folder, no name gives orders."""
+"""Files that can be trusted: nothing that is read runs code, nothing unpacked leaves its folder, no name gives
+orders."""
 import ast
 import csv
 import io
@@ -282,7 +283,8 @@ def test_a_pickle_in_a_checkpoint(half_done, small, file, name):
 def test_without_the_checksums_the_checkpoint_before_it_is_taken(half_done, small):
     HOSTILE["torch.safetensors"](half_done.path/"checkpoints/last/model.safetensors")
     assert go_on(half_done, small).state == "done"
-    assert any(not missing(o, 2, 3) for o in (half_done.path/"log.txt").read_text().splitlines()), "one epoch was kept: it went on with the second of three"
+    lines = (half_done.path/"log.txt").read_text().splitlines()
+    assert any(not missing(line, 2, 3) for line in lines), "one epoch was kept: it resumed with the second of three"
 
 
 def test_pickles_beside_a_checkpoint_are_not_looked_at(half_done, small):
@@ -348,7 +350,9 @@ def test_pickles_among_the_data(demo_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
     with zipfile.ZipFile("data.zip", "w") as z:
         for p in sorted(demo_dir.rglob("*")): z.write(p, Path("data")/p.relative_to(demo_dir))
-        for name in "images/scene_000.pt", "labels/scene_000_P.npy", "model.pkl", "images/cache.npy", "__init__.py", "conftest.py", "setup.py": z.writestr(f"data/{name}", pickle.dumps(Payload()))
+        for name in ("images/scene_000.pt", "labels/scene_000_P.npy", "model.pkl", "images/cache.npy", "__init__.py",
+                     "conftest.py", "setup.py"):
+            z.writestr(f"data/{name}", pickle.dumps(Payload()))
         z.writestr("data/labels/extra.png", pickle.dumps(Payload()))
     report = check_path("data.zip")
     assert len(report.data.pairs) == 10
@@ -525,7 +529,8 @@ def test_two_names_of_one_file_in_a_zip(cache, one, other):
                                         ("\u00e9.txt", "e\u0301.txt")])
 @pytest.mark.parametrize("ending", ["zip", "tar"])
 def test_names_that_differ_in_case(cache, monkeypatch, one, other, ending):
-    "Two files on Linux; on a disk that takes them for one, the second would overwrite the first, and nobody would know."
+    """Two files on Linux; on a disk that takes them for one, the second would overwrite the first, and nobody would
+    know."""
     path = f"case.{ending}"
     zip_of(path, (one, "1"), (other, "2")) if ending == "zip" else tar_of(path, member(one), member(other))
     if not archives.ignores_case(cache.parent if cache.parent.mkdir() is None else None):
@@ -860,7 +865,8 @@ def test_recipes_and_tables_of_classes_come_back_exactly(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MULTI)
 def test_names_of_runs(name, small, tmp_path):
-    "A name that is a folder's is taken as it is; what leads elsewhere or cannot be printed is refused. The data's name is only borrowed from."
+    """A name that is a folder's is taken as it is; what leads elsewhere or cannot be printed is refused. The data's
+    name is only borrowed from."""
     make = dict(recipe=recipe_of({}), classes=small.classes, data=dict(name=name))
     assert re.fullmatch(r"[\w-]+", Run.create(tmp_path/"runs", **make).name)
     if name.isprintable() and "/" not in name:

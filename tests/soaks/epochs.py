@@ -2,8 +2,10 @@
 
     python tests/soaks/epochs.py [--epochs 1000] [--workers 0] [--bytes 2000] [--files 0]
 
-Takes memory (resident and not of a file: libraries do not count) and open files after every epoch. A line is fitted through the least memory of every 25 epochs of the second half, since what is
-needed for a moment goes up and down; ends with 1 where it rises by more than `--bytes` an epoch, or where there are more open files at the end than in the middle. The first half is left out: caches of
+Takes memory (resident and not of a file: libraries do not count) and open files after every epoch. A line is fitted
+through the least memory of every 25 epochs of the second half, since what is
+needed for a moment goes up and down; ends with 1 where it rises by more than `--bytes` an epoch, or where there are
+more open files at the end than in the middle. The first half is left out: caches of
 PyTorch, of the allocator and of imports fill up once.
 """
 import argparse
@@ -39,7 +41,8 @@ def main():
 
 
 def own(process):
-    "Bytes of memory that are this process's own; without the pages of files, which become shared and private as others come and go."
+    """Bytes of memory that are this process's own; without the pages of files, which become shared and private as
+    others come and go."""
     m = process.memory_info()
     return m.rss - getattr(m, "shared", 0)
 

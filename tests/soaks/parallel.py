@@ -1,8 +1,10 @@
-"""Several trainings at once into one folder: each must be what it is when it runs alone, bit for bit, and none mixed up with another.
+"""Several trainings at once into one folder: each must be what it is when it runs alone, bit for bit, and none mixed up
+with another.
 
     python tests/soaks/parallel.py [--runs 8] [--seed 0]
 
-They share the data, the cache of decoded images (empty at the start, so all fill it at once) and the folder of runs; they differ in seed and recipe, and take their names
+They share the data, the cache of decoded images (empty at the start, so all fill it at once) and the folder of runs;
+they differ in seed and recipe, and take their names
 by themselves. Each is repeated alone afterwards and compared. Ends with 1 and names the run where one bit differs.
 """
 import argparse

@@ -1,8 +1,10 @@
-"""Kill trainings at random moments until so many kills are reached, resume each time, and compare with trainings that were left in peace.
+"""Kill trainings at random moments until so many kills are reached, resume each time, and compare with trainings that
+were left in peace.
 
     python tests/soaks/resume.py --kills 200 [--seed 0] [--variant ema]
 
-Every second kill comes from outside at a random time, the others inside at a random event. Ends with 1 and names the run where a result differs by one bit.
+Every second kill comes from outside at a random time, the others inside at a random event. Ends with 1 and names the
+run where a result differs by one bit.
 """
 import argparse
 import collections

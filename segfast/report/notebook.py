@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from fastai.torch_core import TensorImage, TensorMask
 from fastai.vision.core import TensorPoint
-from fastai.vision.data import show_batch # with fastai's own implementations; those below are added later, and win
+from fastai.vision.data import show_batch # with fastai's own implementations; those below take precedence
 from fastai.vision.learner import show_results
 from plum import dispatch
 
@@ -32,8 +32,8 @@ def show_batch(x:TensorImage, y:TensorMask, samples, ctxs=None, max_n=9, width=1
     table = getattr(samples[0][1], 'classes', None)
     if table is None or ctxs is not None:
         return show_batch.invoke(TensorImage, object, object)(x, y, samples, ctxs=ctxs, max_n=max_n, **kwargs)
-    return draw_masks(plt.figure(layout='constrained'), [(*as_arrays(sample), None) for sample in samples[:max_n]],
-                      table, width, beside=2)
+    rows = [(*as_arrays(sample), None) for sample in samples[:max_n]]
+    return draw_masks(plt.figure(layout='constrained'), rows, table, width, beside=2)
 
 # %% ../../nbs/report/06_notebook.ipynb #0fd2234b
 @dispatch
@@ -41,8 +41,8 @@ def show_results(x:TensorImage, y:TensorMask, samples, outs, ctxs=None, max_n=6,
     "Image, truth, prediction and wrong pixels, one sample per row."
     table = getattr(samples[0][1], 'classes', None)
     if table is None or ctxs is not None:
-        return show_results.invoke(TensorImage, TensorPoint, object, object)(x, y, samples, outs, ctxs=ctxs,
-            max_n=max_n, **kwargs)
-    rows = [(*as_arrays(sample), np.asarray(p[0].detach().cpu()).astype(np.uint8))
-            for sample,p in zip(samples[:max_n], outs)]
+        plain = show_results.invoke(TensorImage, TensorPoint, object, object)
+        return plain(x, y, samples, outs, ctxs=ctxs, max_n=max_n, **kwargs)
+    rows = [(*as_arrays(sample), np.asarray(pred[0].detach().cpu()).astype(np.uint8))
+            for sample,pred in zip(samples[:max_n], outs)]
     return draw_masks(plt.figure(layout='constrained'), rows, table, width)

@@ -1762,7 +1762,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'segfast.tools.ui.Pages': ('tools/ui.html#pages', 'segfast/tools/ui.py'),
                                   'segfast.tools.ui.Pages.__init__': ('tools/ui.html#pages.__init__', 'segfast/tools/ui.py'),
                                   'segfast.tools.ui.Pages.answer': ('tools/ui.html#pages.answer', 'segfast/tools/ui.py'),
-                                  'segfast.tools.ui.Pages.beside': ('tools/ui.html#pages.beside', 'segfast/tools/ui.py'),
+                                  'segfast.tools.ui.Pages.comparison': ('tools/ui.html#pages.comparison', 'segfast/tools/ui.py'),
                                   'segfast.tools.ui.Pages.home': ('tools/ui.html#pages.home', 'segfast/tools/ui.py'),
                                   'segfast.tools.ui.Pages.image_jpeg': ('tools/ui.html#pages.image_jpeg', 'segfast/tools/ui.py'),
                                   'segfast.tools.ui.Pages.mask': ('tools/ui.html#pages.mask', 'segfast/tools/ui.py'),

@@ -704,7 +704,7 @@ def compare(
     from segfast.report.console import compare_view
     print_tables(compare_view(found.to_dict()))
 
-# %% ../nbs/90_cli.ipynb #abbea351
+# %% ../nbs/90_cli.ipynb #5d4380d7
 def waste_text(
     shown:list, # `segfast.runs.clean.Waste` that was deleted, or could be
     deleted:bool, # was it?
@@ -729,7 +729,7 @@ def clean(
     from segfast.report.console import waste_view
     found = find_waste(out, failed)
     gone = clean(found) if yes else []
-    paths, shown = [run.path for run in gone], gone if yes else found
+    paths, shown = [waste.run.path for waste in gone], gone if yes else found
     kept = [waste for waste in found if waste.run.path not in paths]
     if as_json:
         return print_json(dict(deleted=[waste.to_dict() for waste in gone], kept=[waste.to_dict() for waste in kept],

@@ -20,12 +20,12 @@ from segfast.data.open import open_data
 
 def pack(root, path):
     if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as z:
+        with zipfile.ZipFile(path, "w") as archive:
             for p in sorted(root.rglob("*")):
-                z.write(p, p.relative_to(root.parent))
+                archive.write(p, p.relative_to(root.parent))
     else:
-        with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as t:
-            t.add(root, root.name)
+        with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as archive:
+            archive.add(root, root.name)
     return path
 
 
@@ -61,8 +61,8 @@ def test_truncated_archives(tmp_path, cache, ending, share):
     path = pack(tmp_path/"inner", tmp_path/f"cut{ending}")
     size = path.stat().st_size*share
     if ending == ".tar":  # of what comes before its padding; the last cut is exactly where the closing blocks begin
-        with tarfile.open(path) as t:
-            last = t.getmembers()[-1]
+        with tarfile.open(path) as archive:
+            last = archive.getmembers()[-1]
         size = (last.offset_data + -(-last.size//512)*512)*(share if share < .99 else 1)
     path.write_bytes(path.read_bytes()[:int(size)])
     with refuses(DataError, path, code="undecodable", file=str(path)):
@@ -71,12 +71,12 @@ def test_truncated_archives(tmp_path, cache, ending, share):
 
 
 def tar_with(path, *members):
-    with tarfile.open(path, "w") as t:
+    with tarfile.open(path, "w") as archive:
         for name, kind, target in members:
-            m = tarfile.TarInfo(name)
-            m.type, m.linkname = kind, target
-            m.size = 3 if kind == tarfile.REGTYPE else 0
-            t.addfile(m, io.BytesIO(b"out") if m.size else None)
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            member.size = 3 if kind == tarfile.REGTYPE else 0
+            archive.addfile(member, io.BytesIO(b"out") if member.size else None)
     return path
 
 
@@ -97,20 +97,20 @@ def test_evil_tars(tmp_path, cache, name, kind, target, cause):
 
 @pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "a\\..\\..\\out.txt", "C:/out.txt"])
 def test_evil_zips(tmp_path, cache, name):
-    with zipfile.ZipFile(tmp_path/"evil.zip", "w") as z:
-        z.writestr("good.txt", "x")
-        z.writestr(name, "out")
+    with zipfile.ZipFile(tmp_path/"evil.zip", "w") as archive:
+        archive.writestr("good.txt", "x")
+        archive.writestr(name, "out")
     with refuses(DataError, tmp_path/"evil.zip", "out.txt") as e:
         unpack(tmp_path/"evil.zip")
     assert e.value.problems[0].code != "undecodable" and not kept(cache) and not list(tmp_path.rglob("out.txt"))
 
 
 def test_a_link_in_a_zip(tmp_path, cache):
-    o = zipfile.ZipInfo("link")
-    o.external_attr = 0o120777 << 16
-    for name, member in ("evil.zip", o), ("plain.zip", "link"):
-        with zipfile.ZipFile(tmp_path/name, "w") as z:
-            z.writestr(member, "/etc/passwd")
+    link = zipfile.ZipInfo("link")
+    link.external_attr = 0o120777 << 16
+    for name, member in ("evil.zip", link), ("plain.zip", "link"):
+        with zipfile.ZipFile(tmp_path/name, "w") as archive:
+            archive.writestr(member, "/etc/passwd")
     with refuses(DataError, tmp_path/"evil.zip", "link"):
         unpack(tmp_path/"evil.zip")
     assert not kept(cache)
@@ -129,12 +129,12 @@ def test_what_is_no_archive(tmp_path, cache, name, content):
 # Archives, again
 
 def test_bombs(tmp_path, cache, monkeypatch):
-    with zipfile.ZipFile(tmp_path/"bomb.zip", "w", zipfile.ZIP_DEFLATED) as z:
-        z.writestr("a.png", bytes(3_000_000))
-    with tarfile.open(tmp_path/"bomb.tgz", "w:gz") as t:
-        o = tarfile.TarInfo("a.png")
-        o.size = 3_000_000
-        t.addfile(o, io.BytesIO(bytes(o.size)))
+    with zipfile.ZipFile(tmp_path/"bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(3_000_000))
+    with tarfile.open(tmp_path/"bomb.tgz", "w:gz") as archive:
+        member = tarfile.TarInfo("a.png")
+        member.size = 3_000_000
+        archive.addfile(member, io.BytesIO(bytes(member.size)))
     monkeypatch.setattr(archives, "_BOMB", 1e6)
     for name in "bomb.zip", "bomb.tgz":
         with refuses(DataError, tmp_path/name) as e:
@@ -153,7 +153,7 @@ def test_bombs(tmp_path, cache, monkeypatch):
 def test_a_disk_that_is_too_small(tmp_path, cache, monkeypatch):
     draw_segnet(tmp_path/"inner")
     path = pack(tmp_path/"inner", tmp_path/"x.zip")
-    monkeypatch.setattr(shutil, "disk_usage", lambda o: shutil._ntuple_diskusage(100, 90, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(100, 90, 10))
     with refuses(DataError, path, "SEGFAST_CACHE"):
         unpack(path)
     monkeypatch.undo()
@@ -172,10 +172,10 @@ def test_encrypted_and_repeated_members(tmp_path, cache):
         unpack(tmp_path/"locked.zip")
     assert e.value.problems[0].code != "undecodable" and name
     tar_with(tmp_path/"twice.tar", ("a.txt", tarfile.REGTYPE, ""), ("./a.txt", tarfile.REGTYPE, ""))
-    with zipfile.ZipFile(tmp_path/"twice.zip", "w") as z:
+    with zipfile.ZipFile(tmp_path/"twice.zip", "w") as archive:
         with pytest.warns(UserWarning):
-            z.writestr("a.txt", "1")
-            z.writestr("a.txt", "2")
+            archive.writestr("a.txt", "1")
+            archive.writestr("a.txt", "2")
     for name in "twice.tar", "twice.zip":
         with refuses(DataError, tmp_path/name, "a.txt") as e:
             unpack(tmp_path/name)
@@ -204,9 +204,9 @@ def test_a_link_that_stays_inside_is_fine(tmp_path, cache):
 def test_what_a_mac_adds(tmp_path, cache):
     draw_segnet(tmp_path/"inner")
     path = pack(tmp_path/"inner", tmp_path/"x.zip")
-    with zipfile.ZipFile(path, "a") as z:
-        z.writestr("__MACOSX/inner/train/._0.png", "x")
-        z.writestr("inner/train/._0.png", "x")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/inner/train/._0.png", "x")
+        archive.writestr("inner/train/._0.png", "x")
     assert open_data(path).splits == {"train": 2, "valid": 1, "test": 1}
 
 

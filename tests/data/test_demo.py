@@ -51,17 +51,17 @@ def test_the_classes_stay_in_place_at_another_size(seed):
     assert (large[::2, ::2] == small).mean() > .95
 
 
-def test_picture_and_mask_are_aligned():
-    "The mask's edges lie on the picture's edges: moved by four pixels, they fit less well."
-    def edge(m): return np.pad(m[:, 1:] != m[:, :-1], ((0, 0), (0, 1)))
+def test_image_and_mask_are_aligned():
+    "The mask's edges lie on the image's edges: moved by four pixels, they fit less well."
+    def edge(mask): return np.pad(mask[:, 1:] != mask[:, :-1], ((0, 0), (0, 1)))
 
-    fits = {d: [] for d in (-4, 0, 4)}
+    fits = {by: [] for by in (-4, 0, 4)}
     for seed in range(8):
         image, mask = scene(seed)
         grey = np.asarray(image, float).mean(2)
         step = np.abs(np.pad(grey[:, 1:] - grey[:, :-1], ((0, 0), (0, 1))))
-        for d in fits:
-            fits[d].append(step[np.roll(edge(mask), d, 1)].mean())
+        for by in fits:
+            fits[by].append(step[np.roll(edge(mask), by, 1)].mean())
     assert np.mean(fits[0]) > 1.3*np.mean(fits[4]) and np.mean(fits[0]) > 1.3*np.mean(fits[-4])
 
 
@@ -76,19 +76,19 @@ def test_every_class_occurs_and_void_is_a_small_part(small):
 
 def test_the_layout_is_camvids(small):
     stems = [f"scene_{i:03d}" for i in range(80)]
-    assert files(small) == sorted(["codes.txt", "valid.txt", *(f"images/{s}.png" for s in stems),
-                                   *(f"labels/{s}_P.png" for s in stems)])
+    assert files(small) == sorted(["codes.txt", "valid.txt", *(f"images/{stem}.png" for stem in stems),
+                                   *(f"labels/{stem}_P.png" for stem in stems)])
     assert (small/"codes.txt").read_text() == "\n".join(CODES) + "\n"
-    assert (small/"valid.txt").read_text().splitlines() == [f"{s}.png" for s in stems[64:]]
+    assert (small/"valid.txt").read_text().splitlines() == [f"{stem}.png" for stem in stems[64:]]
     for path, mode in (small/"images"/"scene_007.png", "RGB"), (small/"labels"/"scene_007_P.png", "L"):
-        with Image.open(path) as picture: assert (picture.mode, picture.size) == (mode, (80, 60))
+        with Image.open(path) as im: assert (im.mode, im.size) == (mode, (80, 60))
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
-    a, b = (write_demo(tmp_path/name, n=6, size=(48, 64), seed=3) for name in "ab")
-    assert filecmp.cmpfiles(a, b, files(a), shallow=False) == (files(a), [], [])
+    first, again = (write_demo(tmp_path/name, n=6, size=(48, 64), seed=3) for name in "ab")
+    assert filecmp.cmpfiles(first, again, files(first), shallow=False) == (files(first), [], [])
     other = write_demo(tmp_path/"c", n=6, size=(48, 64), seed=4)
-    assert not filecmp.cmp(a/"images"/"scene_000.png", other/"images"/"scene_000.png", shallow=False)
+    assert not filecmp.cmp(first/"images"/"scene_000.png", other/"images"/"scene_000.png", shallow=False)
 
 
 @pytest.mark.parametrize("n,valid", [(2, 1), (5, 1), (11, 2)])
@@ -138,8 +138,8 @@ def test_a_folder_that_appears_meanwhile_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("call, named", [
-    (lambda d: scene(-1), ["seed", -1, 0]), (lambda d: scene(1, (16, 90)), ["size", "(16, 90)", 32]),
-    (lambda d: write_demo(d/"demo", n=1), ["n", 1, 2])])
+    (lambda folder: scene(-1), ["seed", -1, 0]), (lambda folder: scene(1, (16, 90)), ["size", "(16, 90)", 32]),
+    (lambda folder: write_demo(folder/"demo", n=1), ["n", 1, 2])])
 def test_values_that_cannot_be_drawn(tmp_path, call, named):
     with refuses(ValueError, *named): call(tmp_path)
     assert list(tmp_path.iterdir()) == []

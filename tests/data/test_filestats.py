@@ -1,4 +1,4 @@
-"""What one file says about itself: compared with plain NumPy, over the kinds of pictures that people have, and kept until the file changes."""
+"""What one file says about itself: compared with NumPy, for all kinds of images, and kept until the file changes."""
 import os
 import shutil
 import sqlite3
@@ -25,7 +25,7 @@ def saved(path, im, **kwargs):
     return path
 
 
-PICTURES = {
+IMAGES = {
     "rgb.png": lambda p: saved(p, Image.fromarray(RGB)),
     "grey.png": lambda p: saved(p, Image.fromarray(RGB[..., 0])),
     "alpha.png": lambda p: saved(p, Image.fromarray(np.dstack([RGB, RGB[..., :1]]))),
@@ -42,13 +42,13 @@ PICTURES = {
 }
 
 
-@pytest.fixture(params=PICTURES)
-def picture(request, tmp_path): return PICTURES[request.param](tmp_path/request.param)
+@pytest.fixture(params=IMAGES)
+def image(request, tmp_path): return IMAGES[request.param](tmp_path/request.param)
 
 
-def test_facts_are_those_of_what_the_model_sees(picture):
-    facts, seen = image_facts(picture), open_image(picture)
-    assert facts["size"] == [37, 53] == list(image_size(picture)) and seen.shape == (37, 53, 3)
+def test_facts_are_those_of_what_the_model_sees(image):
+    facts, seen = image_facts(image), open_image(image)
+    assert facts["size"] == [37, 53] == list(image_size(image)) and seen.shape == (37, 53, 3)
     assert np.allclose(facts["mean"], seen.reshape(-1, 3).mean(0)/255, atol=1e-5)
     assert np.allclose(facts["std"], seen.reshape(-1, 3).std(0)/255, atol=1e-5)
 
@@ -122,9 +122,9 @@ def test_only_what_changed_is_opened(folder, opened):
     path = folder/"labels/scene_003_P.png"
     old = os.stat(path)
     with Image.open(path) as im:
-        a = np.array(im)
-    a[:2, :2] = 99
-    Image.fromarray(a).save(path)
+        pixels = np.array(im)
+    pixels[:2, :2] = 99
+    Image.fromarray(pixels).save(path)
     os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))  # as a copy that keeps times would have it
     report = check(camvid(folder))
     assert opened == ["scene_003_P.png"] and [(p.code, p.found) for p in report.errors] == [("mask-values", [99])]
@@ -168,9 +168,9 @@ def test_a_damaged_cache_is_begun_anew(folder, opened):
 
 
 def test_two_checks_at_once(folder, tmp_path):
-    with closing(FactStore(tmp_path/"a.sqlite")) as a, closing(FactStore(tmp_path/"a.sqlite")) as b:
+    with closing(FactStore(tmp_path/"a.sqlite")) as one, closing(FactStore(tmp_path/"a.sqlite")) as other:
         for i in range(20):
-            (a if i % 2 else b).put([(f"{i}.png", "image", "1 2 3", dict(size=[i, i]))])
+            (one if i % 2 else other).put([(f"{i}.png", "image", "1 2 3", dict(size=[i, i]))])
         assert len(b.get([(f"{i}.png", "image") for i in range(20)])) == 20
     with closing(sqlite3.connect(tmp_path/"a.sqlite")) as db:
         assert db.execute("pragma integrity_check").fetchone() == ("ok",)
@@ -182,8 +182,8 @@ def test_two_checks_at_once(folder, tmp_path):
 def test_the_fingerprint_is_what_numpy_says(small):
     report = check(small)
     fp = fingerprint(report)
-    ids = np.stack([small.ids(o) for o in small.pairs["mask"]])
-    images = np.stack([open_image(small.path(o)) for o in small.pairs["image"]])
+    ids = np.stack([small.ids(path) for path in small.pairs["mask"]])
+    images = np.stack([open_image(small.path(path)) for path in small.pairs["image"]])
     labels, void = small.classes.labels, small.classes.void
     counted = ids[ids != void]
     assert fp["class_share"] == {small.classes.names[i]: round(float((counted == i).mean()), 6) for i in labels}
@@ -210,21 +210,21 @@ def test_a_renamed_class_or_a_moved_image_is_another_dataset(folder):
 
 def test_values_are_counted_as_pixel_by_pixel(tmp_path):
     from segfast.data.filestats import values_facts
-    g = np.random.default_rng(0)
-    few = g.integers(0, 256, (9, 3), np.uint8)
-    for name, a in {"few": few[g.integers(0, 9, (33, 20))],
-                    "runs": few[g.integers(0, 9, (3, 4))].repeat(11, 0).repeat(5, 1),
-                    "grey": g.integers(0, 7, (8, 9, 1), np.uint8).repeat(3, 2),
-                    "one": g.integers(0, 7, (8, 9), np.uint8),
-                    "deep": g.integers(0, 700, (5, 5)).astype(np.uint16)}.items():
-        Image.fromarray(a).save(tmp_path/"m.png")
+    rng = np.random.default_rng(0)
+    few = rng.integers(0, 256, (9, 3), np.uint8)
+    for name, values in {"few": few[rng.integers(0, 9, (33, 20))],
+                         "runs": few[rng.integers(0, 9, (3, 4))].repeat(11, 0).repeat(5, 1),
+                         "grey": rng.integers(0, 7, (8, 9, 1), np.uint8).repeat(3, 2),
+                         "one": rng.integers(0, 7, (8, 9), np.uint8),
+                         "deep": rng.integers(0, 700, (5, 5)).astype(np.uint16)}.items():
+        Image.fromarray(values).save(tmp_path/"m.png")
         facts = values_facts(tmp_path/"m.png")
-        flat = a.reshape(-1, a.shape[2]) if a.ndim == 3 else a.reshape(-1, 1)
+        flat = values.reshape(-1, values.shape[2]) if values.ndim == 3 else values.reshape(-1, 1)
         code = flat[:, 0].astype(int) if name in ("grey", "one", "deep") else flat.astype(int) @ [1, 256, 65536]
-        want = dict(zip(*(o.tolist() for o in np.unique(code, return_counts=True))))
+        want = dict(zip(*(part.tolist() for part in np.unique(code, return_counts=True))))
         assert {int(v): n for v, n in facts["counts"].items()} == want and facts["many"] == len(want), name
-        assert (facts["one"], facts["grey"]) == (a.ndim == 2, name in ("grey", "one", "deep"))
-    Image.fromarray(g.integers(0, 256, (90, 90, 3), np.uint8)).save(tmp_path/"m.png")
+        assert (facts["one"], facts["grey"]) == (values.ndim == 2, name in ("grey", "one", "deep"))
+    Image.fromarray(rng.integers(0, 256, (90, 90, 3), np.uint8)).save(tmp_path/"m.png")
     assert values_facts(tmp_path/"m.png") == {"one": False, "jpeg": False, "grey": False, "counts": {}, "many": 4096}
     assert values_facts(tmp_path/"nowhere.png")["bad"]["code"] == "missing"
 

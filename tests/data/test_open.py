@@ -29,7 +29,7 @@ def test_the_demos_folder(demo_dir):
     assert data.name == demo_dir.name and data.layout == "camvid" and data.splits == {"train": 8, "valid": 2}
     assert list(data.pairs) == ["image", "mask", "split"] and not data.problems
     assert all(data.path(rel).is_file() for rel in [*data.pairs["image"], *data.pairs["mask"]])
-    assert all("\\" not in o and not o.startswith("/") for o in [*data.pairs["image"], *data.pairs["mask"]])
+    assert all("\\" not in path and not path.startswith("/") for path in [*data.pairs["image"], *data.pairs["mask"]])
     assert len(data.split("train", "valid")) == 10 and list(data.split("valid").index) == [0, 1]
 
 
@@ -40,7 +40,7 @@ def test_real_camvid(shared_data):
     assert not [p for p in data.problems if p.kind == "error"]
     assert not set(data.split("train")["image"]) & set(data.split("valid")["image"])
     listed = (shared_data/"camvid"/"valid.txt").read_text().split()
-    assert sorted(Path(o).name for o in data.split("valid")["image"]) == sorted(listed)
+    assert sorted(Path(path).name for path in data.split("valid")["image"]) == sorted(listed)
 
 
 # valid.txt
@@ -69,9 +69,10 @@ def test_bad_valid_lists(folder, text, code, found, named):
 
 def test_no_valid_list(folder):
     (folder/"valid.txt").unlink()
-    a, b, c = camvid(folder), camvid(folder), camvid(folder, seed=1)
-    assert a.splits == {"train": 8, "valid": 2} and codes_of(a) == {"no-valid-list"} and a.problems[0].kind == "note"
-    assert a.pairs.equals(b.pairs) and not a.pairs.equals(c.pairs)
+    first, again, other = camvid(folder), camvid(folder), camvid(folder, seed=1)
+    assert first.splits == {"train": 8, "valid": 2}
+    assert codes_of(first) == {"no-valid-list"} and first.problems[0].kind == "note"
+    assert first.pairs.equals(again.pairs) and not first.pairs.equals(other.pairs)
 
 
 def test_a_single_image_without_a_list(folder):
@@ -230,8 +231,8 @@ def test_names_that_are_none(tmp_path, monkeypatch):
 
 def test_the_demo_is_drawn_once(monkeypatch):
     done = []
-    a = demo(n=3, size=(48, 64), progress=lambda *o: done.append(o))
-    assert done and os.listdir(a.root)
+    first = demo(n=3, size=(48, 64), progress=lambda *step: done.append(step))
+    assert done and os.listdir(first.root)
     monkeypatch.setattr("segfast.data.demo.write_demo", None)
-    b = demo(n=3, size=(48, 64))
-    assert a.root == b.root and a.pairs.equals(b.pairs) and a.classes == b.classes
+    again = demo(n=3, size=(48, 64))
+    assert first.root == again.root and first.pairs.equals(again.pairs) and first.classes == again.classes

@@ -1,4 +1,4 @@
-"""Augmentation: image and mask alike, ids that were there, validation left alone; pipelines from files, and their seeds."""
+"""Augmentation: image and mask move alike, no new ids, validation unchanged; pipelines and their seeds."""
 import json
 import random
 import sys
@@ -13,8 +13,8 @@ from helpers.problems import missing
 from helpers.refusals import first_named, refuses
 from PIL import Image
 
-from segfast.data.augment import AUGMENTATIONS, PipelineSource, RandomWindow, ResizeBatch, batch_tfms, fill_notes, mask_fills
-from segfast.data.augment import is_pipeline, read_augmentation
+from segfast.data.augment import AUGMENTATIONS, PipelineSource, RandomWindow, ResizeBatch, batch_tfms
+from segfast.data.augment import fill_notes, is_pipeline, mask_fills, read_augmentation
 from segfast.data.cache import CachedPairs
 from segfast.data.loaders import seed_epoch, seg_block, seg_dls
 from segfast.core.errors import UsageError
@@ -23,7 +23,7 @@ from segfast.data.classes import ClassTable
 SIZE = 32, 48
 CLASSES = ClassTable(("road", "car", "sky"), 255)
 names = pytest.mark.parametrize("name", list(AUGMENTATIONS))
-moving = pytest.mark.parametrize("name", [o for o in AUGMENTATIONS if o != "none"])
+moving = pytest.mark.parametrize("name", [aug for aug in AUGMENTATIONS if aug != "none"])
 
 
 def a_batch(n=6, size=(64, 96), ids=(0, 1, 2, 255), seed=0):
@@ -37,7 +37,7 @@ def a_batch(n=6, size=(64, 96), ids=(0, 1, 2, 255), seed=0):
 def applied(name, pair, split_idx=0, size=SIZE, seed=1):
     random.seed(seed)
     torch.manual_seed(seed)
-    return Pipeline(AUGMENTATIONS[name](size), split_idx=split_idx)(tuple(o.clone() for o in pair))
+    return Pipeline(AUGMENTATIONS[name](size), split_idx=split_idx)(tuple(tensor.clone() for tensor in pair))
 
 
 # The names
@@ -55,10 +55,10 @@ def test_a_mask_moves_as_its_image_to_the_pixel(name, size):
         torch.manual_seed(seed)
         move = AUGMENTATIONS[name](size)[0]
         move.mode = "nearest"
-        a, b = move((x, y), split_idx=0)
-        assert a.shape[-2:] == b.shape[-2:] == size
-        assert torch.equal((torch.Tensor(a[:, 0])*255).round().long(), torch.Tensor(b).long())
-        moved += not torch.equal(torch.Tensor(b), torch.Tensor(ResizeBatch(size)(y)))
+        image, mask = move((x, y), split_idx=0)
+        assert image.shape[-2:] == mask.shape[-2:] == size
+        assert torch.equal((torch.Tensor(image[:, 0])*255).round().long(), torch.Tensor(mask).long())
+        moved += not torch.equal(torch.Tensor(mask), torch.Tensor(ResizeBatch(size)(y)))
     assert moved == 5
 
 
@@ -100,31 +100,32 @@ def test_validation_is_only_resized(name, source):
     n = 3
     ramp = TensorImage(torch.linspace(0, 1, source[1]).expand(n, 3, *source).contiguous())
     mask = TensorMask((torch.arange(source[1]) >= source[1]//2).long().expand(n, *source).contiguous())
-    a, b = (applied(name, (ramp, mask), split_idx=1, seed=s) for s in (1, 2))
-    assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+    one, other = (applied(name, (ramp, mask), split_idx=1, seed=seed) for seed in (1, 2))
+    assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
     plain = applied("none", (ramp, mask), split_idx=1)
-    assert (torch.Tensor(a[0]) - torch.Tensor(plain[0])).abs().max() < 1.5/SIZE[1]
-    assert (torch.Tensor(a[1]) != torch.Tensor(plain[1])).float().mean() <= 1.5/SIZE[1]
+    assert (torch.Tensor(one[0]) - torch.Tensor(plain[0])).abs().max() < 1.5/SIZE[1]
+    assert (torch.Tensor(one[1]) != torch.Tensor(plain[1])).float().mean() <= 1.5/SIZE[1]
 
 
 @names
 def test_validation_batches_of_a_dataset(small, name):
-    plain, mine = (seg_dls(small, SIZE, bs=2, aug=o, device="cpu") for o in ("none", name))
+    plain, mine = (seg_dls(small, SIZE, bs=2, aug=aug, device="cpu") for aug in ("none", name))
     first = None
     for epoch in range(2):
         seed_epoch(mine, 1, epoch)
         batches = [(torch.Tensor(x), torch.Tensor(y)) for x, y in mine.valid]
-        for (x, y), (u, v) in zip(batches, plain.valid, strict=True):
-            assert (x - torch.Tensor(u)).abs().mean() < .25 and (y != torch.Tensor(v)).float().mean() < .1
+        for (x, y), (image, mask) in zip(batches, plain.valid, strict=True):
+            assert (x - torch.Tensor(image)).abs().mean() < .25 and (y != torch.Tensor(mask)).float().mean() < .1
         first = first or batches
-        assert all(torch.equal(a, b) for p, q in zip(first, batches) for a, b in zip(p, q))
+        assert all(torch.equal(one, other) for before, after in zip(first, batches)
+                   for one, other in zip(before, after))
 
 
 @moving
 def test_images_of_a_batch_are_not_all_treated_alike(name):
     x, y = a_batch(1)
     x, y = applied(name, (TensorImage(x.repeat(8, 1, 1, 1)), TensorMask(y.repeat(8, 1, 1))))
-    assert len({o.numpy().tobytes() for o in torch.Tensor(y)}) > 1
+    assert len({mask.numpy().tobytes() for mask in torch.Tensor(y)}) > 1
 
 
 def test_strength_grows_with_the_names():
@@ -133,15 +134,15 @@ def test_strength_grows_with_the_names():
     plain = torch.Tensor(ResizeBatch(SIZE)(pair[1]))
 
     def changed(name):
-        ys = [torch.Tensor(applied(name, pair, seed=s)[1]) for s in range(8)]
-        return np.mean([min((a != b).float().mean(), (a.flip(-1) != b).float().mean()) for y in ys
-                        for a, b in zip(y, plain)])
+        ys = [torch.Tensor(applied(name, pair, seed=i)[1]) for i in range(8)]
+        return np.mean([min((one != other).float().mean(), (one.flip(-1) != other).float().mean()) for y in ys
+                        for one, other in zip(y, plain)])
     none, light, default, strong = map(changed, AUGMENTATIONS)
     assert none == 0 and light < .1 and light < default - .1 and default < strong - .05
 
 
 def test_strong_changes_colours_and_default_does_not():
-    "A grey picture stays grey; a coloured one keeps its hue unless the augmentation is strong."
+    "A gray image stays gray; a color image keeps its hue unless the augmentation is strong."
     red = TensorImage(torch.tensor([.7, .3, .3])[None, :, None, None].expand(16, 3, 64, 96).contiguous())
     for name, same in ("light", True), ("default", True), ("strong", False):
         x = torch.Tensor(applied(name, (red, a_batch(16)[1]))[0])
@@ -153,12 +154,12 @@ def test_windows_stay_inside_and_masks_go_along():
     torch.manual_seed(0)
     window = RandomWindow(SIZE, min_scale=.3, p=1.)
     window.mode = "nearest"
-    a, b = window((x, y), split_idx=0)
-    assert torch.equal((torch.Tensor(a[:, 0])*255).round().long(), torch.Tensor(b).long())
+    image, mask = window((x, y), split_idx=0)
+    assert torch.equal((torch.Tensor(image[:, 0])*255).round().long(), torch.Tensor(mask).long())
     assert isinstance(window, AffineCoordTfm)
     scales = window.mat[:, [0, 1], [0, 1]]
     assert (scales <= 1).all() and (scales.prod(1) >= .3 - 1e-5).all() and scales.std(0).min() > .05
-    assert ((scales + window.mat[:, :, 2].abs()) <= 1 + 1e-5).all(), "a window reaches beyond the picture"
+    assert ((scales + window.mat[:, :, 2].abs()) <= 1 + 1e-5).all(), "a window reaches outside the image"
 
 
 def test_without_windows_everything_is_seen():
@@ -194,9 +195,10 @@ def test_a_file_becomes_text_that_is_enough(A, tmp_path, suffix):
     text = read_augmentation(str(path))
     path.unlink()
     assert is_pipeline(text) and "\n" not in text and read_augmentation(text) == text
-    d = json.loads(text)
-    assert [o["__class_fullname__"] for o in d["transform"]["transforms"]] == ["HorizontalFlip", "OneOf", "Affine"]
-    assert d["__version__"] == A.__version__ and str(tmp_path) not in text
+    content = json.loads(text)
+    assert [step["__class_fullname__"] for step in content["transform"]["transforms"]] == ["HorizontalFlip", "OneOf",
+        "Affine"]
+    assert content["__version__"] == A.__version__ and str(tmp_path) not in text
 
 
 def test_yaml_and_json_mean_the_same(A, tmp_path):
@@ -380,7 +382,8 @@ def epoch(dls, *key):
     return [(torch.Tensor(x).clone(), torch.Tensor(y).clone()) for x, y in dls.train]
 
 
-def equal(a, b): return len(a) == len(b) and all(torch.equal(p, q) for u, v in zip(a, b) for p, q in zip(u, v))
+def equal(first, second):
+    return len(first) == len(second) and all(torch.equal(x, y) for pair in zip(first, second) for x, y in zip(*pair))
 
 
 @pytest.fixture
@@ -397,30 +400,30 @@ def test_a_piped_epoch_is_a_function_of_its_seed(small, text):
     epochs = []
     for key in keys:
         random.random(), np.random.rand(), torch.rand(3)
-        a, b, c = (epoch(dls, *key) for dls in made)
-        assert equal(a, b) and equal(a, c)
-        epochs.append(a)
-    assert not any(equal(epochs[i], epochs[j]) for i in range(4) for j in range(i))
+        first, second, third = (epoch(dls, *key) for dls in made)
+        assert equal(first, second) and equal(first, third)
+        epochs.append(first)
+    assert not any(equal(epochs[i], epochs[k]) for i in range(4) for k in range(i))
     assert equal(epochs[0], epoch(made[0], *keys[0])), "epochs in between change nothing"
 
 
 def test_a_pair_is_drawn_anew_in_every_epoch(small, text):
     "Not only the order differs: the sums of the images do."
     dls = seg_dls(small, SIZE, bs=8, aug=text, device="cpu")
-    a, b = (sorted(float(o.sum()) for o in epoch(dls, 1, 0, k)[0][0]) for k in (0, 1))
-    assert a != pytest.approx(b, rel=1e-5)
+    first, second = (sorted(float(image.sum()) for image in epoch(dls, 1, 0, k)[0][0]) for k in (0, 1))
+    assert first != pytest.approx(second, rel=1e-5)
 
 
 def test_piped_validation_is_left_alone(small, text):
-    plain, mine = (seg_dls(small, SIZE, bs=2, aug=o, device="cpu") for o in ("none", text))
+    plain, mine = (seg_dls(small, SIZE, bs=2, aug=aug, device="cpu") for aug in ("none", text))
     for k in range(2):
         seed_epoch(mine, k)
-        for (x, y), (u, v) in zip(mine.valid, plain.valid, strict=True):
-            assert torch.equal(x, u) and torch.equal(y, v)
+        for (x, y), (image, mask) in zip(mine.valid, plain.valid, strict=True):
+            assert torch.equal(x, image) and torch.equal(y, mask)
 
 
 def test_piped_batches_keep_their_ids(small, text):
-    present = {int(i) for o in small.pairs["mask"] for i in np.unique(small.ids(o))}
+    present = {int(i) for path in small.pairs["mask"] for i in np.unique(small.ids(path))}
     dls = seg_dls(small, SIZE, bs=8, aug=text, device="cpu")
     for k in range(5):
         seed_epoch(dls, k)
@@ -430,8 +433,8 @@ def test_piped_batches_keep_their_ids(small, text):
 
 def test_a_pipeline_and_the_blocks(small, text):
     "Image equals mask through blocks, loader and batch, for a pipeline that only mirrors."
-    masks = np.stack([np.asarray(Image.fromarray(small.ids(o)).resize(SIZE[::-1], Image.NEAREST))
-                      for o in small.pairs["mask"]])
+    masks = np.stack([np.asarray(Image.fromarray(small.ids(path)).resize(SIZE[::-1], Image.NEAREST))
+                      for path in small.pairs["mask"]])
     flips = json.loads(text)
     flips["transform"]["transforms"] = flips["transform"]["transforms"][:1]
     block = seg_block(CachedPairs(masks[..., None].repeat(3, -1)*10, masks), small, SIZE, json.dumps(flips))

@@ -34,11 +34,11 @@ def test_key_changes_with_what_matters(copy, cache):
     assert key(replace(copy, pairs=copy.pairs.iloc[::-1])) != first
     for rel in copy.pairs["image"][0], copy.pairs["mask"][9]:
         path, before = copy.path(rel), key()
-        s = path.stat()
-        os.utime(path, ns=(s.st_atime_ns, s.st_mtime_ns + 1000))
+        stat = path.stat()
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1000))
         assert key() != before, "a new time"
         path.write_bytes(path.read_bytes() + b"\0")
-        os.utime(path, ns=(s.st_atime_ns, s.st_mtime_ns))
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         assert key() != before, "a new size"
     assert key() != first
 
@@ -107,8 +107,8 @@ def test_two_processes_make_one_good_cache(copy, cache):
     out = [p.communicate(timeout=120)[0] for p in ps]
     assert [p.returncode for p in ps] == [0, 0] and out[0] == out[1] != ""
     assert len(kept(cache)) == 1
-    d = write_cache(copy, SIZE)
-    assert f"{d.masks.sum()} {d.images.sum()}" == out[0].strip()
+    cached = write_cache(copy, SIZE)
+    assert f"{cached.masks.sum()} {cached.images.sum()}" == out[0].strip()
 
 
 def test_losing_the_race_is_fine(copy, cache, monkeypatch):
@@ -120,8 +120,8 @@ def test_losing_the_race_is_fine(copy, cache, monkeypatch):
         theirs = folder.parent/cache_module.cache_key(data, size)
         shutil.copytree(folder, theirs)
     monkeypatch.setattr(cache_module, "fill_cache", slow)
-    d = write_cache(copy, SIZE)
-    assert len(kept(cache)) == 1 and np.array_equal(d.image(3), open_pair(copy, 3, SIZE)[0])
+    cached = write_cache(copy, SIZE)
+    assert len(kept(cache)) == 1 and np.array_equal(cached.image(3), open_pair(copy, 3, SIZE)[0])
 
 
 # Sizes

@@ -25,9 +25,9 @@ def mask(folder, i): return folder/f"labels/scene_{i:03d}_P.png"
 def found(folder): return {(p.code, p.file) for p in check(camvid(folder)).errors}
 
 
-def png(a, mode=None):
+def png(array, mode=None):
     f = io.BytesIO()
-    Image.fromarray(a, mode).save(f, "PNG") if mode else Image.fromarray(a).save(f, "PNG")
+    Image.fromarray(array, mode).save(f, "PNG") if mode else Image.fromarray(array).save(f, "PNG")
     return f.getvalue()
 
 
@@ -116,9 +116,9 @@ def test_all_void(folder):
 def test_a_class_only_outside_the_training_images(folder):
     names = (folder/"codes.txt").read_text().split()
     (folder/"codes.txt").write_text("\n".join([*names, "Rare", "Never"]))
-    a = decode_mask(mask(folder, 9))
-    a[0, 0] = len(names)
-    mask(folder, 9).write_bytes(png(a))
+    ids = decode_mask(mask(folder, 9))
+    ids[0, 0] = len(names)
+    mask(folder, 9).write_bytes(png(ids))
     report = check(camvid(folder))
     assert report.ok
     by = {p.code: p for p in report.problems}
@@ -139,13 +139,13 @@ def test_mixed_sizes_are_a_note(folder):
 def test_threads_change_nothing(folder, workers):
     image(folder, 3).write_bytes(b"x")
     done = []
-    report = check(camvid(folder), workers, lambda *o: done.append(o))
+    report = check(camvid(folder), workers, lambda *counts: done.append(counts))
     assert done == [(i, 10) for i in range(1, 11)] and [p.file for p in report.errors] == ["images/scene_003.png"]
 
 
 @pytest.mark.parametrize("only", ["train", "valid", "test"])
 def test_nothing_to_train_on_or_nothing_held_out(folder, only):
-    "A table may come from anywhere: without training or validation images it is an error, said here and not in a traceback."
+    "Without training or validation images, a table is an error with a message and not a traceback."
     data = camvid(folder)
     data.pairs = data.pairs.assign(split=only)
     assert not check(data).ok
@@ -158,9 +158,10 @@ def test_damaged_files_never_end_in_a_traceback(folder):
         f = io.BytesIO()
         im.convert("RGB").save(f, "JPEG")
     for raw in (good, f.getvalue())*40:
-        a = np.frombuffer(raw, np.uint8).copy()
-        a[rng.integers(0, len(a), 6)] = rng.integers(0, 256, 6)
-        image(folder, 0).write_bytes(a[:rng.integers(1, len(a))].tobytes() if rng.random() < .3 else a.tobytes())
+        noisy = np.frombuffer(raw, np.uint8).copy()
+        noisy[rng.integers(0, len(noisy), 6)] = rng.integers(0, 256, 6)
+        image(folder, 0).write_bytes(noisy[:rng.integers(1, len(noisy))].tobytes() if rng.random() < .3
+                                     else noisy.tobytes())
         check(camvid(folder))
 
 
@@ -172,8 +173,9 @@ def digest(folder): return fingerprint(check(camvid(folder)))["digest"]
 def test_the_digest_is_of_the_content(folder, tmp_path):
     first = digest(folder)
     assert digest(shutil.copytree(folder, tmp_path/"elsewhere"/"named otherwise")) == first
-    a = decode_mask(mask(folder, 0))
-    changes = [lambda: mask(folder, 0).write_bytes(png(np.where(a == a[0, 0], 3 - a[0, 0]//3, a).astype(np.uint8))),
+    ids = decode_mask(mask(folder, 0))
+    changes = [lambda: mask(folder, 0).write_bytes(
+            png(np.where(ids == ids[0, 0], 3 - ids[0, 0]//3, ids).astype(np.uint8))),
                lambda: image(folder, 1).write_bytes(png(np.zeros((48, 64, 3), np.uint8))),
                lambda: (folder/"valid.txt").write_text("scene_000.png\n"),
                lambda: (folder/"codes.txt").write_text((folder/"codes.txt").read_text().replace("Sky", "Heaven")),

@@ -1,4 +1,4 @@
-"""Every defect of a dataset is named by the check, with file and code, and stops a training before there is a model; what is only odd trains."""
+"""The check names every defect with file and code, and training stops before there is a model; oddities train."""
 import json
 import os
 import re
@@ -43,7 +43,7 @@ def tree(folder):
     found = {}
     for top, below, names in os.walk(folder):
         if top == str(folder): below[:] = sorted({*below} - {"cache", "runs"})
-        found |= {o: os.lstat(o).st_mtime_ns for o in (os.path.join(top, name) for name in names)}
+        found |= {path: os.lstat(path).st_mtime_ns for path in (os.path.join(top, name) for name in names)}
     return found
 
 
@@ -117,7 +117,7 @@ def matches(p, case):
 
 
 def test_names_are_unique():
-    assert [k for k, n in Counter(o.name for o in CASES).items() if n > 1] == []
+    assert [k for k, n in Counter(case.name for case in CASES).items() if n > 1] == []
     assert len(CASES) > 300
 
 
@@ -141,7 +141,7 @@ def test_text(built):
     case, res = built.case, built.run("check")
     assert res.exit_code == built.run("check", "--json").exit_code
     said = res.output.splitlines()
-    assert said and all(len(o) < 2000 or "x"*30 in o for o in said), said
+    assert said and all(len(line) < 2000 or "x"*30 in line for line in said), said
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", res.output), "control characters that a terminal would obey"
     if case.file.isascii() and kinds(case) == ["refuse"]: assert case.file in built.text()
     if kinds(case) == ["refuse"]: assert len(res.output) < 60_000
@@ -163,7 +163,7 @@ def test_train(built, monkeypatch):
     runs = built.folder/"runs"
     assert not runs.exists() or list(runs.iterdir()) == []
     if not reached:
-        said = [o for o in res.stderr.splitlines() if not re.match("(note|warning): ", o)]
+        said = [line for line in res.stderr.splitlines() if not re.match("(note|warning): ", line)]
         assert 1 <= len(said) <= 3, res.stderr
     assert not (built.folder/"it-ran").exists()
 
@@ -180,14 +180,14 @@ def test_ids(built):
     "The odd but sound masks mean what was drawn: brightness is not an id."
     from segfast.data.open import open_data
     data = open_data(built.source)
-    numbers = [int(re.findall(r"\d+", Path(o).stem)[-1]) for o in data.pairs["image"]]
+    numbers = [int(re.findall(r"\d+", Path(path).stem)[-1]) for path in data.pairs["image"]]
     for rel, i in zip(data.pairs["mask"], numbers):
         n = min(5, len(data.classes)) if data.classes.void != 255 else 5
         assert np.array_equal(data.ids(rel), ids(i, n, data.ids(rel).shape)), rel
 
 
-LOADED = [o for o in CASES if o.kind in ("sound", "warn", "note") and not o.patch
-          and not o.name.startswith(("name_", "void_is", "codes_", "valid_", "published_table", "camseq_table",
+LOADED = [c for c in CASES if c.kind in ("sound", "warn", "note") and not c.patch
+          and not c.name.startswith(("name_", "void_is", "codes_", "valid_", "published_table", "camseq_table",
                                      "suffix_"))]
 
 
@@ -203,8 +203,8 @@ def test_batches(built):
         assert set(np.unique(y).tolist()) <= data.classes.valid_values
 
 
-CONVERTED = [o for o in CASES if "refuse" not in o.kind
-             and o.name.startswith(("image_alpha", "image_cmyk", "image_16bit", "image_rotated", "image_palette",
+CONVERTED = [c for c in CASES if "refuse" not in c.kind
+             and c.name.startswith(("image_alpha", "image_cmyk", "image_16bit", "image_rotated", "image_palette",
                                     "image_grey", "image_interlaced", "image_with", "image_jpeg", "image_webp",
                                     "image_tiff", "image_pages", "image_animated_png", "image_progressive"))]
 
@@ -217,7 +217,9 @@ def test_images_are_converted_rightly(built):
     for i, rel in enumerate(data.pairs["image"]):
         x, number = open_pair(data, i)[0].astype(int), int(re.findall(r"\d+", rel)[-1])
         drawn = pixels(number).astype(int)
-        if "grey" in built.case.name and (number == 2 or "all" in built.case.name) or built.case.name == "image_16bit_tiff" and number == 2:
+        name = built.case.name
+        gray = "grey" in name and (number == 2 or "all" in name) or name == "image_16bit_tiff" and number == 2
+        if gray:
             drawn = (drawn[..., :1] if "16bit" in built.case.name
                      else np.round(drawn @ [0.299, 0.587, 0.114])[..., None]).repeat(3, 2)
         assert x.shape == drawn.shape
@@ -231,13 +233,13 @@ def own(tmp_path, monkeypatch):
     return street(tmp_path/"street")
 
 
-def checked(d, *options, code=None):
-    with limit(d): res = invoke(app, ["check", str(d), "--json", *options])
+def checked(folder, *options, code=None):
+    with limit(folder): res = invoke(app, ["check", str(folder), "--json", *options])
     assert code is None or res.exit_code == code, res.output
     return json.loads(res.stdout.splitlines()[-1])
 
 
-def of(name): return pytest.mark.parametrize("built", [o for o in CASES if o.name == name], ids=[name], indirect=True)
+def of(name): return pytest.mark.parametrize("built", [c for c in CASES if c.name == name], ids=[name], indirect=True)
 
 
 @of("many_at_once")
@@ -258,9 +260,9 @@ def test_what_means_nothing_is_not_void(built):
     assert {p["code"] for p in built.report["problems"]} & {"all-void", "mask-void"} == set()
 
 
-@pytest.mark.parametrize("built", [o for o in CASES
-                                   if o.name in ("folders_loop", "folders_linked_twice", "link_loop_in_images",
-                                                 "link_loop_beside")], ids=lambda o: o.name, indirect=True)
+@pytest.mark.parametrize("built", [c for c in CASES
+                                   if c.name in ("folders_loop", "folders_linked_twice", "link_loop_in_images",
+                                                 "link_loop_beside")], ids=lambda c: c.name, indirect=True)
 def test_links_multiply_nothing(built):
     assert built.report["images"] == 6
 
@@ -274,7 +276,8 @@ def test_a_path_that_leads_out_is_not_looked_around(built):
 def test_text_of_the_issue(own):
     "What is said is short and exact."
     write(mask(own), put(ids(2), 37))
-    def line(file): return next(o for o in invoke(app, ["check", str(own)]).output.splitlines() if f" {file}:" in o)
+    def line(file):
+        return next(line for line in invoke(app, ["check", str(own)]).output.splitlines() if f" {file}:" in line)
     assert missing(line("labels/f2_P.png"), 37, 12, 5, 0, 4) == []
     (own/"valid.txt").write_text("f1_P.png\nf4_P.png\n")
     assert missing(line("valid.txt"), 2, "f1_P.png") == [] and re.search(r"'f\d\.png'", line("valid.txt"))
@@ -330,8 +333,8 @@ def test_a_change_is_seen_by_the_next_check(own):
 def test_broken_memory_is_no_reason_to_fail(own):
     "Whatever lies in the cache is read with suspicion."
     first = checked(own, code=0)
-    for o in (own.parent/"cache").rglob("*"):
-        if o.is_file(): o.write_bytes(b"garbage")
+    for path in (own.parent/"cache").rglob("*"):
+        if path.is_file(): path.write_bytes(b"garbage")
     assert checked(own, code=0) == first
 
 
@@ -373,10 +376,11 @@ def test_the_runs_folder_is_tried_before_training(own, monkeypatch, tiny, out):
 
 
 def test_no_check_says_so(own, monkeypatch):
-    "`train --no-check` goes on with what would be refused, and says so."
+    "`train --no-check` trains on what would be refused, and says so."
     def seg_model(*args, **kwargs): raise DataError("the model was reached")
     monkeypatch.setattr("segfast.training.plan.seg_model", seg_model)
     write(mask(own), put(ids(2), 37))
     with limit(own): res = invoke(app, ["train", str(own), *settings, "--no-check"])
     assert "the model was reached" in res.output
-    assert [o for o in res.stderr.splitlines() if o.startswith("warning: ") and missing(o, "--no-check") == []]
+    assert [line for line in res.stderr.splitlines() if line.startswith("warning: ")
+            and missing(line, "--no-check") == []]

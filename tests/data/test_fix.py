@@ -1,4 +1,4 @@
-"""Every defect that `write_fixed_copy` fixes, by the code in its log; the original stays, and a failure leaves nothing."""
+"""Every defect that `write_fixed_copy` fixes, by its code in the log; a failure leaves nothing behind."""
 import os
 import shutil
 import warnings
@@ -32,7 +32,7 @@ def folder(demo_dir, tmp_path): return shutil.copytree(demo_dir, tmp_path/"scene
 
 def image(folder, i): return folder/f"images/scene_{i:03d}.png"
 def mask(folder, i): return folder/f"labels/scene_{i:03d}_P.png"
-def put(path, a, **kwargs): Image.fromarray(np.asarray(a)).save(path, **kwargs)
+def put(path, array, **kwargs): Image.fromarray(np.asarray(array)).save(path, **kwargs)
 def masks(folder): return [mask(folder, i) for i in range(10)]
 def names(folder): return read_lines(folder/"codes.txt")
 def tree(folder):
@@ -51,7 +51,7 @@ def fixed_copy(folder, tmp_path, layout=None):
     assert after.data.layout == "camvid"
     written = pd.read_csv(tmp_path/"copy/changes.csv", keep_default_na=False)
     assert list(written.columns) == ["file", "code", "what", "pixels"] and len(written) == len(log)
-    assert [o.name for o in tmp_path.iterdir() if o.name.startswith(".")] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     return before, log, after
 
 
@@ -62,39 +62,39 @@ def logged(log, code): return log[log.code == code]
 
 def undeclared(v):
     def do(folder):
-        a = decode_mask(mask(folder, 3))
-        a[:4, :5] = v
-        put(mask(folder, 3), a)
+        ids = decode_mask(mask(folder, 3))
+        ids[:4, :5] = v
+        put(mask(folder, 3), ids)
     return do
 
 
 def without_void(folder):
     void = names(folder).index("Void")
     for p in masks(folder):
-        a = decode_mask(p)
-        put(p, np.where(a == void, 0, a - (a > void)).astype(np.uint8))
-    (folder/"codes.txt").write_text("\n".join(o for o in names(folder) if o != "Void"))
+        ids = decode_mask(p)
+        put(p, np.where(ids == void, 0, ids - (ids > void)).astype(np.uint8))
+    (folder/"codes.txt").write_text("\n".join(name for name in names(folder) if name != "Void"))
     undeclared(255)(folder)
 
 
 def from_one(folder):
     for p in masks(folder):
-        a = decode_mask(p)
-        put(p, a + 1)
-    a[0, 0] = 0
-    put(p, a + 1)
-    b = decode_mask(mask(folder, 0))
-    b[0, 0] = len(names(folder))
-    put(mask(folder, 0), b)
+        ids = decode_mask(p)
+        put(p, ids + 1)
+    ids[0, 0] = 0
+    put(p, ids + 1)
+    first = decode_mask(mask(folder, 0))
+    first[0, 0] = len(names(folder))
+    put(mask(folder, 0), first)
 
 
 def levels(folder):
     n = len(names(folder))
     for k, p in enumerate(masks(folder)):
-        a = decode_mask(p)
+        ids = decode_mask(p)
         if k == 0:
-            a[0, :n] = np.arange(n)
-        put(p, a*20)
+            ids[0, :n] = np.arange(n)
+        put(p, ids*20)
 
 
 def rgb(folder): put(mask(folder, 3), np.stack([decode_mask(mask(folder, 3))]*3, -1))
@@ -169,7 +169,7 @@ DEFECTS = dict(void_value=(undeclared(255), "mask-values", "labels/scene_003_P.p
                half_image=(truncated("images/scene_003.png"), "undecodable", "images/scene_003.png", 9),
                half_mask=(truncated("labels/scene_003_P.png"), "undecodable", "labels/scene_003_P.png", 9),
                empty=(write("images/scene_003.png", b""), "empty", "images/scene_003.png", 9),
-               text=(write("labels/scene_003_P.png", b"hello, not a picture"), "not-an-image", "labels/scene_003_P.png",
+               text=(write("labels/scene_003_P.png", b"hello, not an image"), "not-an-image", "labels/scene_003_P.png",
                      9), missing=(lambda f: mask(f, 3).unlink(), "missing", "labels/scene_003_P.png", 9),
                turned=(turned, "mask-rotated", "labels/scene_003_P.png", 10),
                cropped=(cropped, "mask-size", "labels/scene_003_P.png", 9),
@@ -184,12 +184,12 @@ DEFECTS = dict(void_value=(undeclared(255), "mask-values", "labels/scene_003_P.p
     "valid-missing", "valid.txt", 10), valid_none=(lines("valid.txt", "x\ny\n"), "valid-missing", "valid.txt", 10),
                valid_empty=(lines("valid.txt", "\n"), "valid-empty", "valid.txt", 10),
                valid_all=(lines("valid.txt", ALL), "valid-all", "valid.txt", 10),
-               codes_twice=(codes(lambda o: [*o[:-1], o[0]]), "codes-duplicate", "codes.txt", 10),
-               codes_voids=(codes(lambda o: [*o, "unlabelled"]), "codes-void", "codes.txt", 10),
+               codes_twice=(codes(lambda lines: [*lines[:-1], lines[0]]), "codes-duplicate", "codes.txt", 10),
+               codes_voids=(codes(lambda lines: [*lines, "unlabelled"]), "codes-void", "codes.txt", 10),
                codes_latin=(lambda f: (f/"codes.txt").write_bytes(
         "\n".join(["Häuser", *names(f)[1:]]).encode("latin-1")), "encoding", "codes.txt", 10),
                codes_utf16=(lambda f: (f/"codes.txt").write_bytes("\n".join(names(f)).encode("utf-16-le")), "encoding",
-                            "codes.txt", 10), codes_few=(codes(lambda o: o[:-4]), "mask-values",
+                            "codes.txt", 10), codes_few=(codes(lambda lines: lines[:-4]), "mask-values",
     "labels/scene_000_P.png", 10))
 
 
@@ -243,9 +243,9 @@ def test_other_numbering(folder, tmp_path, damage):
 def test_ids_from_one_with_undeclared_void(folder, tmp_path):
     from_one(folder)
     want = decode_mask(mask(folder, 2))
-    a = want.copy()
-    a[0] = 255
-    put(mask(folder, 2), a)
+    ids = want.copy()
+    ids[0] = 255
+    put(mask(folder, 2), ids)
     fixed_copy(folder, tmp_path)
     got = decode_mask(mask(tmp_path/"copy", 2))
     assert (got[1:] == want[1:] - 1).all() and (got[0] == names(folder).index("Void")).all()
@@ -291,7 +291,8 @@ def test_two_images_of_one_stem(folder, tmp_path, fifth, kept):
         im.save(folder/"images/scene_003.bmp")
     before, log, after = fixed_copy(folder, tmp_path)
     assert len(after.files) == kept and len(logged(log, "same-stem"))
-    gone = [o for o in logged(log, "same-stem").file if o.startswith("images/") and not (tmp_path/"copy"/o).exists()]
+    gone = [file for file in logged(log, "same-stem").file if file.startswith("images/")
+            and not (tmp_path/"copy"/file).exists()]
     assert len(gone) == 11 - kept, "every image that is not in the copy is in the log"
 
 
@@ -305,7 +306,9 @@ def test_lines_of_other_kinds(folder, tmp_path, text, held):
 
 
 def test_lists(folder, tmp_path):
-    (folder/"valid.txt").write_bytes("\ufeffscene_001\r\nimages/scene_002.png \r\n\r\nscene_003_P.png\r\nSCENE_004\r\nscene_005.png\r\nscene_005.png\r\nnone.png".encode())
+    lines = ("\ufeffscene_001", "images/scene_002.png ", "", "scene_003_P.png", "SCENE_004", "scene_005.png",
+             "scene_005.png", "none.png")
+    (folder/"valid.txt").write_bytes("\r\n".join(lines).encode())
     _, log, after = fixed_copy(folder, tmp_path)
     assert read_lines(tmp_path/"copy/valid.txt") == [f"scene_{i:03d}.png" for i in range(1, 6)]
     said = logged(log, "valid-missing").what.tolist()
@@ -314,15 +317,15 @@ def test_lists(folder, tmp_path):
 
 
 def test_void_names_become_one(folder, tmp_path):
-    codes(lambda o: [*o, "Unlabelled", "Bird"])(folder)
+    codes(lambda lines: [*lines, "Unlabelled", "Bird"])(folder)
     n = len(names(folder))
-    a = decode_mask(mask(folder, 3))
-    a[:2], a[2:4] = n - 2, n - 1
-    put(mask(folder, 3), a)
+    ids = decode_mask(mask(folder, 3))
+    ids[:2], ids[2:4] = n - 2, n - 1
+    put(mask(folder, 3), ids)
     _, log, after = fixed_copy(folder, tmp_path)
-    assert names(tmp_path/"copy") == [o for o in names(folder) if o != "Unlabelled"]
-    b = decode_mask(mask(tmp_path/"copy", 3))
-    assert (b[:2] == names(folder).index("Void")).all() and (b[2:4] == n - 2).all()
+    assert names(tmp_path/"copy") == [name for name in names(folder) if name != "Unlabelled"]
+    copied = decode_mask(mask(tmp_path/"copy", 3))
+    assert (copied[:2] == names(folder).index("Void")).all() and (copied[2:4] == n - 2).all()
 
 
 # Other layouts
@@ -342,11 +345,11 @@ def test_colors(folder, tmp_path):
     data = open_data(folder)
     root = paint(folder, tmp_path/"seq", data.classes)
     with Image.open(root/"f3_L.png") as im:
-        a = np.asarray(im).copy()
-        near = a[0, 0].astype(int)
-        a[0, 0] = np.where(near > 250, near - 5, near + 5)
-        a[1, :3] = (1, 255, 3)
-        put(root/"f3_L.png", a)
+        colors = np.asarray(im).copy()
+        near = colors[0, 0].astype(int)
+        colors[0, 0] = np.where(near > 250, near - 5, near + 5)
+        colors[1, :3] = (1, 255, 3)
+        put(root/"f3_L.png", colors)
     with Image.open(root/"f4_L.png") as im:
         im.save(root/"f4_L.jpg", quality=95)
     (root/"f4_L.png").unlink()
@@ -374,13 +377,13 @@ def test_folders_of_splits_meet_in_one(folder, tmp_path):
         (root/sub).mkdir(parents=True)
     for i in range(9):
         sub = ("train", "val", "test")[i % 3]
-        a = decode_mask(mask(folder, i))
+        ids = decode_mask(mask(folder, i))
         shutil.copy(image(folder, i), root/sub/f"{i//3}.png")
-        put(root/f"{sub}annot"/f"{i//3}.png", np.where(a > 10, 11, a).astype(np.uint8))
+        put(root/f"{sub}annot"/f"{i//3}.png", np.where(ids > 10, 11, ids).astype(np.uint8))
     (root/"trainannot/0.png").write_bytes(b"")
     _, log, after = fixed_copy(root, tmp_path)
-    assert sorted(o.name for o in (tmp_path/"copy/images").iterdir()) == ["test_0.png", "test_1.png", "test_2.png",
-        "train_1.png", "train_2.png", "val_0.png", "val_1.png", "val_2.png"]
+    assert sorted(path.name for path in (tmp_path/"copy/images").iterdir()) == ["test_0.png", "test_1.png",
+        "test_2.png", "train_1.png", "train_2.png", "val_0.png", "val_1.png", "val_2.png"]
     assert names(tmp_path/"copy")[-1] == "Void" and len(logged(log, "renamed")) == 8 and read_lines(
         tmp_path/"copy/test.txt") == ["test_0.png", "test_1.png", "test_2.png"]
     assert after.data.splits == dict(train=2, valid=3, test=3)
@@ -446,8 +449,8 @@ def test_images_that_no_layout_looks_for(folder, tmp_path):
     _, log, after = fixed_copy(root/"t.csv", tmp_path)
     assert len(after.files) == 3 and len(logged(log, "renamed")) == 3
     assert set(logged(log, "image-twice").file) | set(logged(log, "same-image").file) == {"a0.pnm"}
-    with Image.open(tmp_path/"copy/images/a1.pnm.png") as a, Image.open(image(folder, 1)) as b:
-        assert (np.asarray(a) == np.asarray(b.convert("RGB"))).all()
+    with Image.open(tmp_path/"copy/images/a1.pnm.png") as copied, Image.open(image(folder, 1)) as original:
+        assert (np.asarray(copied) == np.asarray(original.convert("RGB"))).all()
 
 
 def test_values_of_which_most_mean_nothing(folder, tmp_path):
@@ -461,8 +464,8 @@ def test_values_of_which_most_mean_nothing(folder, tmp_path):
                 np.tile(np.arange(34, dtype=np.uint8), (48, 2))[:, :64])
     before, log, after = fixed_copy(tmp_path/"city", tmp_path)
     assert before.ok and set(log.code) == {"void-added", "recoded", "layout"} and len(names(tmp_path/"copy")) == 20
-    a = decode_mask(next((tmp_path/"copy/labels").iterdir()))
-    assert (a == before.data.ids(before.data.pairs["mask"][0])).sum() + (a == 19).sum() == a.size
+    ids = decode_mask(next((tmp_path/"copy/labels").iterdir()))
+    assert (ids == before.data.ids(before.data.pairs["mask"][0])).sum() + (ids == 19).sum() == ids.size
 
 
 def test_a_case_of_names_and_odd_names(folder, tmp_path):
@@ -492,7 +495,7 @@ def test_refused(report, folder, tmp_path, where, named):
     (tmp_path/"link").symlink_to("nowhere")
     (tmp_path/"into").symlink_to(folder)
     was = tree(tmp_path)
-    with refuses(DataError, tmp_path/where, *(folder if o == "scenes" else o for o in named)):
+    with refuses(DataError, tmp_path/where, *(folder if name == "scenes" else name for name in named)):
         write_fixed_copy(report, tmp_path/where)
     assert tree(tmp_path) == was
     if where in ("full", "file", "link"):  # nothing but what is there is in the way
@@ -538,7 +541,7 @@ def test_too_few(folder, tmp_path):
 
 
 def test_pairs_left_out_are_counted_by_their_field(folder, tmp_path):
-    "A training image that is held out too is left out after the masks are written; the words of its change do not matter."
+    "A pair that is left out only after the masks are written is counted too."
     for i in range(2, 10): image(folder, i).write_bytes(b"")
     shutil.copy(image(folder, 0), image(folder, 1))
     (folder/"valid.txt").write_text("scene_001.png\n")
@@ -565,7 +568,7 @@ def test_no_dataset_at_all(tmp_path):
 
 def test_progress_and_repetition(report, tmp_path):
     done = []
-    write_fixed_copy(report, tmp_path/"a", lambda *o: done.append(o))
+    write_fixed_copy(report, tmp_path/"a", lambda *counts: done.append(counts))
     write_fixed_copy(report, tmp_path/"b")
     assert done == [(i, 10) for i in range(1, 11)] and tree(tmp_path/"a") == tree(tmp_path/"b")
 
@@ -575,9 +578,9 @@ def test_damaged_files_never_end_in_a_traceback(folder, tmp_path):
     good = {p: p.read_bytes() for p in (image(folder, 0), mask(folder, 0), image(folder, 1), mask(folder, 1))}
     for k in range(12):
         for p, raw in good.items():
-            a = np.frombuffer(raw, np.uint8).copy()
-            a[rng.integers(0, len(a), 4)] = rng.integers(0, 256, 4)
-            p.write_bytes(a[:rng.integers(1, len(a))].tobytes() if rng.random() < .3 else a.tobytes())
+            noisy = np.frombuffer(raw, np.uint8).copy()
+            noisy[rng.integers(0, len(noisy), 4)] = rng.integers(0, 256, 4)
+            p.write_bytes(noisy[:rng.integers(1, len(noisy))].tobytes() if rng.random() < .3 else noisy.tobytes())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             write_fixed_copy(check(open_data(folder), cache=False), tmp_path/f"copy{k}")
@@ -599,28 +602,28 @@ def test_ids_of_few_bits_are_not_stretched(tmp_path, bits):
     "Pillow spreads greys of 2 and 4 bits over 0 to 255; the copy must hold the ids that the file holds."
     street(tmp_path/"few")
     truth = {path.name: np.minimum(decode_mask(path), 3) for path in (tmp_path/"few/labels").iterdir()}
-    for name, a in truth.items():
-        write_packed(tmp_path/"few/labels"/name, a, bits)
+    for name, ids in truth.items():
+        write_packed(tmp_path/"few/labels"/name, ids, bits)
     report = check(open_data(tmp_path/"few"))
     assert report.ok, report.text()
     write_fixed_copy(report, tmp_path/"copy")
     copy = open_data(tmp_path/"copy")
-    assert all(np.array_equal(copy.ids(f"labels/{name}"), a) for name, a in truth.items())
+    assert all(np.array_equal(copy.ids(f"labels/{name}"), ids) for name, ids in truth.items())
 
 
 def test_one_and_255_are_written_alike(tmp_path):
     "Some masks say 1 and some 255, and mean the same: the warning promises that the copy agrees."
     truth = {}
     for i in range(6):
-        a = np.zeros((40, 56), np.uint8)
-        a[5:20, i:30] = 1
-        truth[f"{i}.png"] = a
+        ids = np.zeros((40, 56), np.uint8)
+        ids[5:20, i:30] = 1
+        truth[f"{i}.png"] = ids
         for folder, pixels in (("images", np.random.default_rng(i).integers(0, 256, (40, 56, 3), np.uint8)),
-                               ("masks", a*(255 if i < 2 else 1))):
+                               ("masks", ids*(255 if i < 2 else 1))):
             (tmp_path/"two"/folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(tmp_path/"two"/folder/f"{i}.png")
     report = check(open_data(tmp_path/"two"))
     assert report.ok and "mask-mixed" in {p.code for p in report.problems}
     write_fixed_copy(report, tmp_path/"copy")
     copy = open_data(tmp_path/"copy")
-    assert all(np.array_equal(copy.ids(f"labels/{Path(name).stem}_P.png"), a) for name, a in truth.items())
+    assert all(np.array_equal(copy.ids(f"labels/{Path(name).stem}_P.png"), ids) for name, ids in truth.items())

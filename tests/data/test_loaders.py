@@ -18,7 +18,7 @@ SIZE = 32, 48
 
 
 def test_a_second_epoch_opens_no_file(copy, cache, monkeypatch):
-    first = [o.clone() for b in seg_dls(copy, SIZE, bs=4, aug="none", device="cpu").valid for o in b]
+    first = [tensor.clone() for b in seg_dls(copy, SIZE, bs=4, aug="none", device="cpu").valid for tensor in b]
 
     def refuse(*args, **kwargs): raise AssertionError("a file was decoded again")
     monkeypatch.setattr(Image, "open", refuse)
@@ -26,8 +26,8 @@ def test_a_second_epoch_opens_no_file(copy, cache, monkeypatch):
     dls = seg_dls(copy, SIZE, bs=4, aug="none", device="cpu")
     for _ in range(2):
         assert sum(len(x) for x, _ in dls.train) == 8
-        for a, b in zip(first, [o for batch in dls.valid for o in batch]):
-            assert torch.equal(a, b)
+        for expected, got in zip(first, [tensor for batch in dls.valid for tensor in batch]):
+            assert torch.equal(expected, got)
     with pytest.raises(DataError, match="decoded again"):
         write_cache(copy, (40, 48))
 
@@ -35,8 +35,9 @@ def test_a_second_epoch_opens_no_file(copy, cache, monkeypatch):
 def test_without_the_cache_every_epoch_opens_files(copy, cache):
     dls = seg_dls(copy, SIZE, bs=4, aug="none", cache=False, device="cpu")
     assert not cache.exists()
-    for (a, b), (c, d) in zip(dls.valid, seg_dls(copy, SIZE, bs=4, aug="none", device="cpu").valid):
-        assert torch.equal(a, c) and torch.equal(b, d)
+    for (image, mask), (cached_image, cached_mask) in zip(dls.valid,
+                                                          seg_dls(copy, SIZE, bs=4, aug="none", device="cpu").valid):
+        assert torch.equal(image, cached_image) and torch.equal(mask, cached_mask)
     one, two = UncachedPairs(copy, SIZE), write_cache(copy, SIZE)
     assert len(one) == len(two) == 10
     assert all(np.array_equal(one.image(i), two.image(i)) and np.array_equal(one.mask(i), two.mask(i))
@@ -49,7 +50,7 @@ def test_ids_of_a_palette_survive_the_whole_way(copy, cache):
         im.putpalette([v for i in range(256) for v in (255 - i, i, 7)])
         im.save(copy.path(rel))
     _, y = seg_dls(copy, (48, 64), bs=2, aug="none", device="cpu").valid.one_batch()
-    rows = [i for i, s in enumerate(copy.pairs.split) if s == "valid"]
+    rows = [i for i, split in enumerate(copy.pairs.split) if split == "valid"]
     for mask, i in zip(y, rows):
         assert np.array_equal(mask.numpy(), decode_mask(copy.path(copy.pairs["mask"][i])))
     assert y.dtype == torch.int64
@@ -91,16 +92,16 @@ def test_augmentation_changes_batches_and_none_does_not(small):
     for aug, equal in ("none", True), ("default", False):
         dls = seg_dls(small, SIZE, bs=8, aug=aug, device="cpu")
         seed_epoch(dls, 0)
-        a = sorted(float(o.sum()) for o in dls.one_batch()[0])
+        first = sorted(float(image.sum()) for image in dls.one_batch()[0])
         seed_epoch(dls, 1)
-        b = sorted(float(o.sum()) for o in dls.one_batch()[0])
-        assert (a == pytest.approx(b, rel=1e-5)) == equal
+        second = sorted(float(image.sum()) for image in dls.one_batch()[0])
+        assert (first == pytest.approx(second, rel=1e-5)) == equal
 
 
 def test_validation_is_not_augmented(small):
     dls = seg_dls(small, SIZE, bs=2, aug="default", device="cpu")
-    a, b = (next(iter(dls.valid)) for _ in range(2))
-    assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+    one, other = (next(iter(dls.valid)) for _ in range(2))
+    assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
 
 
 def test_void_is_never_invented(copy, cache):
@@ -128,25 +129,26 @@ def batches(dls, *key):
     return [(torch.Tensor(x).clone(), torch.Tensor(y).clone()) for x, y in dls.train]
 
 
-def equal(a, b): return len(a) == len(b) and all(torch.equal(p, q) for u, v in zip(a, b) for p, q in zip(u, v))
+def equal(first, second):
+    return len(first) == len(second) and all(torch.equal(x, y) for pair in zip(first, second) for x, y in zip(*pair))
 
 
 def test_an_epoch_is_a_function_of_its_seed(small):
     made = [seg_dls(small, SIZE, bs=4, workers=w, device="cpu") for w in (0, 0, 2)]
     for key in (42, 0, 0), (42, 0, 1), (42, 1, 0), (7, 0, 0):
         torch.rand(5)
-        a, b, c = (batches(dls, *key) for dls in made)
-        assert equal(a, b) and equal(a, c)
+        first, second, third = (batches(dls, *key) for dls in made)
+        assert equal(first, second) and equal(first, third)
     others = [batches(made[0], *key) for key in ((42, 0, 0), (42, 0, 1), (42, 1, 0), (7, 0, 0))]
-    assert not any(equal(others[i], others[j]) for i in range(4) for j in range(i))
+    assert not any(equal(others[i], others[k]) for i in range(4) for k in range(i))
     assert equal(others[0], batches(made[0], 42, 0, 0)), "epochs in between change nothing"
 
 
 def test_every_image_once_an_epoch(small):
     dls = seg_dls(small, SIZE, bs=4, aug="none", device="cpu")
-    a = batches(dls, 1)
-    sums = sorted(float(x.sum()) for b, _ in a for x in b)
-    assert len({round(s, 2) for s in sums}) == 8
+    loaded = batches(dls, 1)
+    sums = sorted(float(x.sum()) for b, _ in loaded for x in b)
+    assert len({round(total, 2) for total in sums}) == 8
     firsts = {float(batches(dls, k)[0][0][0].sum()) for k in range(8)}
     assert len(firsts) > 2, "the order differs from epoch to epoch"
 

@@ -252,7 +252,7 @@ def test_a_batch_asks_the_device_nothing(monkeypatch):
 
     mets = seg_metrics(table(3))
     want = ConfusionMatrix(table(3)).update(*batch(3)).matrix
-    monkeypatch.setattr(confusion, "_histogram", scattered)
+    monkeypatch.setattr(confusion, "count_ids", scattered)
     with Seen() as seen:
         for m in mets:
             m.accumulate(Learn)
@@ -268,9 +268,9 @@ def test_a_batch_asks_the_device_nothing(monkeypatch):
 def test_histogram_of_an_accelerator_is_bincount():
     "`meta` stands for a device that is no CPU: the other branch, and the right shape."
     ids = torch.randint(40, (1000,))
-    assert confusion._histogram(ids.to("meta"), 40).shape == (40,)
+    assert confusion.count_ids(ids.to("meta"), 40).shape == (40,)
     scattered = torch.zeros(40, dtype=torch.int64).scatter_add_(0, ids, torch.ones_like(ids))
-    assert torch.equal(confusion._histogram(ids, 40), scattered)
+    assert torch.equal(confusion.count_ids(ids, 40), scattered)
 
 
 @voids

@@ -158,7 +158,7 @@ def test_a_cache_that_cannot_be_written_is_said(folder, monkeypatch, tmp_path):
     assert report.ok and [p.code for p in report.problems if p.code == "not-kept"]
 
 
-def test_a_damaged_cache_is_begun_anew(folder, opened):
+def test_a_damaged_cache_is_started_again(folder, opened):
     data = camvid(folder)
     check(data)
     filestats.facts_file(data.root).write_bytes(b"x"*5000)
@@ -171,7 +171,7 @@ def test_two_checks_at_once(folder, tmp_path):
     with closing(FactStore(tmp_path/"a.sqlite")) as one, closing(FactStore(tmp_path/"a.sqlite")) as other:
         for i in range(20):
             (one if i % 2 else other).put([(f"{i}.png", "image", "1 2 3", dict(size=[i, i]))])
-        assert len(b.get([(f"{i}.png", "image") for i in range(20)])) == 20
+        assert len(other.get([(f"{i}.png", "image") for i in range(20)])) == 20
     with closing(sqlite3.connect(tmp_path/"a.sqlite")) as db:
         assert db.execute("pragma integrity_check").fetchone() == ("ok",)
     assert file_stamp(tmp_path/"nowhere") == ""

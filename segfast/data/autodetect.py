@@ -108,7 +108,7 @@ def guess_mixed(
     found:list, # (path, `MaskContents`)
     named:ClassTable|None # the two classes, if they are known
 )->tuple|None: # ClassTable, Encoding, [Problem]; None where the masks are not of this kind
-    "What masks mean of which some hold 0 and 1, the others 0 and 255."
+    "Guess the meaning of masks where some hold 0 and 1, the others 0 and 255."
     values = set().union(*(mask.counts for _,mask in found))
     both = any({1, 255} <= set(mask.counts) for _,mask in found)
     if values != {0, 1, 255} or both or (named is not None and len(named) != 2): return None
@@ -129,7 +129,7 @@ def guess_named_ids(
     named:ClassTable, # covers all ids except 255
     file:str='codes.txt' # that names them
 )->tuple: # ClassTable, Encoding, [Problem]
-    "What masks mean that hold ids: 255 is void where it has no name."
+    "Guess the meaning of masks with ids: 255 is void if it has no name."
     holders = [(path, mask.counts[255]) for path,mask in found if 255 in mask.counts]
     if not holders or named.void is not None or len(named) > 255: return named, INDEX, []
     n = sum(pixels for _,pixels in holders)
@@ -146,7 +146,7 @@ def guess_ranks(
     void:int|None, # the value that means void
     named:ClassTable|None=None # as many classes as values, if they are known
 )->tuple: # ClassTable, Encoding, [Problem]
-    "What masks mean whose values stand for ids in ascending order."
+    "Guess the meaning of values that stand for ids in ascending order."
     classes = ClassTable(numbered_names(len(counted)), void)
     if named: classes = replace(named, void=named.void if void is None else void)
     table = [(v, i) for i,v in enumerate(counted)]
@@ -165,7 +165,7 @@ def guess_from_values(
     named:ClassTable|None, # the classes, if they are known
     file:str='codes.txt' # that names them
 )->tuple: # ClassTable, Encoding, [Problem]
-    "What masks with one channel mean."
+    "Guess what masks with one channel mean."
     if mixed := guess_mixed(found, named): return mixed
     values = sorted(set().union(*(mask.counts for _,mask in found)))
     small = [v for v in values if v != 255]
@@ -184,7 +184,7 @@ def guess_from_colors(
     found:list, # (path, `MaskContents`)
     named:ClassTable|None # the classes, if they are known
 )->tuple: # ClassTable, Encoding, [Problem]
-    "What painted masks mean."
+    "Guess what painted masks mean."
     seen = Counter()
     for _,mask in found: seen.update(mask.colors())
     colors = sorted(color for color,_ in seen.most_common(255))
@@ -218,7 +218,7 @@ def guess_classes(
     named:ClassTable|None=None, # the classes, if they are known; None looks for those files
     file:str='codes.txt' # that names them
 )->tuple: # ClassTable, Encoding, [Problem]
-    "What masks mean, from a table of classes if there is one, and from all values in them."
+    "Guess what masks mean, from a table of classes if there is one, and from all values in them."
     root, problems, colored = Path(root), [], False
     if named is None: named, colored, problems = folder_classes(root)
     found = mask_contents(root, masks)
@@ -357,12 +357,12 @@ def split_of_own_lists(
                                 fix='They are left out.'))
     return splits
 
-# %% ../../nbs/data/07_autodetect.ipynb #2e919e59
+# %% ../../nbs/data/07_autodetect.ipynb #e6f72c3e
 def split_of_rows(
     root:Path,
     rows:list, # (key, image, mask)
     seed:int, # of the images that are held out
-    problems:list # gets what is to be said about the split
+    problems:list # gets problems and notes about the split
 )->list: # 'train', 'valid', 'test' or None per row
     "The split that the folders give, or else lists, with a validation part in any case."
     splits = [folder_place(image)[1] or folder_place(mask)[1] for _,image,mask in rows]
@@ -390,7 +390,7 @@ def pair_folders(
     root, # the dataset's folder
     seed:int # for the split, when neither folders nor lists say
 )->tuple: # [(key, image, mask)], the split, [Problem]
-    "The pairs of two folders that match, their split, and what is to be said about it."
+    "The pairs of two folders that match, their split, and all problems and notes."
     problems = []
     files, match = match_all_files(root, problems)
     together = match.images == match.masks
@@ -412,7 +412,7 @@ def pair_folders(
     text = f'{where}, named like {stem_of(rows[0][1])} and {stem_of(rows[0][2])}.'
     return rows, splits, [*problems, Problem('note', 'found-folders', '', text)]
 
-_SEVERAL_FIX = 'If these are the masks, take the other folder out, or write a table with the columns image and mask.'
+_SEVERAL_FIX = 'If these are the masks, remove the other folder, or write a table with the columns image and mask.'
 
 # %% ../../nbs/data/07_autodetect.ipynb #44864b53
 def rename_classes(

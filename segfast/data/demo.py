@@ -72,31 +72,31 @@ class Canvas:
         self.ink, self.tag = ImageDraw.Draw(self.image, 'RGBA'), ImageDraw.Draw(self.mask)
 
     def stroke(self, shape, points, color, code, **kw):
-        "One of Pillow's shapes in the image and, with a class code, in the mask."
+        "Draw one of Pillow's shapes in the image and, with a class code, in the mask."
         xy = [(float(x) * self.scale, float(y) * self.scale) for x, y in points]
         getattr(self.ink, shape)(xy, fill=color, **kw)
         if code is not None: getattr(self.tag, shape)(xy, fill=code, **kw)
 
     def poly(self, points, color, code=None):
-        "A filled polygon; with a code, in the mask too."
+        "Draw a filled polygon; with a code, in the mask too."
         self.stroke('polygon', points, color, code)
 
     def oval(self, x, y, rx, ry, color, code=None):
-        "A filled ellipse around (x, y)."
+        "Draw a filled ellipse around (x, y)."
         self.stroke('ellipse', [(x - rx, y - ry), (x + rx, y + ry)], color, code)
 
     def box(self, x0, y0, x1, y1, color, code=None):
-        "A filled rectangle between two corners."
+        "Draw a filled rectangle between two corners."
         self.stroke('rectangle', [(min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))], color, code)
 
     def line(self, points, width, color, code=None):
-        "A line through points, at least one pixel wide."
+        "Draw a line through points, at least one pixel wide."
         self.stroke('line', points, color, code, width=max(1, round(width * self.scale)))
 
-# %% ../../nbs/data/09_demo.ipynb #8448f328
+# %% ../../nbs/data/09_demo.ipynb #3da179eb
 @patch
 def finish(self:Canvas):
-    "The image, averaged, and the mask, every second pixel, at their final size."
+    "The image and the mask at their final size: averaged, and every second pixel."
     return self.image.reduce(2), np.asarray(self.mask)[1::2, 1::2].copy()
 
 # %% ../../nbs/data/09_demo.ipynb #b28a5adc
@@ -170,7 +170,7 @@ def clouds(
 
 # %% ../../nbs/data/09_demo.ipynb #20abf5d5
 def sky(canvas, street, rng):
-    "A gradient, clouds, birds, and at dusk a low sun."
+    "Draw a gradient, clouds, birds, and at dusk a low sun."
     light, (w, h) = LIGHTS[street.light], canvas.image.size
     down = np.clip(np.arange(h) / (street.vy * canvas.scale), 0, 1)[:, None, None] ** rng.uniform(.7, 1.4)
     base = np.array(light['top']) * (1 - down) + np.array(light['low']) * down
@@ -186,13 +186,13 @@ def sky(canvas, street, rng):
         bird(canvas, rng.uniform(20, canvas.width - 20), rng.uniform(8, street.vy * .5), rng.uniform(2, 4))
 
 def bird(canvas, x, y, size):
-    "A bird in flight, far away."
+    "Draw a bird in flight, far away."
     wings = [(-1, -.5), (-.4, -.6), (0, 0), (.4, -.6), (1, -.5)]
     canvas.line([(x + right * size, y + down * size) for right, down in wings], .7, (50, 50, 60))
 
 # %% ../../nbs/data/09_demo.ipynb #c94c2aa3
 def backdrop(canvas, street, rng):
-    "What closes the view: a row of hazy buildings and tree tops on the horizon."
+    "Draw a row of hazy buildings and tree tops on the horizon."
     x = -10
     while x < canvas.width:
         w, h = rng.uniform(8, 26), rng.uniform(5, 24)
@@ -205,9 +205,9 @@ def backdrop(canvas, street, rng):
         if rng.random() < .6:
             canvas.oval(x, street.vy - radius * .4, radius * 1.2, radius, jitter(rng, green, 8), TREE)
 
-# %% ../../nbs/data/09_demo.ipynb #ac6d07a9
+# %% ../../nbs/data/09_demo.ipynb #443e533a
 def road_repair(canvas, street, rng, asphalt):
-    "A repaired piece of road, or a manhole cover: still road."
+    "Draw a repaired piece of road, or a manhole cover: still road."
     ahead, x = rng.uniform(3.5, 22), rng.uniform(-.7, .5) * street.road
     if rng.random() < .4:
         (px, py), radius = street.at(x, 0, ahead), .35 * street.focal / ahead
@@ -217,7 +217,7 @@ def road_repair(canvas, street, rng, asphalt):
 
 # %% ../../nbs/data/09_demo.ipynb #a25af871
 def ground(canvas, street, rng):
-    "Paving stones to both borders and the road between two curbs, with joints, patches and manhole covers."
+    "Draw paving stones, and the road between two curbs, with joints, patches and manhole covers."
     stones = [(150, 140, 130), (165, 150, 135), (140, 138, 140), (170, 135, 115)]
     stone = street.tint(jitter(rng, pick(rng, stones)), 12)
     asphalts = [(92, 92, 96), (108, 106, 104), (78, 80, 86), (115, 106, 100)]
@@ -238,7 +238,7 @@ def ground(canvas, street, rng):
 
 # %% ../../nbs/data/09_demo.ipynb #4284a16b
 def lane_marks(canvas, street, rng):
-    "A dashed middle line, sometimes edge lines, sometimes a zebra crossing."
+    "Draw a dashed middle line, sometimes edge lines, sometimes a zebra crossing."
     white = street.tint(pick(rng, [(238, 238, 232), (232, 226, 200), (240, 205, 110)]), 8)
     half, dash, gap = rng.uniform(.07, .11), rng.uniform(2, 3.5), rng.uniform(2, 4)
     for ahead in np.arange(1.2 + rng.uniform(0, 3), 55, dash + gap):
@@ -253,11 +253,11 @@ def lane_marks(canvas, street, rng):
 
 # %% ../../nbs/data/09_demo.ipynb #045ca355
 def pane(canvas, place, left, low, right, high, color, code=None):
-    "A rectangle on a wall; `place(along, up)` takes meters along and up the wall to the canvas."
+    "Draw a rectangle on a wall; `place(along, up)` takes meters along and up the wall to the canvas."
     canvas.poly([place(left, low), place(right, low), place(right, high), place(left, high)], color, code)
 
 def windows(canvas, place, size, style, rng, lights):
-    "Rows of windows, a shop or doors below, a ledge on top: paint only, the mask says Building already."
+    "Draw rows of windows and a shop or a door: paint only, the mask says Building already."
     long, high = size
     n, floor = max(1, int(long / style['step'])), style['floor']
     step, margin = long / n, (long / n - style['wide']) / 2
@@ -278,7 +278,7 @@ def windows(canvas, place, size, style, rng, lights):
 
 # %% ../../nbs/data/09_demo.ipynb #f85ef269
 def random_style(rng, street, ahead):
-    "What one building looks like: its colors, as they are `ahead` meters away, and the measures of its windows."
+    "Colors, as seen from `ahead` meters away, and window sizes that one building uses on all walls."
     base = jitter(rng, pick(rng, WALLS), 18)
     trim = pick(rng, [lit(base, .78), mix(base, (240, 236, 228), .5)])
     glass = pick(rng, [(62, 72, 88), (90, 112, 132), (50, 52, 58), (135, 160, 180)])
@@ -290,7 +290,7 @@ def random_style(rng, street, ahead):
 
 # %% ../../nbs/data/09_demo.ipynb #00f9e3f1
 def building(canvas, street, rng, side, x, near, far, high):
-    "A block along the street: the wall towards the camera, the wall along the pavement, windows, chimneys."
+    "Draw a block along the street: two walls with windows, and chimneys."
     style, deep = random_style(rng, street, near), 14
     front = lambda along, up: street.at(side * (x + along), up, near)
     pavement = lambda along, up: street.at(side * x, up, near + along)
@@ -303,7 +303,7 @@ def building(canvas, street, rng, side, x, near, far, high):
 
 # %% ../../nbs/data/09_demo.ipynb #5bf3df9f
 def terrace(canvas, street, rng, side):
-    "The buildings of one side of the street, the farthest first."
+    "Draw the buildings of one side of the street, the farthest first."
     ahead, plots = rng.uniform(-3, 3), []
     while ahead < 88:
         long = rng.uniform(6, 17)
@@ -317,7 +317,7 @@ def terrace(canvas, street, rng, side):
 
 # %% ../../nbs/data/09_demo.ipynb #af4addeb
 def leaves(canvas, rng, x, y, rx, ry, color, n):
-    "A crown: dark lumps first, then smaller and lighter ones towards the light."
+    "Draw a crown: dark lumps first, then smaller and lighter ones towards the light."
     for i in range(n):
         late, angle = i / n, rng.uniform(0, 2 * math.pi)
         out, radius = math.sqrt(rng.random()) * (1 - .15 * late), rng.uniform(.2, .34) * (1 - .6 * late)
@@ -328,7 +328,7 @@ def leaves(canvas, rng, x, y, rx, ry, color, n):
 
 # %% ../../nbs/data/09_demo.ipynb #d268a45a
 def tree(canvas, street, rng, x, ahead):
-    "A trunk and a crown, round or slim, that stands on the pavement."
+    "Draw a trunk and a crown, round or slim."
     scale, color = street.scale(ahead), street.tint(jitter(rng, pick(rng, LEAVES), 16), ahead)
     rx, stem = rng.uniform(1.1, 2.3), rng.uniform(1.9, 2.8)
     ry = rx * pick(rng, (.85, 1., 1.2, 2.1))
@@ -343,14 +343,14 @@ def tree(canvas, street, rng, x, ahead):
 
 # %% ../../nbs/data/09_demo.ipynb #d7077bc0
 def park(canvas, street, rng, side):
-    "Instead of buildings: a hedge with trees behind it."
+    "Draw a hedge with trees behind it, in place of buildings."
     edge = street.road + street.walk
     for ahead in sorted(rng.uniform(9, 70, rng.integers(9, 15)), reverse=True):
         tree(canvas, street, rng, side * (edge + rng.uniform(1.5, 9)), ahead)
     hedge(canvas, street, rng, side * (edge + .5), 2.2, 45)
 
 def hedge(canvas, street, rng, x, near, far):
-    "A row of bushes along the street."
+    "Draw a row of bushes along the street."
     color, high = jitter(rng, pick(rng, LEAVES), 12), rng.uniform(.5, .9)
     for ahead in reversed(np.arange(max(near, 2.2), far, .9 + near / 14)):
         px, py = street.at(x, high, ahead)
@@ -360,7 +360,7 @@ def hedge(canvas, street, rng, x, near, far):
 
 # %% ../../nbs/data/09_demo.ipynb #2cc53864
 def car_end(canvas, street, place, shape, paint, distance, ahead):
-    "The end of a car that faces the camera: its back, when it drives `ahead`, or its front."
+    "Draw the end of a car that faces the camera: its back, if it drives `ahead`, or its front."
     half, high, roof = shape
     def quad(left, right, low, top, color, code=None):
         corners = [place(left, low, 0), place(right, low, 0), place(right, top, 0), place(left, top, 0)]
@@ -386,7 +386,7 @@ def car_end(canvas, street, place, shape, paint, distance, ahead):
 BODIES = [(1.7, 3.7, .95, 1.5), (1.8, 4.4, .92, 1.42), (1.85, 4.5, 1.05, 1.75), (2.0, 5.2, 1.2, 2.3)]
 
 def car(canvas, street, rng, x, distance, ahead=True):
-    "A car, a van or a small bus: a body, a cabin, glass, wheels, lights, seen from behind or from the front."
+    "Draw a car, a van or a small bus, seen from behind or from the front."
     wide, long, high, roof = pick(rng, BODIES)
     paint, half = street.tint(jitter(rng, pick(rng, PAINTS)), distance), wide / 2
     place = lambda across, up, deep: street.at(x + across, up, distance + deep)
@@ -406,7 +406,7 @@ def car(canvas, street, rng, x, distance, ahead=True):
     car_end(canvas, street, place, (half, high, roof), paint, distance, ahead)
 
 def wheel(canvas, street, x, ahead):
-    "The wheel of a car, narrower the more the camera looks along the car."
+    "Draw a wheel, narrow where the camera sees the side at a sharp angle."
     (px, py), scale = street.at(x, .31, ahead), street.scale(ahead)
     thin = max(.35, min(1, abs(x - street.shift) / ahead * 1.6))
     canvas.oval(px, py, .31 * scale * thin, .31 * scale, (24, 24, 27), CAR)
@@ -418,7 +418,7 @@ TROUSERS = [(45, 50, 72), (60, 55, 50), (32, 32, 36), (110, 100, 85)]
 HAIR = [(40, 30, 25), (95, 65, 40), (190, 160, 100)]
 
 def person(canvas, street, rng, x, ahead):
-    "Somebody on the pavement, in the middle of a step; in bad weather some have an umbrella."
+    "Draw a person in the middle of a step; in bad weather some have an umbrella."
     tall = rng.uniform(1.15, 1.3) if rng.random() < .2 else rng.uniform(1.58, 1.9)
     scale, sets = street.scale(ahead), (PAINTS + SIGNS, TROUSERS, SKINS)
     coat, legs, skin = (street.tint(jitter(rng, pick(rng, colors)), ahead) for colors in sets)
@@ -437,7 +437,7 @@ def person(canvas, street, rng, x, ahead):
         umbrella(canvas, place, tall * scale, street.tint(pick(rng, SIGNS), ahead))
 
 def umbrella(canvas, place, scale, color):
-    "An open umbrella, held by a person."
+    "Draw an open umbrella, held by a person."
     canvas.line([place(.12, .6), place(.12, 1.15)], .02 * scale, (40, 40, 44), PERSON)
     angles = np.linspace(0, math.pi, 9)
     arc = [place(.12 + .36 * math.cos(angle), 1.06 + .2 * math.sin(angle)) for angle in angles]
@@ -446,7 +446,7 @@ def umbrella(canvas, place, scale, color):
 
 # %% ../../nbs/data/09_demo.ipynb #5bff6968
 def lamp(canvas, street, top, end, scale, dark):
-    "The arm and the light of a lamp post."
+    "Draw the arm and the light of a lamp post."
     canvas.line([top, end], max(1.4, .11 * scale), dark, POLE)
     glow = street.light == 'dusk'
     if glow: canvas.oval(end[0], end[1] + .1 * scale, .55 * scale, .55 * scale, (255, 220, 150, 60))
@@ -454,7 +454,7 @@ def lamp(canvas, street, top, end, scale, dark):
     canvas.oval(*end, max(1.6, .36 * scale), max(1, .13 * scale), bulb, POLE)
 
 def signals(canvas, rng, top, scale):
-    "The box of a traffic light, one of its three lights on."
+    "Draw the box of a traffic light, one of its three lights on."
     (x, y), on = top, rng.integers(3)
     canvas.box(x - .2 * scale, y - .1 * scale, x + .2 * scale, y + .95 * scale, (32, 34, 36), POLE)
     for i, hue in enumerate([(235, 50, 40), (240, 180, 50), (60, 205, 110)]):
@@ -462,7 +462,7 @@ def signals(canvas, rng, top, scale):
         canvas.oval(x, y + (.1 + .3 * i) * scale, .11 * scale, .11 * scale, color)
 
 def sign(canvas, rng, top, size, street, ahead):
-    "The plate of a road sign, round or three-cornered."
+    "Draw the plate of a road sign, round or three-cornered."
     x, y, red = *top, street.tint((205, 40, 40), ahead)
     if rng.random() < .5:
         canvas.oval(x, y, size, size, red, POLE)
@@ -475,7 +475,7 @@ def sign(canvas, rng, top, size, street, ahead):
 
 # %% ../../nbs/data/09_demo.ipynb #14ab4298
 def pole(canvas, street, rng, x, ahead):
-    "A lamp post, a road sign or a traffic light."
+    "Draw a lamp post, a road sign or a traffic light."
     kind, scale = pick(rng, ('lamp', 'lamp', 'sign', 'light')), street.scale(ahead)
     dark = street.tint(pick(rng, [(70, 74, 78), (52, 66, 60), (120, 122, 124)]), ahead)
     high = dict(lamp=rng.uniform(4.6, 6.5), sign=2.5, light=3.1)[kind]
@@ -489,7 +489,7 @@ def pole(canvas, street, rng, x, ahead):
 
 # %% ../../nbs/data/09_demo.ipynb #b84e66ba
 def furnish(canvas, street, rng):
-    "All that stands on the ground, the farthest first so that near things cover far ones."
+    "Draw all objects on the ground, the farthest first so that near ones cover far ones."
     road, walk, todo = street.road, street.walk, []
     add = lambda draw, x, distance, **kw: todo.append((distance, draw, x, kw))
     for side in (-1, 1):
@@ -504,7 +504,7 @@ def furnish(canvas, street, rng):
     for distance, draw, x, kw in sorted(todo, key=lambda item: -item[0]): draw(canvas, street, rng, x, distance, **kw)
 
 def parked_cars(rng, add, x, side):
-    "Parked cars, bumper to bumper with a gap here and there."
+    "Add a row of parked cars, with gaps, to the objects to draw."
     distance = rng.uniform(5, 16)
     while distance < 45:
         if rng.random() < .7: add(car, x, distance, ahead=side > 0)
@@ -512,12 +512,12 @@ def parked_cars(rng, add, x, side):
 
 # %% ../../nbs/data/09_demo.ipynb #7197e666
 def ragged(rng, start, end, n, rough):
-    "A line of `n` points from `start` to `end` that wanders, as a hurried annotator draws it."
+    "A line of `n` points from `start` to `end` that wanders, as if drawn by hand in a hurry."
     share = np.linspace(0, 1, n)
     return list(np.outer(1 - share, start) + np.outer(share, end) + rng.normal(0, rough, (n, 2)))
 
 def smudges(canvas, street, rng):
-    "Far away, near the vanishing point, nobody could tell what it was."
+    "Draw void areas near the vanishing point, too far away to label."
     for _ in range(rng.integers(1, 4)):
         x, y, size = street.vx + rng.normal(0, 26), street.vy + rng.uniform(-9, 5), rng.uniform(4, 9)
         angle, out = np.arange(12) * math.pi / 6, rng.uniform(.7, 1.2, 12)
@@ -526,12 +526,12 @@ def smudges(canvas, street, rng):
 
 # %% ../../nbs/data/09_demo.ipynb #0c19e14d
 def frame(canvas, street, rng):
-    "What belongs to the camera's car: its hood, a pillar of its windshield, the upper border."
+    "Draw parts of the car that carries the camera, in some scenes: void."
     if rng.random() < .45: hood(canvas, street, rng)
     if rng.random() < .3: border(canvas, rng, pick(rng, ('left', 'right', 'top')), street)
 
 def hood(canvas, street, rng):
-    "The lower edge: something curved and glossy."
+    "Draw the hood at the lower border, curved and glossy."
     w, high, color = canvas.width, rng.uniform(8, 24), street.tint(jitter(rng, pick(rng, PAINTS[3:])), 4)
     edge = ragged(rng, (0, 240 - high), (w, 240 - high), 25, .5)
     line = [(x, y + high * (2 * x / w - 1) ** 2 * .8) for x, y in edge]
@@ -541,7 +541,7 @@ def hood(canvas, street, rng):
         canvas.poly(shine, (*LIGHTS[street.light]['low'], 22))
 
 def border(canvas, rng, where, street):
-    "A strip along a border, dark or washed out."
+    "Draw a strip along a border, dark or pale."
     depth, w = rng.uniform(6, 18), canvas.width
     color = (*pick(rng, [(30, 30, 34), (95, 92, 90), (205, 205, 200)]), 225)
     if where == 'top':
@@ -556,16 +556,16 @@ def border(canvas, rng, where, street):
 GRAIN = {ROAD: (7, 5), PAVEMENT: (5, 5), BUILDING: (3, 5), TREE: (12, 8), CAR: (1, 3)} # strength of grain, of stains
 
 def surface(pixels, mask, rng):
-    "Textures by class: fine grain on asphalt and leaves, stains on walls, none in the sky."
+    "Add textures by class: fine grain on asphalt and leaves, stains on walls, none in the sky."
     fine, stain = rng.normal(0, 1, mask.shape), clouds(rng, mask.shape, (14, 9), 3)
     for code, (grain, stains) in GRAIN.items():
         where = mask == code
         pixels[where] += (fine[where] * grain + stain[where] * stains)[:, None]
     return pixels
 
-# %% ../../nbs/data/09_demo.ipynb #ada202f4
+# %% ../../nbs/data/09_demo.ipynb #b3611302
 def lens(pixels, rng):
-    "What a camera adds: exposure, a color cast, dark corners, a little blur, noise."
+    "Add what a camera adds: exposure, a color cast, dark corners, a little blur, noise."
     h, w = pixels.shape[:2]
     y, x = np.mgrid[-1:1:h*1j, -1:1:w*1j]
     pixels = (pixels - 128) * rng.uniform(.9, 1.15) + 128 + rng.uniform(-6, 18)
@@ -594,7 +594,7 @@ def scene(
 
 # %% ../../nbs/data/09_demo.ipynb #a3c7cbfd
 def write_scene(folder, stem, seed, size):
-    "Draws one scene into `images/` and `labels/` of a folder."
+    "Draw one scene into `images/` and `labels/` of a folder."
     image, mask = scene(seed, size)
     image.save(folder / 'images' / f'{stem}.png', compress_level=1)
     Image.fromarray(mask).save(folder / 'labels' / f'{stem}_P.png')
@@ -607,7 +607,7 @@ def write_demo(
     seed:int=42, # another seed, other scenes
     progress=None, # called with (done, total) after each scene
 )->Path: # `dest`
-    "Draws `n` street scenes into a folder laid out as fast.ai's CamVid; `FileExistsError` when `dest` is taken."
+    "Draw `n` street scenes into a folder in the layout of fast.ai's CamVid; `FileExistsError` if `dest` is taken."
     dest, taken = Path(dest), f'{dest} exists and is not an empty folder: name a new one, or delete this one first'
     if n < 2: raise ValueError(f'n = {n} leaves no scene for validation: ask for 2 scenes or more')
     if dest.exists() and not (dest.is_dir() and not any(dest.iterdir())): raise FileExistsError(taken)

@@ -45,7 +45,7 @@ def channel_moments(
 def image_facts(
     path # of the file
 )->dict: # size, stored, mode, bits, format, turn, frames, mean, std, digest; or {bad: fields of a `Problem`}
-    "What an image file says about itself."
+    "Facts about an image file."
     def read(im):
         stored, mode, deep = [im.height, im.width], im.mode, stores_16_bits(im)
         format, frames = im.format, getattr(im, 'n_frames', 1)
@@ -83,7 +83,7 @@ def mask_facts(
     encoding:Encoding=INDEX, # what its numbers mean
     names=None # of the classes, for the problem of colors without a meaning
 )->dict: # size, stored, mode, bits, format, turn, frames, digest, counts, edges, palette, strange; or {bad: ...}
-    "What a mask file says about itself."
+    "Facts about a mask file."
     def occurring(counts): return {str(i): int(counts[i]) for i in np.flatnonzero(counts)}
     def read(im):
         stored, format, frames = [im.height, im.width], im.format, getattr(im, 'n_frames', 1)
@@ -141,11 +141,11 @@ def facts_file(
     "Where the facts about a dataset's files are kept, by the path of its folder."
     return cache_dir()/'checks'/f'{sha256(os.fsencode(Path(root).resolve())).hexdigest()[:24]}.sqlite'
 
-# %% ../../nbs/data/06_filestats.ipynb #83fe0ab1
+# %% ../../nbs/data/06_filestats.ipynb #3bdfa538
 def file_stamp(
     path # of any file, there or not
 )->str: # length, time of change, time of change of the entry
-    "What changes when a file does: its length and times of change; empty when there is no file."
+    "A file's length and times of change, as text; empty when there is no file."
     try: status = os.stat(path)
     except (OSError, ValueError): return ''
     return f'{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}'
@@ -177,14 +177,14 @@ class FactStore:
         "Close the database."
         if self.db: self.db.close()
 
-# %% ../../nbs/data/06_filestats.ipynb #1ee29ca2
+# %% ../../nbs/data/06_filestats.ipynb #d9f2d0e4
 _NOT_KEPT = ('missing', 'broken-link', 'unreadable', 'not-a-file')
 
 @patch
 def put(self:FactStore,
     rows # (file, kind, stamp, facts)
 ):
-    "Keep facts; what concerns the file system is not kept."
+    "Keep facts, except those about the file system."
     rows = [(os.fsencode(file), kind, stamp, json.dumps(facts)) for file,kind,stamp,facts in rows
             if stamp and facts.get('bad', {}).get('code') not in _NOT_KEPT]
     if not self.db or not rows: return

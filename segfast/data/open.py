@@ -51,7 +51,7 @@ _OFFLINE = ('With the archive unpacked in a folder of yours, give that folder: s
 
 def fetch(
     name:str, # camvid or camvid_tiny
-    progress:Callable|None=None # for the same signature as the other sources; fastai shows its own
+    progress:Callable|None=None # not used: fastai shows its own progress
 )->SegData:
     "One of fast.ai's datasets, downloaded at the first call."
     ignore_import_warnings()

@@ -1,48 +1,49 @@
-"""Class tables: names, colours, void, and the files they are read from."""
+"""Class tables: names, colors, void, and the files they are read from."""
 import pytest
 from helpers.refusals import refuses
 
 from segfast.core.errors import DataError
 from segfast.data.classes import CAMVID_COLORS, ClassTable, codes_table, default_colors, find_void, read_codes
 
-N = 32
-names = tuple(f"class {i}" for i in range(N))
+n_classes = 32
+names = tuple(f"class {i}" for i in range(n_classes))
 voids = pytest.mark.parametrize("void", [0, 15, 30, 31, 255, None])
 
 
 @voids
 def test_void_anywhere(void):
-    t = ClassTable(names, void)
-    assert len(t) == N and t.ignore_index == (-100 if void is None else void)
-    assert t.labels == tuple(i for i in range(N) if i != void) and len(t.labels) == (N - 1
-        if void is not None and void < N else N)
-    assert t.valid_values == set(range(N)) | (set() if void is None else {void})
-    if void is not None and void < N:
-        assert t.colors[void] == (0, 0, 0)
-    rows = t._repr_html_().split("<tr>")[2:]
-    assert [i for i, row in enumerate(rows) if "void" in row] == ([] if void is None else [min(void, N)])
+    table = ClassTable(names, void)
+    assert len(table) == n_classes and table.ignore_index == (-100 if void is None else void)
+    void_is_named = void is not None and void < n_classes
+    assert table.labels == tuple(i for i in range(n_classes) if i != void)
+    assert len(table.labels) == n_classes - void_is_named
+    assert table.valid_values == set(range(n_classes)) | (set() if void is None else {void})
+    if void_is_named:
+        assert table.colors[void] == (0, 0, 0)
+    rows = table._repr_html_().split("<tr>")[2:]
+    assert [i for i, row in enumerate(rows) if "void" in row] == ([] if void is None else [min(void, n_classes)])
 
 
 @voids
 @pytest.mark.parametrize("odd", [("a,b", 'say "hello"', "Häuser", "<script>alert(1)</script>", "x;y", "it's", "日本",
                                   "a\tb", " padded ")])
 def test_csv_round_trip(void, odd, tmp_path):
-    t = ClassTable((*odd, *names[len(odd):]), void)
-    t.save(tmp_path/"classes.csv")
-    assert ClassTable.load(tmp_path/"classes.csv") == t
-    assert "<script>" not in t._repr_html_()
+    table = ClassTable((*odd, *names[len(odd):]), void)
+    table.save(tmp_path/"classes.csv")
+    assert ClassTable.load(tmp_path/"classes.csv") == table
+    assert "<script>" not in table._repr_html_()
 
 
 def test_csv_round_trip_of_a_class_that_is_one_void():
-    t = ClassTable(["only"], 0)
-    assert t.labels == () and t.valid_values == {0}
+    table = ClassTable(["only"], 0)
+    assert table.labels == () and table.valid_values == {0}
 
 
 @pytest.mark.parametrize("name", ["None", "nan", "0", "1"])
 def test_csv_round_trip_of_names_like_values(name, tmp_path):
-    t = ClassTable(["a", name, "b"], 255)
-    t.save(tmp_path/"classes.csv")
-    assert ClassTable.load(tmp_path/"classes.csv") == t
+    table = ClassTable(["a", name, "b"], 255)
+    table.save(tmp_path/"classes.csv")
+    assert ClassTable.load(tmp_path/"classes.csv") == table
 
 
 @pytest.mark.parametrize("bad, named, good", [
@@ -55,8 +56,8 @@ def test_csv_round_trip_of_names_like_values(name, tmp_path):
     (dict(names=("sky", "road"), colors=[(0, 0, 0)]), [1, 2], dict(names=("sky", "road"), colors=[(0, 0, 0)]*2))])
 def test_bad_tables(bad, named, good):
     with refuses(DataError, *named):
-        ClassTable(**bad | dict(names=[str(o) for o in bad["names"]]))
-    assert len(ClassTable(**good | dict(names=[str(o) for o in good["names"]]))) == len(good["names"])
+        ClassTable(**bad | dict(names=[str(name) for name in bad["names"]]))
+    assert len(ClassTable(**good | dict(names=[str(name) for name in good["names"]]))) == len(good["names"])
 
 
 def test_colors_differ():
@@ -98,10 +99,10 @@ def test_no_codes(tmp_path):
 def test_camvids_own_codes(tmp_path):
     listed = sorted(set(CAMVID_COLORS) - {"Pole", "Pavement"}, key=str.lower)
     (tmp_path/"codes.txt").write_text("\n".join(listed))
-    t = codes_table(tmp_path/"codes.txt")
-    assert len(t) == 32 and t.names[t.void] == "Void" and t.colors[t.void] == (0, 0, 0)
-    assert t.colors[t.names.index("Road")] == (128, 64, 128)
-    assert len(set(t.colors)) == 32
+    table = codes_table(tmp_path/"codes.txt")
+    assert len(table) == 32 and table.names[table.void] == "Void" and table.colors[table.void] == (0, 0, 0)
+    assert table.colors[table.names.index("Road")] == (128, 64, 128)
+    assert len(set(table.colors)) == 32
 
 
 @pytest.mark.parametrize("name", ["Void", "VOID", "void", "Unlabelled", "unlabeled", "Ignore"])

@@ -1,4 +1,4 @@
-"""Every layout, as small as it can be drawn: recognised, split, and decoded to the ids that were drawn."""
+"""Every layout, as small as it can be drawn: recognized, split, and decoded to the ids that were drawn."""
 import json
 import os
 import shutil
@@ -44,10 +44,10 @@ def draw_camvid_published(root):
 
 def draw_camvid_folders(root):
     truth = {}
-    for i, s in enumerate(("train", "train", "train", "val", "test")):
-        photo(root/f"{s}/{i}.png", i)
-        truth[f"{s}_labels/{i}_L.png"] = ids(i, 4)
-        paint(root/f"{s}_labels/{i}_L.png", COLORS[ids(i, 4)])
+    for i, split in enumerate(("train", "train", "train", "val", "test")):
+        photo(root/f"{split}/{i}.png", i)
+        truth[f"{split}_labels/{i}_L.png"] = ids(i, 4)
+        paint(root/f"{split}_labels/{i}_L.png", COLORS[ids(i, 4)])
     (root/"class_dict.csv").write_text("name,r,g,b\nAnimal,64,128,64\nRoad,128,64,128\nVoid,0,0,0\nChild,192,128,64\n")
     return truth, {"train": 3, "valid": 1, "test": 1}
 
@@ -89,9 +89,9 @@ def test_found_split_and_decoded(tree):
     data = open_data(source)
     assert data.layout == layout and data.splits == split
     assert set(data.pairs["mask"]) == set(truth)
-    for rel, a in truth.items():
-        assert np.array_equal(data.ids(rel), a), rel
-    assert all(data.path(o).is_file() for o in data.pairs["image"])
+    for rel, drawn in truth.items():
+        assert np.array_equal(data.ids(rel), drawn), rel
+    assert all(data.path(image).is_file() for image in data.pairs["image"])
     assert not [p for p in data.problems if p.kind == "error"]
     report = check(data)
     assert not report.errors, report.text()
@@ -99,9 +99,9 @@ def test_found_split_and_decoded(tree):
 
 
 def test_layouts_exclude_each_other(tree):
-    "But for `folders`, which is asked last, at most one layout says yes."
+    "At most one layout recognizes a folder, apart from `folders`, which is asked last."
     layout, source, _, _ = tree
-    yes = [name for name, o in LAYOUTS.items() if name != "folders" and o.recognise(source)]
+    yes = [name for name, row in LAYOUTS.items() if name != "folders" and row.recognize(source)]
     assert yes == ([] if layout == "folders" else [layout])
 
 
@@ -115,7 +115,7 @@ def test_one_batch(tree):
 
 @pytest.mark.slow
 def test_train_folder(tree, tiny, tmp_path, monkeypatch):
-    "`segfast train FOLDER` with no word about the data, for every layout, one epoch a stage; with a network of a few hundred weights in the place of the default."
+    "`segfast train FOLDER` with no options about the data, for every layout; a tiny network replaces the default."
     from typer.testing import CliRunner
 
     from segfast.cli import app
@@ -161,17 +161,17 @@ def test_real_camvid_as_camseq(shared_data, tmp_path):
     "The validation frames of CamVid are the film that CamSeq was cut from."
     source = camvid(shared_data/"camvid")
     shown = source.split("valid").iloc[:12]
-    for o in shown.itertuples():
-        shutil.copy(source.path(o.image), tmp_path)
-        paint(tmp_path/f"{Path(o.image).stem}_L.png", np.uint8(source.classes.colors)[source.ids(o.mask)])
-    (tmp_path/"label_colors.txt").write_text("".join(f"{r} {g} {b}\t{n}\n"
-                                                     for (r, g, b), n in zip(source.classes.colors,
+    for row in shown.itertuples():
+        shutil.copy(source.path(row.image), tmp_path)
+        paint(tmp_path/f"{Path(row.image).stem}_L.png", np.uint8(source.classes.colors)[source.ids(row.mask)])
+    (tmp_path/"label_colors.txt").write_text("".join(f"{red} {green} {blue}\t{n}\n"
+                                                     for (red, green, blue), n in zip(source.classes.colors,
         source.classes.names)))
     data = open_data(tmp_path)
     assert data.layout == "camseq" and data.splits == {"train": 8, "valid": 2, "test": 2}
     assert data.pairs.split.tolist() == sorted(data.pairs.split, key=["train", "valid", "test"].index), "in sequence"
-    for o, rel in zip(shown.itertuples(), data.pairs["mask"]):
-        assert np.array_equal(data.ids(rel), source.ids(o.mask))
+    for row, rel in zip(shown.itertuples(), data.pairs["mask"]):
+        assert np.array_equal(data.ids(rel), source.ids(row.mask))
 
 
 def test_kitti_images_without_a_mask_are_counted(tmp_path):
@@ -211,7 +211,7 @@ def test_cityscapes_classes(tmp_path):
     assert missing(p.message, 1, 4) == []
 
 
-def test_grey_levels_of_all_masks(tmp_path):
+def test_gray_levels_of_all_masks(tmp_path):
     "A mask that lacks a level must not shift the others."
     levels, shown = np.uint8([0, 36, 73, 109, 146, 182, 219]), {}
     for i in range(4):
@@ -220,15 +220,15 @@ def test_grey_levels_of_all_masks(tmp_path):
         paint(tmp_path/f"masks/{i}.png", levels[shown[f"masks/{i}.png"]])
     data = idd(tmp_path)
     assert data.layout == "idd" and len(data.classes) == 7 and data.classes.names[0] == "drivable"
-    assert all(np.array_equal(data.ids(rel), a) for rel, a in shown.items())
+    assert all(np.array_equal(data.ids(rel), mask) for rel, mask in shown.items())
     assert find_layout(tmp_path) == "folders" and "guessed-classes" in codes_of(from_folders(tmp_path))
 
 
-def test_colour_that_the_table_lacks(tmp_path):
+def test_color_that_the_table_lacks(tmp_path):
     draw_camseq(tmp_path)
-    a = COLORS[ids(2, 4)]
-    a[3, :5] = 127, 64, 128
-    paint(tmp_path/"0016E5_02_L.png", a)
+    mask = COLORS[ids(2, 4)]
+    mask[3, :5] = 127, 64, 128
+    paint(tmp_path/"0016E5_02_L.png", mask)
     bad = check(open_data(tmp_path)).errors
     assert [(p.code, p.file, p.pixels) for p in bad] == [("mask-colors", "0016E5_02_L.png", 5)]
     assert "(127, 64, 128)" in str(bad[0]) and "(128, 64, 128)" in str(bad[0])
@@ -236,9 +236,9 @@ def test_colour_that_the_table_lacks(tmp_path):
 
 def test_value_that_the_trimap_lacks(tmp_path):
     draw_pets(tmp_path)
-    a = ids(0, 3) + 1
-    a[0, :7] = 9
-    paint(tmp_path/"annotations/trimaps/Abyssinian_0.png", a)
+    mask = ids(0, 3) + 1
+    mask[0, :7] = 9
+    paint(tmp_path/"annotations/trimaps/Abyssinian_0.png", mask)
     bad = check(open_data(tmp_path)).errors
     assert [(p.code, p.file, p.found, p.pixels) for p in bad] == [("mask-values",
         "annotations/trimaps/Abyssinian_0.png", [9], 7)]
@@ -273,7 +273,7 @@ def test_broken_tables_are_said_once(tmp_path, text, code):
     assert not [p for p in check(data).errors if p.file != "label_colors.txt" and p.code.startswith("mask")]
 
 
-# Colours
+# Colors
 
 def naive(rgb, table):
     out = np.full(rgb.shape[:2], 255, np.uint8)
@@ -283,18 +283,18 @@ def naive(rgb, table):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
-def test_colours_are_decoded_as_a_loop_would(mode):
+def test_colors_are_decoded_as_a_loop_would(mode):
     rng = np.random.default_rng(0)
     table = ClassTable([f"c{i}" for i in range(32)], 5, np.unique(rng.integers(0, 256, (40, 3)), axis=0)[:32].tolist())
     rgb = np.uint8(table.colors)[rng.integers(0, 32, (37, 53))]
     im = Image.fromarray(rgb)
     im = im.quantize(64, dither=Image.Dither.NONE) if mode == "P" else im.convert(mode)
     if mode == "P" and not np.array_equal(np.asarray(im.convert("RGB")), rgb):
-        pytest.skip("this Pillow's quantiser changes colours")
+        pytest.skip("this Pillow's quantizer changes colors")
     assert np.array_equal(decode_mask(im, Encoding.of_colors(table)), naive(rgb, table))
 
 
-def test_unknown_colours_are_counted():
+def test_unknown_colors_are_counted():
     table = ClassTable(["a", "b"], None, [(0, 0, 0), (10, 20, 30)])
     rgb = np.zeros((4, 5, 3), np.uint8)
     rgb[0, :3] = 30, 20, 10  # the same numbers the other way round
@@ -311,7 +311,7 @@ def test_unknown_colours_are_counted():
     ("300 2 3 a\n", "colors", ["300 2 3 a"], [1]),
     ("", "colors", None, []),
     ("1 2 3 Sky\n4 5 6 Sky\n", "codes-duplicate", ["Sky"], [])])
-def test_broken_colour_tables(tmp_path, text, code, found, named):
+def test_broken_color_tables(tmp_path, text, code, found, named):
     (tmp_path/"label_colors.txt").write_text(text)
     with refuses(DataError, *(found or []), *named, code=code, file="label_colors.txt", found=found):
         read_label_colors(tmp_path/"label_colors.txt")
@@ -339,15 +339,16 @@ def test_two_folders(tmp_path, images, masks):
         paint(tmp_path/masks.format(name), ids(i, 2))
     data = open_data(tmp_path)
     assert data.layout == "folders" and data.splits == {"train": 4, "valid": 1}
-    assert {o.image: o.mask for o in data.pairs.itertuples()} == {images.format(n): masks.format(n) for n in names}
+    found = {row.image: row.mask for row in data.pairs.itertuples()}
+    assert found == {images.format(n): masks.format(n) for n in names}
     assert "found-folders" in codes_of(data)
 
 
 def test_folders_take_the_split_of_their_folders(tmp_path):
-    for s, n in ("train", 3), ("val", 2), ("test", 1):
+    for split, n in ("train", 3), ("val", 2), ("test", 1):
         for i in range(n):
-            photo(tmp_path/f"{s}/images/{i}.png", i)
-            paint(tmp_path/f"{s}/masks/{i}.png", ids(i, 2))
+            photo(tmp_path/f"{split}/images/{i}.png", i)
+            paint(tmp_path/f"{split}/masks/{i}.png", ids(i, 2))
     assert open_data(tmp_path).splits == {"train": 3, "valid": 2, "test": 1}
 
 
@@ -361,7 +362,7 @@ def test_folders_with_names_and_void(tmp_path):
     assert data.classes.names == ("field", "road") and data.classes.void == 255 and not check(data).errors
 
 
-def test_folders_with_masks_in_colour(tmp_path):
+def test_folders_with_masks_in_color(tmp_path):
     for i in range(4):
         photo(tmp_path/f"pics/{i}.png", i)
         paint(tmp_path/f"masks/{i}.png", COLORS[ids(i, 4)])
@@ -378,7 +379,7 @@ def test_a_photograph_is_no_mask(tmp_path):
         photo(tmp_path/f"masks/{i}.png", i)
     bad = [p for p in open_data(tmp_path).problems if p.kind == "error"]
     assert [(p.code, p.file) for p in bad] == [("mask-values", f"masks/{i}.png") for i in range(4)]
-    assert missing(bad[0].message, SIZE[0]*SIZE[1]) == [], "as many colours as pixels"
+    assert missing(bad[0].message, SIZE[0]*SIZE[1]) == [], "as many colors as pixels"
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -397,7 +398,7 @@ def test_every_jpeg_mask_is_named(tmp_path, mode):
 
 def test_masks_that_cannot_be_read_do_not_hide_the_others(tmp_path):
     draw_folders(tmp_path)
-    (tmp_path/"truth/gt_001_v2.png").write_bytes(b"no picture")
+    (tmp_path/"truth/gt_001_v2.png").write_bytes(b"no image")
     assert [(p.code, p.file) for p in check(open_data(tmp_path)).errors] == [("not-an-image", "truth/gt_001_v2.png")]
 
 
@@ -405,7 +406,7 @@ def test_masks_that_cannot_be_read_do_not_hide_the_others(tmp_path):
 
 @pytest.mark.parametrize("text, code, found, named", [
     ("", "layout-unknown", None, ["image,mask"]), ("image,mask\n", "no-images", None, []),
-    ("picture,mask\na,b\n", "layout-unknown", None, ["image", "picture", "mask"]),
+    ("photo,mask\na,b\n", "layout-unknown", None, ["image", "photo", "mask"]),
     ("image,mask\n,b.png\n", "missing", [1], [1])])
 def test_tables_that_are_none(tmp_path, text, code, found, named):
     draw_csv(tmp_path)
@@ -427,8 +428,8 @@ def test_faults_of_rows_are_gathered(tmp_path):
 
 def test_a_folder_with_one_table(tmp_path):
     draw_csv(tmp_path)
-    for o in sorted(tmp_path.glob("?/*.png")):
-        o.rename(tmp_path/o.name)
+    for path in sorted(tmp_path.glob("?/*.png")):
+        path.rename(tmp_path/path.name)
     table = (tmp_path/"pairs.csv").read_text().replace("a/", "").replace("b/", "")
     (tmp_path/"pairs.csv").write_text(table)
     assert find_layout(tmp_path) == "csv" and open_data(tmp_path).splits == {"train": 2, "valid": 1, "test": 1}
@@ -441,7 +442,7 @@ def test_a_folder_with_one_table(tmp_path):
 def test_tables_as_spreadsheets_write_them(tmp_path, sep):
     draw_csv(tmp_path)
     rows = [["Image", "mask "], *([f"a/x{i}.png", f"b/y{i}.png"] for i in range(4))]
-    (tmp_path/"p.CSV").write_bytes(("\ufeff" + "\r\n".join(sep.join(r) for r in rows)).encode())
+    (tmp_path/"p.CSV").write_bytes(("\ufeff" + "\r\n".join(sep.join(row) for row in rows)).encode())
     data = open_data(tmp_path/"p.CSV")
     assert data.splits == {"train": 3, "valid": 1} and data.name == "p"
     with refuses(UsageError, tmp_path/"p.CSV", "csv", "camvid"):
@@ -486,19 +487,19 @@ def test_folders_with_lists(tmp_path, name, line):
 @pytest.mark.parametrize("ending, names", [("_gtFine_labellevel3Ids", 26), ("_gtFine_labelcsTrainIds", 19),
                                            ("_gtFine_labellevel1Ids", 7), ("_label", 7)])
 def test_names_of_idd(tmp_path, ending, names):
-    for i, s in enumerate(("train", "train", "val")):
-        photo(tmp_path/f"leftImg8bit/{s}/{i}/f{i}_leftImg8bit.png", i)
-        paint(tmp_path/f"gtFine/{s}/{i}/f{i}{ending}.png", ids(i, names))
+    for i, split in enumerate(("train", "train", "val")):
+        photo(tmp_path/f"leftImg8bit/{split}/{i}/f{i}_leftImg8bit.png", i)
+        paint(tmp_path/f"gtFine/{split}/{i}/f{i}{ending}.png", ids(i, names))
     data = open_data(tmp_path)
     assert data.layout == "idd" and len(
         data.classes) == names and data.classes.void == 255 and data.encoding.kind == "index" and len(data.pairs) == 3
 
 
-def test_idd_in_grey_levels(tmp_path):
+def test_idd_in_gray_levels(tmp_path):
     levels = np.uint8([0, 36, 73, 109, 146, 182, 219, 255])
     draw_idd(tmp_path)
-    for i, o in enumerate(sorted(tmp_path.rglob("*[0-9]_label.png"))):
-        paint(o, levels[ids(i, 8)])
+    for i, path in enumerate(sorted(tmp_path.rglob("*[0-9]_label.png"))):
+        paint(path, levels[ids(i, 8)])
     data = open_data(tmp_path)
     assert data.classes.names[0] == "drivable" and "guessed-classes" in codes_of(data)
     assert set(np.unique(data.ids(data.pairs["mask"][0]))) <= {*range(7), 255} and not check(data).errors
@@ -508,18 +509,18 @@ def test_idd_in_grey_levels(tmp_path):
 
 def test_a_stray_id_in_idd_is_no_level(tmp_path):
     draw_idd(tmp_path)
-    a = ids(0, 7)
-    a[0, :3] = 77
-    paint(tmp_path/"gtFine/train/0/000_label.png", a)
+    mask = ids(0, 7)
+    mask[0, :3] = 77
+    paint(tmp_path/"gtFine/train/0/000_label.png", mask)
     data = open_data(tmp_path)
     assert data.encoding.kind == "index" and [(p.code, p.found, p.pixels)
                                               for p in check(data).errors] == [("mask-values", [77], 3)]
 
 
 def test_plain_folders_named_idd(tmp_path):
-    for i, s in enumerate(("train", "train", "val")):
-        photo(tmp_path/f"{s}/images/{i}.png", i)
-        paint(tmp_path/f"{s}/masks/{i}.png", np.uint8([0, 3, 6])[ids(i, 3)])
+    for i, split in enumerate(("train", "train", "val")):
+        photo(tmp_path/f"{split}/images/{i}.png", i)
+        paint(tmp_path/f"{split}/masks/{i}.png", np.uint8([0, 3, 6])[ids(i, 3)])
     data = open_data(tmp_path, "idd")
     assert data.layout == "idd" and len(data.classes) == 7 and data.splits == {"train": 2, "valid": 1}
     assert set(np.unique(data.ids(data.pairs["mask"][0]))) == {0, 3, 6}
@@ -528,9 +529,9 @@ def test_plain_folders_named_idd(tmp_path):
 def test_a_stray_value_is_said(tmp_path):
     for i in range(4):
         photo(tmp_path/f"pics/{i}.png", i)
-        a = ids(i, 3)
-        a[:2, 0] = 200 if i == 2 else a[0, 0]
-        paint(tmp_path/f"masks/{i}.png", a)
+        mask = ids(i, 3)
+        mask[:2, 0] = 200 if i == 2 else mask[0, 0]
+        paint(tmp_path/f"masks/{i}.png", mask)
     rare = [p for p in open_data(tmp_path).problems if p.code == "rare-value"]
     assert [(p.kind, p.file, p.found, p.pixels) for p in rare] == [("warning", "masks/2.png", [200], 2)]
 
@@ -558,7 +559,7 @@ def test_border_where_there_is_none(tmp_path):
 
 # Finding out
 
-@pytest.mark.parametrize("name", [o for o in TREES if o != "csv"])
+@pytest.mark.parametrize("name", [name for name in TREES if name != "csv"])
 def test_one_folder_too_high(tmp_path, name):
     (tmp_path/"up/mine").mkdir(parents=True)
     (tmp_path/"up/notes").mkdir()
@@ -578,8 +579,8 @@ def test_two_datasets_side_by_side_are_no_pair_of_folders(tmp_path):
 def test_a_look_is_bounded(tmp_path, monkeypatch):
     looked, scandir = [], os.scandir
     for i in range(30):
-        for j in range(30):
-            (tmp_path/f"home/{i}/{j}").mkdir(parents=True)
+        for k in range(30):
+            (tmp_path/f"home/{i}/{k}").mkdir(parents=True)
     (tmp_path/"home/self").symlink_to("self")
     (tmp_path/"home/up").symlink_to(tmp_path, target_is_directory=True)
     os.mkfifo(tmp_path/"home/pipe.csv")
@@ -615,14 +616,14 @@ def test_datasets_show_themselves(tree):
     data = open_data(tree[1])
     html = data._repr_html_()
     assert html.count("<img") == min(6, len(data.pairs)) and "background:rgb" in html
-    for o in data.pairs["image"]:
-        data.path(o).write_bytes(b"x")
+    for image in data.pairs["image"]:
+        data.path(image).write_bytes(b"x")
     assert data._repr_html_().count("<img") == 0
 
 
 def test_layouts_say_what_they_are():
-    for o in LAYOUTS.values():
-        assert o.about and len(o.tree.splitlines()) >= 2 and "mask" in o.tree.splitlines()[-1].lower()
+    for layout in LAYOUTS.values():
+        assert layout.about and len(layout.tree.splitlines()) >= 2 and "mask" in layout.tree.splitlines()[-1].lower()
 
 
 def test_a_table_goes_before_folders(tmp_path):
@@ -641,7 +642,7 @@ def test_images_and_masks_in_one_folder(tmp_path, image, mask):
         paint(tmp_path/mask.format(f"x{i}"), ids(i, 3))
     data = open_data(tmp_path)
     assert data.layout == "folders" and len(data.pairs) == 6
-    assert all(o == mask.format(f"x{i}") for i, o in enumerate(sorted(data.pairs["mask"])))
+    assert sorted(data.pairs["mask"]) == [mask.format(f"x{i}") for i in range(6)]
 
 
 def test_other_folders_that_match(tmp_path):
@@ -654,8 +655,10 @@ def test_other_folders_that_match(tmp_path):
     assert data.pairs["mask"][0] == "masks/0.png" and said.found == ["depth", "masks_color"]
 
 
-@pytest.mark.parametrize("file, text", [("codes.txt", "back\nroad\ncar\n"), ("class_names.txt", "back\nroad\ncar\n"), ("labels.txt", "__ignore__\nback\nroad\ncar\n"),
-                                        ("labelmap.txt", "# label:color_rgb:parts:actions\nback:64,128,64::\nroad:128,64,128::\ncar:0,0,0::\n")])
+@pytest.mark.parametrize("file, text", [
+    ("codes.txt", "back\nroad\ncar\n"), ("class_names.txt", "back\nroad\ncar\n"),
+    ("labels.txt", "__ignore__\nback\nroad\ncar\n"),
+    ("labelmap.txt", "# label:color_rgb:parts:actions\nback:64,128,64::\nroad:128,64,128::\ncar:0,0,0::\n")])
 @pytest.mark.parametrize("painted", [False, True])
 def test_own_classes_in_the_folders_of_voc(tmp_path, file, text, painted):
     for i in range(6):

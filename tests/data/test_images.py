@@ -20,14 +20,14 @@ def test_floating_point_is_refused(tmp_path):
     assert image_facts(path)["bad"]["code"] == "image-mode"
 
 
-def test_nothing_but_pictures_is_opened(tmp_path):
+def test_only_images_are_opened(tmp_path):
     (tmp_path/"a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) run\n")
     assert image_facts(tmp_path/"a.png")["bad"]["code"] == "not-an-image"
 
 
-def png_of(a):
+def png_of(pixels):
     f = io.BytesIO()
-    Image.fromarray(a).save(f, "PNG")
+    Image.fromarray(pixels).save(f, "PNG")
     return bytearray(f.getvalue())
 
 

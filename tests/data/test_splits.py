@@ -15,7 +15,7 @@ from segfast.data.splits import kfold_split, random_split, sequence_split, strat
 @pytest.mark.parametrize("gap", [0, 1, 3])
 def test_sequences_are_contiguous(n, gap):
     out = sequence_split(n, gap=gap)
-    words = [o for o in out if o]
+    words = [word for word in out if word]
     assert len(out) == n and words == sorted(words, key=["train", "valid", "test"].index) and {"train",
         "valid"} <= set(words)
 

@@ -41,7 +41,7 @@ def repeated_images(
         elif len(uses) > 1:
             yield Problem('warning', 'image-twice', image, f'is in {len(uses)} rows.', fix='It counts that often.')
 
-# %% ../../../nbs/data/formats/10_table.ipynb #4c49f2ae
+# %% ../../../nbs/data/formats/10_table.ipynb #8ff0f2bd
 def table_rows(
     df:pd.DataFrame, # columns image and mask
     root:Path, # the folder that the paths are relative to
@@ -116,7 +116,7 @@ def read_table(
                                 fix='Expected: "image,mask" or "image,mask,split", then one line per pair.')) from e
     return df.rename(columns=lambda column: str(column).strip().lower())
 
-# %% ../../../nbs/data/formats/10_table.ipynb #b6ce4428
+# %% ../../../nbs/data/formats/10_table.ipynb #61615cd0
 def csv_in(
     folder # a `Path`
 )->Path|None: # the table

@@ -343,6 +343,12 @@ def test_learner_reports_what_a_direct_count_gives():
     assert abs(seen["acc_camvid"] - seen["accuracy"]) > 1e-3  # few labelled pixels in the first batch
 
 
+def test_the_names_of_scores_are_those_of_a_run():
+    from segfast.runs.recipe import SCORES
+    assert tuple(m.name for m in seg_metrics(table(3))) == SCORES[:3]
+    assert all(isinstance(getattr(ConfusionMatrix(table(3)), k), float) for k in SCORES)
+
+
 def test_metrics_that_stand_alone():
     names = ["accuracy", "mean_iou", "mean_dice"]
     alone = [ConfusionMetric(table(3), name) for name in names]

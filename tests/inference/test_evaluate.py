@@ -1,6 +1,7 @@
 "Scores of a run against scikit-learn and torchmetrics on the PNGs that `segfast predict` writes, read by Pillow alone."
 import json
 import math
+import re
 import shutil
 import statistics
 from pathlib import Path
@@ -17,6 +18,8 @@ from typer.testing import CliRunner
 
 from segfast.cli import app
 from segfast.data.classes import ClassTable
+from segfast.inference.evaluate import evaluate, save_evaluation
+from segfast.inference.sliding import InferenceOptions
 from segfast.runs.run import Run
 
 
@@ -137,6 +140,21 @@ def test_what_is_written(tiny_run, demo_dir, tmp_path):
     with Image.open(worst[0]) as im:
         assert im.size == (4*64, 48)
     assert (tmp_path/"out/reliability.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("confident", [True, False])
+def test_the_docstring_names_the_files(tiny_run, demo_dir, tmp_path, confident):
+    "`save_evaluation` names exactly the files that it writes; those of the calibration only if it is known."
+    found = evaluate(tiny_run.path, data=demo_dir, screen="quiet", worst=2, options=InferenceOptions(device="cpu"))
+    if not confident:
+        found.calibration = None
+    folder = save_evaluation(found, tmp_path/"out")
+    written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert sum(name.startswith("worst/") for name in written) == 2
+    written = {"worst/NN-NAME.jpg" if re.fullmatch(r"worst/\d\d-.+\.jpg", name) else name for name in written}
+    named = re.findall(r"`([\w/-]+\.[a-z]+)`", save_evaluation.__doc__)
+    assert sorted(named) == sorted(set(named)), "each once"
+    assert written == {name for name in named if confident or not name.startswith("reliability.")}
 
 
 def test_classes_that_never_occur_are_null(tiny_run, demo_dir, tmp_path):

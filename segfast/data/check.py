@@ -625,7 +625,8 @@ def class_weights(
     classes, pixels = report.data.classes, report.pixels.sum(axis=1)
     ids, images = np.array(classes.labels), np.maximum(1, report.sums['images'].sum(0))
     areas = pixels.to_numpy()[ids]/images[ids] # pixels that a class takes in the images that have it
-    median = np.median(areas[areas > 0]) if areas.any() else None # no pixel is counted without a check
+    if not areas.any(): return {classes.names[i]: None for i in ids} # nothing was counted, as with --no-check
+    median = np.median(areas[areas > 0])
     return {classes.names[i]: round(float(median/area), 4) if area else None for i,area in zip(ids, areas)}
 
 # %% ../../nbs/data/11_check.ipynb #e50e96bf

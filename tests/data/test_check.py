@@ -10,7 +10,7 @@ from helpers.problems import missing
 from helpers.refusals import refuses
 from PIL import Image
 
-from segfast.data.check import check, fingerprint
+from segfast.data.check import check, fingerprint, skip_check
 from segfast.core.errors import DataError
 from segfast.data.formats.camvid import camvid
 from segfast.data.masks import decode_mask
@@ -185,6 +185,12 @@ def test_the_digest_is_of_the_content(folder, tmp_path):
         change()
         seen.append(digest(folder))
     assert len(set(seen)) == len(seen)
+
+
+def test_the_fingerprint_of_what_was_not_checked(folder):
+    "Without counted pixels there are no weights, and no warning of NumPy's."
+    suggested = fingerprint(skip_check(camvid(folder)))["suggested"]
+    assert suggested["size"] == [48, 64] and set(suggested["class_weights"].values()) == {None}
 
 
 def test_the_fingerprint_is_json(folder):

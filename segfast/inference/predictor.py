@@ -29,12 +29,12 @@ def normalize(
 
 # %% ../../nbs/inference/01_predictor.ipynb #514d3f15
 class TorchArrays:
-    "`segfast.inference.sliding.NumpyArrays`, on torch tensors."
+    "`segfast.inference.sliding.NumpyArrays`, for torch tensors."
     def __init__(self, device): self.device = torch.device(device)
 
-    def array(self, a): # NumPy array -> float32
+    def array(self, values): # NumPy array -> float32
         "An array of this kind."
-        return torch.as_tensor(a, dtype=torch.float32, device=self.device)
+        return torch.as_tensor(values, dtype=torch.float32, device=self.device)
 
     def zeros(self, *shape): # -> float32
         "Zeros of this kind."
@@ -64,11 +64,12 @@ class TorchArrays:
         "Back to NumPy."
         return x.cpu().numpy()
 
+# %% ../../nbs/inference/01_predictor.ipynb #61c269d8
 def predict_ids(
     logits:torch.Tensor, # (classes, h, w)
     size:tuple # (height, width) of the mask
 )->torch.Tensor: # (height, width) int64 class ids
-    "The best class of every pixel at a given size: logits first enlarged bilinearly, then compared."
+    "The predicted class of every pixel at a given size."
     return resize_rows(logits.float(), tuple(size), TorchArrays(logits.device)).max(dim=0).indices
 
 # %% ../../nbs/inference/01_predictor.ipynb #bbf24db2
@@ -76,10 +77,10 @@ class TorchPredictor:
     "A PyTorch network as a predictor for `segfast.inference.sliding.Segmenter`."
     fixed = False
     def __init__(self,
-        model:torch.nn.Module, # images (n, 3, h, w), normalised, to logits (n, classes, h, w)
+        model:torch.nn.Module, # images (n, 3, h, w), normalized, to logits (n, classes, h, w)
         classes:ClassTable,
-        size:tuple, # (height, width) that whole images are shown at
-        precision:str='fp32' # fp32 takes the model as it is; bf16 and fp16 (CUDA) take a copy
+        size:tuple, # (height, width) that whole images are resized to
+        precision:str='fp32' # fp32 uses the model itself; bf16 and fp16 (CUDA) use a copy
     ):
         device = next(model.parameters()).device
         self.classes, self.size, self.precision, self.arrays = classes, tuple(size), precision, TorchArrays(device)
@@ -89,16 +90,17 @@ class TorchPredictor:
     @torch.inference_mode()
     def __call__(self,
         images, # list of (h, w, 3) uint8 RGB, of any sizes
-        size:tuple|None=None # (height, width) that the model is given; None is its own
+        size:tuple|None=None # (height, width) that the model is given; None: its own
     )->torch.Tensor: # (n, classes, height, width) float32
         "The logits of some images."
         tensors = (torch.tensor(np.ascontiguousarray(x), device=self.arrays.device)[None] for x in images)
-        x = torch.cat([normalize(t, size or self.size) for t in tensors])
+        x = torch.cat([normalize(tensor, size or self.size) for tensor in tensors])
         self.model.eval()
         return self.model(x.to(self.dtype, memory_format=torch.channels_last)).float().as_subclass(torch.Tensor)
 
+# %% ../../nbs/inference/01_predictor.ipynb #ed26c7ef
 def as_segmenter(
-    model, # a `Segmenter`, a predictor, or an `nn.Module` from images (n, 3, h, w), normalised, to logits (n, classes, h, w)
+    model, # a `Segmenter`, a predictor, or a module: normalized images (n, 3, h, w) to logits (n, classes, h, w)
     classes:ClassTable,
     size:tuple|None=None, # (height, width) that a module is given
     bs:int=8 # images per batch

@@ -41,7 +41,7 @@ def apply_orientation(
     im.load()
     return ImageOps.exif_transpose(im) if orientation(im) != 1 else im
 
-# %% ../../nbs/data/01_images.ipynb #d4e7e34f
+# %% ../../nbs/data/01_images.ipynb #183efcd0
 def image_size(
     path # of the file
 )->tuple: # (height, width)
@@ -61,7 +61,7 @@ def stored_values(
     turned = apply_orientation(im)
     return turned if step == 1 else turned.point([v//step for v in range(256)])
 
-# %% ../../nbs/data/01_images.ipynb #03f8f3f5
+# %% ../../nbs/data/01_images.ipynb #f0f841d0
 _REPLACE, _LINK = 'Replace the file, or remove it.', 'Correct the link, or remove it.'
 _PERMISSIONS = 'Look at its permissions.'
 

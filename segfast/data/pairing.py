@@ -32,7 +32,7 @@ def is_system(
     "Whether a name belongs to the operating system and not to the data."
     return name.startswith('.') or name in _SYSTEM
 
-# %% ../../nbs/data/00_pairing.ipynb #b94ceb70
+# %% ../../nbs/data/00_pairing.ipynb #04582a8a
 def scan_folder(
     folder # to read, without its sub-folders
 )->list: # `os.DirEntry` objects, sorted by name
@@ -45,7 +45,7 @@ def _unreadable(folder, e):
     return Problem('error', 'folder-unreadable', str(folder), f'cannot be read ({e.strerror}).',
                    fix='Look at its permissions.')
 
-# %% ../../nbs/data/00_pairing.ipynb #d3cacc5c
+# %% ../../nbs/data/00_pairing.ipynb #6c89a8f7
 def _is_true(question):
     try: return question()
     except OSError: return False # a link that leads to itself
@@ -78,7 +78,7 @@ def list_images(
     "The names of the image files in a folder; hidden and system files are left out."
     return _images_of(scan_folder(folder), at, problems)
 
-# %% ../../nbs/data/00_pairing.ipynb #463e89db
+# %% ../../nbs/data/00_pairing.ipynb #493bb24e
 def unseen_entries(
     folder, # to read, without its sub-folders
     seen:set # numbers of the folders that were read before; gets this one's
@@ -149,7 +149,7 @@ def folder_entries(
     "The names in a folder, those of sub-folders with a slash; hidden ones left out."
     return [f'{e.name}/' if _is_true(e.is_dir) else e.name for e in scan_folder(folder) if not e.name.startswith('.')]
 
-# %% ../../nbs/data/00_pairing.ipynb #3bfb3a35
+# %% ../../nbs/data/00_pairing.ipynb #fdad6f39
 def expand_path(
     path # as a person types it
 )->Path:
@@ -168,7 +168,7 @@ def did_you_mean(
     near = get_close_matches(path.name, names, n=1)
     return f'Did you mean {path.parent/near[0]}?' if near else ''
 
-# %% ../../nbs/data/00_pairing.ipynb #6d44d8d8
+# %% ../../nbs/data/00_pairing.ipynb #fadaa641
 def existing_folder(
     path # what the user gave
 )->Path: # the same, expanded
@@ -184,7 +184,7 @@ def existing_folder(
     if not folder_entries(path): raise bad('folder-empty', 'the folder is empty.')
     return path
 
-# %% ../../nbs/data/00_pairing.ipynb #7c0a130f
+# %% ../../nbs/data/00_pairing.ipynb #85a3ee83
 def require_folders(
     root, # a dataset's folder
     *subs, # sub-folders that its layout has
@@ -201,7 +201,7 @@ def require_folders(
     raise DataError([Problem('error', 'folder-missing', '', f'No folder {sub} in {root}. Found: {a_few(there)}.',
                              expected=sub, fix=hint(sub)) for sub in lost] + errors_of(problems))
 
-# %% ../../nbs/data/00_pairing.ipynb #0b609b7e
+# %% ../../nbs/data/00_pairing.ipynb #83eadf73
 def stem_of(
     path:str # relative, with slashes
 )->str: # the name without its last suffix
@@ -233,7 +233,7 @@ def files_by_key(
         else: files[k] = path
     return FilesByKey(files, problems)
 
-# %% ../../nbs/data/00_pairing.ipynb #05f5a149
+# %% ../../nbs/data/00_pairing.ipynb #d1d5d70d
 def join_pairs(
     images:FilesByKey, # by stem, say
     masks:FilesByKey, # by their stem without what marks a mask
@@ -275,7 +275,7 @@ def natural_key(
     parts = re.split('([0-9]+)', str(path))
     return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in parts if part]
 
-# %% ../../nbs/data/00_pairing.ipynb #78a5fc22
+# %% ../../nbs/data/00_pairing.ipynb #23c28376
 def strip_affix(
     stem:str,
     affix:tuple # (before, behind)
@@ -333,7 +333,7 @@ def mask_rank(
     "How strongly names say that a folder holds masks."
     return 2*bool(MASK_WORDS.search(folder)) + (bool(MASK_WORDS.search(''.join(affix))) or affix > ('', ''))
 
-# %% ../../nbs/data/00_pairing.ipynb #2d6ccb58
+# %% ../../nbs/data/00_pairing.ipynb #d8afa7f7
 _KIND = re.compile(r'(?:images?|imgs?|rgb|pictures|photos|masks?|msk|labels?|lbl|gt|annotations?|ground_?truth'
                    r'|segmentations?)(?:_(?:png|jpg|jpeg|tif|tiff|images?|raw))?', re.I)
 
@@ -386,7 +386,7 @@ def match_beside(
     (end, mask), n = votes.most_common(1)[0]
     return Match('', '', ('', end), ('', mask)) if 2*n > 0.6*len(stems) else None
 
-# %% ../../nbs/data/00_pairing.ipynb #2e444556
+# %% ../../nbs/data/00_pairing.ipynb #5cf5b91e
 class FolderPair(NamedTuple):
     "Two folders whose files match by their names."
     share: float     # of the smaller folder's files that match
@@ -412,7 +412,7 @@ def matching_folders(
         found.append(FolderPair(share, n, named, first, second, in_first, in_second, plain))
     return found
 
-# %% ../../nbs/data/00_pairing.ipynb #9fd771e7
+# %% ../../nbs/data/00_pairing.ipynb #cf1f4fcd
 def plain_numbers(
     stem:str
 )->str:
@@ -470,7 +470,7 @@ def match_folders(
     found += list(filter(apart, matching_numbers(stems, found)))
     return choose_match(found, tops) if found else None
 
-# %% ../../nbs/data/00_pairing.ipynb #b94cb4e6
+# %% ../../nbs/data/00_pairing.ipynb #68c3d6e8
 def find_folders(
     root, # a dataset's folder
     files:list|None=None # the images in it and below; None takes a quick look

@@ -111,7 +111,7 @@ def problems_of_pair(
 # code: kind, what the files have in common, what happens to them or what to do
 IMAGE_ODDITIES = {
     'image-16bit': ('note', 'with 16 bits per channel', 'Reduced to 8 bits: the upper half of each value is kept.'),
-    'image-dark': ('warning', 'with 16 bits of which less than 13 are used, so that the image is almost black',
+    'image-dark': ('warning', 'almost black, with fewer than 13 of their 16 bits used',
                    'Stretch the values to 0..65535.'),
     'image-grey': ('note', 'in gray', 'The three channels get the same values.'),
     'image-alpha': ('note', 'with transparency', 'It is dropped.'),
@@ -287,7 +287,7 @@ def palette_problems(self:PairTally): # yields at most one `Problem`
     mask, i, (first_id, first_mask), color = self.palettes[0]
     more = f', and so do {len(files)-1} more' if len(files) > 1 else ''
     yield Problem('warning', 'mask-palettes', mask,
-                  f'shows id {i} in the color {color}, in which {first_mask} shows id {first_id}{more}.',
+                  f'shows id {i} in the color {color}, but {first_mask} shows id {first_id} in it{more}.',
                   found=files[:20], fix='If the colors are right and the ids are not, convert the masks to RGB and '
                                         'add a label_colors.txt.')
 
@@ -413,7 +413,7 @@ def duplicate_problems(
     if copies:
         verb = plural(len(copies), 'image is a copy', 'images are copies')
         yield Problem('note', 'duplicate-image', copies[0],
-                      f'{len(copies)} {verb} of another of the same split: {a_few(copies, 3)}.', copies[:20])
+                      f'{len(copies)} {verb} of another one in the same split: {a_few(copies, 3)}.', copies[:20])
 
 # %% ../../nbs/data/11_check.ipynb #54d79c99
 def same_mask_problems(
@@ -427,7 +427,7 @@ def same_mask_problems(
     n = counts.iloc[0]
     if n > len(files)/2:
         yield Problem('warning', 'same-mask', files['mask'][files.mask_sha256 == counts.index[0]].iloc[0],
-                      f'is the same image as {n-1} other masks, of {len(files)} different images.',
+                      f'is identical to {n-1} other masks, although all {len(files)} images differ.',
                       fix='Were they copied by mistake?')
 
 # %% ../../nbs/data/11_check.ipynb #f906c877

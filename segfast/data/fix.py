@@ -619,7 +619,7 @@ def other_changes(
     report:CheckReport,
     logged:set # (file, code) of the changes
 ): # yields `Change`s
-    "What happens to problems that no change of a pair has dealt with."
+    "The changes for problems that the change of a pair has not fixed already."
     files = {file for file,_ in logged}
     for problem in report.problems:
         fixed = problem.code in FIXABLE and problem.file in files

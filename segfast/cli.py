@@ -12,12 +12,12 @@ __all__ = ['app', 'Version', 'data_option', 'model_option', 'training_option', '
            'InferencePrecision', 'ScoredData', 'ScoredSplit', 'Predictions', 'Boundary', 'ScoresFolder', 'Images',
            'MasksFolder', 'Overlay', 'Probabilities', 'Rgb', 'OverwriteMasks', 'Format', 'ExportSize', 'ExportFile',
            'Argmax', 'Quantize', 'Opset', 'OverwriteExport', 'ReportFile', 'prompt_option', 'SortColumn', 'CurvesFile',
-           'PageFile', 'explain_error', 'quote_path', 'interruption_text', 'print_text', 'discard_stdout', 'Commands',
-           'version_option', 'main', 'debug_option', 'print_tables', 'print_json', 'progress_bar', 'parse_given',
-           'find_data', 'start_weights', 'recipe_options', 'train', 'show_scores', 'show_fold_set', 'resume',
-           'check_writable', 'find_lr', 'fix_found', 'check', 'inference_options', 'fold_lines', 'show_evaluation',
-           'evaluate', 'split_models', 'predict', 'export', 'report', 'ui', 'prompt', 'runs', 'compare', 'waste_text',
-           'clean', 'models', 'datasets', 'demo_data']
+           'PageFile', 'explain_error', 'quote_path', 'interruption_text', 'safe_lines', 'print_text', 'discard_stdout',
+           'Commands', 'version_option', 'main', 'debug_option', 'print_tables', 'print_json', 'progress_bar',
+           'parse_given', 'find_data', 'start_weights', 'recipe_options', 'train', 'show_scores', 'show_fold_set',
+           'resume', 'check_writable', 'find_lr', 'color_findings', 'fix_found', 'check', 'inference_options',
+           'fold_lines', 'show_evaluation', 'evaluate', 'split_models', 'predict', 'export', 'report', 'ui', 'prompt',
+           'runs', 'compare', 'waste_text', 'clean', 'models', 'datasets', 'demo_data']
 
 # %% ../nbs/90_cli.ipynb #03b0ef67
 import contextlib, json, os, shlex, signal, sys
@@ -66,13 +66,19 @@ def interruption_text(
     return (f'Interrupted. Everything trained so far is saved in {safe_text(run.path)}.\n'
             f'To resume: segfast resume {quote_path(run.path)}')
 
-# %% ../nbs/90_cli.ipynb #313014a4
+# %% ../nbs/90_cli.ipynb #e33797d5
+def safe_lines(
+    text:str # lines
+)->str:
+    "Lines whose control characters are shown, not sent to the terminal."
+    return '\n'.join(map(safe_text, text.split('\n')))
+
 def print_text(
     text:str, # lines
     err:bool=False # to stderr instead
 ):
-    "Print text without control characters."
-    typer.echo('\n'.join(map(safe_text, text.split('\n'))), err=err)
+    "Print lines without control characters."
+    typer.echo(safe_lines(text), err=err)
 
 def discard_stdout():
     "Drop output that could not be written, or Python would try again as it ends, and fail."
@@ -401,7 +407,18 @@ def find_lr(
     print_text('\n'.join(f'{k:<7} {v:.1e}' for k,v in found.suggestions.items())
                + f'\nTo train with the first: {setting}{found.valley:.1e}')
 
-# %% ../nbs/90_cli.ipynb #cfa3572e
+# %% ../nbs/90_cli.ipynb #64d61b6b
+def color_findings(
+    text:str # of a `segfast.data.check.CheckReport`
+): # rich's `Text`
+    "What a check found, with the kind of each problem in color."
+    from rich.text import Text
+    colors, found = dict(error='bold red', warning='yellow', note='cyan'), Text(safe_lines(text))
+    for kind,color in colors.items(): found.highlight_regex(rf'(?m)^{kind}:', color)
+    found.highlight_regex(r'(?m)^No error\.', 'green')
+    return found
+
+# %% ../nbs/90_cli.ipynb #de535876
 def fix_found(
     found, # a `segfast.data.check.CheckReport`
     folder:Path # of the copy
@@ -432,11 +449,12 @@ def check(
     if report: found.save(report)
     if as_json: print_json(found.to_dict())
     elif found.data is None: found.raise_errors()
+    elif sys.stdout.isatty(): print_tables(color_findings(found.text()))
     else: print_text(found.text())
     if fix: fix_found(found, fix)
     if not found.ok or (strict and found.warnings): raise typer.Exit(1)
 
-# %% ../nbs/90_cli.ipynb #7bf569ab
+# %% ../nbs/90_cli.ipynb #f3e8dd1b
 OptionalModel = Annotated[Path|None, typer.Argument(
     metavar='RUN', help='Folder of a run or of a fold set, or an .onnx file.', show_default=False)]
 ModelArgument = Annotated[Path, typer.Argument(
@@ -466,7 +484,7 @@ def inference_options(
     from segfast.runs.recipe import parse_size
     return InferenceOptions(size=parse_given(parse_size, size), tile=parse_given(parse_size, tile, '--tile'), **options)
 
-# %% ../nbs/90_cli.ipynb #e95ec826
+# %% ../nbs/90_cli.ipynb #3290d691
 def fold_lines(
     scores:dict # of an evaluation
 )->list:
@@ -497,7 +515,7 @@ def show_evaluation(
     print_text('\n'.join(lines), err=as_json)
     if as_json: print_json(dict(scores, out=str(out) if out else None))
 
-# %% ../nbs/90_cli.ipynb #4a19334c
+# %% ../nbs/90_cli.ipynb #8a22c5d8
 ScoredData = Annotated[str|None, data_option(
     '--data', metavar='DATA', help='A folder, archive, table or known name to score on.',
     show_default="the run's own data")]
@@ -531,7 +549,7 @@ def evaluate(
     if out: save_evaluation(found, out)
     show_evaluation(found, out, as_json)
 
-# %% ../nbs/90_cli.ipynb #505f6f86
+# %% ../nbs/90_cli.ipynb #015d39a9
 def split_models(
     run:Path, # RUN of the command line
     ensemble:list|None, # of `--ensemble`
@@ -547,7 +565,7 @@ def split_models(
     if not rest: raise UsageError('Which images? segfast predict RUN IMAGE|DIR|GLOB... --out DIR')
     return [run, *(ensemble or []), *more], rest
 
-# %% ../nbs/90_cli.ipynb #cf31164a
+# %% ../nbs/90_cli.ipynb #413eaba9
 Images = Annotated[list[str], typer.Argument(
     metavar='IMAGE|DIR|GLOB...', help='Images, folders with all images below them, or quoted patterns.')]
 MasksFolder = Annotated[Path, output_option('--out', metavar='DIR', help='Folder for the masks.')]
@@ -582,7 +600,7 @@ def predict(
     if as_json: print_json(dict(out=str(out), **done.to_dict()))
     if done.failed: raise typer.Exit(1)
 
-# %% ../nbs/90_cli.ipynb #ccf54c93
+# %% ../nbs/90_cli.ipynb #0203cc6a
 Format = Annotated[str, output_option('--to', metavar='FORMAT', help='onnx, safetensors or torch-export.')]
 ExportSize = Annotated[str|None, output_option(
     '--size', metavar='HxW|dynamic', help='Size of the input images, height x width, or every size.',
@@ -609,7 +627,7 @@ def export(
                   overwrite=overwrite)
     print_json(made.to_dict()) if as_json else print_text(made.text())
 
-# %% ../nbs/90_cli.ipynb #e8ed7229
+# %% ../nbs/90_cli.ipynb #635c7cd1
 ReportFile = Annotated[Path|None, output_option(
     '--out', metavar='FILE', help='HTML file to write.', show_default='report.html in the run')]
 
@@ -624,7 +642,7 @@ def report(
     if as_json: return print_json(dict(run=str(run), report=str(path), bytes=path.stat().st_size))
     print_text(f'Report: {path}')
 
-# %% ../nbs/90_cli.ipynb #d7cecd29
+# %% ../nbs/90_cli.ipynb #17b5b4eb
 @app.command(rich_help_panel='Runs')
 def ui(
     out:RunsArgument = Path('runs'), device:Device = 'auto',
@@ -637,7 +655,7 @@ def ui(
     from segfast.tools.ui import serve_ui
     serve_ui(out, port, open_, device, print_text)
 
-# %% ../nbs/90_cli.ipynb #faf26460
+# %% ../nbs/90_cli.ipynb #a771bfe3
 prompt_option = partial(typer.Option, rich_help_panel='Prompts')
 
 @app.command(rich_help_panel='Data')
@@ -667,7 +685,7 @@ def prompt(
                             as_masks=as_masks, overwrite=overwrite, add=add, device=device, seed=seed)
     print_json(made) if as_json else print_text(prompt_text(made))
 
-# %% ../nbs/90_cli.ipynb #45e1cfbb
+# %% ../nbs/90_cli.ipynb #22cc0d73
 SortColumn = Annotated[str, output_option(
     '--sort', metavar='COLUMN', help='Best, newest or shortest first, by name, data, model, status, stages, accuracy, '
                                      'mean_iou, seconds or started.')]
@@ -683,7 +701,7 @@ def runs(out:RunsArgument = Path('runs'), sort:SortColumn = 'started', as_json:A
     from segfast.report.console import run_table
     print_tables(run_table(rows))
 
-# %% ../nbs/90_cli.ipynb #b6be14d2
+# %% ../nbs/90_cli.ipynb #f6a22b07
 CurvesFile = Annotated[Path|None, output_option('--plot', metavar='FILE', help='Write the curves: .png, .svg or .pdf.')]
 PageFile = Annotated[Path|None, output_option('--html', metavar='FILE', help='Write the comparison as one .html file.')]
 
@@ -704,7 +722,7 @@ def compare(
     from segfast.report.console import compare_view
     print_tables(compare_view(found.to_dict()))
 
-# %% ../nbs/90_cli.ipynb #5d4380d7
+# %% ../nbs/90_cli.ipynb #d322e997
 def waste_text(
     shown:list, # `segfast.runs.clean.Waste` that was deleted, or could be
     deleted:bool, # was it?
@@ -741,7 +759,7 @@ def clean(
         print_text('Left alone, because they are being trained or have changed just now: '
                    f'{", ".join(waste.run.name for waste in kept)}', err=True)
 
-# %% ../nbs/90_cli.ipynb #a2b3e98c
+# %% ../nbs/90_cli.ipynb #478d3003
 @app.command(rich_help_panel='Train')
 def models(
     names:Annotated[list[str]|None, typer.Argument(
@@ -763,7 +781,7 @@ def models(
     from segfast.report.console import model_view
     print_tables(model_view(rows))
 
-# %% ../nbs/90_cli.ipynb #31ac6648
+# %% ../nbs/90_cli.ipynb #29bd6bbf
 @app.command(rich_help_panel='Data')
 def datasets(as_json:AsJson = False, debug:Debug = False):
     "List known datasets and the layouts of folders."
@@ -778,7 +796,7 @@ def datasets(as_json:AsJson = False, debug:Debug = False):
     typer.echo('\n'.join(['Names:', *(f'  {name:<12} {known.about}' for name,known in KNOWN.items()), '',
                           'Layouts of a folder of your own, found by themselves:', *layouts]))
 
-# %% ../nbs/90_cli.ipynb #b816bc78
+# %% ../nbs/90_cli.ipynb #631415a9
 @app.command(rich_help_panel='Data')
 def demo_data(
     folder:Annotated[Path, typer.Argument(metavar='DIR', help='Folder to write; must not exist or be empty.')],

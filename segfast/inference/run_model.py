@@ -22,7 +22,7 @@ from .result import SegPrediction, predict_image
 def load_model(
     run:Run,
     device:str='auto' # auto, cpu, cuda, cuda:N, mps
-)->torch.nn.Module: # images (n, 3, h, w), normalised, to logits (n, classes, h, w)
+)->torch.nn.Module: # images (n, 3, h, w), normalized, to logits (n, classes, h, w)
     "The run's model with its trained weights, in evaluation mode."
     net = seg_model(run.recipe.model, run.classes, 'none', **run.recipe.model_options)
     load_state(net, read_weights(run.weights_file), run.path)
@@ -45,13 +45,13 @@ def run_predictor(
     "The run's model as a predictor."
     options = options or InferenceOptions()
     precision = inference_precision(run, pick_device(options.device), options.precision)
-    predictor = TorchPredictor(load_model(run, options.device), run.classes, options.size or run.recipe.stages[-1].size,
-                               precision)
-    # copies of the weights; 220 MB of the default model in bf16
-    if platform.libc_ver()[0] == 'glibc':
-        ctypes.CDLL(None).malloc_trim(0)
+    size = options.size or run.recipe.stages[-1].size
+    predictor = TorchPredictor(load_model(run, options.device), run.classes, size, precision)
+    # return the memory of copied weights to the system: 220 MB of the default model in bf16
+    if platform.libc_ver()[0] == 'glibc': ctypes.CDLL(None).malloc_trim(0)
     return predictor
 
+# %% ../../nbs/inference/05_run_model.ipynb #97251009
 def predict_with(
     run:Run,
     img, # path, PIL image, array (h, w, 3) or tensor (3, h, w); see `as_image`
@@ -62,7 +62,7 @@ def predict_with(
     "The class of every pixel of an image. The model is loaded once, and kept with the run."
     options = InferenceOptions(**options)
     weights = sorted((str(p), p.stat().st_mtime_ns) for p in (run.path/'checkpoints').glob('*/model.safetensors'))
-    # a checksum of the weights would take as long as an image does
+    # a checksum of the weights would take as long as predicting an image
     key = (options.device, options.precision, options.size, *weights)
     if getattr(run, '_kept', (None,))[0] != key: run._kept = key, run_predictor(run, options)
     return predict_image(Segmenter(run._kept[1], options), img, probabilities)

@@ -245,7 +245,7 @@ def parse_given(
     "Parse the value of an option that may be left out."
     return None if text is None else parse(text, *args)
 
-# %% ../nbs/90_cli.ipynb #53fccc40
+# %% ../nbs/90_cli.ipynb #c0f1dea9
 def find_data(
     data:str|None, # DATA of the command line
     recipe:str|None, # of `--recipe`
@@ -261,7 +261,7 @@ def find_data(
                               'See: segfast train --help')
     taken = {k: v for k,v in known.items() if k in options and (options[k] is None or v is False)}
     if how := ' '.join(f'--{k} {v}' for k,v in taken.items() if k != 'check'):
-        print_text(f'The data is opened as in {recipe}: {how}', err=True)
+        print_text(f'The data is opened as in {safe_text(recipe)}: {safe_text(how)}', err=True)
     return (known['source'] if data is None else data), {**options, **taken}
 
 # %% ../nbs/90_cli.ipynb #5ea68729
@@ -320,7 +320,7 @@ def train(
     from segfast.training.train import train
     show_scores(train(data, choices, **options), as_json)
 
-# %% ../nbs/90_cli.ipynb #3a0905bf
+# %% ../nbs/90_cli.ipynb #a9a4a670
 def show_scores(
     run, # a finished `segfast.runs.run.Run`
     as_json:bool # end with one line of JSON
@@ -329,7 +329,7 @@ def show_scores(
     from segfast.report.console import score_table
     print_tables(score_table(run.scores, run.classes), err=as_json)
     page = run.path/'report.html'
-    print_text(f'Run: {run.path}' + (f'\nReport: {page}' if page.is_file() else ''), err=as_json)
+    print_text(f'Run: {safe_text(run.path)}' + (f'\nReport: {safe_text(page)}' if page.is_file() else ''), err=as_json)
     if as_json: print_json(dict(run=str(run.path), **{k: run.status[k] for k in ('accuracy', 'mean_iou', 'seconds')}))
 
 def show_fold_set(
@@ -418,7 +418,7 @@ def color_findings(
     found.highlight_regex(r'(?m)^No error\.', 'green')
     return found
 
-# %% ../nbs/90_cli.ipynb #de535876
+# %% ../nbs/90_cli.ipynb #162f97b8
 def fix_found(
     found, # a `segfast.data.check.CheckReport`
     folder:Path # of the copy
@@ -426,8 +426,8 @@ def fix_found(
     "Write a corrected copy of a dataset, and say where."
     from segfast.data.fix import write_fixed_copy
     log = write_fixed_copy(found, folder)
-    print_text(f'{folder}: a corrected copy, {count_text(len(log), "change")} listed in {folder/"changes.csv"}.',
-               err=True)
+    place = safe_text(folder/'changes.csv')
+    print_text(f'{safe_text(folder)}: a corrected copy, {count_text(len(log), "change")} listed in {place}.', err=True)
 
 Strict = Annotated[bool, data_option('--strict', help='Exit with 1 on warnings too.')]
 Cache = Annotated[bool, data_option('--cache/--no-cache', help='Read only files that changed since the last check.')]
@@ -484,7 +484,7 @@ def inference_options(
     from segfast.runs.recipe import parse_size
     return InferenceOptions(size=parse_given(parse_size, size), tile=parse_given(parse_size, tile, '--tile'), **options)
 
-# %% ../nbs/90_cli.ipynb #3290d691
+# %% ../nbs/90_cli.ipynb #bd2b067d
 def fold_lines(
     scores:dict # of an evaluation
 )->list:
@@ -510,8 +510,9 @@ def show_evaluation(
     lines = ['; '.join([f'{scores["split"]} images of {scores["data"]}, at the size of their masks', *also]),
              *fold_lines(scores)]
     if len(found.images):
-        lines.append(f'Worst image: {found.images.image[0]} (mean IoU {number_text(found.images.mean_iou[0])})')
-    if out: lines.append(f'Written: {out}')
+        lines.append(f'Worst image: {safe_text(found.images.image[0])} (mean IoU '
+                     f'{number_text(found.images.mean_iou[0])})')
+    if out: lines.append(f'Written: {safe_text(out)}')
     print_text('\n'.join(lines), err=as_json)
     if as_json: print_json(dict(scores, out=str(out) if out else None))
 
@@ -565,7 +566,7 @@ def split_models(
     if not rest: raise UsageError('Which images? segfast predict RUN IMAGE|DIR|GLOB... --out DIR')
     return [run, *(ensemble or []), *more], rest
 
-# %% ../nbs/90_cli.ipynb #413eaba9
+# %% ../nbs/90_cli.ipynb #256f0a12
 Images = Annotated[list[str], typer.Argument(
     metavar='IMAGE|DIR|GLOB...', help='Images, folders with all images below them, or quoted patterns.')]
 MasksFolder = Annotated[Path, output_option('--out', metavar='DIR', help='Folder for the masks.')]
@@ -593,10 +594,10 @@ def predict(
     with progress_bar('predicting') as progress:
         done = predict(models, images, output, options=options, progress=progress,
                        say=lambda text: print_text(text, err=True))
-    for file,why in done.failed.items(): print_text(f'{file}: {why}', err=True)
+    for file,why in done.failed.items(): print_text(f'{safe_text(file)}: {safe_text(why)}', err=True)
     failed = f'; {len(done.failed)} without one, named above' if done.failed else ''
-    print_text(f'{count_text(done.masks, "mask")} in {out}, {speed_text(done.images_per_second)} images/s{failed}',
-               err=as_json)
+    print_text(f'{count_text(done.masks, "mask")} in {safe_text(out)}, {speed_text(done.images_per_second)} '
+               f'images/s{failed}', err=as_json)
     if as_json: print_json(dict(out=str(out), **done.to_dict()))
     if done.failed: raise typer.Exit(1)
 
@@ -627,7 +628,7 @@ def export(
                   overwrite=overwrite)
     print_json(made.to_dict()) if as_json else print_text(made.text())
 
-# %% ../nbs/90_cli.ipynb #635c7cd1
+# %% ../nbs/90_cli.ipynb #a472845b
 ReportFile = Annotated[Path|None, output_option(
     '--out', metavar='FILE', help='HTML file to write.', show_default='report.html in the run')]
 
@@ -640,7 +641,7 @@ def report(
     from segfast.report.html import write_report
     path = write_report(run, out)
     if as_json: return print_json(dict(run=str(run), report=str(path), bytes=path.stat().st_size))
-    print_text(f'Report: {path}')
+    print_text(f'Report: {safe_text(path)}')
 
 # %% ../nbs/90_cli.ipynb #17b5b4eb
 @app.command(rich_help_panel='Runs')
@@ -685,7 +686,7 @@ def prompt(
                             as_masks=as_masks, overwrite=overwrite, add=add, device=device, seed=seed)
     print_json(made) if as_json else print_text(prompt_text(made))
 
-# %% ../nbs/90_cli.ipynb #22cc0d73
+# %% ../nbs/90_cli.ipynb #7e5990aa
 SortColumn = Annotated[str, output_option(
     '--sort', metavar='COLUMN', help='Best, newest or shortest first, by name, data, model, status, stages, accuracy, '
                                      'mean_iou, seconds or started.')]
@@ -697,7 +698,8 @@ def runs(out:RunsArgument = Path('runs'), sort:SortColumn = 'started', as_json:A
     rows = run_rows(out, sort)
     if as_json: return print_json(rows)
     if not rows:
-        return print_text(f'No runs in {out}. Start one: segfast train demo --progressive --out {quote_path(out)}')
+        return print_text(f'No runs in {safe_text(out)}. Start one: segfast train demo --progressive --out '
+                          f'{quote_path(out)}')
     from segfast.report.console import run_table
     print_tables(run_table(rows))
 
@@ -722,7 +724,7 @@ def compare(
     from segfast.report.console import compare_view
     print_tables(compare_view(found.to_dict()))
 
-# %% ../nbs/90_cli.ipynb #d322e997
+# %% ../nbs/90_cli.ipynb #e2c6dcea
 def waste_text(
     shown:list, # `segfast.runs.clean.Waste` that was deleted, or could be
     deleted:bool, # was it?
@@ -733,7 +735,7 @@ def waste_text(
     from segfast.core.text import size_text
     total = size_text(sum(waste.bytes for waste in shown))
     if deleted: return f'Deleted: {total}.'
-    return f'This would free {total}. To delete it: {again}' if shown else f'{out}: nothing to delete.'
+    return f'This would free {total}. To delete it: {again}' if shown else f'{safe_text(out)}: nothing to delete.'
 
 @app.command(rich_help_panel='Runs')
 def clean(
@@ -796,7 +798,7 @@ def datasets(as_json:AsJson = False, debug:Debug = False):
     typer.echo('\n'.join(['Names:', *(f'  {name:<12} {known.about}' for name,known in KNOWN.items()), '',
                           'Layouts of a folder of your own, found by themselves:', *layouts]))
 
-# %% ../nbs/90_cli.ipynb #631415a9
+# %% ../nbs/90_cli.ipynb #0fb9a16d
 @app.command(rich_help_panel='Data')
 def demo_data(
     folder:Annotated[Path, typer.Argument(metavar='DIR', help='Folder to write; must not exist or be empty.')],
@@ -810,5 +812,5 @@ def demo_data(
     from segfast.data.demo import write_demo
     try: write_demo(folder, n=n, size=parse_size(size), seed=seed)
     except FileExistsError as e: raise DataError(str(e)) from None
-    print_text(f'{folder}: {n} images. Train on them: segfast train {quote_path(folder)} --progressive --weights none '
-               '--size 96x128')
+    print_text(f'{safe_text(folder)}: {n} images. Train on them: segfast train {quote_path(folder)} --progressive '
+               '--weights none --size 96x128')

@@ -377,7 +377,7 @@ def test_every_option_stands_in_a_panel_and_the_first_line_is_short(name):
     for param in command.params:
         if param.opts[0].startswith("-"): assert isinstance(param.rich_help_panel, str), param.name
         assert param.help and "[default" not in param.help, param.name
-    text = cli(name, "--help", env={"COLUMNS": "80"}).stdout
+    text = cli(name, "--help", COLUMNS="80").stdout
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['settle_recipe', 'is_run_folder', 'head_tensors', 'first_weights', 'complete_recipe', 'check_settings_early',
-           'stage_bytes', 'make_plan', 'known_name', 'prepare_training', 'unchecked_data_errors', 'hardware',
+           'stage_bytes', 'make_plan', 'known_name', 'unchecked_data_errors', 'prepare_training', 'hardware',
            'data_facts']
 
 # %% ../../nbs/training/08_plan.ipynb #1a2163e2
@@ -41,16 +41,16 @@ def settle_recipe(
     "Settle batch sizes and precisions for a device."
     most, progressive = 8 if free_bytes(device) > 8.2e9 else 4, recipe.stages[0].size != recipe.size
     def settle(stage):
-        fitting = most//2 if progressive and stage.size == recipe.size else most
-        return replace(stage, batch_size=fitting if stage.batch_size == 'auto' else stage.batch_size,
-                       precision=pick_precision(stage.precision, device))
-    return replace(recipe, augment=read_augmentation(recipe.augment), stages=[settle(s) for s in recipe.stages])
+        size = stage.batch_size
+        if size == 'auto': size = most//2 if progressive and stage.size == recipe.size else most
+        return replace(stage, batch_size=size, precision=pick_precision(stage.precision, device))
+    return replace(recipe, augment=read_augmentation(recipe.augment), stages=[settle(stage) for stage in recipe.stages])
 
 # %% ../../nbs/training/08_plan.ipynb #cbf0c0de
 def is_run_folder(
     weights:str # of a recipe
 )->bool:
-    "Whether these weights are a run's."
+    "Whether these weights are those of a run."
     return (Path(weights)/'status.json').is_file()
 
 def head_tensors(
@@ -78,10 +78,9 @@ def first_weights(
         state.update({k: v for k,v in model.state_dict().items()
                       if k in head_tensors(recipe.model, recipe.model_options)})
     load_state(model, state, run.path)
-    if screen:
-        screen.say(f'The weights are those of {run.path}'
-                   + ('.' if same else ', without its last layers: it had other classes '
-                                       f'({a_few(run.classes.names, 4)}). The new ones start random.'))
+    others = (f', without its last layers: it had other classes ({a_few(run.classes.names, 4)}). The new ones start '
+              'random.')
+    if screen: screen.say(f'The weights are those of {run.path}{"." if same else others}')
     return model
 
 # %% ../../nbs/training/08_plan.ipynb #b85c324c
@@ -102,6 +101,7 @@ def complete_recipe(
            if any(text.startswith(f'model_options.{k}=') for text in recipe.sets)}
     return replace(made, model=theirs.model, model_options={**theirs.model_options, **own})
 
+# %% ../../nbs/training/08_plan.ipynb #4d7cd38a
 def check_settings_early(
     recipe:Recipe|RecipeOptions,
     known:str|None, # the dataset's known name
@@ -116,7 +116,7 @@ def check_settings_early(
 
 def _check_same_model(recipe, run):
     theirs = run.recipe
-    def shown(r): return f'{r.model} {r.model_options}' if r.model_options else r.model
+    def shown(recipe): return f'{recipe.model} {recipe.model_options}' if recipe.model_options else recipe.model
     if (recipe.model, recipe.model_options) != (theirs.model, theirs.model_options):
         raise UsageError(f'--from {run.path}: its model is {shown(theirs)}, not {shown(recipe)}. Leave out --model and '
                          'its options: the model comes with the weights.')
@@ -137,12 +137,17 @@ def stage_bytes(
     recipe:Recipe # settled
 )->list: # bytes, one number per stage
     "The memory that each stage is expected to take."
-    def need(s):
-        for p in (p for g in layer_groups(model)[:-1] for p in g): p.requires_grad_(not s.frozen or s.train_bn)
-        return training_bytes(model, s.size, s.batch_size, s.precision)
-    out = [need(s) for s in recipe.stages]
+    def need(stage):
+        for group in layer_groups(model)[:-1]:
+            for p in group: p.requires_grad_(not stage.frozen or stage.train_bn)
+        return training_bytes(model, stage.size, stage.batch_size, stage.precision)
+    needs = [need(stage) for stage in recipe.stages]
     for p in model.parameters(): p.requires_grad_(True)
-    return out
+    return needs
+
+# %% ../../nbs/training/08_plan.ipynb #15734c69
+_WEIGHTS = dict(none='random weights', imagenet='encoder with ImageNet weights',
+                coco='weights from COCO, with new last layers')
 
 def make_plan(
     report:CheckReport,
@@ -152,33 +157,50 @@ def make_plan(
     run:Run
 )->Plan:
     "What will happen, for people."
-    data = report.data
-    weights = dict(none='random weights', imagenet='encoder with ImageNet weights',
-                   coco='weights from COCO, with new last layers').get(recipe.weights, f'weights from {recipe.weights}')
-    facts = dict(data=_data_text(report), layout=data.layout, source=data.origin, recipe=f'{recipe.name}, seed {recipe.seed}',
-                 model=f'{recipe.model}, {scaled_text(sum(p.numel() for p in model.parameters()), "M")} parameters, {weights}', device=_device_text(device), run=str(run.path))
+    data, parameters = report.data, scaled_text(sum(p.numel() for p in model.parameters()), 'M')
+    weights = _WEIGHTS.get(recipe.weights, f'weights from {recipe.weights}')
+    facts = dict(data=_data_text(report), layout=data.layout, source=data.origin,
+                 recipe=f'{recipe.name}, seed {recipe.seed}', model=f'{recipe.model}, {parameters} parameters, '
+                                                                    f'{weights}', device=_device_text(device),
+                 run=str(run.path))
     return Plan(f'segfast · {data.name}', list(facts.items()), recipe, stage_bytes(model, recipe), data.classes)
 
 def _data_text(report):
     classes, sizes = report.data.classes, list(fingerprint(report)['sizes'])
-    counts = ', '.join(f'{n} {s}' for s,n in report.data.splits.items())
-    void = ('no void' if classes.void is None else f'void is {classes.names[classes.void]} (id {classes.void})'
-            if classes.void < len(classes) else f'void is {classes.void}')
-    return (f'{counts}; {len(classes)} classes, {void}; {" and ".join(sizes[:2])}{" ..." if len(sizes) > 2 else ""} '
-            'pixels')
+    counts = ', '.join(f'{count} {split}' for split,count in report.data.splits.items())
+    if classes.void is None: void = 'no void'
+    elif classes.void < len(classes): void = f'void is {classes.names[classes.void]} (id {classes.void})'
+    else: void = f'void is {classes.void}'
+    more = ' ...' if len(sizes) > 2 else ''
+    return f'{counts}; {len(classes)} classes, {void}; {" and ".join(sizes[:2])}{more} pixels'
 
 def _device_text(device):
-    name = torch.cuda.get_device_name(
-        device) if device.type == 'cuda' else f'{cpu_name()}, {torch.get_num_threads()} threads'
+    if device.type == 'cuda': name = torch.cuda.get_device_name(device)
+    else: name = f'{cpu_name()}, {torch.get_num_threads()} threads'
     return f'{device}: {name}, {size_text(free_bytes(device))} free'
 
 # %% ../../nbs/training/08_plan.ipynb #f24260d6
 def known_name(
     data # a `SegData`, or what `open_data` takes
 )->str|None:
-    "The name by which a dataset is known to the library; a folder that happens to be called camvid is a folder."
-    return data.known if isinstance(data, SegData) else data if data in KNOWN else None
+    "The name by which a dataset is known to the library; None for a folder."
+    if isinstance(data, SegData): return data.known
+    return data if data in KNOWN else None
 
+# %% ../../nbs/training/08_plan.ipynb #587fa220
+class unchecked_data_errors:
+    "Context manager that says of an unexpected error that the data was not checked."
+    def __init__(self,
+        checked:bool # True lets every error pass as it is
+    ): self.checked = checked
+    def __enter__(self): pass
+    def __exit__(self, kind, e, tb):
+        expected = isinstance(e, (DataError, UsageError)) or not isinstance(e, Exception)
+        if self.checked or e is None or expected or 'OutOfMemory' in kind.__name__: return
+        raise DataError(f'{kind.__name__}: {" ".join(str(e).split())[:200]}\nThe data was not checked (--no-check), '
+                        'and may be the reason. Look at it with segfast check.') from e
+
+# %% ../../nbs/training/08_plan.ipynb #c56d63eb
 def prepare_training(
     data, # a `SegData`, or what `open_data` takes
     recipe:Recipe|RecipeOptions,
@@ -196,7 +218,7 @@ def prepare_training(
     model = first_weights(recipe, report.data.classes, screen).to(device, memory_format=torch.channels_last)
     # nothing to freeze, no slower layers
     if len(layer_groups(model)) == 1:
-        recipe = replace(recipe, stages=[replace(s, frozen=False, spread=1.) for s in recipe.stages])
+        recipe = replace(recipe, stages=[replace(stage, frozen=False, spread=1.) for stage in recipe.stages])
     _warn_if_large(model, recipe, device, screen)
     with unchecked_data_errors(check):
         if recipe.cache: _fill_cache(report.data, recipe, screen)
@@ -204,37 +226,25 @@ def prepare_training(
     return report, recipe, model, make_loss(recipe, report)
 
 def _warn_if_large(model, recipe, device, screen):
-    for s,need in zip(recipe.stages, stage_bytes(model, recipe)):
+    for stage,need in zip(recipe.stages, stage_bytes(model, recipe)):
         if need > free_bytes(device):
-            screen.say(f'warning: stage {s.name} will take about {size_text(need)}, and '
+            screen.say(f'warning: stage {stage.name} will take about {size_text(need)}, and '
                        f'{size_text(free_bytes(device))} are free. A smaller --batch-size or --size takes less.')
 
 def _fill_cache(data, recipe, screen):
-    for size in dict.fromkeys(source_size(data, s.size) for s in recipe.stages):
-        write_cache(data, size, progress=lambda done, total,
-                    size=size: screen.work(f'decoding at {size[0]}x{size[1]}', done, total))
-
-# %% ../../nbs/training/08_plan.ipynb #587fa220
-class unchecked_data_errors:
-    "Without a check, an odd file shows itself as some error in the middle: say so."
-    def __init__(self, checked): self.checked = checked
-    def __enter__(self): pass
-    def __exit__(self, kind, e, tb):
-        if self.checked or e is None or isinstance(e, (DataError, UsageError)) or not isinstance(e,
-            Exception) or 'OutOfMemory' in kind.__name__:
-            return
-        raise DataError(f'{kind.__name__}: {" ".join(str(e).split())[:200]}\nThe data was not checked (--no-check), '
-                        'and may be the reason. Look at it with segfast check.') from e
+    for size in dict.fromkeys(source_size(data, stage.size) for stage in recipe.stages):
+        label = f'decoding at {size[0]}x{size[1]}'
+        write_cache(data, size, progress=lambda done, total, label=label: screen.work(label, done, total))
 
 # %% ../../nbs/training/08_plan.ipynb #300bf781
 def hardware(
     device:torch.device
 )->dict: # JSON-ready
     "The hardware that trains, for the run's environment."
-    gpu = dict(gpu=torch.cuda.get_device_name(device),
-               gpu_gb=round(torch.cuda.get_device_properties(device).total_memory/2**30, 1),
-               cuda=torch.version.cuda) if device.type == 'cuda' else {}
-    return dict(device=str(device), threads=torch.get_num_threads(), **gpu)
+    facts = dict(device=str(device), threads=torch.get_num_threads())
+    if device.type != 'cuda': return facts
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return dict(facts, gpu=torch.cuda.get_device_name(device), gpu_gb=round(memory/2**30, 1), cuda=torch.version.cuda)
 
 def data_facts(
     report:CheckReport,
@@ -243,11 +253,11 @@ def data_facts(
     options:dict # further arguments of `open_data`
 )->dict: # JSON-ready
     "What a run records of its data, so that it can be opened again and compared."
-    d = report.data
-    opened = None if isinstance(source, SegData) else dict(source=source if source in KNOWN
-                                                           else str(Path(source).resolve()), check=check,
-                                                           **{k: str(Path(o).resolve()) if k == 'classes' else o
-        for k,o in options.items() if o is not None})
-    return dict(name=d.name, root=str(d.root.resolve()), layout=d.layout, origin=d.origin, opened=opened,
-                encoding=asdict(d.encoding), fingerprint=fingerprint(report),
-                problems=[p.to_dict() for p in report.problems[:100]], problem_count=len(report.problems))
+    data, opened = report.data, None
+    if not isinstance(source, SegData):
+        given = {k: v for k,v in options.items() if v is not None}
+        if 'classes' in given: given['classes'] = str(Path(given['classes']).resolve())
+        opened = dict(source=source if source in KNOWN else str(Path(source).resolve()), check=check, **given)
+    return dict(name=data.name, root=str(data.root.resolve()), layout=data.layout, origin=data.origin, opened=opened,
+                encoding=asdict(data.encoding), fingerprint=fingerprint(report),
+                problems=[problem.to_dict() for problem in report.problems[:100]], problem_count=len(report.problems))

@@ -1,4 +1,4 @@
-"Boundary IoU against the paper's formula, class by class, with two ways to erode; void, edges, thin and absent classes."
+"Boundary IoU against the paper's formula, class by class, with two ways to erode; void, edges, thin or absent classes."
 import numpy as np
 import pytest
 import torch
@@ -14,28 +14,28 @@ def table(n, void=None): return ClassTable([f"class{i}" for i in range(n)], void
 
 
 def by_opencv(mask, ratio=0.02):
-    "The rim of a mask as the authors' own program has it: padded by one pixel of background, eroded d times."
+    "The band of a mask as the authors' own program has it: padded by one pixel of background, eroded d times."
     cv2 = pytest.importorskip("cv2")  # comes with the extra `augment`
     h, w = mask.shape
-    d = max(1, int(round(ratio*np.sqrt(h**2 + w**2))))
+    width = max(1, int(round(ratio*np.sqrt(h**2 + w**2))))
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=d)[1:h+1, 1:w+1]
+    eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=width)[1:h+1, 1:w+1]
     return (mask.astype(np.uint8) - eroded).astype(bool)
 
 
-def eroded_by_distance(mask, d):
+def eroded_by_distance(mask, width):
     "The pixels farther than d, in steps of a chess king, from all that is not the mask."
-    return distance_transform_cdt(np.pad(mask, 1), "chessboard")[1:-1, 1:-1] > d
+    return distance_transform_cdt(np.pad(mask, 1), "chessboard")[1:-1, 1:-1] > width
 
 
-def slow_sums(pred, truth, n, d, void=None):
-    "Intersection and union of the rims of each class, one class after the other."
+def slow_sums(pred, truth, n, width, void=None):
+    "Intersection and union of the bands of each class, one class after the other."
     unknown = np.zeros(truth.shape, bool) if void is None else truth == void
     out = []
     for c in range(n):
-        g, p = (truth == c) & ~unknown, (pred == c) & ~unknown
-        gd, pd = (m & ~eroded_by_distance(m | unknown, d) for m in (g, p))
-        out.append(((gd & pd).sum(), (gd | pd).sum(), gd.sum()))
+        true, drawn = (truth == c) & ~unknown, (pred == c) & ~unknown
+        true_band, drawn_band = (mask & ~eroded_by_distance(mask | unknown, width) for mask in (true, drawn))
+        out.append(((true_band & drawn_band).sum(), (true_band | drawn_band).sum(), true_band.sum()))
     return np.array(out)
 
 
@@ -57,8 +57,8 @@ def blobs(seed, shape=(40, 56), n=5, cell=6):
 # --- by hand ---
 
 def test_widths():
-    assert [boundary_width(o) for o in ((30, 40), (1, 1), (75, 100), (480, 640), (720, 960), (96, 128))] == [1, 1, 2,
-        16, 24, 3]
+    sizes = (30, 40), (1, 1), (75, 100), (480, 640), (720, 960), (96, 128)
+    assert list(map(boundary_width, sizes)) == [1, 1, 2, 16, 24, 3]
     assert boundary_width((30, 40), 0.1) == 5
 
 
@@ -66,15 +66,15 @@ def test_square_moved_by_one():
     truth = np.zeros((10, 10), int)
     truth[2:8, 2:8] = 1
     b = BoundaryIoU(table(2)).update(np.roll(truth, 1, 1), truth)
-    # both rims have 20 pixels; they share two sides of five
+    # both bands have 20 pixels; they share two sides of five
     assert (b.true[1], b.pred[1], b.both[1]) == (20, 20, 10)
     assert b.iou[1] == 10/30
 
 
 def test_square_within_a_square():
     truth, pred = np.zeros((20, 20), int), np.zeros((20, 20), int)
-    truth[4:16, 4:16] = 1  # rim: 12*12 - 10*10 = 44
-    pred[5:15, 5:15] = 1  # rim: 10*10 - 8*8 = 36, inside the other: nothing in common
+    truth[4:16, 4:16] = 1  # band: 12*12 - 10*10 = 44
+    pred[5:15, 5:15] = 1  # band: 10*10 - 8*8 = 36, inside the other: nothing in common
     b = BoundaryIoU(table(2)).update(pred, truth)
     assert (b.true[1], b.pred[1], b.both[1], b.iou[1]) == (44, 36, 0, 0)
     wide = BoundaryIoU(table(2), ratio=2/np.hypot(20, 20)).update(pred, truth)
@@ -85,8 +85,8 @@ def test_square_within_a_square():
 
 def test_picture_edge_is_an_outline():
     full = np.zeros((9, 12), int)
-    rim = boundary(full, 2)
-    assert rim.sum() == 9*12 - 5*8 and not rim[2:-2, 2:-2].any()
+    band = boundary(full, 2)
+    assert band.sum() == 9*12 - 5*8 and not band[2:-2, 2:-2].any()
 
 
 def test_thin_class_is_all_rim():
@@ -105,8 +105,8 @@ def test_without_void_it_is_the_authors_program(seed, ratio):
     pred, truth = blobs(seed)
     b = BoundaryIoU(table(5), ratio).update(pred, truth)
     for c in range(5):
-        g, p = by_opencv(truth == c, ratio), by_opencv(pred == c, ratio)
-        assert (b.true[c], b.pred[c], b.both[c]) == (g.sum(), p.sum(), (g & p).sum())
+        true, drawn = by_opencv(truth == c, ratio), by_opencv(pred == c, ratio)
+        assert (b.true[c], b.pred[c], b.both[c]) == (true.sum(), drawn.sum(), (true & drawn).sum())
 
 
 @pytest.mark.parametrize("void", [None, 0, 2, 4, 255])
@@ -139,9 +139,9 @@ def test_void_hides_an_outline_and_makes_none():
     truth = np.zeros((12, 12), int)
     truth[:, 6:] = 1
     hidden = truth.copy()
-    hidden[:, 4:8] = 255  # the whole outline between the two, and a rim of one pixel more
+    hidden[:, 4:8] = 255  # the whole outline between the two, and a band of one pixel more
     b = BoundaryIoU(table(2, 255)).update(truth, hidden)
-    # of each half, four columns are known: a column at the picture's edge, and the ends of the other three
+    # of each half, four columns are known: a column at the image's edge, and the ends of the other three
     edge = 12 + 2*3
     assert b.true.tolist() == b.pred.tolist() == b.both.tolist() == [edge, edge]
     assert b.iou.tolist() == [1, 1]
@@ -150,17 +150,17 @@ def test_void_hides_an_outline_and_makes_none():
 def test_prediction_under_void_does_not_matter():
     pred, truth = blobs(3)
     truth[10:25, 10:40] = 255
-    a = BoundaryIoU(table(5, 255)).update(pred, truth)
+    first = BoundaryIoU(table(5, 255)).update(pred, truth)
     rng = np.random.default_rng(0)
     other = np.where(truth == 255, rng.choice([0, 3, 4, 77, 255], truth.shape), pred)
-    b = BoundaryIoU(table(5, 255)).update(other, truth)
-    assert all((getattr(a, o) == getattr(b, o)).all() for o in ("both", "true", "pred"))
+    second = BoundaryIoU(table(5, 255)).update(other, truth)
+    assert all((getattr(first, name) == getattr(second, name)).all() for name in ("both", "true", "pred"))
 
 
 def test_void_that_is_predicted_is_another_class():
     truth = np.zeros((10, 10), int)
     pred = truth.copy()
-    pred[4, 4] = 1  # class 1 is void: a hole in the prediction, with a rim of its own
+    pred[4, 4] = 1  # class 1 is void: a hole in the prediction, with a band of its own
     b = BoundaryIoU(table(2, 1)).update(pred, truth)
     assert b.true[0] == 36 and b.pred[0] == 36 + 8 and np.isnan(b.iou[1]) and b.iou[0] == 36/44
 
@@ -182,8 +182,8 @@ def test_absent_class_has_no_score_even_if_predicted():
     assert np.isnan(BoundaryIoU(table(3)).mean)
 
 
-@pytest.mark.parametrize("make", [torch.tensor, lambda o: torch.tensor(o, dtype=torch.uint8),
-                                  lambda o: o.astype(np.uint8), lambda o: o[::-1][::-1]])
+@pytest.mark.parametrize("make", [torch.tensor, lambda ids: torch.tensor(ids, dtype=torch.uint8),
+                                  lambda ids: ids.astype(np.uint8), lambda ids: ids[::-1][::-1]])
 def test_all_kinds_of_ids(make):
     pred, truth = blobs(1)
     assert BoundaryIoU(table(5)).update(make(pred), make(truth)).iou.tolist() == BoundaryIoU(table(5)).update(pred,

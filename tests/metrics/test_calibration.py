@@ -10,40 +10,40 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from segfast.metrics.calibration import Calibration, plot_reliability
 from segfast.data.classes import ClassTable
 
-N = 6
+CLASSES = 6
 
 
-def table(void=None): return ClassTable([f"class{i}" for i in range(N)], void=void)
+def table(void=None): return ClassTable([f"class{i}" for i in range(CLASSES)], void=void)
 
 
 def sample(seed, sharp=1., void=None, shape=(3, 20, 30)):
     "Probabilities (n, classes, h, w), and targets of which some are void."
-    g = torch.Generator().manual_seed(seed)
-    truth = torch.randint(N, shape, generator=g)
-    logits = torch.randn(shape[0], N, *shape[1:], generator=g).scatter_add_(1, truth[:, None],
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.randint(CLASSES, shape, generator=generator)
+    logits = torch.randn(shape[0], CLASSES, *shape[1:], generator=generator).scatter_add_(1, truth[:, None],
         torch.full((shape[0], 1, *shape[1:]), 1.))
     if void is not None:
-        truth[torch.rand(shape, generator=g) < 0.3] = void
+        truth[torch.rand(shape, generator=generator) < 0.3] = void
     return (logits*sharp).softmax(1), truth
 
 
 def ours(parts, void, bins):
     c = Calibration(table(void), bins)
     for probs, truth in parts:
-        for p, t in zip(probs, truth):
-            c.update(*p.max(0), t)
+        for prob, ids in zip(probs, truth):
+            c.update(*prob.max(0), ids)
     return c
 
 
-@pytest.mark.parametrize("void", [None, 0, N - 1, 255])
+@pytest.mark.parametrize("void", [None, 0, CLASSES - 1, 255])
 @pytest.mark.parametrize("bins", [1, 5, 15, 100])
 @pytest.mark.parametrize("sharp", [0.3, 1., 4., 40.])
 def test_ece_is_that_of_torchmetrics(void, bins, sharp):
     parts = [sample(seed, sharp, void) for seed in range(2)]
-    probs, truth = (torch.cat(o) for o in zip(*parts))
+    probs, truth = (torch.cat(part) for part in zip(*parts))
     if sharp == 40.:
         assert (probs.max(1).values == 1).float().mean() > 0.3  # a bin of its own
-    want = multiclass_calibration_error(probs, truth, N, n_bins=bins, norm="l1", ignore_index=void).item()
+    want = multiclass_calibration_error(probs, truth, CLASSES, n_bins=bins, norm="l1", ignore_index=void).item()
     assert ours(parts, void, bins).ece == pytest.approx(want, abs=3e-6)  # it adds up in 32 bits
     assert sharp == 1. or want > 0.01  # at 1 the probabilities are nearly honest
 
@@ -53,14 +53,14 @@ def test_table_adds_up():
     c = ours([(probs, truth)], 2, 15)
     conf, pred = probs.max(1)
     known = truth != 2
-    t = c.table
-    assert len(t) == 16 and t.pixels.sum() == known.sum().item() and t.low.iloc[-1] == t.high.iloc[
-        -1] == t.confidence.iloc[-1] == 1
-    assert (t.pixels*t.accuracy).sum() == pytest.approx(((pred == truth) & known).sum().item())
-    assert (t.pixels*t.confidence).sum() == pytest.approx(conf[known].double().sum().item())
-    some = t[t.pixels > 0]
+    bins = c.table
+    assert len(bins) == 16 and bins.pixels.sum() == known.sum().item() and bins.low.iloc[-1] == bins.high.iloc[
+        -1] == bins.confidence.iloc[-1] == 1
+    assert (bins.pixels*bins.accuracy).sum() == pytest.approx(((pred == truth) & known).sum().item())
+    assert (bins.pixels*bins.confidence).sum() == pytest.approx(conf[known].double().sum().item())
+    some = bins[bins.pixels > 0]
     assert (some.confidence >= some.low - 1e-9).all() and (some.confidence <= some.high + 1e-9).all()
-    assert t[t.pixels == 0][["confidence", "accuracy"]].isna().all(axis=None)
+    assert bins[bins.pixels == 0][["confidence", "accuracy"]].isna().all(axis=None)
 
 
 def test_perfect_and_worst():
@@ -70,7 +70,7 @@ def test_perfect_and_worst():
     assert len(Calibration(table()).update(np.full((4, 5), 0.5), ids, ids).table) == 15
 
 
-def test_nothing_labelled():
+def test_nothing_labeled():
     c = Calibration(table(255)).update(np.ones((4, 5)), np.zeros((4, 5), int), np.full((4, 5), 255))
     assert np.isnan(c.ece) and c.table.pixels.sum() == 0
     title = plot_reliability(c.table).axes[0].get_title()
@@ -84,7 +84,7 @@ def test_plot_shows_the_table(tmp_path):
     some = c.table[c.table.pixels > 0]
     np.testing.assert_allclose(x, some.confidence)
     np.testing.assert_allclose(y, some.accuracy)
-    assert sum(o.get_height() for o in fig.axes[1].patches) == pytest.approx(1)
+    assert sum(bar.get_height() for bar in fig.axes[1].patches) == pytest.approx(1)
     assert f"{c.ece:.3f}" in fig.axes[0].get_title()
     fig.savefig(tmp_path/"plot.png")
 

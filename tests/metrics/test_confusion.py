@@ -24,27 +24,27 @@ from segfast.metrics.confusion import ConfusionMatrix
 from segfast.metrics.confusion import per_class
 from segfast.metrics.fastai_metrics import seg_metrics, masked_accuracy
 
-N = 6
-voids = pytest.mark.parametrize("void", [0, 3, N - 1, 255, None])
+CLASSES = 6
+voids = pytest.mark.parametrize("void", [0, 3, CLASSES - 1, 255, None])
 
 
-def table(void, n=N):
+def table(void, n=CLASSES):
     return ClassTable([f"class{i}" for i in range(n)], void=void)
 
 
-def batch(void, seed=0, shape=(4, 9, 11), absent=(), n=N):
+def batch(void, seed=0, shape=(4, 9, 11), absent=(), n=CLASSES):
     "Logits that are right about half the time, and targets with a fifth of them void."
-    g = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     kept = torch.tensor([i for i in range(n) if i not in absent and i != void])
-    targ = kept[torch.randint(len(kept), shape, generator=g)]
-    logits = torch.randn(shape[0], n, *shape[1:], generator=g)
+    targ = kept[torch.randint(len(kept), shape, generator=generator)]
+    logits = torch.randn(shape[0], n, *shape[1:], generator=generator)
     logits.scatter_add_(1, targ[:, None], torch.full((shape[0], 1, *shape[1:]), 1.5))
     if void is not None:
-        targ[torch.rand(shape, generator=g) < 0.2] = void
+        targ[torch.rand(shape, generator=generator) < 0.2] = void
     return logits, targ
 
 
-def labelled(logits, targ, void):
+def labeled(logits, targ, void):
     "What scikit-learn is given: prediction and truth of the pixels that are not void."
     pred, targ = logits.argmax(1).flatten().numpy(), targ.flatten().numpy()
     keep = targ != (-100 if void is None else void)
@@ -54,10 +54,10 @@ def labelled(logits, targ, void):
 @voids
 def test_scores_are_those_of_sklearn(void):
     logits, targ = batch(void)
-    t, cm = table(void), ConfusionMatrix(table(void)).update(*batch(void))
-    y, p = labelled(logits, targ, void)
-    some = list(t.labels)
-    np.testing.assert_array_equal(cm.matrix, confusion_matrix(y, p, labels=range(N)))
+    classes, cm = table(void), ConfusionMatrix(table(void)).update(*batch(void))
+    y, p = labeled(logits, targ, void)
+    some = list(classes.labels)
+    np.testing.assert_array_equal(cm.matrix, confusion_matrix(y, p, labels=range(CLASSES)))
     assert cm.matrix.dtype == np.int64
     assert cm.accuracy == pytest.approx(accuracy_score(y, p))
     for ours, theirs in ((cm.iou, jaccard_score), (cm.dice, f1_score), (cm.precision, precision_score),
@@ -76,7 +76,7 @@ def test_scores_are_those_of_torchmetrics(void):
 
     logits, targ = batch(void, seed=1)
     cm = ConfusionMatrix(table(void)).update(logits, targ)
-    how = dict(num_classes=N, ignore_index=void)
+    how = dict(num_classes=CLASSES, ignore_index=void)
     np.testing.assert_array_equal(cm.matrix, MulticlassConfusionMatrix(**how)(logits, targ))
     assert cm.accuracy == pytest.approx(MulticlassAccuracy(**how, average="micro")(logits, targ).item())
     iou = MulticlassJaccardIndex(**how, average="none")(logits, targ)
@@ -84,12 +84,12 @@ def test_scores_are_those_of_torchmetrics(void):
     np.testing.assert_allclose(cm.iou[some], iou[some], rtol=1e-6)
 
 
-@pytest.mark.parametrize("void", [0, 3, N - 1])
+@pytest.mark.parametrize("void", [0, 3, CLASSES - 1])
 def test_void_left_in_gives_other_scores(void):
     "The comparison can fail: with void counted as a class like any other, the scores move."
     logits, targ = batch(void)
     right, wrong = ConfusionMatrix(table(void)).update(logits, targ), ConfusionMatrix(table(None)).update(logits, targ)
-    y, p = labelled(logits, targ, void)
+    y, p = labeled(logits, targ, void)
     assert wrong.accuracy != pytest.approx(accuracy_score(y, p), abs=0.01)
     assert wrong.mean_iou != pytest.approx(right.mean_iou, abs=0.01)
 
@@ -107,7 +107,7 @@ def test_void_outside_the_classes_left_in_is_an_error():
 def test_absent_class_is_nan_and_its_false_alarms_count(void):
     logits, targ = batch(void, seed=2, absent=(2,))
     cm = ConfusionMatrix(table(void)).update(logits, targ)
-    y, p = labelled(logits, targ, void)
+    y, p = labeled(logits, targ, void)
     assert (p == 2).any() and not (y == 2).any()
     for score in cm.iou, cm.dice, cm.precision, cm.recall:
         assert np.isnan(score[2])
@@ -125,14 +125,14 @@ def test_class_never_predicted_scores_zero_and_has_no_precision():
     assert cm.mean_iou == 0.375
 
 
-def test_void_predicted_on_a_labelled_pixel_is_a_miss():
+def test_void_predicted_on_a_labeled_pixel_is_a_miss():
     cm = ConfusionMatrix(table(1, 3)).update(torch.tensor([[1, 0, 2, 2]]), torch.tensor([[0, 0, 1, 2]]))
     np.testing.assert_array_equal(cm.matrix, [[1, 1, 0], [0, 0, 0], [0, 0, 1]])
     np.testing.assert_array_equal(cm.iou, [0.5, np.nan, 1])
     assert cm.accuracy == pytest.approx(2 / 3)
 
 
-def test_nothing_labelled_is_nan_without_a_warning():
+def test_nothing_labeled_is_nan_without_a_warning():
     for cm in ConfusionMatrix(table(3)), ConfusionMatrix(table(3)).update(*batch(3)[:1], torch.full((4, 9, 11), 3)):
         for score in "accuracy", "mean_iou", "mean_dice", "mean_accuracy", "fw_iou":
             assert np.isnan(getattr(cm, score))
@@ -169,25 +169,25 @@ def test_half_logits(dtype):
 
 
 def test_256_classes_in_uint8():
-    t = table(255, 256)
-    g = torch.Generator().manual_seed(0)
-    targ, pred = (torch.randint(256, (2, 20, 20), generator=g) for _ in range(2))
+    classes = table(255, 256)
+    generator = torch.Generator().manual_seed(0)
+    targ, pred = (torch.randint(256, (2, 20, 20), generator=generator) for _ in range(2))
     keep = (targ != 255).numpy()
-    np.testing.assert_array_equal(ConfusionMatrix(t).update(pred.byte(), targ.byte()).matrix,
+    np.testing.assert_array_equal(ConfusionMatrix(classes).update(pred.byte(), targ.byte()).matrix,
                                   confusion_matrix(targ.numpy()[keep], pred.numpy()[keep], labels=range(256)))
 
 
 def test_merge_and_reset():
-    a, b = ConfusionMatrix(table(3)).update(*batch(3, seed=1)), ConfusionMatrix(table(3)).update(*batch(3, seed=2))
+    first, second = (ConfusionMatrix(table(3)).update(*batch(3, seed=seed)) for seed in (1, 2))
     both = ConfusionMatrix(table(3)).update(*batch(3, seed=1)).update(*batch(3, seed=2))
-    before = a.matrix
-    np.testing.assert_array_equal((a + b).matrix, both.matrix)
-    np.testing.assert_array_equal(a.matrix, before)
+    before = first.matrix
+    np.testing.assert_array_equal((first + second).matrix, both.matrix)
+    np.testing.assert_array_equal(first.matrix, before)
     assert both.reset().matrix.sum() == 0
     for other in table(2), ClassTable([f"class {i}" for i in range(6)], 3):
         with pytest.raises(ValueError):
-            a + ConfusionMatrix(other)
-    assert (a + ConfusionMatrix(table(3))).matrix.sum() == a.matrix.sum()
+            first + ConfusionMatrix(other)
+    assert (first + ConfusionMatrix(table(3))).matrix.sum() == first.matrix.sum()
 
 
 def test_matrix_cannot_be_spoilt_by_its_reader():
@@ -254,8 +254,8 @@ def test_a_batch_asks_the_device_nothing(monkeypatch):
     want = ConfusionMatrix(table(3)).update(*batch(3)).matrix
     monkeypatch.setattr(confusion, "count_ids", scattered)
     with Seen() as seen:
-        for m in mets:
-            m.accumulate(Learn)
+        for metric in mets:
+            metric.accumulate(Learn)
         masked_accuracy(Learn.pred, Learn.yb[0], 3)
     assert not WAITING & set(seen.ops)
     assert seen.ops.count("max") == 2  # one for the three metrics, one for `masked_accuracy`
@@ -276,7 +276,7 @@ def test_histogram_of_an_accelerator_is_bincount():
 @voids
 def test_batch_functions(void):
     logits, targ = batch(void, seed=3)
-    y, p = labelled(logits, targ, void)
+    y, p = labeled(logits, targ, void)
     ignore = table(void).ignore_index
     ours = masked_accuracy(logits, targ, ignore)
     assert ours.shape == () and ours.item() == pytest.approx(accuracy_score(y, p))
@@ -299,26 +299,26 @@ def test_per_class():
 
 
 def test_reprs():
-    t = ClassTable(["a<b", "c|d", "Unlabelled"], void=2)
-    cm = ConfusionMatrix(t).update(torch.tensor([[0, 0, 1]]), torch.tensor([[0, 1, 2]]))
+    classes = ClassTable(["a<b", "c|d", "Unlabeled"], void=2)
+    cm = ConfusionMatrix(classes).update(torch.tensor([[0, 0, 1]]), torch.tensor([[0, 1, 2]]))
     assert missing(repr(cm), "ConfusionMatrix", 3, "0.500", "0.250") == []
-    assert "a&lt;b" in cm._repr_html_() and "Unlabelled" not in cm._repr_html_()
+    assert "a&lt;b" in cm._repr_html_() and "Unlabeled" not in cm._repr_html_()
     rows = cm._repr_markdown_().splitlines()
     assert rows[-1].split(" | ")[1:3] == ["0.250", "0.333"] and r"c\|d" in rows[-2]
 
 
 def learner(void, mets):
     "A 1×1 convolution on random images; the last batch is smaller, so that weights matter."
-    g = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(5)
     items = []
     for i in range(7):
         mask = batch(void, seed=10 + i, shape=(1, 8, 8))[1][0]
         if i < 3:
             mask[:6] = void
-        items.append((torch.randn(3, 8, 8, generator=g), TensorMask(mask)))
+        items.append((torch.randn(3, 8, 8, generator=generator), TensorMask(mask)))
     dls = DataLoaders(DataLoader(items, bs=3), DataLoader(items, bs=3))
     torch.manual_seed(0)
-    model = torch.nn.Conv2d(3, N, 1)
+    model = torch.nn.Conv2d(3, CLASSES, 1)
     learn = Learner(dls, model, loss_func=torch.nn.CrossEntropyLoss(ignore_index=void), metrics=mets)
     learn.remove_cb(ProgressCallback)
     return learn, items
@@ -330,30 +330,30 @@ def test_learner_reports_what_a_direct_count_gives():
     with learn.no_logging():
         learn.fit(2, 0.01)
     seen = dict(zip(learn.recorder.metric_names[3:], learn.recorder.values[-1][2:]))
-    x, y = (torch.stack([torch.as_tensor(o[i]) for o in items]) for i in (0, 1))
+    x, y = (torch.stack([torch.as_tensor(item[i]) for item in items]) for i in (0, 1))
     with torch.no_grad():
         logits = learn.model(x)
     cm = ConfusionMatrix(table(3)).update(logits, y)
     assert seen["accuracy"] == cm.accuracy
     assert seen["mean_iou"] == cm.mean_iou and seen["mean_dice"] == cm.mean_dice
     np.testing.assert_array_equal(learn.metrics[0].cm.matrix, cm.matrix)
-    by_hand = sum(acc_camvid(logits[s], y[s], 3).item() * len(y[s])
-                  for s in (slice(0, 3), slice(3, 6), slice(6, 7))) / 7
+    by_hand = sum(acc_camvid(logits[rows], y[rows], 3).item() * len(y[rows])
+                  for rows in (slice(0, 3), slice(3, 6), slice(6, 7))) / 7
     assert seen["acc_camvid"] == pytest.approx(by_hand)
-    assert abs(seen["acc_camvid"] - seen["accuracy"]) > 1e-3  # few labelled pixels in the first batch
+    assert abs(seen["acc_camvid"] - seen["accuracy"]) > 1e-3  # few labeled pixels in the first batch
 
 
 def test_the_names_of_scores_are_those_of_a_run():
     from segfast.runs.recipe import SCORES
-    assert tuple(m.name for m in seg_metrics(table(3))) == SCORES[:3]
+    assert tuple(metric.name for metric in seg_metrics(table(3))) == SCORES[:3]
     assert all(isinstance(getattr(ConfusionMatrix(table(3)), k), float) for k in SCORES)
 
 
 def test_metrics_that_stand_alone():
     names = ["accuracy", "mean_iou", "mean_dice"]
     alone = [ConfusionMetric(table(3), name) for name in names]
-    got, want = (learner(3, m)[0].validate() for m in (alone, seg_metrics(table(3))))
-    assert [m.name for m in alone] == names and len(got) == 4
+    got, want = (learner(3, metrics)[0].validate() for metrics in (alone, seg_metrics(table(3))))
+    assert [metric.name for metric in alone] == names and len(got) == 4
     assert list(got) == list(want)
 
 

@@ -75,7 +75,7 @@ def test_mean_iou_of_draws_is_that_of_plain_python_and_of_the_confusion_matrix()
         assert value == pytest.approx(cm.mean_iou, abs=1e-12)
 
 
-def test_a_draw_without_a_labelled_pixel_has_no_score():
+def test_a_draw_without_a_labeled_pixel_has_no_score():
     counts = np.zeros((3, 2, 3), int)
     counts[0, 0] = 5, 1, 2
     counts[1, 1, 1] = 9  # predicted, never true: no score of its own

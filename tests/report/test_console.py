@@ -44,9 +44,9 @@ def scores(names, **kwargs):
                 classes={n: one for n in names}) | kwargs
 
 
-def printed(o, width=100, **kwargs):
+def printed(view, width=100, **kwargs):
     console = Console(file=io.StringIO(), width=width, **kwargs)
-    console.print(o)
+    console.print(view)
     return console.file.getvalue()
 
 
@@ -56,7 +56,7 @@ def terminal(width=100, height=40, color="truecolor"):
 
 
 def drawn(screen):
-    "The display as it stands, without colours."
+    "The display as it stands, without colors."
     from segfast.report.console import ConsoleView
     size = screen.console.size
     console = Console(file=io.StringIO(), width=size.width, height=size.height, color_system=None)
@@ -72,15 +72,15 @@ def train(screen, size=(24, 32)):
     for i in range(3):
         screen.work("decoding", i, 2)
     screen.plan(p)
-    for i, s in enumerate(p.recipe.stages):
-        screen.stage(i, s)
+    for i, stage in enumerate(p.recipe.stages):
+        screen.stage(i, stage)
         screen.work("finding the rate", 0, 5)
         screen.work("finding the rate", 5, 5)
-        for e in range(s.epochs):
+        for e in range(stage.epochs):
             screen.batch(1, 2, loss=0.5)
             screen.batch(1, 1, training=False)
             screen.sample(image=image, truth=mask, prediction=mask, classes=p.classes)
-            screen.epoch(row(i+1, e+1, epochs=s.epochs, accuracy=0.5 + 0.1*i + 0.01*e))
+            screen.epoch(row(i+1, e+1, epochs=stage.epochs, accuracy=0.5 + 0.1*i + 0.01*e))
     screen.say(f"careful: {EVIL}")
     screen.done(50.)
 
@@ -121,14 +121,14 @@ def test_no_line_is_wider_than_the_terminal(make, width):
 
 def test_the_plan_says_what_each_stage_does():
     text = printed(plan(memory=[1e8, None, 3.21e9]))
-    def rows(text): return [" ".join(o.split()) for o in text.splitlines() if re.match(r" +\d ", o)]
+    def rows(text): return [" ".join(line.split()) for line in text.splitlines() if re.match(r" +\d ", line)]
     wanted = (r"1 half-frozen 48x64 2 (\D+) 1e-03 auto auto 100 MB",
               r"2 half 48x64 2 (\D+) 2\.5e-06 \S+ 2\.5e-04 auto auto –",
               r"3 full 96x128 1 (\D+) 1e-06 \S+ 1e-04 auto auto 3\.2 GB")
     trained = [re.fullmatch(want, row)[1] for want, row in zip(wanted, rows(text), strict=True)]
     assert trained[0] != trained[1] == trained[2], "a frozen stage trains less"
-    assert "data 4 train, 2 valid" in [" ".join(o.split()) for o in text.splitlines()]
-    assert all(o.endswith("auto auto") for o in rows(printed(plan()))), "without a column of memory"
+    assert "data 4 train, 2 valid" in [" ".join(line.split()) for line in text.splitlines()]
+    assert all(line.endswith("auto auto") for line in rows(printed(plan()))), "without a column of memory"
 
 
 def test_names_are_text_and_never_markup_or_controls():
@@ -136,8 +136,8 @@ def test_names_are_text_and_never_markup_or_controls():
     evil = Plan(EVIL, [(EVIL, EVIL)], Recipe([Stage(EVIL, (48, 64), 1)]), classes=ClassTable(names))
     runs = run_table([dict(name=EVIL, data=EVIL, status=EVIL, stages=EVIL, accuracy=None, mean_iou=NAN, seconds=None,
                            started=None)])
-    for o in evil, score_table(scores(names), evil.classes), runs:
-        text = printed(o, 400)
+    for view in evil, score_table(scores(names), evil.classes), runs:
+        text = printed(view, 400)
         assert r"[red]sky" in text and not CONTROL.search(text)
     console = terminal(400)
     console.print(evil)
@@ -145,7 +145,7 @@ def test_names_are_text_and_never_markup_or_controls():
         console.file.getvalue())
 
 
-def test_swatches_have_the_colours_of_the_classes():
+def test_swatches_have_the_colors_of_the_classes():
     console = terminal()
     console.print(Plan("a", [], recipe(), classes=ClassTable(["sky", "road"], colors=[(1, 2, 3), (250, 251, 252)])))
     assert "38;2;1;2;3m" in console.file.getvalue() and "38;2;250;251;252m" in console.file.getvalue()
@@ -154,18 +154,18 @@ def test_swatches_have_the_colours_of_the_classes():
 def test_an_ascii_console_gets_ascii():
     class Ascii(io.StringIO):
         encoding = "ascii"
-    for o in plan(["Straße", "road"], None), score_table(scores(["sky"]), ClassTable(["sky"])):
+    for view in plan(["Straße", "road"], None), score_table(scores(["sky"]), ClassTable(["sky"])):
         console = Console(file=Ascii(), width=100)
-        console.print(o)
+        console.print(view)
         assert console.file.getvalue().isascii()
 
 
 def test_score_table_keeps_the_order_and_shows_absent_classes_as_a_dash():
     classes = ClassTable(["sky", "void", "road", "pole"], void=1)
-    s = scores(["road", "sky"])
-    s["classes"]["pole"] = dict.fromkeys(("iou", "dice", "precision", "recall")) | dict(pixels=0)
-    lines = [" ".join(o.split()) for o in printed(score_table(s, classes)).splitlines()]
-    assert [o.split()[0] for o in lines[2:5]] == ["sky", "road", "pole"]
+    found = scores(["road", "sky"])
+    found["classes"]["pole"] = dict.fromkeys(("iou", "dice", "precision", "recall")) | dict(pixels=0)
+    lines = [" ".join(line.split()) for line in printed(score_table(found, classes)).splitlines()]
+    assert [line.split()[0] for line in lines[2:5]] == ["sky", "road", "pole"]
     assert lines[2] == "sky 0.500 ━━━━━━ 0.600 0.700 0.800 50.0%"
     assert lines[4] == "pole – – – – 0.0%"
     assert re.findall(r"\d+(?:[.:]\d+)?", lines[-1]) == ["0.900", "0.500", "0.600", "2", "0:03"]
@@ -179,45 +179,45 @@ def test_score_table_without_any_pixel():
 
 def test_run_table_is_never_without_the_whole_name():
     name = "2026-11-20-a-data-set-with-a-long-name-brave-otter"
-    r = dict(name=name, data="d", status="failed", stages="1/3", accuracy=None, mean_iou=None, seconds=None,
+    row = dict(name=name, data="d", status="failed", stages="1/3", accuracy=None, mean_iou=None, seconds=None,
              started="2026-11-20T09:12:04+00:00")
-    assert name in printed(run_table([r]), 80) and name in printed(run_table([r]), 200)
+    assert name in printed(run_table([row]), 80) and name in printed(run_table([row]), 200)
     assert len(printed(run_table([])).strip().splitlines()) == 1, "no table where there is no run"
 
 
 # Time left
 
 def test_time_left_weighs_epochs_by_pixels():
-    t = TimeLeft(Recipe([Stage("half", (48, 64), 2), Stage("full", (96, 128), 1)]))
-    assert t.left is None and t.share == 0
-    t.end(1, 10.)
-    assert t.share == pytest.approx(1/6) and t.left == pytest.approx(50)
-    t.end(2, 10.)
-    t.begin(1)
-    assert t.left == pytest.approx(40)
-    t.move(0.)
-    assert t.left == pytest.approx(40)
-    t.end(1, 25.)
-    assert (t.share, t.left) == (1, 0)
+    eta = TimeLeft(Recipe([Stage("half", (48, 64), 2), Stage("full", (96, 128), 1)]))
+    assert eta.left is None and eta.share == 0
+    eta.end(1, 10.)
+    assert eta.share == pytest.approx(1/6) and eta.left == pytest.approx(50)
+    eta.end(2, 10.)
+    eta.begin(1)
+    assert eta.left == pytest.approx(40)
+    eta.move(0.)
+    assert eta.left == pytest.approx(40)
+    eta.end(1, 25.)
+    assert (eta.share, eta.left) == (1, 0)
 
 
 def test_time_left_takes_the_speed_of_the_running_stage():
     now = [0.]
-    t = TimeLeft(Recipe([Stage("frozen", (48, 64), 1), Stage("free", (48, 64), 2)]), clock=lambda: now[0])
-    t.end(1, 10.)
-    t.begin(1)
-    t.move(0.01)
-    assert t.left == pytest.approx(19.9)  # nothing measured here yet: the stage before
+    eta = TimeLeft(Recipe([Stage("frozen", (48, 64), 1), Stage("free", (48, 64), 2)]), clock=lambda: now[0])
+    eta.end(1, 10.)
+    eta.begin(1)
+    eta.move(0.01)
+    assert eta.left == pytest.approx(19.9)  # nothing measured here yet: the stage before
     now[0] = 15.
-    t.move(0.51)
-    assert t.left == pytest.approx(30*1.49)  # half an epoch in 15 s
+    eta.move(0.51)
+    assert eta.left == pytest.approx(30*1.49)  # half an epoch in 15 s
 
 
 def test_time_left_forgives_a_slow_first_epoch_and_a_missing_time():
-    t = TimeLeft(Recipe([Stage("a", (48, 64), 5)]))
+    eta = TimeLeft(Recipe([Stage("a", (48, 64), 5)]))
     for e, seconds in enumerate((60., 10., 10., NAN), 1):
-        t.end(e, seconds)
-    assert t.left == pytest.approx(10)
+        eta.end(e, seconds)
+    assert eta.left == pytest.approx(10)
 
 
 # The live screen
@@ -234,8 +234,8 @@ def test_a_training_on_a_terminal(width, height, color):
     assert "careful: [red]sky" in out and "\x1b[31m\r" not in out and "\x07" not in out
     assert "▀" not in out if color is None or height == 10 else "▀" in out or height < 60
     final = drawn(screen).splitlines()
-    assert max(map(len, final)) <= width and not any("…" in o for o in final)
-    assert [re.search(r"\b0\.\d{3}\b", o)[0] for o in final if "✓" in o] == ["0.510", "0.610", "0.700"]
+    assert max(map(len, final)) <= width and not any("…" in line for line in final)
+    assert [re.search(r"\b0\.\d{3}\b", line)[0] for line in final if "✓" in line] == ["0.510", "0.610", "0.700"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -248,7 +248,7 @@ def test_a_display_goes_away_when_the_training_fails(error):
         raise error
     assert console.file.getvalue().endswith("\n\x1b[?25h") or console.file.getvalue().rstrip().endswith("\x1b[?25h")
     assert not screen.live.is_started and (sys.stdout, sys.stderr) == (stdout, stderr)
-    title = next(o for o in drawn(screen).splitlines() if "Training on toy" in o)
+    title = next(line for line in drawn(screen).splitlines() if "Training on toy" in line)
     assert re.fullmatch(r" +Training on toy +\d:\d\d +\S.*", title), "after the time it says how it ended"
 
 
@@ -272,7 +272,7 @@ def test_the_screen_while_it_trains():
     assert re.search(r"✓ half-frozen .*\b2\b.*\b0\.700\b.*\b0:20$", text, re.M)
     assert re.search(r"▸ half .*\b1\b.*\b2\b", text) and re.search(r"· full .*\b1\b", text)
     assert re.search(r"\b3/8\b.*\b0\.250\b", text) and re.search(r"\b29%.*\b0:5\d\b", text)
-    assert [o.split()[2:4] for o in text.splitlines() if "●" in o] == [["1", "48x64"]]
+    assert [line.split()[2:4] for line in text.splitlines() if "●" in line] == [["1", "48x64"]]
 
 
 def test_the_best_epoch_stays_in_sight():
@@ -282,7 +282,7 @@ def test_the_best_epoch_stays_in_sight():
     screen.stage(0, screen.recipe.stages[0])
     for e in range(30):
         screen.epoch(row(1, e+1, epochs=30, accuracy=NAN if e == 7 else 0.9 if e == 3 else 0.5))
-    rows = [o for o in drawn(screen).splitlines() if "48x64" in o and "0.6" in o]
+    rows = [line for line in drawn(screen).splitlines() if "48x64" in line and "0.6" in line]
     assert len(rows) == 8 and "●" in rows[0] and rows[0].split()[2] == "4"
 
 
@@ -313,8 +313,8 @@ def test_evaluating_needs_no_plan():
 def test_a_resumed_run_goes_on_where_its_repeated_rows_end():
     for screen in Screen(terminal()), Lines(io.StringIO()):
         screen.plan(plan())
-        for r in row(1, 1), row(1, 2), row(2, 1):
-            screen.epoch(r)
+        for past in row(1, 1), row(1, 2), row(2, 1):
+            screen.epoch(past)
         screen.stage(1, screen.recipe.stages[1])
         assert screen.left.share == pytest.approx(3/8) and screen.left.left == pytest.approx(50)
 
@@ -325,8 +325,8 @@ def test_after_the_last_epoch_only_the_evaluation_is_shown():
         screen.plan(plan())
         screen.stage(2, screen.recipe.stages[2])
         screen.epoch(row(3, 1))
-        lines = [o for o in drawn(screen).splitlines() if o.strip()]
-        at = next(i for i, o in enumerate(lines) if re.search(r"\b100%.*\b0:00\b", o))
+        lines = [line for line in drawn(screen).splitlines() if line.strip()]
+        at = next(i for i, line in enumerate(lines) if re.search(r"\b100%.*\b0:00\b", line))
         assert "✓ full" in lines[at - 1], "no bar of an epoch between the stages and the whole run"
         screen.work("evaluating", 1, 4)
         assert "1/4" in drawn(screen)
@@ -341,12 +341,12 @@ def test_lines_are_plain_and_few():
     text = out.getvalue()
     assert not CONTROL.search(text)
     lines = text.splitlines()
-    assert sum("train_loss" in o for o in lines) == 5
-    assert sum(o.startswith("decoding") for o in lines) == 2 and sum(o.startswith("finding the rate")
-        for o in lines) == 6
+    assert sum("train_loss" in line for line in lines) == 5
+    assert sum(line.startswith("decoding") for line in lines) == 2 and sum(line.startswith("finding the rate")
+        for line in lines) == 6
     assert lines[0] == "decoding ..." and re.fullmatch(r"decoding: 2\b.* \d+\.\d s", lines[1])
-    assert any(not missing(o, "1/3", "half-frozen", "48x64", 2, "1e-03") for o in lines)
-    epoch = next(o for o in lines if "train_loss" in o)
+    assert any(not missing(line, "1/3", "half-frozen", "48x64", 2, "1e-03") for line in lines)
+    epoch = next(line for line in lines if "train_loss" in line)
     assert re.findall(r"\d\S*", epoch) == ["1/3", "1/2", "48x64", "1.0e-03", "1.5000", "1.2500", "0.5000", "0.5000",
                                            "0.6000", "10.0", "6.4", "1:10"]
     assert not missing(epoch, "train_loss 1.5000", "valid_loss 1.2500", "mean_iou 0.5000", "mean_dice 0.6000")
@@ -382,7 +382,7 @@ def test_quiet_says_nothing(capsys):
 # Choosing
 
 def test_make_screen(monkeypatch):
-    assert [type(make_screen(o)) for o in ("live", "lines", "quiet")] == [Screen, Lines, Quiet]
+    assert [type(make_screen(kind)) for kind in ("live", "lines", "quiet")] == [Screen, Lines, Quiet]
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert type(make_screen()) is Lines
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)

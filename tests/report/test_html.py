@@ -42,10 +42,11 @@ def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", d
                                   void_share=0, duplicates=0))
     run = Run.create(folder, recipe, classes, facts, name, dict(device="cpu", threads=1))
     k = 0
-    for stage, s in enumerate(recipe.stages, 1):
-        for epoch in range(1, s.epochs + 1):
+    for stage, settings in enumerate(recipe.stages, 1):
+        for epoch in range(1, settings.epochs + 1):
             k += 1
-            run.append(dict(stage=stage, name=s.name, epoch=epoch, size=f"{s.size[0]}x{s.size[1]}", lr=s.lr,
+            h, w = settings.size
+            run.append(dict(stage=stage, name=settings.name, epoch=epoch, size=f"{h}x{w}", lr=settings.lr,
                             train_loss=3/k, valid_loss=3.5/k, accuracy=.9 - .5/k, mean_iou=.6 - .5/k, mean_dice=.5,
                             seconds=2, images_per_second=50 + k))
     if finder:
@@ -57,12 +58,13 @@ def made(folder, n=12, epochs=(2, 2, 2), images=8, size=(60, 80), name="made", d
         truth = np.repeat(np.repeat(rng.integers(0, n, (6, 8)), 10, 0), 10, 1).astype(np.uint8)
         pred = np.where(rng.random(truth.shape) < .05*(i + 1), rng.integers(0, n - 1, truth.shape),
                         truth).astype(np.uint8)
-        m = np.bincount((truth.astype(int)*n + pred).ravel(), minlength=n*n).reshape(n, n)
-        m[n - 1] = 0
-        confused(i, m)
-        total += m
-        rows += [(f"images/{i}.png", c, names[c], m[c, c], m[:, c].sum() - m[c, c], m[c].sum() - m[c, c])
-                 for c in range(n) if m[c].sum() + m[:, c].sum()]
+        matrix = np.bincount((truth.astype(int)*n + pred).ravel(), minlength=n*n).reshape(n, n)
+        matrix[n - 1] = 0
+        confused(i, matrix)
+        total += matrix
+        tp, true, pred_pixels = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        rows += [(f"images/{i}.png", c, names[c], tp[c], pred_pixels[c] - tp[c], true[c] - tp[c])
+                 for c in range(n) if true[c] + pred_pixels[c]]
         kept.append((rng.integers(0, 255, (*truth.shape, 3), np.uint8), truth, pred))
     counts = pd.DataFrame(rows, columns=["image", "id", "class", "tp", "fp", "fn"])
     counts.to_csv(run.path/"per_image_counts.csv", index=False)
@@ -121,7 +123,7 @@ def opened(browser, path, width=1280, scheme="light", height=800):
 
 def requests(browser):
     "The addresses that were asked for."
-    events = [json.loads(o["message"])["message"] for o in browser.get_log("performance")]
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
@@ -140,8 +142,8 @@ def test_nothing_is_said_and_nothing_is_asked(browser, evil, width, scheme):
     page = opened(browser, evil[1], width, scheme)
     assert page.get_log("browser") == []
     asked = requests(page)
-    assert [o for o in asked if not o.startswith("data:")] == [evil[1].resolve().as_uri()]
-    assert any(o.startswith("data:image/") for o in asked) or css(page, "img")
+    assert [address for address in asked if not address.startswith("data:")] == [evil[1].resolve().as_uri()]
+    assert any(address.startswith("data:image/") for address in asked) or css(page, "img")
     assert page.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
 
 
@@ -157,23 +159,23 @@ def test_the_page_never_scrolls_sideways(browser, tmp_path, n, width):
 
 
 def test_the_policy_stops_what_slips_through(browser, evil, tmp_path):
-    "A negative control: the same page with a script and a picture from elsewhere in it."
+    "A negative control: the same page with a script and an image from elsewhere in it."
     text = evil[1].read_text(encoding="utf-8")
     bad = tmp_path/"bad.html"
     bad.write_text(text.replace("</main>", '<script>document.title = "taken"</script><img '
                                            'src="http://127.0.0.1:9/x.png" alt=""></main>'), encoding="utf-8")
     page = opened(browser, bad)
     assert page.title != "taken"
-    said = [o["message"] for o in page.get_log("browser")]
-    assert any("Content Security Policy" in o for o in said) and len(said) >= 2
+    said = [entry["message"] for entry in page.get_log("browser")]
+    assert any("Content Security Policy" in entry for entry in said) and len(said) >= 2
 
 
 def test_names_are_text(browser, evil):
     page = opened(browser, evil[1])
     assert EVIL in one(page, "h1").text and EVIL in page.title
-    assert EVIL in [o.text for o in css(page, ".matrix tbody th")]
+    assert EVIL in [cell.text for cell in css(page, ".matrix tbody th")]
     assert page.execute_script("return document.scripts.length") == 1
-    assert any(EVIL in o.text for o in css(page, ".problems li"))
+    assert any(EVIL in item.text for item in css(page, ".problems li"))
     body = page.execute_script("return document.body.textContent")
     assert "$x$" in body and "道路 🚗" in body and "\x1b" not in body and "onerror=alert(2)" in body
 
@@ -190,7 +192,7 @@ def test_pointing_at_a_chart_shows_the_values_of_all(browser, evil):
         offset = xs[epoch - 1]/360*chart.size["width"] - chart.size["width"]/2
         ActionChains(page).move_to_element_with_offset(chart, round(offset), 5).perform()
         row = history.iloc[epoch - 1]
-        values = [float(o.text) for o in css(page, ".keys b")]
+        values = [float(value.text) for value in css(page, ".keys b")]
         want = [row[c] for c in ("train_loss", "valid_loss", "accuracy", "mean_iou", "lr", "images_per_second")]
         assert values == pytest.approx(want, rel=1e-3)
         assert not missing(one(page, "#epoch-text").text, epoch, 6, row.stage, row["name"],
@@ -205,10 +207,12 @@ def test_pointing_at_a_chart_shows_the_values_of_all(browser, evil):
 def test_where_the_rule_stands_is_where_the_curve_is(browser, evil):
     "The dots that matplotlib drew lie at the places that the page uses."
     page = opened(browser, evil[1])
-    dots = page.execute_script("""const s = document.querySelector('.curve svg').getBoundingClientRect();
-        return [...document.querySelectorAll('.curve svg')[0].querySelectorAll('use')].map(u => { const r = u.getBoundingClientRect(); return (r.left + r.width/2 - s.left)/s.width*360 })""")
+    dots = page.execute_script("""const chart = document.querySelector('.curve svg');
+        const box = chart.getBoundingClientRect();
+        const middle = use => { const dot = use.getBoundingClientRect(); return dot.left + dot.width/2 };
+        return [...chart.querySelectorAll('use')].map(use => (middle(use) - box.left)/box.width*360)""")
     xs = json.loads(one(page, ".curve").get_attribute("data-xs"))
-    near = [min(abs(d - x) for d in dots) for x in xs]
+    near = [min(abs(dot - x) for dot in dots) for x in xs]
     assert max(near) < 1
 
 
@@ -277,13 +281,14 @@ def test_the_recipe_can_be_copied(browser, evil):
 
 def test_it_can_be_read_without_seeing(browser, evil):
     page = opened(browser, evil[1])
-    assert [o for o in css(page, "img") if not o.get_attribute("alt")] == []
-    assert all(o.accessible_name for kind in ("svg[role=img]", "input", "button", "nav", "[role=region]")
-               for o in css(page, kind) if o.is_displayed())
-    assert css(page, "table") and all(css(o, "caption") for o in css(page, "table"))
-    assert all(o.get_attribute("scope") in ("row", "col") for o in css(page, "th"))
-    levels = [int(o.tag_name[1]) for o in css(page, "h1,h2,h3,h4")]
-    assert levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert [image for image in css(page, "img") if not image.get_attribute("alt")] == []
+    assert all(tag.accessible_name for kind in ("svg[role=img]", "input", "button", "nav", "[role=region]")
+               for tag in css(page, kind) if tag.is_displayed())
+    assert css(page, "table") and all(css(tag, "caption") for tag in css(page, "table"))
+    assert all(cell.get_attribute("scope") in ("row", "col") for cell in css(page, "th"))
+    levels = [int(heading.tag_name[1]) for heading in css(page, "h1,h2,h3,h4")]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in zip(levels, levels[1:], strict=False))
     from selenium.webdriver.common.keys import Keys
     one(page, "body").send_keys(Keys.TAB)
     assert page.switch_to.active_element.get_attribute("href").endswith("#main") and page.switch_to.active_element.text
@@ -296,9 +301,10 @@ def test_paper(browser, evil):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia",
                          dict(media="print", features=[dict(name="prefers-color-scheme", value="dark")]))
     assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(253, 253, 251)"
-    assert not one(page, ".bar").is_displayed() and not any(o.is_displayed() for o in css(page, ".compare input"))
-    a, b = (o.rect for o in css(one(page, ".compare"), "img"))
-    assert b["x"] >= a["x"] + a["width"] - 1 # side by side: paper has no slider
+    assert not one(page, ".bar").is_displayed()
+    assert not any(slider.is_displayed() for slider in css(page, ".compare input"))
+    left, right = (image.rect for image in css(one(page, ".compare"), "img"))
+    assert right["x"] >= left["x"] + left["width"] - 1 # side by side: paper has no slider
     assert page.execute_cdp_cmd("Page.printToPDF", {})["data"]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(media=""))
 
@@ -346,7 +352,8 @@ def test_a_run_that_is_not_finished(tmp_path, state):
     text = write_report(run).read_text(encoding="utf-8")
     assert banner(run.path/"report.html") and (state == "running" or state in banner(run.path/"report.html")[1].lower())
     assert "<b>no</b>" not in text and ("&lt;b&gt;no&lt;/b&gt;" in text) == (state == "failed")
-    assert f"segfast resume &#39;{tmp_path}/a folder/made&#39;" in text and 'id="training"' in text and 'id="classes"' not in text
+    assert f"segfast resume &#39;{tmp_path}/a folder/made&#39;" in text
+    assert 'id="training"' in text and 'id="classes"' not in text
 
 
 def test_each_state_has_a_banner_of_its_own(tmp_path):
@@ -362,7 +369,7 @@ def test_each_state_has_a_banner_of_its_own(tmp_path):
 @pytest.mark.parametrize("kind", ["0-image.jpg", "0-truth.png", "0-prediction.png", "probability-*.png"])
 def test_a_program_in_place_of_an_image_is_refused(tmp_path, monkeypatch, kind):
     "A run folder may come from anybody: PostScript must not reach the interpreter that Pillow would start for it."
-    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *a, **kw: pytest.fail("Ghostscript was started"))
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **kw: pytest.fail("Ghostscript was started"))
     run = made(tmp_path)
     files = sorted((run.path/"report").glob(f"*{kind}"))
     files[0].write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 80 60\n%%EndComments\nshowpage\n")
@@ -395,8 +402,8 @@ def test_the_matrix_is_that_of_scikit_learn(tmp_path):
     truth[truth == 3] = 0
     rows = matrix_rows(confusion_matrix(truth, pred, labels=range(4)), ClassTable("abcd"))
     want = confusion_matrix(truth, pred, labels=range(4), normalize="true")
-    for t in range(3):
-        assert [c[0] for c in rows[t][1]] == pytest.approx(want[t], abs=6e-4)
+    for true in range(3):
+        assert [c[0] for c in rows[true][1]] == pytest.approx(want[true], abs=6e-4)
     assert rows[3] == ("d", None)
 
 
@@ -469,7 +476,7 @@ def test_no_part_of_a_file_is_ever_seen(evil, tmp_path, monkeypatch):
     "Atomic: when writing fails, the old report is still whole, and nothing else is left."
     run, path = evil
     old = path.read_bytes()
-    monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr("os.replace", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(DataError) as e:
         write_report(run)
     assert not missing(e, path, "No space left on device")

@@ -1,4 +1,4 @@
-"Pictures in notebooks: the right colours, the same in every picture; plans, cards and tables whose contents are text."
+"Figures in notebooks: the right colors, the same in every figure; plans, cards and tables whose contents are text."
 import re
 import subprocess
 import sys
@@ -40,20 +40,20 @@ def no_figures():
 def dls(small): return seg_dls(small, (32, 48), bs=4, aug="none", device=torch.device("cpu"))
 
 
-def pictures():
-    "Title and pixels of what was drawn, and the legend's names and colours."
+def figures():
+    "Title and pixels of what was drawn, and the legend's names and colors."
     fig = plt.gcf()
     found = [(ax.get_title(), np.asarray(ax.images[0].get_array())) for ax in fig.axes if ax.images]
     legend = fig.legends[0]
-    return found, {t.get_text(): tuple((np.array(p.get_facecolor()[:3])*255).round().astype(int))
-                   for t, p in zip(legend.get_texts(), legend.get_patches())}
+    return found, {text.get_text(): tuple((np.array(p.get_facecolor()[:3])*255).round().astype(int))
+                   for text, p in zip(legend.get_texts(), legend.get_patches())}
 
 
-def test_a_batch_is_shown_in_the_colours_of_its_classes(dls, small):
+def test_a_batch_is_shown_in_the_colors_of_its_classes(dls, small):
     batch = dls.one_batch()
     dls.show_batch(batch, max_n=3)
-    found, legend = pictures()
-    titles = [t for t, _ in found]
+    found, legend = figures()
+    titles = [title for title, _ in found]
     assert len(found) == 6 and titles[:2] == titles[2:4] and len(set(titles[:2])) == 2 and all(titles[:4])
     palette = np.array(small.classes.colors, np.uint8)
     ids = batch[1].cpu().numpy()
@@ -70,12 +70,12 @@ def test_images_are_those_of_the_files(dls, small):
     from segfast.data.images import open_image
     dl = dls.valid
     dl.show_batch(max_n=1)
-    shown = pictures()[0][0][1]
+    shown = figures()[0][0][1]
     expected = open_image(small.path(small.split("valid").image[0]), (32, 48))
     assert shown.dtype == np.uint8 and np.abs(shown.astype(int) - expected).mean() < 6
 
 
-def test_colours_do_not_depend_on_what_else_is_in_the_picture():
+def test_colors_do_not_depend_on_what_else_is_in_the_figure():
     table = ClassTable(["a", "b", "c", "void"], 3)
     alone, among = np.full((4, 4), 2), np.array([[0, 1, 2, 3]]*4)
     assert (paint_mask(alone, table)[0, 0] == paint_mask(among, table)[0, 2]).all() and tuple(paint_mask(among,
@@ -84,7 +84,7 @@ def test_colours_do_not_depend_on_what_else_is_in_the_picture():
 
 
 @pytest.mark.parametrize("void", [0, 1, 2, 255, None])
-def test_void_is_black_wherever_it_stands_and_whatever_its_colour(void):
+def test_void_is_black_wherever_it_stands_and_whatever_its_color(void):
     table = ClassTable(["a", "b", "c"], void, ((9, 9, 9), (10, 10, 10), (200, 0, 0)))
     mask = np.array([[0, 1, 2, 255 if void == 255 else 2]], np.uint8)
     out = paint_mask(mask, table)
@@ -96,8 +96,8 @@ def test_results_show_truth_prediction_and_what_is_wrong(dls, small, tiny):
     learn = seg_learner(dls, small.classes, tiny, weights="none")
     with learn.no_bar(), learn.no_logging():
         learn.show_results(max_n=2, shuffle=False)
-    found, _ = pictures()
-    titles = [t for t, _ in found]
+    found, _ = figures()
+    titles = [title for title, _ in found]
     assert len(found) == 8 and len(set(titles[:4])) == 4 and all(titles[:4])
     x, y = next(iter(dls.valid))
     with torch.no_grad():
@@ -119,7 +119,7 @@ def test_the_figure_is_one_that_a_script_can_save(dls, tmp_path):
 
 def test_more_is_asked_for_than_there_is(dls):
     dls.show_batch(max_n=50)
-    assert len(pictures()[0]) == 8
+    assert len(figures()[0]) == 8
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_masks_of_other_blocks_are_shown_as_fastai_shows_them(tmp_path):
     for i in range(4):
         Image.fromarray(np.full((16, 16, 3), 50*i, np.uint8)).save(tmp_path/f"{i}.png")
     block = DataBlock((ImageBlock, MaskBlock(["a", "b"])), get_items=lambda p: sorted(p.glob("*.png")),
-                      get_y=lambda o: np.zeros((16, 16), np.uint8))
+                      get_y=lambda _: np.zeros((16, 16), np.uint8))
     dls = block.dataloaders(tmp_path, bs=2, device=torch.device("cpu"))
     dls.show_batch()
     assert not plt.gcf().legends and len(plt.gcf().axes[0].images) == 2
@@ -170,8 +170,9 @@ def test_results_of_other_blocks_too(small):
 def test_decoded_samples_become_arrays():
     whole, mask = torch.arange(48).reshape(3, 4, 4), torch.ones(4, 4)
     for image in (whole, whole.float()/255):
-        a, m = as_arrays((image, mask))
-        assert a.dtype == m.dtype == np.uint8 and np.abs(a.astype(int) - whole.permute(1, 2, 0).numpy()).max() <= 1
+        pixels, ids = as_arrays((image, mask))
+        assert pixels.dtype == ids.dtype == np.uint8
+        assert np.abs(pixels.astype(int) - whole.permute(1, 2, 0).numpy()).max() <= 1
 
 
 def test_a_mask_keeps_the_names_that_fastai_gives_it(dls, small):
@@ -190,21 +191,23 @@ def test_names_in_a_legend_are_no_formulas():
 # The plan
 
 def test_a_plan_has_a_row_for_each_stage():
-    r = Recipe([Stage("half", (48, 64), 3, frozen=True, lr=1e-3, batch_size=8, precision="fp16"),
+    recipe = Recipe([Stage("half", (48, 64), 3, frozen=True, lr=1e-3, batch_size=8, precision="fp16"),
                 Stage("full", (96, 128), 5, lr=slice(1e-5, 1e-3))])
-    one, two = plan_rows(r)
+    one, two = plan_rows(recipe)
     assert (*one[:3], *one[4:]) == ("half", "48×64", "3", "1e-03", "8", "fp16") and (*two[:3], *two[5:]) == ("full",
         "96×128", "5", "auto", "auto")
     assert one[3] != two[3] and not missing(two[4], "1e-05", "1e-03")
-    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", o) for o in re.findall(r"<tr>(.*?)</tr>", r._repr_html_())]
-    assert [tuple(o[1:]) for o in cells] == [PLAN, *plan_rows(r)]
-    lines = str(r).splitlines()
+    rows = re.findall(r"<tr>(.*?)</tr>", recipe._repr_html_())
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+    assert [tuple(row[1:]) for row in cells] == [PLAN, *plan_rows(recipe)]
+    lines = str(recipe).splitlines()
     assert len(lines) == 4 and lines[2].index("48×64") == lines[1].index(PLAN[1]) == lines[3].index("96×128")
 
 
 def test_a_plan_is_text():
-    r = replace(progressive((96, 128)), name=EVIL, model="a\x1b[31m", stages=[Stage(f"{EVIL}\n\x1b", (32, 48), 1)])
-    assert "<script" not in r._repr_html_() and "\x1b" not in r._repr_html_() + str(r) and str(r).count("\n") == 2
+    recipe = replace(progressive((96, 128)), name=EVIL, model="a\x1b[31m", stages=[Stage(f"{EVIL}\n\x1b", (32, 48), 1)])
+    assert "<script" not in recipe._repr_html_() and "\x1b" not in recipe._repr_html_() + str(recipe)
+    assert str(recipe).count("\n") == 2
 
 
 # Cards and tables
@@ -234,7 +237,7 @@ def test_a_table_of_classes():
     assert len(rows) == 3 and rows[2].count("–") == df.loc["never"].isna().sum() > 0
     for row, rgb in zip(rows, table.colors):
         assert f"rgb{rgb}" in row
-    widths = [float(o) for o in re.findall(r"#56b4e966 ([\d.]+)%, transparent", html)]
+    widths = [float(width) for width in re.findall(r"#56b4e966 ([\d.]+)%, transparent", html)]
     assert widths == pytest.approx([100*df.iou.iloc[0], 100*df.iou.iloc[1]], abs=.06)
     assert html == style_classes(df, table).to_html() != style_classes(df*.5, table).to_html()
     assert df.iou.iloc[0] == pytest.approx(2/3)  # it is still the table that it was

@@ -27,6 +27,7 @@ def require_smp(
                          '"segfast[models]"') from e
     return segmentation_models_pytorch
 
+# %% ../../nbs/models/02_encoders.ipynb #24aece50
 def encoder_weights(
     smp, # the package
     encoder:str # such as resnet34 or tu-convnext_tiny
@@ -37,15 +38,16 @@ def encoder_weights(
     known = [*smp.encoders.encoders, *(f'tu-{name}' for name in timm.list_models())]
     if encoder.split('.')[0] not in known:
         near = get_close_matches(encoder, known, n=3)
-        accepted = (f'Near to it: {", ".join(near)}' if near else 'Accepted: names such as resnet34, '
-                                                                  'efficientnet-b3, tu-convnext_tiny')
+        accepted = 'Accepted: names such as resnet34, efficientnet-b3, tu-convnext_tiny'
+        if near: accepted = f'Near to it: {", ".join(near)}'
         raise UsageError(f'Unknown encoder {encoder!r}. {accepted}.')
     if encoder.startswith('tu-'): return ('imagenet',)*timm.models.is_model_pretrained(encoder[3:])
     return tuple(sorted(smp.encoders.encoders[encoder]['pretrained_settings'], key=lambda name: name != 'imagenet'))
 
+# %% ../../nbs/models/02_encoders.ipynb #d527f049
 @contextlib.contextmanager
 def hub_or_cache():
-    "Inside, only the hub's cache is looked at where the hub cannot be reached."
+    "Use only the cache of the Hugging Face hub while the hub cannot be reached."
     from huggingface_hub import constants
     offline = constants.HF_HUB_OFFLINE
     try: urlopen(constants.ENDPOINT, timeout=5).close()

@@ -26,7 +26,7 @@ def opaque(im):
 
 def shrunk(data):
     "The pictures of one output, in place of those that are larger than need be."
-    kind = next((o for o in ("image/jpeg", "image/png") if o in data), None)
+    kind = next((path for path in ("image/jpeg", "image/png") if path in data), None)
     if kind is None:
         return data
     text = data[kind] if isinstance(data[kind], str) else "".join(data[kind])

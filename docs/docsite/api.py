@@ -29,12 +29,12 @@ def defined(file):
             for name in names if isinstance(names, list) else [names]:
                 lines[name] = node.lineno
         if isinstance(node, ast.ClassDef):
-            lines |= {f"{node.name}.{o.name}": o.lineno for o in node.body
-                      if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef))}
+            lines |= {f"{node.name}.{item.name}": item.lineno for item in node.body
+                      if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))}
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                lines |= {o.id: node.lineno for o in ast.walk(target) if isinstance(o, ast.Name)
-                          and isinstance(o.ctx, ast.Store)}
+                lines |= {item.id: node.lineno for item in ast.walk(target) if isinstance(item, ast.Name)
+                          and isinstance(item.ctx, ast.Store)}
     return lines
 
 
@@ -54,8 +54,9 @@ class ModulePage:
         "Every public name that needs an anchor: functions, classes, their methods, constants in `__all__`"
         everything = set(getattr(self.module, "__all__", []))
         # a class that is not exported keeps its methods to itself
-        hidden = {o for o in self.lines if "." not in o} - everything
-        return [o for o in self.lines if public(o) and (o in everything or "." in o and o.split(".")[0] not in hidden)]
+        hidden = {name for name in self.lines if "." not in name} - everything
+        return [name for name in self.lines if public(name)
+                and (name in everything or "." in name and name.split(".")[0] not in hidden)]
 
     def get(self, symbol):
         "The object of a name, functions without their wrappers; a class's attribute as it was written"
@@ -63,28 +64,28 @@ class ModulePage:
         if not owner:
             return getattr(self.module, last)
         holder = self.get(owner)
-        return next((vars(o)[last] for o in holder.__mro__ if last in vars(o)), None) or getattr(holder, last)
+        return next((vars(item)[last] for item in holder.__mro__ if last in vars(item)), None) or getattr(holder, last)
 
     def entry(self, symbol, level=3):
         "Markdown of one name; a class brings its methods along"
-        o, kind = self.get(symbol), "constant"
-        if isinstance(o, property):
-            o, kind = o.fget, "property"
-        elif inspect.isclass(o):
+        value, kind = self.get(symbol), "constant"
+        if isinstance(value, property):
+            value, kind = value.fget, "property"
+        elif inspect.isclass(value):
             kind = "class"
-        elif isinstance(o, (classmethod, staticmethod)):
-            o, kind = o.__func__, "class method" if isinstance(o, classmethod) else "static method"
-        elif callable(o) and hasattr(o, "__code__") or inspect.isroutine(o):
+        elif isinstance(value, (classmethod, staticmethod)):
+            value, kind = value.__func__, "class method" if isinstance(value, classmethod) else "static method"
+        elif callable(value) and hasattr(value, "__code__") or inspect.isroutine(value):
             kind = "method" if "." in symbol else "function"
         head = (f'{"#" * level} `{symbol}` {{ #{anchor(symbol)} .symbol data-kind="{kind}" }}\n\n<a class="source" '
                 f'href="{self.source_url}#L{self.lines[symbol]}" title="Source of {symbol}">source</a>\n')
         if kind == "constant":
-            body = f"```python\n{symbol} = {short(o)}\n```"
+            body = f"```python\n{symbol} = {short(value)}\n```"
         else:
-            doc = inspect.cleandoc(o.__doc__ or "") if not default_doc(o) else ""
-            body = f"{signature(symbol, o, kind)}\n\n{doc}\n\n{table(o)}"
+            doc = inspect.cleandoc(value.__doc__ or "") if not default_doc(value) else ""
+            body = f"{signature(symbol, value, kind)}\n\n{doc}\n\n{table(value)}"
         methods = [m for m in self.exports() if m.startswith(f"{symbol}.") and kind == "class"
-                   and m.split(".")[-1] in vars(o) and self.lines[m] > self.lines[symbol] and not self.patched(m)]
+                   and m.split(".")[-1] in vars(value) and self.lines[m] > self.lines[symbol] and not self.patched(m)]
         return "\n\n".join([head + "\n" + body.strip(), *(self.entry(m, level + 1) for m in methods)])
 
     def patched(self, symbol):
@@ -94,46 +95,47 @@ class ModulePage:
 
 @cache
 def patches(file):
-    names = [patch_name(o) for o in ast.parse(Path(file).read_text(encoding="utf-8")).body
-             if isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    return {n for o in names for n in (o if isinstance(o, list) else [o]) if "." in n}
+    names = [patch_name(node) for node in ast.parse(Path(file).read_text(encoding="utf-8")).body
+             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    return {n for name in names for n in (name if isinstance(name, list) else [name]) if "." in n}
 
 
-def default_doc(o):
+def default_doc(value):
     "A dataclass without a docstring is given its own signature for one"
-    return inspect.isclass(o) and isdataclass(o) and (o.__doc__ or "").startswith(f"{o.__name__}(")
+    return inspect.isclass(value) and isdataclass(value) and (value.__doc__ or "").startswith(f"{value.__name__}(")
 
 
-def short(o, limit=300):
+def short(value, limit=300):
     "The value of a constant, or what it is where the value says nothing"
-    text = repr(o).replace("typing.", "")
+    text = repr(value).replace("typing.", "")
     if " object at 0x" in text or len(text) > limit:
-        text = f"... # {type(o).__module__.removeprefix('builtins')}.{type(o).__name__}".replace("# .", "# ")
-        text += f" of {len(o)}" if hasattr(o, "__len__") else ""
+        text = f"... # {type(value).__module__.removeprefix('builtins')}.{type(value).__name__}".replace("# .", "# ")
+        text += f" of {len(value)}" if hasattr(value, "__len__") else ""
     return text
 
 
-def type_text(o):
+def type_text(value):
     "An annotation without the modules that its names come from"
-    text = o if isinstance(o, str) else inspect.formatannotation(o)
+    text = value if isinstance(value, str) else inspect.formatannotation(value)
     return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", text).strip("'")
 
 
-def default_text(o):
-    return o.__name__ if inspect.isclass(o) or inspect.isroutine(o) else short(o, 60).removeprefix("... # ")
+def default_text(value):
+    return value.__name__ if inspect.isclass(value) or inspect.isroutine(value) else short(value,
+        60).removeprefix("... # ")
 
 
-def parameters(o):
+def parameters(value):
     try:
-        sig = inspect.signature(o)
+        sig = inspect.signature(value)
     except (ValueError, TypeError):
         return None
     return sig
 
 
-def signature(symbol, o, kind):
+def signature(symbol, value, kind):
     "One line where it fits, else a parameter a line; a property has only its type"
-    sig = parameters(o)
+    sig = parameters(value)
     if sig is None:
         return f"```python\n{symbol}(...)\n```"
     back = "" if sig.return_annotation is empty or kind == "class" else f" -> {type_text(sig.return_annotation)}"
@@ -173,13 +175,13 @@ def grid(head, rows):
     "A Markdown table without the columns that are empty in every row"
     kept = [i for i in range(len(head)) if any(r[i] for r in rows)]
     lines = [[head[i] for i in kept], ["---"] * len(kept), *([r[i] for i in kept] for r in rows)]
-    return "\n".join("| " + " | ".join(o) + " |" for o in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def table(o):
+def table(value):
     "Parameters with type, default and meaning, from fastcore's docments; none where nothing is said"
     try:
-        found = docments(o, full=True)
+        found = docments(value, full=True)
     except Exception:
         return ""
     params = [(k, v) for k, v in found.items() if k not in ("self", "cls", "return")]
@@ -192,6 +194,6 @@ def table(o):
         return [name, code(type_text(anno)) if anno not in (empty, None) else "", code(default_text(default))
                 if default is not empty else "", cell(v.get("docment") or "")]
     rows = [row(code(name), v) for name, v in params]
-    if not inspect.isclass(o) and (back.get("docment") or back.get("anno", empty) not in (empty, None)):
+    if not inspect.isclass(value) and (back.get("docment") or back.get("anno", empty) not in (empty, None)):
         rows.append(row("**returns**", back))
     return grid(["", "Type", "Default", "Meaning"], rows) if rows else ""

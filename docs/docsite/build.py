@@ -38,7 +38,7 @@ def notebooks(root):
     "All notebooks, as paths from the root"
     found = sorted(Path(root, "nbs").rglob("*.ipynb"))
     return [p.relative_to(root).as_posix() for p in found
-            if not any(o.startswith((".", "_")) for o in p.relative_to(root).parts)]
+            if not any(part.startswith((".", "_")) for part in p.relative_to(root).parts)]
 
 
 def leaves(nav):
@@ -54,7 +54,7 @@ def source_of(line):
 def filled(nav, sources, named=None):
     """The navigation with patterns replaced by what no other line names, in order of file name; sections that stay
     empty go"""
-    named = {source_of(o) for o in leaves(nav)} if named is None else named
+    named = {source_of(leave) for leave in leaves(nav)} if named is None else named
     result = []
     for item in nav:
         title, value = next(iter(item.items())) if isinstance(item, dict) else (None, item)
@@ -63,8 +63,8 @@ def filled(nav, sources, named=None):
                 result.append({title: inner})
         elif "*" in value:
             pattern = source_of(value)
-            result += [o for o in sources if fnmatch.fnmatch(o, pattern) and o.count("/") == pattern.count("/")
-                       and o not in named]
+            result += [source for source in sources if fnmatch.fnmatch(source, pattern)
+                       and source.count("/") == pattern.count("/") and source not in named]
         else:
             result.append({title: source_of(value)} if title else source_of(value))
     return result
@@ -82,26 +82,26 @@ def pages_of(sources):
 
 
 def as_pages(nav, pages):
-    return [({k: as_pages(v, pages) if isinstance(v, list) else pages[v] for k, v in o.items()} if isinstance(o, dict)
-             else pages[o]) for o in nav]
+    return [({k: as_pages(v, pages) if isinstance(v, list) else pages[v] for k, v in entry.items()}
+             if isinstance(entry, dict) else pages[entry]) for entry in nav]
 
 
 def write_pages(root, folder, nav, links, app=None):
     "Markdown of every page of the navigation; returns the module pages by source, and the path of every page"
     sources = list(dict.fromkeys(leaves(nav)))
-    if absent := [o for o in sources if o != COMMANDS and not (root/o).is_file()]:
-        raise Faults(f"{o}: named in the navigation, but not there" for o in absent)
+    if absent := [item for item in sources if item != COMMANDS and not (root/item).is_file()]:
+        raise Faults(f"{key}: named in the navigation, but not there" for key in absent)
     if outside := sorted(set(notebooks(root)) - set(sources)):
-        raise Faults(f"{o}: outside the navigation (docs/site.yml)" for o in outside)
+        raise Faults(f"{path}: outside the navigation (docs/site.yml)" for path in outside)
     pages = pages_of(sources)
     modules = {source: _default_exp(read_nb(root/source)) for source in sources if source.endswith(".ipynb")}
     module_pages = {source: ModulePage(name, root, links["source_url"]) for source, name in modules.items() if name}
     writer = Writer(root, folder, links["source_url"], pages, symbol_table(module_pages, pages))
-    for o in sources:
-        if o == COMMANDS:
-            writer.write(pages[o], writer.markdown(commands.page(app), o, pages[o], "cli"))
+    for item in sources:
+        if item == COMMANDS:
+            writer.write(pages[item], writer.markdown(commands.page(app), item, pages[item], "cli"))
         else:
-            (writer.notebook if o.endswith(".ipynb") else writer.text)(o)
+            (writer.notebook if item.endswith(".ipynb") else writer.text)(item)
     return module_pages, pages
 
 
@@ -139,7 +139,7 @@ def generate(out, generator):
                           env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
     said = made.stdout + made.stderr
     if made.returncode:
-        raise Faults(o for o in said.splitlines() if o.strip())
+        raise Faults(line for line in said.splitlines() if line.strip())
     return said
 
 
@@ -184,7 +184,7 @@ def build(root, out=None, generator="material"):
     said = generate(out, generator)
     built = faults.read_pages(out/"site")
     found = [*faults.link_faults(out/"site", built), *faults.symbol_faults(built, wanted(module_pages, pages)),
-             *faults.page_faults(built, [Path(o).with_suffix(".html").as_posix() for o in pages.values()]),
+             *faults.page_faults(built, [Path(page).with_suffix(".html").as_posix() for page in pages.values()]),
              *module_faults(library_modules(root), module_pages)]
     if found:
         raise Faults(found)

@@ -42,7 +42,8 @@ class Documented(Processor):
         super().__init__(nb)
         name = _default_exp(nb)
         self.module_page = ModulePage(name, root, source_url) if name else None
-        self.missing = [o for o in self.module_page.exports() if "." not in o] if self.module_page else []
+        self.missing = [export for export in self.module_page.exports()
+                        if "." not in export] if self.module_page else []
 
     def begin(self):
         for i in reversed(range(len(self.nb.cells))):
@@ -109,21 +110,21 @@ class Writer:
                 language = cell.metadata.get("language", "python")
                 yield fenced(re.sub(r"^%%\w+.*\n", "", cell.source), language)
             texts = []
-            for o in [*(cell.get("outputs", []) if said.get("output") != "false" else []), None]:
-                if o is not None and o.output_type == "stream":
-                    texts.append("".join(o.text))
+            for item in [*(cell.get("outputs", []) if said.get("output") != "false" else []), None]:
+                if item is not None and item.output_type == "stream":
+                    texts.append("".join(item.text))
                     continue
                 if joined := "".join(texts).strip("\n"):
                     yield fenced(joined, "text", ".output .no-copy")
                 texts = []
-                if o is not None:
-                    yield self.output(o, source, page, here)
+                if item is not None:
+                    yield self.output(item, source, page, here)
 
-    def output(self, o, source, page, here):
+    def output(self, value, source, page, here):
         "A result: a picture as a file, a table as HTML, else as text"
-        if o.output_type == "error":
-            return fenced(f"{o.ename}: {o.evalue}", "text", ".output .no-copy")
-        data = {k: v if isinstance(v, str) else "".join(v) for k, v in o.data.items() if isinstance(v, (str, list))}
+        if value.output_type == "error":
+            return fenced(f"{value.ename}: {value.evalue}", "text", ".output .no-copy")
+        data = {k: v if isinstance(v, str) else "".join(v) for k, v in value.data.items() if isinstance(v, (str, list))}
         for mime, suffix in IMAGES.items():
             if mime in data:
                 return self.picture(data[mime], suffix, page)

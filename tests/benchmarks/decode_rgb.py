@@ -32,8 +32,8 @@ def best_of(f, n):
 
 
 def main():
-    names = [o for o in CAMVID_COLORS if o not in ("Column_Pole", "Pavement")]
-    table = ClassTable(names, names.index("Void"), [CAMVID_COLORS[o] for o in names])
+    names = [camvid_color for camvid_color in CAMVID_COLORS if camvid_color not in ("Column_Pole", "Pavement")]
+    table = ClassTable(names, names.index("Void"), [CAMVID_COLORS[name] for name in names])
     blocks = np.random.default_rng(0).integers(0, len(table), (45, 60))  # real masks are made of patches, not of noise
     rgb = np.uint8(table.colors)[blocks.repeat(16, 0).repeat(16, 1)]
     im, encoding = Image.fromarray(rgb), Encoding.of_colors(table)

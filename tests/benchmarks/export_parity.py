@@ -58,17 +58,17 @@ def row(name, args, sizes):
         file = Path(folder)/"model.onnx"
         for size in sizes if args.fixed else [None]:
             net = untrained(name, args.classes)
-            batches = [pictures(args.images, o) for o in ([size] if size else sizes)]
-            logits = [net(normalize(o, o.shape[1:3])) for o in batches]
+            batches = [pictures(args.images, item) for item in ([size] if size else sizes)]
+            logits = [net(normalize(batch, batch.shape[1:3])) for batch in batches]
             exported(net, size, file)
             del net
             gc.collect()
             session = open_exported(file, "onnx")
-            results += [compare_outputs(lambda x, y=y: y, session, [o]) for o, y in zip(batches, logits)]
-        mb, top = file.stat().st_size/1e6, max(o.abs().max().item() for o in logits)
-    cells = "".join(f"{o.logits:>12.1e}{o.pixels:>10.3%}" for o in results)
+            results += [compare_outputs(lambda x, y=y: y, session, [item]) for item, y in zip(batches, logits)]
+        mb, top = file.stat().st_size/1e6, max(logit.abs().max().item() for logit in logits)
+    cells = "".join(f"{result.logits:>12.1e}{result.pixels:>10.3%}" for result in results)
     print(f"{name:<32}{mb:>8.1f}{time.perf_counter() - start:>9.1f}{top:>9.1f}{cells}   "
-          f"{'yes' if all(o.ok for o in results) else 'NO'}", flush=True)
+          f"{'yes' if all(result.ok for result in results) else 'NO'}", flush=True)
 
 
 def main():
@@ -79,9 +79,9 @@ def main():
     parser.add_argument("--classes", type=int, default=12)
     parser.add_argument("--fixed", action="store_true")
     args = parser.parse_args()
-    sizes = [parse_size(o) for o in args.sizes.split(",")]
-    print(f"{'model':<32}{'MB':>8}{'seconds':>9}{'largest':>9}" + "".join(f"{'x'.join(map(str, o)):>12}{'pixels':>10}"
-        for o in sizes) + "   within limits", flush=True)
+    sizes = [parse_size(part) for part in args.sizes.split(",")]
+    print(f"{'model':<32}{'MB':>8}{'seconds':>9}{'largest':>9}"
+          + "".join(f"{'x'.join(map(str, size)):>12}{'pixels':>10}" for size in sizes) + "   within limits", flush=True)
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # a process a model: its memory is given back
         for name in args.models:
             pool.apply(row, (name, args, sizes))

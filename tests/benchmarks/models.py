@@ -27,7 +27,7 @@ MODELS = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "unet_dropout",
 def trained(args, label, epochs):
     "One training as a process of its own: the end of its stdout, and its history."
     model, *options = label.split(",")
-    options = [o for k in options for o in ("--set", f"model_options.{k}")]
+    options = [item for k in options for item in ("--set", f"model_options.{k}")]
     env = dict(os.environ, **({"OMP_NUM_THREADS": str(args.threads)} if args.threads else {}))
     command = [sys.executable, "-c", "from segfast.cli import app; app()", "train", args.folder, "--no-progressive",
                "--weights", "none", "--model", model, *options, "--size", args.size, "--epochs", str(epochs),
@@ -51,8 +51,8 @@ def parameters(label, args):
     from segfast.runs.recipe import Stage, Recipe, set_value
     model, *options = label.split(",")
     recipe = Recipe([Stage("full", (64, 64), 1)], model=model)
-    for o in options:
-        recipe = set_value(recipe, f"model_options.{o}")
+    for option in options:
+        recipe = set_value(recipe, f"model_options.{option}")
     return sum(p.numel() for p in seg_model(model, ClassTable([str(i) for i in range(12)]), "none",
                                             **recipe.model_options).parameters())/1e6
 

@@ -40,7 +40,7 @@ def made(name, options, device, precision):
 
 def loss_of(out, y):
     outs = out if isinstance(out, tuple) else (out,)
-    return sum(torch.nn.functional.cross_entropy(o.float(), y)*k for o, k in zip(outs, (1, 0.4)))
+    return sum(torch.nn.functional.cross_entropy(item.float(), y)*k for item, k in zip(outs, (1, 0.4)))
 
 
 def batch(args, precision):
@@ -86,7 +86,7 @@ def rates(model, args, precision):
 def table(args):
     print(f"{args.size}, batch {args.batch_size}, {torch.get_num_threads()} threads, {args.device}; images/s\n")
     print(f"{'model':<58}{'M par.':>8}{'train fp32':>12}{'bf16':>8}{'infer fp32':>12}{'bf16':>8}")
-    for name, options in [(o, {}) for o in args.models] or VARIANTS:
+    for name, options in [(item, {}) for item in args.models] or VARIANTS:
         label = name + "".join(f" {k}=" + str(v).replace(" ", "") for k, v in options.items())
         try:
             cells = []

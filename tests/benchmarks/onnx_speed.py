@@ -46,7 +46,7 @@ def files(net, size, folder, images, int8):
     onnx.save(proto, folder/"fp32.onnx")
     if int8:
         onnx.save(quantize_int8(proto, list(images)), folder/"int8.onnx")
-    return {f"onnxruntime {o.stem}": o for o in sorted(folder.glob("*.onnx"))}
+    return {f"onnxruntime {path.stem}": path for path in sorted(folder.glob("*.onnx"))}
 
 
 def main():
@@ -70,7 +70,7 @@ def main():
             for threads in map(int, args.threads.split(",")):
                 torch.set_num_threads(threads)
                 x = images.permute(0, 3, 1, 2)  # channels_last, as pictures are
-                sessions = {k: open_session(o, threads) for k, o in made.items()}
+                sessions = {k: open_session(item, threads) for k, item in made.items()}
                 given = x.contiguous().numpy()
 
                 def in_torch(net=torch_net, x=x):

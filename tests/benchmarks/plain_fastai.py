@@ -33,7 +33,7 @@ class Clock(Callback):
 def batches(path, codes, size, bs):
     "Half or full size batches, resized on the batch as the lesson does."
     block = DataBlock(blocks=(ImageBlock, MaskBlock(codes)), get_items=get_image_files,
-                      splitter=FileSplitter(path/"valid.txt"), get_y=lambda o: path/"labels"/f"{o.stem}_P.png",
+                      splitter=FileSplitter(path/"valid.txt"), get_y=lambda file: path/"labels"/f"{file.stem}_P.png",
                       batch_tfms=[*aug_transforms(size=size), Normalize.from_stats(*imagenet_stats)])
     return block.dataloaders(path/"images", bs=bs)
 
@@ -46,10 +46,10 @@ def main():
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--fp16", action="store_true", help="fastai's to_fp16(), on CUDA")
     args = parser.parse_args()
-    full = tuple(int(o) for o in args.size.split("x"))
+    full = tuple(int(part) for part in args.size.split("x"))
     half = full[0]//2, full[1]//2
-    codes = np.array([o.strip() for o in (args.folder/"codes.txt").read_text().splitlines() if o.strip()])
-    void = [o.lower() for o in codes].index("void")
+    codes = np.array([line.strip() for line in (args.folder/"codes.txt").read_text().splitlines() if line.strip()])
+    void = [code.lower() for code in codes].index("void")
 
     def acc_camvid(logits, target):
         labelled = target != void

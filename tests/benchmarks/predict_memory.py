@@ -47,7 +47,7 @@ def peak_of(run, image, out, *options):
     started = time.perf_counter()
     command = [sys.executable, "-c", "from segfast.cli import app; app()", "predict", run.path, image, "--out", out,
                *options]
-    code = (f"import resource, subprocess; subprocess.run({[str(o) for o in command]!r}, check=True, "
+    code = (f"import resource, subprocess; subprocess.run({[str(word) for word in command]!r}, check=True, "
             "stdout=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
     peak = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout
     with Image.open(Path(out)/f"{image.stem}.png") as mask:
@@ -90,7 +90,7 @@ def many(folder, args):
     for n, mb, fds in seen[::max(1, len(seen)//10)] + seen[-1:]:
         print(f"{n:>6} images  {mb:>7.1f} MB  {fds} open files")
     quarter = len(seen)//4
-    second, last = (float(np.mean([mb for _, mb, _ in o])) for o in (seen[quarter:2*quarter], seen[-quarter:]))
+    second, last = (float(np.mean([mb for _, mb, _ in item])) for item in (seen[quarter:2*quarter], seen[-quarter:]))
     print(f"{args.images} images in {seconds:.0f} s, {done.images_per_second:.1f} a second; second quarter "
           f"{second:.1f} MB, last quarter {last:.1f} MB: {last - second:+.1f} MB")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024

@@ -103,7 +103,7 @@ def measured(args, folder, on):
             rates[name].append(f())
     base = statistics.median(rates["learn.predict"])
     return [dict(on="x".join(map(str, on)), way=name, images_per_second=round(statistics.median(r), 2),
-                 ratio=round(statistics.median(r)/base, 2), rounds=[round(o, 2) for o in r])
+                 ratio=round(statistics.median(r)/base, 2), rounds=[round(row, 2) for row in r])
             for name, r in rates.items()]
 
 

@@ -34,7 +34,7 @@ def about(threads):
     git = subprocess.run(["git", "-C", Path(__file__).parent, "describe", "--always", "--dirty"], capture_output=True,
                          text=True).stdout.strip()
     return dict(cpu=cpu_name(), threads=threads, python=platform.python_version(),
-                **{o: version(o) for o in ("torch", "fastai", "numpy", "pillow")}, commit=git or None)
+                **{name: version(name) for name in ("torch", "fastai", "numpy", "pillow")}, commit=git or None)
 
 
 def about_text(about): return ", ".join(f"{k} {v}" for k, v in about.items())

@@ -72,7 +72,7 @@ def test_search_finds_a_symbol_and_leads_to_it(browser, address):
     box.send_keys("ConfusionMatrix")
     links = wait(browser, lambda: [a.get_attribute("href")
                                    for a in browser.find_elements(By.CSS_SELECTOR, ".md-search-result__link")])
-    hit = next(o for o in links if "metrics/confusion.html" in o and o.endswith("#confusionmatrix"))
+    hit = next(link for link in links if "metrics/confusion.html" in link and link.endswith("#confusionmatrix"))
     browser.get(hit)
     top = "document.getElementById('confusionmatrix').getBoundingClientRect().top"
     wait(browser, lambda: browser.execute_script(f"const at = {top}; return at >= 0 && at < innerHeight"))
@@ -82,8 +82,8 @@ def test_the_dark_switch_works_and_is_remembered(browser, address):
     browser.get(f"{address}/index.html")
     first = wait(browser, lambda: scheme(browser))
     light = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    switch = next(o for o in browser.find_elements(By.CSS_SELECTOR, "label.md-header__button[for^=__palette]")
-                  if o.is_displayed())
+    switch = next(find_element for find_element in browser.find_elements(By.CSS_SELECTOR,
+        "label.md-header__button[for^=__palette]") if find_element.is_displayed())
     switch.click()
     wait(browser, lambda: scheme(browser) != first)
     assert browser.execute_script("return getComputedStyle(document.body).backgroundColor") != light
@@ -106,10 +106,10 @@ def test_pages_fit_have_no_errors_and_ask_nobody_else(browser, address):
         if shots:
             browser.save_screenshot(
                 str(Path(shots)/f"{page.replace('/', '-')}-{browser.get_window_size()['width']}.png"))
-    assert [o["message"] for o in browser.get_log("browser") if o["level"] in ("SEVERE", "WARNING")] == []
-    asked = [m["params"]["request"]["url"] for o in browser.get_log("performance")
-             if (m := json.loads(o["message"])["message"])["method"] == "Network.requestWillBeSent"]
-    assert asked and [o for o in asked if not o.startswith((address, "data:", "chrome:", "chrome-"))] == []
+    assert [item["message"] for item in browser.get_log("browser") if item["level"] in ("SEVERE", "WARNING")] == []
+    asked = [m["params"]["request"]["url"] for item in browser.get_log("performance")
+             if (m := json.loads(item["message"])["message"])["method"] == "Network.requestWillBeSent"]
+    assert asked and [url for url in asked if not url.startswith((address, "data:", "chrome:", "chrome-"))] == []
 
 
 def test_blocks_can_be_copied_symbols_have_anchors_and_pages_have_neighbours(browser, address):

@@ -54,8 +54,8 @@ def data(demo_dir, tmp_path):
 
 def refused(code, words, *args, problem=None, cause=None):
     "Runs a command and sees that it is refused as it should be, by its first problem and by what is named."
-    res = invoke(app, [str(o) for o in args])
-    said = [o for o in res.stderr.splitlines() if not o.startswith(("note: ", "warning: "))]
+    res = invoke(app, [str(arg) for arg in args])
+    said = [line for line in res.stderr.splitlines() if not line.startswith(("note: ", "warning: "))]
     text = "\n".join(said)
     assert "Traceback" not in text and "training began" not in text, text
     assert res.error is None or isinstance(res.error, (*PLANNED, OSError)), repr(res.error)
@@ -71,7 +71,7 @@ def refused(code, words, *args, problem=None, cause=None):
 def refuse_train(code, words, *args, out="runs", **kwargs):
     "The same for `segfast train`, which leaves no run behind."
     text = refused(code, words, "train", *(() if "--out" in args else ("--out", out)), *args, **kwargs)
-    assert [o for o in Path().rglob("status.json")] == []
+    assert [path for path in Path().rglob("status.json")] == []
     return text
 
 
@@ -89,10 +89,10 @@ def folder_for_mask(d): no_mask(d); (d/"labels/scene_001_P.png").mkdir()
 def colour_mask(d): Image.open(files(d/"labels")[1]).convert("RGB").save(files(d/"labels")[1])
 def valid(text): return lambda d: (d/"valid.txt").write_text(text)
 def codes(text): return lambda d: (d/"codes.txt").write_text(text)
-def no_images(d): [o.unlink() for o in files(d/"images")]
+def no_images(d): [path.unlink() for path in files(d/"images")]
 def no_masks_folder(d): shutil.rmtree(d/"labels")
 def masks_are_a_file(d): shutil.rmtree(d/"labels"); (d/"labels").touch()
-def all_void(d): [Image.new("L", (64, 48), 8).save(o) for o in files(d/"labels")]
+def all_void(d): [Image.new("L", (64, 48), 8).save(path) for path in files(d/"labels")]
 
 
 def high_value(d):
@@ -111,7 +111,7 @@ def huge_image(d):
 
 
 def one_image(d):
-    for o in files(d/"images")[1:] + files(d/"labels")[1:] + [d/"valid.txt"]: o.unlink()
+    for path in files(d/"images")[1:] + files(d/"labels")[1:] + [d/"valid.txt"]: path.unlink()
 
 
 @pytest.mark.parametrize(("ruin", "problem", "words"), [
@@ -145,7 +145,7 @@ def one_image(d):
     (masks_are_a_file, "folder-missing", ["labels"]),
     (all_void, "all-void", ["void"]),
     (one_image, "no-valid", [1]),
-], ids=lambda o: "_".join(map(str, o))[:40] if isinstance(o, list) else getattr(o, "__name__", o))
+], ids=lambda value: "_".join(map(str, value))[:40] if isinstance(value, list) else getattr(value, "__name__", value))
 def test_data(data, untrained, ruin, problem, words):
     ruin(data)
     refuse_train(1, words, data, *small, problem=problem)
@@ -156,7 +156,7 @@ def test_data(data, untrained, ruin, problem, words):
 
 
 def test_many_mistakes_are_three_lines(data, untrained, worked):
-    for o in files(data/"labels"): o.unlink()
+    for path in files(data/"labels"): path.unlink()
     refuse_train(1, ["labels/scene_000_P.png", 8, "segfast check"], data, *small, problem="missing")
     assert worked
     res = invoke(app, ["check", str(data), "--json"])
@@ -191,7 +191,7 @@ def test_unknown_home(untrained):
 
 
 def test_tiny_images_need_a_size(data, untrained):
-    for o in files(data/"images") + files(data/"labels"): Image.open(o).resize((20, 20), Image.NEAREST).save(o)
+    for path in files(data/"images") + files(data/"labels"): Image.open(path).resize((20, 20), Image.NEAREST).save(path)
     refuse_train(2, ["20x20", "--size"], data, "--weights", "none")
 
 
@@ -212,7 +212,7 @@ def test_name_that_is_no_text(data, untrained):
 
 
 def test_upper_case_suffixes_are_fine(data):
-    for o in files(data/"images") + files(data/"labels"): o.rename(o.with_suffix(".PNG"))
+    for path in files(data/"images") + files(data/"labels"): path.rename(path.with_suffix(".PNG"))
     (data/"valid.txt").write_text("scene_001.PNG\n")
     res = invoke(app, ["check", str(data)])
     assert res.exit_code == 0, res.output
@@ -243,9 +243,9 @@ def test_upper_case_suffixes_are_fine(data):
     (["--name", "../x"], []), (["--name", "a/b"], []), (["--name", "."], ["--name", "'.'"]),
     (["--weights", "nowhere.pth"], []), (["--weights", "street"], []),
     (["--weights", "street/codes.txt"], ["codes.txt", ".safetensors"]),
-], ids=lambda o: "_".join(map(str, o))[:40].replace("/", "-"))
+], ids=lambda value: "_".join(map(str, value))[:40].replace("/", "-"))
 def test_options(data, untrained, args, words):
-    given = [o for i in range(0, len(small), 2) if small[i] not in args for o in small[i:i+2]]
+    given = [pair for i in range(0, len(small), 2) if small[i] not in args for pair in small[i:i+2]]
     refuse_train(2, words or args, data, *given, *args)
 
 
@@ -279,7 +279,7 @@ def test_name_that_exists(data, untrained):
     (Path("runs/first")).mkdir(parents=True)
     (Path("runs/first/notes.txt")).write_text("mine")
     refuse_train(2, ["runs/first", "--name"], data, *small, "--name", "first")
-    assert [o.name for o in Path("runs/first").iterdir()] == ["notes.txt"]
+    assert [path.name for path in Path("runs/first").iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize("mistake", [["--name", "first"], ["--name", "../x"], ["--weights", "nowhere.pth"],
@@ -288,7 +288,7 @@ def test_known_before_the_data_is_read(data, untrained, worked, mistake):
     "With seven hundred images a mistyped option must not wait for the check of all of them."
     Path("runs/first").mkdir(parents=True)
     Path("taken").touch()
-    given = [o for i in range(0, len(small), 2) if small[i] not in mistake for o in small[i:i+2]]
+    given = [pair for i in range(0, len(small), 2) if small[i] not in mistake for pair in small[i:i+2]]
     out = [] if "--out" in mistake else ["--out", "runs"]
     res = invoke(app, ["train", str(data), *given, *mistake, *out])
     assert res.exit_code in (1, 2) and isinstance(res.error, PLANNED)
@@ -351,7 +351,7 @@ def test_demo_data(args, words):
     Path("good/mine.txt").touch()
     refused(1 if len(args) == 1 else 2, words, "demo-data", *args)
     assert not Path("new").exists()
-    assert sorted(o.name for o in Path().iterdir()) == ["good", "taken"]
+    assert sorted(path.name for path in Path().iterdir()) == ["good", "taken"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "", "null"])

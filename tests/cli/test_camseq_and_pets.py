@@ -70,7 +70,7 @@ def test_the_film_in_one_command(film, tmp_path):
     assert (run.path/"plots/history.png").exists() and (run.path/"plots/samples/epoch-002.png").exists()
     model = best_of(run)
     exam = score_split(model, data, run.recipe.size, split="test")
-    masks = [data.ids(o) for o in data.split("test")["mask"]]
+    masks = [data.ids(item) for item in data.split("test")["mask"]]
     assert exam.matrix.sum() == sum((m != run.classes.void).sum() for m in masks)
     assert abs(score_split(model, data, run.recipe.size).accuracy - run.scores["accuracy"]) < 1e-3
 
@@ -82,7 +82,7 @@ def test_the_photographs_in_one_command(photos, tmp_path):
     n, best = len(run.history), run.status["best"]
     assert n == 30 or n == best["epoch"] + 3
     assert best["value"] == run.history.accuracy.max()
-    assert sorted(o.name for o in (run.path/"plots").glob("samples/*")) == [f"epoch-{e:03}.png"
+    assert sorted(path.name for path in (run.path/"plots").glob("samples/*")) == [f"epoch-{e:03}.png"
         for e in range(5, n + 1, 5)]
     assert abs(score_split(best_of(run), open_data(photos), run.recipe.size).accuracy - run.scores["accuracy"]) < 1e-3
     assert list(run.scores["classes"]) == ["pet", "background"]

@@ -27,7 +27,7 @@ tiny = "--size", "32x48", "--epochs", "1,1,1", "--weights", "none", "--device", 
 
 def cli(*args, **env):
     "A command in this process, at 100 columns."
-    return CliRunner().invoke(app, [str(o) for o in args], env={"COLUMNS": "100"} | env)
+    return CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "100"} | env)
 
 
 def process(*args, **kwargs):
@@ -69,24 +69,24 @@ def test_json_is_the_last_line_of_stdout(trained):
     assert Path(result["run"]) == runs/"first"
     assert 0 <= result["mean_iou"] <= result["accuracy"] <= 1 and result["seconds"] > 0
     assert Run(runs/"first").status["accuracy"] == result["accuracy"]
-    assert [o.split()[-1] for o in err.splitlines()[-2:]] == [str(runs/"first"), str(runs/"first/report.html")]
+    assert [line.split()[-1] for line in err.splitlines()[-2:]] == [str(runs/"first"), str(runs/"first/report.html")]
 
 
 def test_plan_comes_first(trained, demo_dir):
     err, stages = trained[2].splitlines(), Run(trained[3]/"first").recipe.stages
-    plan = err[:next(i for i, o in enumerate(err) if o.startswith("stage 1/3"))]
+    plan = err[:next(i for i, text in enumerate(err) if text.startswith("stage 1/3"))]
     settings = [(f"{i}/3", s.name, f"{s.size[0]}x{s.size[1]}", s.epochs, f"{s.lr:.0e}", s.batch_size, s.precision, "MB")
                 for i, s in enumerate(stages, 1)]
     assert settings[0][2:5] == ("16x24", 1, "1e-03") and settings[2][2:4] == ("32x48", 1)
     assert all(s.batch_size in (1, 2, 4, 8) for s in stages), "it is fitted to the free memory"
     for values in (8, "train", 2, "valid", 10), ("camvid",), (demo_dir.name,), ("cpu",), ("progressive", 42), ("0 Sky",
         "1 Building"), *settings:
-        assert any(not missing(o, *values) for o in plan), values
+        assert any(not missing(stage, *values) for stage in plan), values
 
 
 def test_each_stage_at_its_size(trained):
-    rows = [o for o in trained[2].splitlines() if re.match(r"stage \d/3  epoch", o)]
-    assert [re.search(r"\d+x\d+", o)[0] for o in rows] == ["16x24", "16x24", "32x48"]
+    rows = [line for line in trained[2].splitlines() if re.match(r"stage \d/3  epoch", line)]
+    assert [re.search(r"\d+x\d+", row)[0] for row in rows] == ["16x24", "16x24", "32x48"]
     run = Run(trained[3]/"first")
     assert run.history["size"].tolist() == ["16x24", "16x24", "32x48"]
     assert run.recipe.size == (32, 48) and [s.epochs for s in run.recipe.stages] == [1, 1, 1]
@@ -95,10 +95,10 @@ def test_each_stage_at_its_size(trained):
 
 def test_scores_per_class(trained):
     err = trained[2]
-    assert all(re.search(rf"^ +{o} +", err, re.M) for o in ("Sky", "Building", "Road", "Pole"))
+    assert all(re.search(rf"^ +{name} +", err, re.M) for name in ("Sky", "Building", "Road", "Pole"))
     assert not re.search(r"^ +Void ", err, re.M), "void is not scored"
     status = Run(trained[3]/"first").status
-    assert any(not missing(o, f"{status['accuracy']:.3f}", f"{status['mean_iou']:.3f}") for o in err.splitlines())
+    assert any(not missing(line, f"{status['accuracy']:.3f}", f"{status['mean_iou']:.3f}") for line in err.splitlines())
 
 
 def test_plain_lines_in_a_pipe(trained):
@@ -111,7 +111,7 @@ def test_without_json_the_scores_are_the_result(demo_dir, tmp_path, monkeypatch,
     res = cli("train", demo_dir, *tiny, "--out", tmp_path)
     assert res.exit_code == 0 and res.stderr == ""
     run = trained[3]/"first"
-    assert [o.split()[-1] for o in res.stdout.splitlines()[-2:]] == [str(run), f"{run}/report.html"]
+    assert [line.split()[-1] for line in res.stdout.splitlines()[-2:]] == [str(run), f"{run}/report.html"]
     assert "Building" in res.stdout and max(map(len, res.stdout.splitlines()[:-2])) <= 100
     narrow = cli("train", demo_dir, *tiny, "--out", tmp_path, COLUMNS="50").stdout.splitlines()
     assert max(map(len, narrow[:-2])) <= 50
@@ -165,7 +165,8 @@ def spoil(folder, rows=2, columns=3):
 
 def test_strict_minds_warnings(copy):
     assert cli("check", copy, "--strict").exit_code == 0
-    train = next(o for o in sorted(os.listdir(copy/"images")) if o not in (copy/"valid.txt").read_text().split())
+    train = next(name for name in sorted(os.listdir(copy/"images"))
+                 if name not in (copy/"valid.txt").read_text().split())
     shutil.copy(copy/"images"/train, copy/"images"/(copy/"valid.txt").read_text().split()[0])
     res = cli("check", copy, "--json")
     assert res.exit_code == 0 and [p["code"] for p in json.loads(res.stdout)["problems"]
@@ -208,10 +209,10 @@ def test_no_check_says_so_and_trains(copy, tmp_path, monkeypatch, tiny_model):
     assert cli("train", copy, *tiny).exit_code == 1 and not (tmp_path/"runs").exists()
     res = cli("train", copy, *tiny, "--no-check")
     assert res.exit_code == 1 and "segfast check" in res.stderr and not is_crash(res.output)
-    assert any(o.startswith("warning: ") and "--no-check" in o for o in res.stderr.splitlines())
+    assert any(line.startswith("warning: ") and "--no-check" in line for line in res.stderr.splitlines())
     sound = cli("train", shutil.copytree(copy, tmp_path/"b", ignore=lambda *_: []), *tiny, "--no-check", "--split",
                 "random:0.3")
-    assert any(o.startswith("warning: ") and "--no-check" in o for o in sound.stderr.splitlines())
+    assert any(line.startswith("warning: ") and "--no-check" in line for line in sound.stderr.splitlines())
 
 
 @pytest.fixture
@@ -241,8 +242,8 @@ def test_options_of_the_data_that_make_no_sense(copy, args):
 def test_datasets_shows_a_tree_of_every_layout():
     from segfast.data.formats.registry import LAYOUTS
     res = cli("datasets")
-    assert res.exit_code == 0 and all(f"  {k}: {o.about}" in res.stdout
-                                      for k, o in LAYOUTS.items()) and "labels/a_P.png" in res.stdout
+    assert res.exit_code == 0 and all(f"  {k}: {item.about}" in res.stdout
+                                      for k, item in LAYOUTS.items()) and "labels/a_P.png" in res.stdout
     assert set(json.loads(cli("datasets", "--json").stdout)["layouts"]) == set(LAYOUTS)
 
 
@@ -268,7 +269,7 @@ def test_interrupted(demo_dir, tmp_path):
             if "1/99" in line: break
         p.send_signal(signal.SIGINT)
         out, err = p.communicate(timeout=30)
-    said = [o for o in err.splitlines() if not re.match(r"stage \d/3 ", o)]
+    said = [text for text in err.splitlines() if not re.match(r"stage \d/3 ", text)]
     assert p.returncode == 130 and out == ""
     assert len(said) <= 3 and str(tmp_path/"first") in said[-2] and not is_crash(
         err), "a line at once, and two at the end"
@@ -318,7 +319,7 @@ def test_runs(trained, tmp_path):
 
 def test_datasets():
     out = cli("datasets").stdout
-    for o in "demo", "camvid", "camvid_tiny", "codes.txt", "598 MB": assert o in out
+    for word in "demo", "camvid", "camvid_tiny", "codes.txt", "598 MB": assert word in out
     assert set(json.loads(cli("datasets", "--json").stdout)["names"]) == {"demo", "camvid", "camvid_tiny"}
 
 
@@ -328,8 +329,8 @@ def test_demo_data(tmp_path):
     assert cli("check", tmp_path/"new").exit_code == 0
     other = cli("demo-data", tmp_path/"other", "-n", "4", "--size", "32x48", "--seed", "1")
     assert other.exit_code == 0
-    assert all(o.read_bytes() == (tmp_path/"other"/o.relative_to(tmp_path/"new")).read_bytes()
-               for o in (tmp_path/"new").rglob("*.png"))
+    assert all(path.read_bytes() == (tmp_path/"other"/path.relative_to(tmp_path/"new")).read_bytes()
+               for path in (tmp_path/"new").rglob("*.png"))
 
 
 def test_version_and_help():
@@ -337,11 +338,11 @@ def test_version_and_help():
     text = cli("--help").stdout
     for name in "train", "check", "runs", "datasets", "demo-data": assert re.search(rf"^│ {name} ", text, re.M)
     text = cli("train", "--help").stdout
-    for o in ("--progressive", "--layout", "--recipe", "--model", "--weights", "--size", "--epochs", "--batch-size",
-              "--lr", "--precision", "--seed", "--device", "--workers", "--out", "--name", "--set", "--json",
-              "--debug"):
-        assert o in text
-    for o in "check", "runs", "datasets", "demo-data": assert cli(o, "--help").exit_code == 0
+    for option in ("--progressive", "--layout", "--recipe", "--model", "--weights", "--size", "--epochs",
+                   "--batch-size", "--lr", "--precision", "--seed", "--device", "--workers", "--out", "--name", "--set",
+                   "--json", "--debug"):
+        assert option in text
+    for key in "check", "runs", "datasets", "demo-data": assert cli(key, "--help").exit_code == 0
 
 
 @pytest.mark.parametrize("args", [["--nope"], ["nope"], ["train"], ["train", "demo", "--nope"],
@@ -390,9 +391,9 @@ def test_every_option_stands_in_a_panel_and_the_first_line_is_short(name):
                                                (["datasets"], {"torch", "fastai"}),
                                                (["check", "DATA"], {"torch", "fastai"}),
                                                (["train", "DATA", "--size", "0x0"], {"torch", "fastai", "pandas"}),],
-                         ids=lambda o: " ".join(o) if isinstance(o, list) else "")
+                         ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_imports_no_more_than_it_needs(args, without, trained, demo_dir):
-    args = [{"RUNS": str(trained[3]), "DATA": str(demo_dir)}.get(o, o) for o in args]
+    args = [{"RUNS": str(trained[3]), "DATA": str(demo_dir)}.get(arg, arg) for arg in args]
     code = ("import sys; sys.argv[1:] = " + repr(args) + "\nfrom segfast.cli import app\ntry: app()\nexcept "
                                                          "SystemExit: pass\nprint('LOADED', *sorted({o.split('.')[0] "
                                                          "for o in sys.modules}))")

@@ -72,13 +72,13 @@ def write(path, a, palette=None, **kwargs):
 
 def street(d, n=6, size=SIZE, names=NAMES, stem="f{}", suffix=".png", valid=(1, 4)):
     "A sound folder in CamVid's layout."
-    for o in "images", "labels": (d/o).mkdir(parents=True, exist_ok=True)
+    for name in "images", "labels": (d/name).mkdir(parents=True, exist_ok=True)
     for i in range(n):
         s = stem.format(i)
         write(d/f"images/{s}{suffix}", pixels(i, size),
               format={".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP"}.get(suffix.lower(), "PNG"))
         write(d/f"labels/{s}_P.png", ids(i, min(5, len(names)), size), format="PNG")
-    (d/"codes.txt").write_text("".join(f"{o}\n" for o in names), encoding="utf-8")
+    (d/"codes.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     (d/"valid.txt").write_text("".join(f"{stem.format(i)}{suffix}\n" for i in valid), encoding="utf-8")
     return d
 
@@ -132,7 +132,7 @@ def png(a, depth=8, extra=b"", size=None, interlaced=False):
     a = np.asarray(a)
     h, w = size or a.shape[:2]
     kind = 0 if a.ndim == 2 else {2: 4, 3: 2, 4: 6}[a.shape[2]]
-    def lines(b): return b"".join(b"\0" + o.astype(">u2" if depth == 16 else np.uint8).tobytes() for o in b)
+    def lines(b): return b"".join(b"\0" + item.astype(">u2" if depth == 16 else np.uint8).tobytes() for item in b)
     steps = (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)
     body = b"".join(lines(a[y::v, x::u]) for y, x, v, u in steps if a[y::v, x::u].size) if interlaced else lines(a)
     head = struct.pack(">IIBBBBB", w, h, depth, kind, 0, 0, int(interlaced))
@@ -143,7 +143,7 @@ def png(a, depth=8, extra=b"", size=None, interlaced=False):
 def write_packed(path, a, depth):
     "A grey PNG with 2 or 4 bits a pixel: its numbers are the ids, though Pillow stretches them to 0..255."
     bits = (np.asarray(a)[..., None] >> np.arange(depth - 1, -1, -1) & 1).reshape(len(a), -1)
-    lines = b"".join(b"\0" + np.packbits(o).tobytes() for o in bits)
+    lines = b"".join(b"\0" + np.packbits(bit).tobytes() for bit in bits)
     head = struct.pack(">IIBBBBB", a.shape[1], a.shape[0], depth, 0, 0, 0, 0)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines))
                      + chunk(b"IEND", b""))
@@ -202,15 +202,15 @@ for k, stem in enumerate(["a b {}", " lead{}", "it's {}", 'say "{}"', "[{}]", "[
 
 @ruin("sound", clean=True, ids=True)
 def suffixes_mixed(d):
-    for i, o in enumerate([".jpg", ".JPG", ".bmp", ".tif", ".webp"]):
-        write(d/f"images/f{i}{o}", pixels(i))
+    for i, item in enumerate([".jpg", ".JPG", ".bmp", ".tif", ".webp"]):
+        write(d/f"images/f{i}{item}", pixels(i))
         image(d, i).unlink()
     (d/"valid.txt").write_text("f1.JPG\nf4.webp\n")
 
 
 @ruin("sound", clean=True, ids=True)
 def suffixes_of_masks_mixed(d):
-    for i, o in enumerate([".bmp", ".tif", ".PNG"]): write(d/f"labels/f{i}_P{o}", ids(i)); mask(d, i).unlink()
+    for i, item in enumerate([".bmp", ".tif", ".PNG"]): write(d/f"labels/f{i}_P{item}", ids(i)); mask(d, i).unlink()
 
 
 @case("sound")
@@ -224,8 +224,8 @@ def name_of_bytes(d):
 @case("sound", clean=True, ids=True)
 def names_in_two_unicode_forms(d):
     street(d, stem="Häuser {}")
-    for o in (d/"images").iterdir(): o.rename(o.with_name(unicodedata.normalize("NFD", o.name)))
-    for o in (d/"labels").iterdir(): o.rename(o.with_name(unicodedata.normalize("NFC", o.name)))
+    for path in (d/"images").iterdir(): path.rename(path.with_name(unicodedata.normalize("NFD", path.name)))
+    for path in (d/"labels").iterdir(): path.rename(path.with_name(unicodedata.normalize("NFC", path.name)))
     (d/"valid.txt").write_text(unicodedata.normalize("NFC", "Häuser 1.png\nHäuser 4.png\n"), encoding="utf-8")
 
 
@@ -236,12 +236,14 @@ def two_pairs(d): street(d, n=2, valid=()); (d/"valid.txt").unlink()
 @ruin("sound", clean=True)
 def images_are_links(d):
     shutil.copytree(d/"images", d.with_name("store"))
-    for o in (d/"images").iterdir(): o.unlink(); o.symlink_to(d.with_name("store")/o.name)
+    for path in (d/"images").iterdir(): path.unlink(); path.symlink_to(d.with_name("store")/path.name)
 
 
 @ruin("sound", clean=True)
 def folders_are_links(d):
-    for o in "images", "labels": (d/o).rename(d.with_name(f"store-{o}")); (d/o).symlink_to(d.with_name(f"store-{o}"))
+    for name in "images", "labels":
+        (d/name).rename(d.with_name(f"store-{name}"))
+        (d/name).symlink_to(d.with_name(f"store-{name}"))
 
 
 @ruin("sound")
@@ -255,7 +257,7 @@ def other_files_beside(d):
 @case("sound")
 def masks_named_like_images(d):
     street(d)
-    for o in (d/"labels").iterdir(): o.rename(o.with_name(o.name.replace("_P", "")))
+    for path in (d/"labels").iterdir(): path.rename(path.with_name(path.name.replace("_P", "")))
 
 
 @case("sound")
@@ -285,17 +287,18 @@ add("void_twice", "refuse", "codes-void", "codes.txt",
 
 ruined("mask_missing", "refuse", "missing", "labels/f2_P.png", lambda d: mask(d).unlink())
 ruined("masks_missing_all", "refuse", "missing no-masks", "labels",
-       lambda d: [o.unlink() for o in (d/"labels").iterdir()] and None)
+       lambda d: [path.unlink() for path in (d/"labels").iterdir()] and None)
 ruined("labels_missing", "refuse", "folder-missing layout-unknown", "labels", lambda d: shutil.rmtree(d/"labels"))
 ruined("images_missing", "refuse", "folder-missing layout-unknown", "images", lambda d: shutil.rmtree(d/"images"))
-ruined("images_empty", "refuse", "no-images", "images", lambda d: [o.unlink() for o in (d/"images").iterdir()] and None)
+ruined("images_empty", "refuse", "no-images", "images", lambda d: [path.unlink() for path in (d/"images").iterdir()]
+       and None)
 ruined("images_only_text", "refuse", "no-images", "images",
-       lambda d: [o.rename(o.with_suffix(".dat")) for o in (d/"images").iterdir()] and None)
+       lambda d: [path.rename(path.with_suffix(".dat")) for path in (d/"images").iterdir()] and None)
 ruined("images_all_gif", "refuse", "valid-missing", "valid.txt",
-       lambda d: [(write(o.with_suffix(".gif"), np.asarray(Image.open(o))), o.unlink())
-                  for o in list((d/"images").iterdir())] and None)
+       lambda d: [(write(path.with_suffix(".gif"), np.asarray(Image.open(path))), path.unlink())
+                  for path in list((d/"images").iterdir())] and None)
 ruined("images_all_heic", "refuse", "no-images", "images",
-       lambda d: [o.rename(o.with_suffix(".heic")) for o in (d/"images").iterdir()] and None)
+       lambda d: [path.rename(path.with_suffix(".heic")) for path in (d/"images").iterdir()] and None)
 ruined("image_of_a_kind_that_is_not_read", "warn", "orphan-mask", "labels/f2_P.png",
        lambda d: image(d).rename(d/"images/f2.heic") and None)
 ruined("image_with_two_suffixes", "refuse", "missing", "labels/f2.png_P.png",
@@ -325,12 +328,13 @@ ruined("nested_image", "note|warn", "unused-image unused-folder", "images/sub",
 def nested_same_stems(d):
     street(d, n=0, valid=())
     (d/"valid.txt").unlink()
-    for o in "abc": write(d/f"images/{o}/x.png", pixels(ord(o)))
+    for item in "abc": write(d/f"images/{item}/x.png", pixels(ord(item)))
     write(d/"labels/x_P.png", ids(1))
 
 
 ruined("image_only_one", "refuse", "no-train no-valid", "",
-       lambda d: [o.unlink() for i in (0, 1, 3, 4, 5) for o in (image(d, i), mask(d, i))] and (d/"valid.txt").unlink())
+       lambda d: [item.unlink() for i in (0, 1, 3, 4, 5) for item in (image(d, i), mask(d, i))]
+       and (d/"valid.txt").unlink())
 add("image_only_one_and_listed", "refuse", "valid-all no-train", "", lambda d: street(d, n=1, valid=(0,)) and None)
 add("masks_and_images_swapped", "refuse", "", "",
     lambda d: (street(d), (d/"images").rename(d/"x"), (d/"labels").rename(d/"images"), (d/"x").rename(d/"labels"))
@@ -352,9 +356,9 @@ ruined("mask_not_rotated_8", "refuse", "mask-rotated", "labels/f2_P.png",
        lambda d: write(image(d), pixels(2), exif=exif(8)) and None)
 ruined("mask_of_another_size_and_rotated", "refuse", "mask-size mask-rotated", "labels/f2_P.png",
        lambda d: write(image(d), pixels(2, (40, 60)), exif=exif(6)) and None)
-for o in 3, 5, 6, 8:
-    ruined(f"image_rotated_{o}", "note|warn" if o == 3 else "note", "image-rotated image-turned", "images/f2.png",
-           lambda d, o=o: rotated(d, o), ids=True)
+for n in 3, 5, 6, 8:
+    ruined(f"image_rotated_{n}", "note|warn" if n == 3 else "note", "image-rotated image-turned", "images/f2.png",
+           lambda d, n=n: rotated(d, n), ids=True)
 ruined("image_rotated_jpeg_all", "note", "image-rotated", "",
        lambda d: [(write(image(d, i).with_suffix(".jpg"), np.rot90(pixels(i)), exif=exif(6)), image(d, i).unlink())
                   for i in range(6)] and (d/"valid.txt").unlink())
@@ -521,8 +525,8 @@ def tiff(offset, width=4, height=4):
     "A TIFF by hand, with the place of its next picture."
     tags = (256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1,
         200), (277, 3, 1, 1), (278, 3, 1, height), (279, 4, 1, 16)
-    body = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHI", *o[:3])
-        + (struct.pack("<HH", o[3], 0) if o[1] == 3 else struct.pack("<I", o[3])) for o in tags)
+    body = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHI", *tag[:3])
+        + (struct.pack("<HH", tag[3], 0) if tag[1] == 3 else struct.pack("<I", tag[3])) for tag in tags)
     return (body + struct.pack("<I", offset)).ljust(200, b"\0") + bytes(range(16))
 
 
@@ -538,7 +542,7 @@ ruined("image_of_a_gigabyte_of_nothing", "refuse", "not-an-image", "images/f2.pn
        lambda d: os.truncate(image(d), 0) or os.truncate(image(d), 1 << 30))
 ruined("folders_nested_deep", "sound|note|warn", "", "", lambda d: os.makedirs(d/"images"/"/".join("d"*300)) and None)
 ruined("folders_with_capitals", "refuse|sound|note", "", "",
-       lambda d: [(d/o).rename(d/o.title()) for o in ("images", "labels")] and None)
+       lambda d: [(d/name).rename(d/name.title()) for name in ("images", "labels")] and None)
 ruined("link_loop_in_images", "warn", "link-loop", "images/loop", lambda d: (d/"images/loop").symlink_to(".."))
 ruined("link_loop_beside", "warn", "link-loop", "loop", lambda d: (d/"loop").symlink_to("."))
 ruined("images_links_to_nothing", "refuse", "folder-missing broken-link", "images",
@@ -550,16 +554,17 @@ ruined("images_links_to_itself", "refuse", "folder-missing broken-link link-loop
 # --- system files ---
 
 def littered(d):
-    for o in "images/._f2.png", "labels/._f2_P.png", "images/.DS_Store", "labels/Thumbs.db", "desktop.ini":
-        (d/o).write_bytes(b"\0\5\x16\7 Mac OS X")
+    for word in "images/._f2.png", "labels/._f2_P.png", "images/.DS_Store", "labels/Thumbs.db", "desktop.ini":
+        (d/word).write_bytes(b"\0\5\x16\7 Mac OS X")
     write(d/"__MACOSX/images/f2.png", pixels(60))
     write(d/"images/.ipynb_checkpoints/f2-checkpoint.png", pixels(61))
 
 
 ruined("system_files", "note", "system-files", "", littered, ids=True)
-for o in "images/._f2.png", "images/.DS_Store", "labels/Thumbs.db", "labels/.hidden.png", "__MACOSX/._street":
-    ruined("system_file_" + o.replace("/", "_"), "note", "system-files", o.rsplit("/")[0] if "MACOSX" in o else o,
-           lambda d, o=o: ((d/o).parent.mkdir(exist_ok=True), (d/o).write_bytes(b"\0\5\x16\7")) and None)
+for path in "images/._f2.png", "images/.DS_Store", "labels/Thumbs.db", "labels/.hidden.png", "__MACOSX/._street":
+    ruined("system_file_" + path.replace("/", "_"), "note", "system-files", path.rsplit("/")[0] if "MACOSX" in path
+           else path, lambda d, path=path: ((d/path).parent.mkdir(exist_ok=True), (d/path).write_bytes(b"\0\5\x16\7"))
+           and None)
 
 
 # --- images of other kinds ---
@@ -891,7 +896,7 @@ def data_is_the_parent(d): street(d.with_name("outer")/"street"); return d.with_
 @case("refuse", "layout-unknown", "readme.md")
 def data_of_other_files(d): d.mkdir(); (d/"readme.md").touch()
 @case("refuse", "layout-unknown", "street")
-def data_of_empty_folders(d): [(d/o).mkdir(parents=True) for o in ("a", "b")]
+def data_of_empty_folders(d): [(d/name).mkdir(parents=True) for name in ("a", "b")]
 @case("refuse", "", "", patch=lambda mp, d: mp.setenv("HOME", str(d)))
 def data_is_home(d): street(d/"projects/street"); (d/"notes.txt").write_text("x"); return "~"
 @case("refuse", "", "no-such-user")
@@ -904,8 +909,8 @@ def data_is_nothing(d): d.mkdir(); return ""
 def data_is_an_address(d): d.mkdir(); return "https://example.com/camvid.tgz"
 @case("refuse", "", "")
 def data_with_a_null(d): d.mkdir(); return "a\0b"
-for o in "/dev/null", "/dev/zero", "/etc/passwd", "/proc/self/mem":
-    add("data_is_" + o.strip("/").replace("/", "_"), "refuse", "", o, lambda d, o=o: (d.mkdir(), o)[1])
+for path in "/dev/null", "/dev/zero", "/etc/passwd", "/proc/self/mem":
+    add("data_is_" + path.strip("/").replace("/", "_"), "refuse", "", path, lambda d, path=path: (d.mkdir(), path)[1])
 @case("refuse", "", "pipe")
 def data_is_a_fifo(d): d.mkdir(); os.mkfifo(d/"pipe"); return d/"pipe"
 @case("refuse", "", "pipe.csv")
@@ -930,8 +935,8 @@ def zip_of(path, files):
 
 
 def packed(d, top="street"):
-    return {f"{top}/{o.relative_to(d).as_posix()}" if top else o.relative_to(d).as_posix(): o.read_bytes()
-            for o in sorted(d.rglob("*")) if o.is_file()}
+    return {f"{top}/{path.relative_to(d).as_posix()}" if top else path.relative_to(d).as_posix(): path.read_bytes()
+            for path in sorted(d.rglob("*")) if path.is_file()}
 
 
 def archive(kind, code="", file=None, **kwargs):
@@ -941,6 +946,11 @@ def archive(kind, code="", file=None, **kwargs):
         case(kind, code, f.__name__ if file is None else file, f.__name__, **kwargs)(build)
         return f
     return add
+
+
+def shortened(path, n):
+    path.write_bytes(path.read_bytes()[:-n])
+    return path
 
 
 @archive("sound", file="", clean=True, layout="camvid")
@@ -962,7 +972,7 @@ def zip_is_text(d, to): (to/"zip_is_text.zip").write_text("no archive"); return 
 @archive("refuse")
 def zip_of_nothing(d, to): (to/"zip_of_nothing.zip").touch(); return to/"zip_of_nothing.zip"
 @archive("refuse")
-def zip_truncated(d, to): o = zip_of(to/"zip_truncated.zip", packed(d)); o.write_bytes(o.read_bytes()[:-300]); return o
+def zip_truncated(d, to): return shortened(zip_of(to/"zip_truncated.zip", packed(d)), 300)
 @archive("refuse", file="evil")
 def zip_leads_up(d, to): return zip_of(to/"a.zip", {**packed(d), "../../evil.txt": b"x"})
 @archive("refuse", file="evil")
@@ -980,21 +990,21 @@ def zip_with_a_link(d, to):
 
 @archive("refuse")
 def zip_that_claims_much(d, to):
-    o = zip_of(to/"zip_that_claims_much.zip", packed(d))
-    data = bytearray(o.read_bytes())
+    archive = zip_of(to/"zip_that_claims_much.zip", packed(d))
+    data = bytearray(archive.read_bytes())
     at = data.index(b"PK\1\2")
     data[at+24:at+28] = struct.pack("<I", 0xfffffffe)
-    o.write_bytes(data)
-    return o
+    archive.write_bytes(data)
+    return archive
 
 
 @archive("refuse")
 def zip_with_a_password(d, to):
-    o = zip_of(to/"zip_with_a_password.zip", packed(d))
-    data = bytearray(o.read_bytes())
+    archive = zip_of(to/"zip_with_a_password.zip", packed(d))
+    data = bytearray(archive.read_bytes())
     for sign, at in (b"PK\3\4", 6), (b"PK\1\2", 8): data[data.index(sign) + at] |= 1
-    o.write_bytes(data)
-    return o
+    archive.write_bytes(data)
+    return archive
 
 
 def tar_of(path, d, *members, mode="w"):
@@ -1019,9 +1029,9 @@ for name, member in dict(tar_leads_up=("../../evil.txt", tarfile.REGTYPE, ""),
 
 @archive("refuse", file="evil")
 def tar_through_a_link(d, to):
-    o = tar_of(to/"a.tar", d, ("street/evil", tarfile.SYMTYPE, str(to)))
-    with tarfile.open(o, "a") as t: t.addfile(tarfile.TarInfo("street/evil/evil.txt"))
-    return o
+    archive = tar_of(to/"a.tar", d, ("street/evil", tarfile.SYMTYPE, str(to)))
+    with tarfile.open(archive, "a") as t: t.addfile(tarfile.TarInfo("street/evil/evil.txt"))
+    return archive
 
 
 @archive("sound|refuse", file="")
@@ -1029,12 +1039,15 @@ def zip_from_windows(d, to): return zip_of(to/"w.zip", {k.replace("/", "\\"): v 
 
 
 @archive("refuse")
-def tar_truncated(d, to): o = tar_of(to/"tar_truncated.tar", d); o.write_bytes(o.read_bytes()[:9000]); return o
+def tar_truncated(d, to):
+    path = tar_of(to/"tar_truncated.tar", d)
+    path.write_bytes(path.read_bytes()[:9000])
+    return path
 @archive("refuse")
 def tgz_truncated(d, to):
-    o = tar_of(to/"tgz_truncated.tgz", d, mode="w:gz")
-    o.write_bytes(o.read_bytes()[:-3000])
-    return o
+    archive = tar_of(to/"tgz_truncated.tgz", d, mode="w:gz")
+    archive.write_bytes(archive.read_bytes()[:-3000])
+    return archive
 @archive("refuse")
 def archive_of_another_kind(d, to):
     (to/"archive_of_another_kind.7z").write_bytes(b"7z\xbc\xaf\x27\x1c")
@@ -1113,7 +1126,7 @@ for make, where, m in (seq, "camseq", "s_02_L.png"), (pub, "published", "Labeled
 pub("published_no_masks_folder", "refuse", "folder-missing", "LabeledApproved_full",
     lambda d: shutil.rmtree(d/"LabeledApproved_full"))
 pub("published_masks_empty", "refuse", "", "LabeledApproved_full",
-    lambda d: [o.unlink() for o in (d/"LabeledApproved_full").iterdir()] and None)
+    lambda d: [path.unlink() for path in (d/"LabeledApproved_full").iterdir()] and None)
 add("camseq_of_one_frame", "refuse", "no-valid no-train", "", lambda d: camseq(d, 1) and None)
 add("camseq_of_two_frames", "sound|warn|note", "", "", lambda d: camseq(d, 2) and None)
 seq("camseq_all_black", "refuse", "all-void", "",
@@ -1145,7 +1158,7 @@ net("segnet_no_val", "note", "no-valid-split", "", lambda d: (shutil.rmtree(d/"v
     and None)
 net("segnet_val_without_masks", "refuse|warn|note", "", "val", lambda d: shutil.rmtree(d/"valannot"))
 net("segnet_all_void", "refuse", "all-void", "",
-    lambda d: [write(o, np.full(SIZE, 11, np.uint8)) for o in (d/"trainannot").iterdir()] and None)
+    lambda d: [write(path, np.full(SIZE, 11, np.uint8)) for path in (d/"trainannot").iterdir()] and None)
 net("segnet_same_image", "warn", "same-image", "", lambda d: shutil.copy(d/"train/0.png", d/"val/3.png") and None)
 
 
@@ -1166,7 +1179,7 @@ road("kitti", "sound", clean=True, layout="kitti_road")
 road("kitti_images_without_a_mask", "note|warn", "no-mask", "training/image_2/um_000009.png",
      lambda d: write(d/"training/image_2/um_000009.png", pixels(9)) and None)
 road("kitti_no_masks", "refuse", "", "", lambda d: shutil.rmtree(d/"training/gt_image_2"))
-road("kitti_masks_empty", "refuse", "", "", lambda d: [o.unlink() for o in (d/"training/gt_image_2").iterdir()]
+road("kitti_masks_empty", "refuse", "", "", lambda d: [path.unlink() for path in (d/"training/gt_image_2").iterdir()]
      and None)
 road("kitti_other_colour", "refuse", "mask-colors", gt, lambda d: write(d/gt, put_rgb(ROAD[ids(2, 3)], (0, 255, 0)))
      and None)
@@ -1175,7 +1188,7 @@ road("kitti_mask_size", "refuse", "mask-size", gt, lambda d: write(d/gt, ROAD[id
 road("kitti_mask_of_ids", "refuse", "mask-colors mask-mode", gt, lambda d: write(d/gt, ids(2, 2)) and None)
 road("kitti_mask_void", "warn", "mask-void", gt, lambda d: write(d/gt, np.zeros((*SIZE, 3), np.uint8)) and None)
 road("kitti_all_void", "refuse", "all-void", "",
-     lambda d: [write(o, np.zeros((*SIZE, 3), np.uint8)) for o in (d/"training/gt_image_2").iterdir()] and None)
+     lambda d: [write(path, np.zeros((*SIZE, 3), np.uint8)) for path in (d/"training/gt_image_2").iterdir()] and None)
 road("kitti_mask_orphan", "warn", "orphan-mask", "um_road_000008",
      lambda d: write(d/"training/gt_image_2/um_road_000008.png", ROAD[ids(8, 3)]) and None)
 
@@ -1191,8 +1204,8 @@ def pets(d):
     for i in range(6):
         write(d/f"images/Cat_{i}.jpg", pixels(i))
         write(d/f"annotations/trimaps/Cat_{i}.png", ids(i, 3) + 1)
-    for o, rows in ("trainval", range(4)), ("test", (4, 5)):
-        (d/f"annotations/{o}.txt").write_text("".join(f"Cat_{i} 1 1 1\n" for i in rows))
+    for item, rows in ("trainval", range(4)), ("test", (4, 5)):
+        (d/f"annotations/{item}.txt").write_text("".join(f"Cat_{i} 1 1 1\n" for i in rows))
     return d
 
 
@@ -1215,7 +1228,7 @@ cat("pets_list_utf16", "refuse", "encoding", "trainval.txt",
     lambda d: (d/"annotations/trainval.txt").write_bytes("Cat_0 1 1 1\n".encode("utf-16")) and None)
 cat("pets_list_duplicate", "warn", "list-duplicate", "", appended("annotations/trainval.txt", "Cat_0 1 1 1\n"))
 cat("pets_no_lists", "note", "no-valid-split no-valid-list", "",
-    lambda d: [o.unlink() for o in (d/"annotations").glob("*.txt")] and None)
+    lambda d: [path.unlink() for path in (d/"annotations").glob("*.txt")] and None)
 cat("pets_not_listed", "note", "not-listed", "Cat_9",
     lambda d: (write(d/"images/Cat_9.jpg", pixels(9)), write(d/"annotations/trimaps/Cat_9.png", ids(9, 3) + 1))
     and None)
@@ -1237,8 +1250,8 @@ def voc(d):
         write(d/f"JPEGImages/v_{i}.jpg", pixels(i))
         write(d/f"SegmentationClass/v_{i}.png", np.where(ids(i) == 4, 255, ids(i)).astype(np.uint8), PALETTE)
     (d/"ImageSets/Segmentation").mkdir(parents=True)
-    for o, rows in ("train", range(4)), ("val", (4, 5)):
-        (d/f"ImageSets/Segmentation/{o}.txt").write_text("".join(f"v_{i}\n" for i in rows))
+    for item, rows in ("train", range(4)), ("val", (4, 5)):
+        (d/f"ImageSets/Segmentation/{item}.txt").write_text("".join(f"v_{i}\n" for i in rows))
     return d
 
 
@@ -1256,8 +1269,8 @@ pascal("voc_no_val", "note", "no-valid-split no-valid-list", "", lambda d: (d/li
 pascal("voc_no_lists", "note", "no-valid-split no-valid-list", "", lambda d: shutil.rmtree(d/"ImageSets"))
 pascal("voc_list_with_blanks", "sound|note", "", "",
        lambda d: (d/lists/"val.txt").write_bytes(b"\xef\xbb\xbfv_4 \r\n\r\nv_5\r\n") and None)
-pascal("voc_upper_case", "sound", f=lambda d: [o.rename(o.with_suffix(".JPG")) for o in (d/"JPEGImages").iterdir()]
-       and None)
+pascal("voc_upper_case", "sound", f=lambda d: [path.rename(path.with_suffix(".JPG"))
+                                               for path in (d/"JPEGImages").iterdir()] and None)
 pascal("voc_image_missing", "refuse", "missing list-missing", "v_2", lambda d: (d/"JPEGImages/v_2.jpg").unlink())
 pascal("voc_mask_all_void", "warn", "mask-void", seg, lambda d: write(d/seg, np.full(SIZE, 255, np.uint8), PALETTE)
        and None)
@@ -1330,7 +1343,8 @@ two("folders_found", "note", "found-folders", "")
 two("folders_image_without_a_mask", "warn", "no-mask", "photos/p2.jpg", lambda d: (d/"masks/p2_mask.png").unlink())
 two("folders_mask_without_an_image", "warn", "orphan-mask", "masks/p2_mask.png", lambda d: (d/"photos/p2.jpg").unlink())
 two("folders_names_that_do_not_match", "refuse", "layout-unknown", "",
-    lambda d: [o.rename(o.with_name(f"{k}.png")) for k, o in zip("qwertz", sorted((d/"masks").iterdir()))] and None)
+    lambda d: [item.rename(item.with_name(f"{k}.png")) for k, item in zip("qwertz", sorted((d/"masks").iterdir()))]
+    and None)
 two("folders_mask_size", "refuse", "mask-size", "masks/p2_mask.png",
     lambda d: write(d/"masks/p2_mask.png", ids(2, 3)[1:]) and None)
 two("folders_mask_truncated", "refuse", "undecodable", "masks/p2_mask.png",
@@ -1380,7 +1394,8 @@ of(split_folders)("folders_with_splits", "sound", layout="folders")
 of(split_folders)("folders_same_image_in_both", "warn", "same-image", "",
                   lambda d: shutil.copy(d/"images/train/p0.png", d/"images/val/p4.png") and None)
 of(split_folders)("folders_same_name_in_both", "sound", "", "",
-                  lambda d: [(d/o/"val/p4.png").rename(d/o/"val/p0.png") for o in ("images", "masks")] and None)
+                  lambda d: [(d/name/"val/p4.png").rename(d/name/"val/p0.png") for name in ("images", "masks")]
+                  and None)
 of(split_folders)("folders_val_without_masks", "refuse|warn|note", "", "val", lambda d: shutil.rmtree(d/"masks/val"))
 
 
@@ -1444,13 +1459,13 @@ def masks_of_another_kind(d):
 @case("sound", layout="camvid")
 def camvid_painted(d):
     for i in range(6): write(d/f"images/{i}.png", pixels(i)); write(d/f"labels/{i}_P.png", np.uint8(TABLE)[ids(i)])
-    (d/"label_colors.txt").write_text("".join(f"{r} {g} {b} {o}\n" for o, (r, g, b) in zip(NAMES, TABLE)))
+    (d/"label_colors.txt").write_text("".join(f"{r} {g} {b} {item}\n" for item, (r, g, b) in zip(NAMES, TABLE)))
 
 
 pascal("voc_own_names", "sound", "", "", lambda d: (d/"codes.txt").write_text("sky\nroad\ntree\ncar\nbus\n") and None)
 pascal("voc_other_values", "warn", "guessed-classes", "",
-       lambda d: [write(o, np.asarray(Image.open(o))*np.uint8(40)) for o in sorted((d/"SegmentationClass").iterdir())]
-       and None)
+       lambda d: [write(path, np.asarray(Image.open(path))*np.uint8(40))
+                  for path in sorted((d/"SegmentationClass").iterdir())] and None)
 
 
 # --- tables ---
@@ -1467,7 +1482,7 @@ def csv(kind, name, text, code="", file="pairs.csv", f=None, **kwargs):
 rows = [f"a/x{i}.png,b/y{i}.png,{'val' if i > 3 else 'train'}" for i in range(5)]
 text = "\n".join(["image,mask,split", *rows, ""])
 csv("sound", "plain", text, layout="csv")
-csv("sound", "without_split", "\n".join(["image,mask", *(o.rsplit(",", 1)[0] for o in rows)]))
+csv("sound", "without_split", "\n".join(["image,mask", *(row.rsplit(",", 1)[0] for row in rows)]))
 csv("sound", "semicolons_mark_crlf", text.replace(",", ";").replace("\n", "\r\n").encode("utf-8-sig"))
 csv("sound", "backslashes", text.replace("/", "\\"))
 csv("sound", "blank_lines_and_headings", text.replace("image,mask,split", "Image , MASK, Split").replace("\n", "\n\n"))
@@ -1523,6 +1538,6 @@ MANY = {"missing": "labels/f0_P.png", "mask-values": "labels/f1_P.png", "empty":
 def unblock(folder):
     "Let go whoever waits for a pipe below a folder."
     for top, _, names in os.walk(folder):
-        for o in names:
+        for name in names:
             with suppress(OSError):
-                if Path(top, o).is_fifo(): os.close(os.open(Path(top, o), os.O_RDWR | os.O_NONBLOCK))
+                if Path(top, name).is_fifo(): os.close(os.open(Path(top, name), os.O_RDWR | os.O_NONBLOCK))

@@ -114,7 +114,7 @@ class Moments:
 
 def half_a_file(tensors, path, *args, **kwargs): Path(path).write_bytes(b"\x10\0\0\0\0\0\0\0{half a fi")
 def half_a_folder(path, *args, **kwargs):
-    for o in sorted(Path(path).iterdir())[:1] if Path(path).is_dir() else (): o.unlink()
+    for file in sorted(Path(path).iterdir())[:1] if Path(path).is_dir() else (): file.unlink()
 
 
 def watch(moments):
@@ -317,12 +317,12 @@ class Killed:
 
 def survive(k, moments):
     "Kill a training at each of these moments (a plan, or seconds), as far as it comes to pass, and go on to the end."
-    for o in moments:
-        k.go(**(dict(after=o) if isinstance(o, float) else dict(kill=o)))
+    for moment in moments:
+        k.go(**(dict(after=moment) if isinstance(moment, float) else dict(kill=moment)))
         if k.done: return k
         early = k.died_too_early()
         assert early or k.code == -signal.SIGKILL, (
-            f"{k.name} ended with {k.code} on the way to {o}, after {k.kills}:\n{k.err}")
+            f"{k.name} ended with {k.code} on the way to {moment}, after {k.kills}:\n{k.err}")
     return k.finish()
 
 
@@ -356,9 +356,9 @@ def outcome(path):
         out |= {f"{kind}/{f}": hashlib.sha256((path/"checkpoints"/kind/f).read_bytes()).hexdigest()
                 for f in state["sha256"] if f.endswith(".safetensors")}
         out |= {f"{kind}/{k}": v for k, v in state.items() if k not in (*TIMES, "sha256")}
-    lines = [o.split(",") for o in (path/"history.csv").read_text().splitlines()]
+    lines = [line.split(",") for line in (path/"history.csv").read_text().splitlines()]
     keep = [i for i, k in enumerate(lines[0]) if k not in TIMES]
-    out["history"] = [[o[i] for i in keep] for o in lines]
+    out["history"] = [[line[i] for i in keep] for line in lines]
     out["scores"] = {k: v for k, v in json.loads((path/"scores.json").read_text()).items() if "second" not in k}
     status = json.loads((path/"status.json").read_text())
     return out | {f"status/{k}": status.get(k) for k in ("status", "stages_done", "best", "lrs", "accuracy", "mean_iou",
@@ -374,9 +374,10 @@ def differences(a, b):
 def leftovers(path):
     "Files that only a crash would leave."
     path = Path(path)
-    odd = {o for o in path.rglob("*") if o.name.endswith((".part", ".old")) and not o.parent.name.endswith(".part")}
-    return sorted(str(o.relative_to(path)) for o in odd
-                  | {o for o in (path/"checkpoints").iterdir() if o.name not in ("last", "previous", "best")})
+    odd = {file for file in path.rglob("*") if file.name.endswith((".part", ".old"))
+           and not file.parent.name.endswith(".part")}
+    return sorted(str(file.relative_to(path)) for file in odd
+                  | {file for file in (path/"checkpoints").iterdir() if file.name not in ("last", "previous", "best")})
 
 
 # Plans

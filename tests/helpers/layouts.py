@@ -146,4 +146,4 @@ def two_folders(root, values, names="", n=6):
         photo(root/f"images/{i}.png", i)
         paint(root/f"masks/{i}.png", np.uint8(values[i % len(values)])[ids(i, len(values[i % len(values)]))])
     if names:
-        (root/"codes.txt").write_text("".join(f"{o}\n" for o in names.split()))
+        (root/"codes.txt").write_text("".join(f"{item}\n" for item in names.split()))

@@ -48,7 +48,7 @@ def toy(root, lesson="See [toys](../toys.ipynb#twice) and `twice`.", nav=NAV):
     """A project of one module, one lesson and a log; the module is the real `segfast.core.errors`, so that nothing need
     be installed."""
     (root/"docs"/"theme").mkdir(parents=True)
-    (root/"docs"/"site.yml").write_text(SITE.format(nav="".join(f"  - {o}\n" for o in nav)))
+    (root/"docs"/"site.yml").write_text(SITE.format(nav="".join(f"  - {entry}\n" for entry in nav)))
     (root/"settings.ini").symlink_to(ROOT/"settings.ini")
     shutil.copytree(ROOT/"segfast", root/"segfast", dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (root/"LOG.md").write_text("# Log\n\nNothing.\n")
@@ -150,7 +150,7 @@ def test_commands_come_with_every_option_default_and_group():
         assert f"{{ #{key} }}" in text
         part = text.split(f"{{ #{key} }}")[1].split("\n## ")[0]
         for p in command.params:
-            assert all(o in part for o in [*p.opts, *p.secondary_opts] if o.startswith("-")), (key, p.name)
+            assert all(item in part for item in [*p.opts, *p.secondary_opts] if item.startswith("-")), (key, p.name)
     train = text.split("{ #train }")[1].split("\n## ")[0]
     for text in "**Data**", "**Training**", "`--seed N` | `42`", "| `--out DIR` | `runs` |": assert text in train
 
@@ -288,8 +288,8 @@ def test_notebooks_hold_no_path_of_this_machine():
     odd = re.compile(r"/tmp/|/root/|/home/\w|/work/")
     for p in ROOT.glob("nbs/**/*.ipynb"):
         for c in json.loads(p.read_text(encoding="utf-8"))["cells"]:
-            text = json.dumps([{k: v for k, v in o.get("data", o).items() if not k.startswith("image/")}
-                               for o in c.get("outputs", [])])
+            text = json.dumps([{k: v for k, v in item.get("data", item).items() if not k.startswith("image/")}
+                               for item in c.get("outputs", [])])
             assert not odd.search(text), (p.name, odd.search(text), c["source"][:1])
 
 
@@ -301,7 +301,7 @@ def test_the_real_site_has_every_page_and_symbol(site):
     index = json.loads((site/"search"/"search_index.json").read_text())["docs"]
     assert {"index.html", "commands.html", "changelog.html", "metrics/confusion.html", "data/formats/voc.html",
             "tutorials/first_run.html", "explanations/void_pixels.html", "cli.html", "all.html"} <= set(pages)
-    assert any(o["location"] == "metrics/confusion.html#confusionmatrix" for o in index)
+    assert any(item["location"] == "metrics/confusion.html#confusionmatrix" for item in index)
     from segfast._modidx import d
     for module, symbols in d["syms"].items():  # nbdev's own index names page and anchor of each symbol
         shown = set(getattr(__import__(module, fromlist=["x"]), "__all__", []))
@@ -314,6 +314,6 @@ def test_the_real_site_has_every_page_and_symbol(site):
 
 def test_nothing_is_loaded_from_elsewhere(site):
     for name, page in faults.read_pages(site).items():
-        assert not [o for o in page.loads if re.match(r"(https?:)?//", o)], name
+        assert not [load for load in page.loads if re.match(r"(https?:)?//", load)], name
     for css in site.rglob("*.css"):
         assert not re.search(r"url\(\s*['\"]?(https?:)?//", css.read_text(encoding="utf-8")), css.name

@@ -52,8 +52,8 @@ def cli(*args): return CliRunner().invoke(app, list(map(str, args)))
 
 def said(res, code=1):
     "What a refusal says: one to three lines besides those of the progress, and never that segfast is at fault."
-    work = tuple(o.removesuffix(" ...") for o in res.stderr.splitlines() if o.endswith(" ..."))
-    lines = [o for o in res.stderr.splitlines() if not o.startswith(work)]
+    work = tuple(line.removesuffix(" ...") for line in res.stderr.splitlines() if line.endswith(" ..."))
+    lines = [line for line in res.stderr.splitlines() if not line.startswith(work)]
     assert res.exit_code == code, res.output
     assert 1 <= len(lines) <= 3 and not is_crash(res.stderr), res.stderr
     return "\n".join(lines)
@@ -71,7 +71,7 @@ SPOILT = [("status.json", "{}", None), ("data.json", '{"opened": 3}', "data.json
           ("recipe.toml", "model = 3", "recipe.toml")]
 
 
-@pytest.mark.parametrize("file, text, named", SPOILT, ids=lambda o: str(o)[:24] or "empty")
+@pytest.mark.parametrize("file, text, named", SPOILT, ids=lambda value: str(value)[:24] or "empty")
 def test_resume_names_the_file(run, file, text, named):
     (run/file).write_text(text, encoding="latin-1")
     res = cli("resume", run, "--device", "cpu")

@@ -58,24 +58,24 @@ _FASTAI = re.compile(r"(.*\.)?learn(er)?\.(save|load|export)")
 _UNPACKS = {"data/archives.py": {"archive.extract", "archive.extractall"}}
 
 
-def dotted(o):
-    if isinstance(o, ast.Name): return o.id
-    return f"{dotted(o.value)}.{o.attr}" if isinstance(o, ast.Attribute) else "?"
+def dotted(value):
+    if isinstance(value, ast.Name): return value.id
+    return f"{dotted(value.value)}.{value.attr}" if isinstance(value, ast.Attribute) else "?"
 
 
-def modules(o):
-    if isinstance(o, ast.Import): return {a.name.split(".")[0] for a in o.names}
-    return {(o.module or "").split(".")[0]} if isinstance(o, ast.ImportFrom) else set()
+def modules(value):
+    if isinstance(value, ast.Import): return {a.name.split(".")[0] for a in value.names}
+    return {(value.module or "").split(".")[0]} if isinstance(value, ast.ImportFrom) else set()
 
 
 def is_one_of(name, names):
-    return any(name == o or name.endswith("." + o) for o in names
-               if "." in o or o.startswith(("load_", "untar"))) or name in names
+    return any(name == key or name.endswith("." + key) for key in names
+               if "." in key or key.startswith(("load_", "untar"))) or name in names
 
 
-def calls(o, file):
+def calls(value, file):
     "What is wrong with a call."
-    name, given = dotted(o.func), {k.arg: getattr(k.value, "value", "?") for k in o.keywords}
+    name, given = dotted(value.func), {k.arg: getattr(k.value, "value", "?") for k in value.keywords}
     if is_one_of(name, _CALLS): yield name
     if given.get("shell", False) is not False: yield f"{name} with a shell"
     if given.get("trust_remote_code", False) is not False or given.get("allow_pickle", False) is not False:
@@ -92,12 +92,12 @@ def calls(o, file):
 def forbidden(source, file=""):
     "What of a source file could run code that stands in a file."
     out = []
-    for o in ast.walk(ast.parse(source)):
-        out += sorted(modules(o) & _IMPORTS)
-        if isinstance(o, ast.ImportFrom):
-            out += [a.name for a in o.names if a.name in ("load_learner", "load_pickle", "SaveModelCallback",
+    for node in ast.walk(ast.parse(source)):
+        out += sorted(modules(node) & _IMPORTS)
+        if isinstance(node, ast.ImportFrom):
+            out += [a.name for a in node.names if a.name in ("load_learner", "load_pickle", "SaveModelCallback",
                                                           "untar_data")]
-        if isinstance(o, ast.Call): out += calls(o, file)
+        if isinstance(node, ast.Call): out += calls(node, file)
     return out
 
 
@@ -194,9 +194,9 @@ def legacy_tar(path):
     "As torch 0.1 wrote it: a tar of pickles."
     with tarfile.open(path, "w") as t:
         for name in "sys_info", "pickle", "storages", "tensors":
-            o, content = tarfile.TarInfo(name), pickle.dumps(Payload())
-            o.size = len(content)
-            t.addfile(o, io.BytesIO(content))
+            item, content = tarfile.TarInfo(name), pickle.dumps(Payload())
+            item.size = len(content)
+            t.addfile(item, io.BytesIO(content))
 
 
 def zip_of_pickles(path):
@@ -266,7 +266,7 @@ def with_new_sums(folder):
     "Checksums as whoever changed the files would write them."
     from segfast.runs.run import state_checksum
     state = json.loads((folder/"state.json").read_text())
-    sums = {o.name: sha256(o.read_bytes()).hexdigest() for o in folder.iterdir() if o.name != "state.json"}
+    sums = {path.name: sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.name != "state.json"}
     (folder/"state.json").write_text(json.dumps(dict(state, sha256=sums | {"state.json": state_checksum(state)})))
 
 
@@ -336,12 +336,13 @@ def zipped(path):
 @pytest.mark.parametrize("file", ["images", "masks"])
 def test_what_was_put_into_the_decode_cache_is_made_anew(small, tmp_path, monkeypatch, change, file):
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
-    first = [np.array(o) for o in (write_cache(small, (12, 16)).images, write_cache(small, (12, 16)).masks)]
+    first = [np.array(item) for item in (write_cache(small, (12, 16)).images, write_cache(small, (12, 16)).masks)]
     path, = (tmp_path/"cache/decoded").glob(f"*/{file}.npy")
     change(path)
     again = write_cache(small, (12, 16))
     assert all(np.array_equal(a, b) for a, b in zip(first, (again.images, again.masks)))
-    assert path.is_file() and not [o for o in (tmp_path/"cache/decoded").iterdir() if o.name.startswith(".part")]
+    assert path.is_file() and not [entry for entry in (tmp_path/"cache/decoded").iterdir()
+                                   if entry.name.startswith(".part")]
 
 
 # --- data sets with pickles among them ---
@@ -362,7 +363,7 @@ def test_pickles_among_the_data(demo_dir, tmp_path, monkeypatch):
 def test_a_picture_that_is_a_pickle(demo_dir, tmp_path):
     import shutil
     data = shutil.copytree(demo_dir, tmp_path/"copy")
-    for o in data/"images/scene_000.png", data/"labels/scene_001_P.png": o.write_bytes(pickle.dumps(Payload()))
+    for item in data/"images/scene_000.png", data/"labels/scene_001_P.png": item.write_bytes(pickle.dumps(Payload()))
     assert {p.code for p in check_path(data).errors} == {"not-an-image"}
 
 
@@ -407,15 +408,15 @@ def cache(tmp_path, monkeypatch):
 
 
 def member(name, kind=tarfile.REGTYPE, target="", content=b"out", **headers):
-    o = tarfile.TarInfo(name)
-    o.type, o.linkname, o.pax_headers = kind, target, headers
-    o.size = len(content) if kind == tarfile.REGTYPE else 0
-    return o, content
+    item = tarfile.TarInfo(name)
+    item.type, item.linkname, item.pax_headers = kind, target, headers
+    item.size = len(content) if kind == tarfile.REGTYPE else 0
+    return item, content
 
 
 def tar_of(path, *members):
     with tarfile.open(path, "w:gz" if path.endswith("gz") else "w") as t:
-        for o, content in members: t.addfile(o, io.BytesIO(content) if o.size else None)
+        for item, content in members: t.addfile(item, io.BytesIO(content) if item.size else None)
     return path
 
 
@@ -426,7 +427,7 @@ def zip_of(path, *members):
     return path
 
 
-def tree(folder): return sorted(str(o.relative_to(folder)) for o in folder.rglob("*"))
+def tree(folder): return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 OUT = ["../out.txt", "a/../../out.txt", "/out.txt", "//out.txt", "./../out.txt", "a/b/../../../out.txt", "..", "../",
@@ -470,14 +471,14 @@ def test_links_and_devices(tmp_path, cache, name, kind, target):
 @pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
 def test_links_and_devices_in_a_zip(tmp_path, cache, mode):
     "Only links are links there: anything else is written as a plain file."
-    o = zipfile.ZipInfo("odd")
-    o.external_attr = (mode | 0o777) << 16
-    zip_of("evil.zip", ("good.txt", "x"), (o, "/etc/passwd"))
+    entry = zipfile.ZipInfo("odd")
+    entry.external_attr = (mode | 0o777) << 16
+    zip_of("evil.zip", ("good.txt", "x"), (entry, "/etc/passwd"))
     if mode == stat.S_IFLNK:
         with pytest.raises(DataError) as e: unpack("evil.zip")
         assert not missing(e, "evil.zip", "'odd'")
     else: assert stat.S_ISREG((unpack("evil.zip")/"odd").lstat().st_mode)
-    assert not [o for o in tmp_path.rglob("*") if o.is_symlink()]
+    assert not [path for path in tmp_path.rglob("*") if path.is_symlink()]
 
 
 @pytest.mark.parametrize("chain", [[member("a", tarfile.SYMTYPE, "b"), member("a/x.txt")],
@@ -488,7 +489,7 @@ def test_links_and_devices_in_a_zip(tmp_path, cache, mode):
     member("z", tarfile.LNKTYPE, "x/w")]], ids=range(4))
 def test_links_through_links(tmp_path, cache, chain):
     with pytest.raises(DataError) as e: unpack(tar_of("chain.tar", *chain))
-    assert not missing(e, "chain.tar") and any(repr(o.name) in str(e.value) for o, _ in chain)
+    assert not missing(e, "chain.tar") and any(repr(path.name) in str(e.value) for path, _ in chain)
     assert tree(tmp_path) == ["cache", "cache/unpacked", "chain.tar"]
 
 
@@ -501,9 +502,9 @@ def test_odd_names_stay_inside(tmp_path, cache, name, ending):
     zip_of(path, ("a/good.txt", "x"), (f"a/{name}", "x"), ("good.txt", "x")) if ending == "zip" else tar_of(path,
         member("a/good.txt"), member(f"a/{name}"), member("good.txt"))
     root = unpack(path)
-    assert len([o for o in root.rglob("*") if o.is_file()]) == 3
-    assert {o for o in tmp_path.rglob("*") if o.is_file()} == {tmp_path/path,
-        *(o for o in root.rglob("*") if o.is_file())}
+    assert len([file for file in root.rglob("*") if file.is_file()]) == 3
+    assert {file for file in tmp_path.rglob("*") if file.is_file()} == {tmp_path/path,
+        *(file for file in root.rglob("*") if file.is_file())}
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar"])
@@ -520,7 +521,7 @@ def test_null_bytes_in_names(tmp_path, cache, ending):
 @pytest.mark.parametrize("one, other", [("a/b.txt", "a\\b.txt"), ("a.txt", "./a.txt"), ("a/b.txt", "a//b.txt")])
 def test_two_names_of_one_file_in_a_zip(cache, one, other):
     for i, name in enumerate((one, other)):
-        assert len([o for o in unpack(zip_of(f"{i}.zip", (name, "1"))).rglob("*") if o.is_file()]) == 1
+        assert len([path for path in unpack(zip_of(f"{i}.zip", (name, "1"))).rglob("*") if path.is_file()]) == 1
     with pytest.raises(DataError) as e: unpack(zip_of("twice.zip", (one, "1"), (other, "2")))
     assert not missing(e, "twice.zip", repr(other))
 
@@ -534,7 +535,7 @@ def test_names_that_differ_in_case(cache, monkeypatch, one, other, ending):
     path = f"case.{ending}"
     zip_of(path, (one, "1"), (other, "2")) if ending == "zip" else tar_of(path, member(one), member(other))
     if not archives.ignores_case(cache.parent if cache.parent.mkdir() is None else None):
-        assert len([o for o in unpack(path).rglob("*") if o.is_file()]) == 2
+        assert len([file for file in unpack(path).rglob("*") if file.is_file()]) == 2
     os.utime(path, (1, 1))
     monkeypatch.setattr(archives, "ignores_case", lambda folder: True)
     with pytest.raises(DataError) as e: unpack(path)
@@ -560,7 +561,7 @@ def test_a_tar_whose_description_would_fill_the_memory(tmp_path, cache):
     with pytest.raises(DataError) as second: unpack("long.tgz")
     for e in first, second:
         assert codes_of(e) == ["undecodable"] and re.search(r"\b2097\d{3}\b", str(e.value)), "how long it is"
-    assert not [o for o in cache.iterdir()]
+    assert not [path for path in cache.iterdir()]
 
 
 def test_a_member_that_is_a_folder_and_a_file(tmp_path, cache):
@@ -570,9 +571,9 @@ def test_a_member_that_is_a_folder_and_a_file(tmp_path, cache):
 
 
 def test_no_member_may_set_special_bits(cache):
-    o, content = member("a.txt")
-    o.mode = 0o6777
-    root = unpack(tar_of("mode.tar", (o, content), member("b.txt")))
+    item, content = member("a.txt")
+    item.mode = 0o6777
+    root = unpack(tar_of("mode.tar", (item, content), member("b.txt")))
     assert not (root/"a.txt").stat().st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH)
 
 
@@ -585,12 +586,12 @@ def test_a_table_that_names_files_elsewhere_is_only_read(demo_dir, tmp_path):
     rows.append((os.path.relpath(demo_dir/"images/scene_005.png", tmp_path/"data"),
                  os.path.relpath(demo_dir/"labels/scene_005_P.png", tmp_path/"data"), "valid"))
     with open(tmp_path/"data/t.csv", "w", newline="") as f: csv.writer(f).writerows([("image", "mask", "split"), *rows])
-    before = {o: o.read_bytes() for o in demo_dir.rglob("*") if o.is_file()}
+    before = {path: path.read_bytes() for path in demo_dir.rglob("*") if path.is_file()}
     report = check_path(tmp_path/"data/t.csv")
     assert len(report.data.pairs) == 6
     write_fixed_copy(report, tmp_path/"copy")
-    assert {o: o.read_bytes() for o in demo_dir.rglob("*") if o.is_file()} == before and sorted(o.name
-        for o in tmp_path.iterdir()) == ["copy", "data"]
+    assert {path: path.read_bytes() for path in demo_dir.rglob("*") if path.is_file()} == before and sorted(path.name
+        for path in tmp_path.iterdir()) == ["copy", "data"]
     assert len(list((tmp_path/"copy/images").iterdir())) == 6
 
 
@@ -626,9 +627,9 @@ PLAIN = {"html", "meta", "title", "style", "h1", "h2", "p", "br", "strong", "tab
 
 def harmless(page, *names):
     "That a page has no tag of a stranger's, and shows the names."
-    o = Tags(page)
-    assert o.tags <= PLAIN and not {a for a in o.attributes if a.startswith("on") or a == "href"}
-    for n in names: assert n in o.text or safe_text(n) in o.text, n
+    page_tags = Tags(page)
+    assert page_tags.tags <= PLAIN and not {a for a in page_tags.attributes if a.startswith("on") or a == "href"}
+    for n in names: assert n in page_tags.text or safe_text(n) in page_tags.text, n
 
 
 @pytest.fixture(scope="module")
@@ -637,15 +638,15 @@ def nasty_dir(tmp_path_factory):
     from PIL import Image
     from segfast.data.demo import write_demo
     root = write_demo(tmp_path_factory.mktemp("nasty")/"data", n=30, size=(32, 48))
-    (root/"codes.txt").write_text("\n".join(o for o in NASTY if o.strip() == o and not re.search("[\x85\u2028]", o))
-                                  + "\n", encoding="utf-8")
+    (root/"codes.txt").write_text("\n".join(text for text in NASTY if text.strip() == text
+                                            and not re.search("[\x85\u2028]", text)) + "\n", encoding="utf-8")
     (root/"valid.txt").unlink()
-    for i, o in enumerate(m for m in MULTI if "/" not in m):
+    for i, item in enumerate(m for m in MULTI if "/" not in m):
         if i < 30:
-            (root/f"images/scene_{i:03d}.png").rename(root/f"images/{o}.png")
-            (root/f"labels/scene_{i:03d}_P.png").rename(root/f"labels/{o}_P.png")
-    for o in ("=cmd()|' ", "x\n2026-01-01 done: accuracy 1.0", "a\x1b[2Jb"):
-        for p in (root/"labels").glob(f"{o.replace('[', '[[]')}*"):
+            (root/f"images/scene_{i:03d}.png").rename(root/f"images/{item}.png")
+            (root/f"labels/scene_{i:03d}_P.png").rename(root/f"labels/{item}_P.png")
+    for word in ("=cmd()|' ", "x\n2026-01-01 done: accuracy 1.0", "a\x1b[2Jb"):
+        for p in (root/"labels").glob(f"{word.replace('[', '[[]')}*"):
             Image.fromarray(np.full((32, 48), 77, np.uint8)).save(p)
     return root
 
@@ -672,9 +673,9 @@ def test_a_report_in_markdown(nasty_report, tmp_path):
     nasty_report.save(tmp_path/"r.md")
     text = (tmp_path/"r.md").read_text(encoding="utf-8")
     assert not CONTROL.search(text)
-    o = Tags(MarkdownIt("commonmark", dict(html=True)).enable("table").render(text))
-    assert o.tags == {"p", "strong", "ul", "li"}
-    assert o.text.split() and all(safe_text(p.file) in o.text for p in nasty_report.errors)
+    tags = Tags(MarkdownIt("commonmark", dict(html=True)).enable("table").render(text))
+    assert tags.tags == {"p", "strong", "ul", "li"}
+    assert tags.text.split() and all(safe_text(p.file) in tags.text for p in nasty_report.errors)
 
 
 def test_a_report_as_text(nasty_report, tmp_path):
@@ -682,7 +683,7 @@ def test_a_report_as_text(nasty_report, tmp_path):
     text = (tmp_path/"r.txt").read_text(encoding="utf-8")
     assert not CONTROL.search(text) and text == nasty_report.text()
     lines = text.split("\n")
-    assert [o.partition(": ")[0] for o in lines[2:-1]] == [p.kind
+    assert [line.partition(": ")[0] for line in lines[2:-1]] == [p.kind
                                                            for p in nasty_report.problems], "a name forged a line"
     assert lines[0].startswith("data: ") and not missing(lines[1], 30, "32x48") and not missing(lines[-1],
         len(nasty_report.errors))
@@ -692,7 +693,7 @@ def test_a_report_as_a_table(nasty_report, tmp_path):
     nasty_report.save(tmp_path/"r.csv")
     with open(tmp_path/"r.csv", newline="", encoding="utf-8") as f: rows = list(csv.DictReader(f))
     assert len(rows) == len(nasty_report.problems)
-    assert [o["file"].lstrip("'") for o in rows] == [p.file.lstrip("'") for p in nasty_report.problems]
+    assert [item["file"].lstrip("'") for item in rows] == [p.file.lstrip("'") for p in nasty_report.problems]
     for row in rows: assert not any(re.match(r"[=+@\t\r-]", v) for v in row.values()), row
 
 
@@ -717,7 +718,7 @@ def test_errors_are_three_lines_whatever_the_name(tmp_path, char):
                  ["train", "demo", "--weights", f"{name}.pth"], ["train", "demo", "--recipe", f"{name}.toml"]):
         res = CliRunner().invoke(app, args)
         assert res.exit_code in (1, 2) and not CONTROL.search(res.stderr), args
-        assert not any(o.startswith("error: forged") for o in res.stderr.split("\n")) or char == "\n"
+        assert not any(line.startswith("error: forged") for line in res.stderr.split("\n")) or char == "\n"
 
 
 def test_notebooks_show_names_as_text(nasty_report):
@@ -736,9 +737,9 @@ def test_a_score_table_in_markdown():
     table = ClassTable(MULTI)
     ids = torch.arange(len(MULTI))[None]
     cm = ConfusionMatrix(table).update(ids, ids)
-    o = Tags(MarkdownIt("commonmark", dict(html=True)).enable("table").render(cm._repr_markdown_()))
-    assert o.tags == {"p", "strong", "table", "thead", "tbody", "tr", "th", "td"}
-    for n in MULTI: assert safe_text(n) in o.text
+    tags = Tags(MarkdownIt("commonmark", dict(html=True)).enable("table").render(cm._repr_markdown_()))
+    assert tags.tags == {"p", "strong", "table", "thead", "tbody", "tr", "th", "td"}
+    for n in MULTI: assert safe_text(n) in tags.text
 
 
 @pytest.mark.parametrize("name", MULTI)
@@ -750,7 +751,7 @@ def test_markdown_shows_it_as_it_is(name):
 
 
 def test_sheet():
-    for o in MULTI: assert not re.match(r"[=+@\t\r-]", csv_cell(o)) and csv_cell(o).endswith(o)
+    for item in MULTI: assert not re.match(r"[=+@\t\r-]", csv_cell(item)) and csv_cell(item).endswith(item)
     assert csv_cell(-1.5) == -1.5 and csv_cell(None) is None and csv_cell("road-2") == "road-2"
 
 
@@ -776,18 +777,19 @@ def tensorboard():
 def test_a_run(nasty_run, tmp_path, capsys):
     run = nasty_run
     assert run.path.parent == tmp_path/"runs" and re.fullmatch(r"[\w-]+", run.name)
-    assert {o.name for o in (run.path/"plots").iterdir()} >= {"history.png", "predictions.png"}
+    assert {path.name for path in (run.path/"plots").iterdir()} >= {"history.png", "predictions.png"}
     with open(run.path/"classes.csv", newline="", encoding="utf-8") as f:
-        assert [o["name"] for o in csv.DictReader(f)] == list(run.classes.names)
+        assert [item["name"] for item in csv.DictReader(f)] == list(run.classes.names)
     assert run.classes.names == open_data(tmp_path/NASTY[1]).classes.names, "exact where it is read back"
     with open(run.path/"per_class.csv", newline="", encoding="utf-8") as f:
-        names = [o[0] for o in list(csv.reader(f))[1:]]
-    assert not any(re.match(r"[=+@-]", o) for o in names) and names[:len(run.classes)] == [csv_cell(o)
-        for o in run.classes.names]
+        names = [item[0] for item in list(csv.reader(f))[1:]]
+    assert not any(re.match(r"[=+@-]", name) for name in names) and names[:len(run.classes)] == [csv_cell(name)
+        for name in run.classes.names]
     assert [s.name for s in run.recipe.stages] == ["$\\frac$ <b> =x 木 \x1b[2J", "[bold red]\nforged"]
     assert run.history["name"].tolist() == [s.name for s in run.recipe.stages]
     log = (run.path/"log.txt").read_text(encoding="utf-8")
-    assert not CONTROL.search(log) and all(re.match(r"\d{4}-\d\d-\d\dT\S+ ", o) for o in log.strip("\n").split("\n"))
+    assert not CONTROL.search(log) and all(re.match(r"\d{4}-\d\d-\d\dT\S+ ", line)
+                                           for line in log.strip("\n").split("\n"))
     harmless(run._repr_html_(), run.recipe.stages[0].name)
     assert safe_text(run.recipe.stages[1].name) in text_of(Plan("a", [], run.recipe, classes=run.classes))
     if tensorboard(): tags_are_fixed(run)
@@ -797,14 +799,16 @@ def tags_are_fixed(run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     read = EventAccumulator(str(run.path/"tensorboard")).Reload()
     tags = read.Tags()
-    assert all(re.fullmatch(r"(epoch|batch)/[a-z_0-9]+", o) for o in tags["scalars"]) and tags["images"] == ["samples"]
+    assert all(re.fullmatch(r"(epoch|batch)/[a-z_0-9]+", scalar)
+               for scalar in tags["scalars"]) and tags["images"] == ["samples"]
     text = read.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert all(o.startswith("    ") for o in text.split("\n") if o), "code to the end, which no text inside can close"
+    assert all(line.startswith("    ") for line in text.split("\n")
+               if line), "code to the end, which no text inside can close"
 
 
-def text_of(o, width=1000):
+def text_of(value, width=1000):
     console = Console(file=io.StringIO(), width=width)
-    console.print(o)
+    console.print(value)
     return console.file.getvalue()
 
 
@@ -816,9 +820,9 @@ def scores(names):
 @pytest.mark.parametrize("name", MULTI)
 def test_tables_at_a_terminal(name):
     row = dict(name=name, data=name, status=name, stages=name, accuracy=None, mean_iou=None, seconds=None, started=name)
-    for o in score_table(scores([name]), ClassTable([name])), run_table([row]), Plan(name, [(name, name)],
+    for item in score_table(scores([name]), ClassTable([name])), run_table([row]), Plan(name, [(name, name)],
         recipe_of(dict(name=name)), classes=ClassTable([name])):
-        text = text_of(o)
+        text = text_of(item)
         assert safe_text(name)[:20] in text and not CONTROL.search(text)
 
 
@@ -877,8 +881,8 @@ def test_names_of_runs(name, small, tmp_path):
     else:
         with pytest.raises(UsageError) as e: Run.create(tmp_path/"runs", **make, name=name)
         assert not missing(e, "--name") and repr(name) in str(e.value) and not CONTROL.search(str(e.value))
-    for o in "..", ".", "", "a/b", "/abs", "../x", "a\0b":
-        with pytest.raises(UsageError): Run.create(tmp_path/"runs", **make, name=o)
+    for word in "..", ".", "", "a/b", "/abs", "../x", "a\0b":
+        with pytest.raises(UsageError): Run.create(tmp_path/"runs", **make, name=word)
 
 
 def test_a_run_from_elsewhere(small, tmp_path):
@@ -895,7 +899,7 @@ def test_a_run_from_elsewhere(small, tmp_path):
 
 def test_a_log_has_one_line_a_remark(small, tmp_path):
     run = Run.create(tmp_path/"runs", recipe_of({}), small.classes, dict(name="a"), "a")
-    for o in MULTI: run.log(o)
+    for item in MULTI: run.log(item)
     run.log("\udcff")
     lines = (run.path/"log.txt").read_text(encoding="utf-8").split("\n")
     assert len(lines) == len(MULTI) + 2 and not CONTROL.search("\n".join(lines))
@@ -907,7 +911,8 @@ PATHS = ["plain", "a b", "it's", "a; touch it-ran", "$(touch it-ran)", "`touch i
          "a|touch it-ran", "x > it-ran", "*", "~", "!!", "-rf", "#x", "a\\b", "[bold]", "木"]
 
 
-def commands(text): return [shlex.split(o[o.index("segfast "):]) for o in text.split("\n") if "segfast " in o]
+def commands(text):
+    return [shlex.split(line[line.index("segfast "):]) for line in text.split("\n") if "segfast " in line]
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -80,7 +80,8 @@ def report(rows, args):
     for i in np.unique(np.linspace(0, n - 1, 11).astype(int)):
         print(f"epoch {i + 1:5}  {rows[i, 0]:6.1f} s  {rows[i, 1]/mb:8.2f} MB  {rows[i, 2]:4.0f} open files")
     late = rows[n//2:]
-    floor = np.array([[i + len(o)/2, o[:, 1].min()] for i, o in ((i, late[i:i + 25]) for i in range(0, len(late), 25))])
+    floor = np.array([[i + len(item)/2, item[:, 1].min()]
+                      for i, item in ((i, late[i:i + 25]) for i in range(0, len(late), 25))])
     slope = np.polyfit(floor[:, 0], floor[:, 1], 1)[0] if len(floor) > 1 else 0.
     files = late[-25:, 2].max() - late[:25, 2].max()
     flat = slope <= args.bytes and files <= args.files

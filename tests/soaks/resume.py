@@ -46,15 +46,15 @@ def soak(server, folder, args):
         v, runs = names[runs % len(names)], runs + 1
         k = Killed(server, folder, v, name=f"killed-{v}-{runs}")
         n = min(rng.randint(3, 12), args.kills - len(kills))
-        moments = [rng.uniform(0, peace[v].seconds) if i % 2 else o
-                   for i, o in enumerate(plans(peace[v].traces[0], n, rng.random(), most=6))]
+        moments = [rng.uniform(0, peace[v].seconds) if i % 2 else item
+                   for i, item in enumerate(plans(peace[v].traces[0], n, rng.random(), most=6))]
         odd = outcome_of(k, moments, peace[v])
         kills += k.kills
         bad += [(k.name, odd)]*bool(odd)
         print(f"{len(kills):4} kills, {time.perf_counter() - began:5.0f} s  {k.name}: {len(k.kills)} times, "
               f"{'equal' if not odd else odd}", flush=True)
         if not odd: shutil.rmtree(k.path)
-    print("where:", *(f"{name} {n}," for name, n in collections.Counter(o[0] for o in kills).most_common()))
+    print("where:", *(f"{name} {n}," for name, n in collections.Counter(kill[0] for kill in kills).most_common()))
     print(f"{len(kills)} kills in {runs} runs, {time.perf_counter() - began:.0f} s: "
           f"{'all equal bit for bit' if not bad else f'{len(bad)} DIFFER'}")
     return not bad

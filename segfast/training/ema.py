@@ -37,7 +37,7 @@ def make_ema(
 def ema_updates(
     ema:AveragedModel # from `make_ema`
 )->int:
-    "How many steps an average has taken in."
+    "How many updates an average has had."
     return int(ema.n_averaged) - 1
 
 def load_ema(

@@ -43,10 +43,11 @@ def seg_learner(
     **kwargs # other arguments of `Learner`
 )->Learner:
     "A fastai `Learner` for segmentation: void counts neither in the loss nor in a score."
-    net = seg_model(model, classes, weights, **(model_options or {})) if isinstance(model, str) else model
-    return Learner(dls, net, loss_func=seg_loss(loss, classes) if isinstance(loss, str) else loss,
-                   metrics=seg_metrics(classes) if metrics is None else metrics, splitter=layer_groups, wd=wd,
-                   train_bn=train_bn, opt_func=opt_func, cbs=[ChannelsLast(), *(cbs or [])], **kwargs)
+    if isinstance(model, str): model = seg_model(model, classes, weights, **(model_options or {}))
+    if isinstance(loss, str): loss = seg_loss(loss, classes)
+    if metrics is None: metrics = seg_metrics(classes)
+    return Learner(dls, model, loss_func=loss, metrics=metrics, splitter=layer_groups, wd=wd, train_bn=train_bn,
+                   opt_func=opt_func, cbs=[ChannelsLast(), *(cbs or [])], **kwargs)
 
 # %% ../../nbs/training/07_learner.ipynb #83225636
 def stage_learner(
@@ -54,12 +55,12 @@ def stage_learner(
     cbs=() # more callbacks
 )->Learner: # frozen or not, as the stage says
     "A `Learner` for the next stage of a training, around the same model."
-    recipe, stage, data, device = training.recipe, training.recipe.stages[
-        training.stage], training.data, training.device
+    recipe, data, device = training.recipe, training.data, training.device
+    stage, steps = recipe.stages[training.stage], []
     dls = seg_dls(data, stage.size, stage.batch_size, recipe.augment, training.workers, device, recipe.cache)
     dls.seg_classes, dls.seg_data = data.classes, data
-    steps = [AccumulateGradients(stage.accumulate)]*(stage.accumulate > 1) + [GradientClip(recipe.clip)]*(
-        recipe.clip > 0)
+    if stage.accumulate > 1: steps.append(AccumulateGradients(stage.accumulate))
+    if recipe.clip > 0: steps.append(GradientClip(recipe.clip))
     cbs = [EpochSeed(recipe.seed, training.stage), *precision_cbs(stage.precision, device), *steps, *cbs]
     loss = training.loss or with_aux(seg_loss(recipe.loss, data.classes))
     learn = seg_learner(dls, data.classes, training.model, loss=loss, wd=recipe.wd, train_bn=stage.train_bn,
@@ -81,6 +82,5 @@ def run_learner(
     dls = seg_dls(report.data, last.size, last.batch_size, recipe.augment, pick_workers(workers, device), device,
                   recipe.cache)
     dls.seg_classes, dls.seg_data = report.data.classes, report.data
-    return seg_learner(dls, report.data.classes, run.model(str(device)),
-                       **{**dict(loss=make_loss(recipe, report), wd=recipe.wd,
-                                 opt_func=seg_optimizer(recipe.optimizer)), **kwargs})
+    settings = dict(loss=make_loss(recipe, report), wd=recipe.wd, opt_func=seg_optimizer(recipe.optimizer))
+    return seg_learner(dls, report.data.classes, run.model(str(device)), **{**settings, **kwargs})

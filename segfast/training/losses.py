@@ -254,7 +254,7 @@ def register_loss(
     LOSSES[f.__name__] = f
     return f
 
-# %% ../../nbs/training/00_losses.ipynb #e3cde479
+# %% ../../nbs/training/00_losses.ipynb #1a6882e1
 @register_loss
 def cross_entropy(classes:ClassTable): # names, and which one is void
     "Mean cross-entropy of the labeled pixels."
@@ -372,7 +372,7 @@ def seg_loss(
     if len(losses) == 1 and losses[0][0] == 1: return losses[0][1]
     return SumLoss(losses, classes.ignore_index)
 
-# %% ../../nbs/training/00_losses.ipynb #60e9bf13
+# %% ../../nbs/training/00_losses.ipynb #80ea231b
 def output_list(
     output # logits (n, classes, h, w); (main, aux, ...); or torchvision's {'out': main, 'aux': aux}
 )->list: # of logits, the main ones first
@@ -423,7 +423,7 @@ class AuxLoss(nn.Module):
     @reduction.setter
     def reduction(self, value): self.loss.reduction = value
 
-# %% ../../nbs/training/00_losses.ipynb #1269338b
+# %% ../../nbs/training/00_losses.ipynb #bef6ea45
 def with_aux(
     loss:nn.Module, # from `seg_loss`
     weight:float=0.4, # factor of the auxiliary output's loss

@@ -17,11 +17,11 @@ from ..core.errors import unknown_name
 
 # %% ../../nbs/training/01_optimizers.ipynb #535e090a
 def memory_order(
-    t:torch.Tensor # any; with four axes it may have its channels last
+    x:torch.Tensor # any; with four axes it may have its channels last
 )->torch.Tensor: # the same memory, contiguous where it can be
     "A channels-last tensor with its axes in the order of memory."
-    last = t.ndim == 4 and not t.is_contiguous() and t.is_contiguous(memory_format=torch.channels_last)
-    return t.permute(0, 2, 3, 1) if last else t
+    last = x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return x.permute(0, 2, 3, 1) if last else x
 
 # %% ../../nbs/training/01_optimizers.ipynb #5a046998
 class FusedAdam(Optimizer):
@@ -49,8 +49,8 @@ class FusedAdam(Optimizer):
 
     def _update(self, some, hyper, wd):
         def all_of(f): return [memory_order(f(p, state)) for p,state in some]
-        fused_step(all_of(lambda p,s: p), all_of(lambda p,s: p.grad), all_of(lambda p,s: s['grad_avg']),
-                   all_of(lambda p,s: s['sqr_avg']), [], [s['step'] for _,s in some],
+        fused_step(all_of(lambda p,state: p), all_of(lambda p,state: p.grad), all_of(lambda p,state: state['grad_avg']),
+                   all_of(lambda p,state: state['sqr_avg']), [], [state['step'] for _,state in some],
                    fused=some[0][0].device.type in ('cpu', 'cuda'), amsgrad=False, beta1=float(hyper['mom']),
                    beta2=float(hyper['sqr_mom']), lr=float(hyper['lr']), weight_decay=wd, eps=hyper['eps'],
                    maximize=False)
@@ -82,7 +82,7 @@ OPTIMIZERS = dict(adam=FusedAdam, adamw=adamw, sgd=sgd, ranger=ranger)
 def seg_optimizer(
     name:str, # name in `OPTIMIZERS`
     **kwargs # other arguments of the function, such as mom
-): # a function of the parameters and the rate: the `opt_func` of a `Learner`
-    "An optimiser by name."
+): # a function of the parameters and the learning rate: the `opt_func` of a `Learner`
+    "An optimizer by name."
     if name not in OPTIMIZERS: raise unknown_name('optimizer', name, OPTIMIZERS)
     return partial(OPTIMIZERS[name], **kwargs) if kwargs else OPTIMIZERS[name]

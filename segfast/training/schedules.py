@@ -20,7 +20,7 @@ def one_cycle(
     pct_start:float=0.25, # share of the steps in which the learning rate rises
     div:float=25., # highest over first learning rate
     div_final:float=1e5, # highest over last learning rate
-    moms:tuple=(0.95, 0.85, 0.95), # momentum at the beginning, at the highest rate, at the end
+    moms:tuple=(0.95, 0.85, 0.95), # momentum at the beginning, at the highest learning rate, at the end
 )->dict: # hyper-parameter -> function of progress
     "Up and down along cosines, with the momentum down and up."
     if not 0 < pct_start < 1:
@@ -38,6 +38,7 @@ def flat_cos(
         raise UsageError(f'flat_cos: pct_start is {pct_start!r}; expected a number from 0 to below 1.')
     return dict(lr=combined_cos(pct_start, lr, lr, lr/div_final))
 
+# %% ../../nbs/training/02_schedules.ipynb #d9f2c66a
 def step_down(
     lr, # first learning rate: a number, or an array with one for each group
     epochs:int, # of the stage
@@ -65,6 +66,7 @@ def constant(
     "The same learning rate throughout."
     return dict(lr=SchedNo(lr, lr))
 
+# %% ../../nbs/training/02_schedules.ipynb #0422c5f2
 SCHEDULE_FUNCTIONS = dict(one_cycle=one_cycle, flat_cos=flat_cos, step=step_down, poly=poly, constant=constant)
 
 # %% ../../nbs/training/02_schedules.ipynb #5bbd0914

@@ -143,7 +143,7 @@ def watch(moments):
     moments.around(run_module.Run, "append", "row")
     moments.around(run_module.Run, "rewind", "rewind")
     for place in files, run_module: moments.around(place, "write_atomic", "atomic")
-    moments.around(run_module, "_sum", "sum")
+    moments.around(run_module, "file_checksum", "sum")
     moments.around(train, "run_stage", "stage")
     moments.around(train, "run_lr_finder", "finder")
     moments.around(train, "score_split", "evaluate")
@@ -163,7 +163,7 @@ def watch(moments):
 # One attempt, in a process of its own
 
 def attempt(job):
-    "Begin a training, or go on with it; what is raised becomes an exit code as on the command line."
+    "Begin a training, or resume it; what is raised becomes an exit code as on the command line."
     if job.get("env"): os.environ.update(job["env"])
     moments = Moments(job)
     watch(moments)

@@ -70,9 +70,9 @@ def page(app, name="segfast"):
     index = "\n\n".join(f"**{title}**\n\n| command | |\n|---|---|\n" + "\n".join(rows)
                         for title, rows in panels.items())
     parts = [f"# Command line\n\n> {top.help}", index,
-             "Every command also takes `--help`. Results go to stdout and all else to stderr. The exit code is 0 when "
-             "all went well, 1 when the data or the run is at fault, 2 when the command line is, and 130 after an "
-             "interruption. `segfast --version` prints the version."]
+             "Every command also takes `--help`. Results go to stdout and everything else to stderr. Exit codes: 0 "
+             "is success, 1 is a problem with the data or the run, 2 is a wrong command line, 130 is an interruption. "
+             "`segfast --version` prints the version."]
     for key, command, ctx in found:
         parts += [f"## `{name} {key}` {{ #{key} }}", command.help or "", usage(f"{name} {key}", command, ctx),
                   *tables(command, ctx)]

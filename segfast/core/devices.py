@@ -21,7 +21,8 @@ def pick_device(
     "The device of a name; `auto` takes CUDA, else Apple's, else the CPU."
     import torch
     if name == 'auto':
-        name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
+        name = 'mps' if torch.backends.mps.is_available() else 'cpu'
+        if torch.cuda.is_available(): name = 'cuda'
     try: device = torch.device(name)
     except RuntimeError:
         raise UsageError(f'--device {name}: no such device. Accepted: auto, cpu, cuda, cuda:N, mps.') from None
@@ -33,10 +34,12 @@ def pick_device(
                          f'{plural(there or 1, device.type + " device")}.')
     return device
 
+# %% ../../nbs/core/03_devices.ipynb #2594b11e
 def cpu_has_bf16()->bool:
     "Whether this CPU computes bf16 itself (AVX-512 BF16 or AMX)."
     import torch
-    return any(getattr(torch.cpu, f'_is_{o}_supported', lambda: False)() for o in ('avx512_bf16', 'amx_tile'))
+    return any(getattr(torch.cpu, f'_is_{feature}_supported', lambda: False)()
+               for feature in ('avx512_bf16', 'amx_tile'))
 
 def pick_precision(
     name:str, # auto, fp32, fp16 or bf16
@@ -76,7 +79,7 @@ def pick_workers(
     "How many loader processes: none on a CPU, which has other work, else up to 8."
     return min(8, os.cpu_count() or 1)*(device.type != 'cpu') if n is None else n
 
-# %% ../../nbs/core/03_devices.ipynb #c8c10e4a
+# %% ../../nbs/core/03_devices.ipynb #2562e983
 def cpu_name()->str:
     "The processor's own name."
     try: return re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text())[1]

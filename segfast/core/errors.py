@@ -41,17 +41,17 @@ class Problem:
     code: str          # short stable name for machines, such as `mask-values`
     file: str          # path relative to the dataset, or "" when no single file is at fault
     message: str       # one sentence for people, with the values in it
-    found: Any = None  # the offending values, as JSON can hold them
+    found: Any = None  # the offending values, JSON-ready
     expected: str = '' # what would have been right
     pixels: int|None = None # how many pixels are concerned
     fix: str = ''      # one sentence: what to do
 
     def __str__(self):
-        return ' '.join(part for part in (f'{safe_text(self.file)}:' if self.file else '', self.message, self.fix)
-                        if part)
+        file = f'{safe_text(self.file)}:' if self.file else ''
+        return ' '.join(part for part in (file, self.message, self.fix) if part)
 
     def to_dict(self)->dict:
-        "The problem as JSON can hold it."
+        "The problem, JSON-ready."
         return asdict(self)
 
 # %% ../../nbs/core/00_errors.ipynb #1b10b3a6
@@ -59,7 +59,7 @@ def errors_of(
     problems # any iterable of `Problem`s
 )->list: # those of kind `error`
     "The problems that stop a training."
-    return [p for p in problems if p.kind == 'error']
+    return [problem for problem in problems if problem.kind == 'error']
 
 # %% ../../nbs/core/00_errors.ipynb #422872f7
 _SHOWN = 3 # lines: more than that and nobody reads the first
@@ -74,17 +74,16 @@ class DataError(ValueError):
         super().__init__(str(self))
 
     def __str__(self):
-        ps = self.problems
-        if len(ps) <= _SHOWN: return '\n'.join(map(str, ps))
-        return '\n'.join([*map(str, ps[:_SHOWN-1]),
-                          f'... and {len(ps)-_SHOWN+1} more problems: `segfast check` lists them all.'])
+        if len(self.problems) <= _SHOWN: return '\n'.join(map(str, self.problems))
+        return '\n'.join([*map(str, self.problems[:_SHOWN-1]),
+                          f'... and {len(self.problems)-_SHOWN+1} more problems: `segfast check` lists them all.'])
 
 class UsageError(ValueError):
     "The command line or a setting is at fault; reads as one to three lines."
 
 # %% ../../nbs/core/00_errors.ipynb #72b1eee9
 def ignore_import_warnings():
-    "Silence what third parties say while they are imported."
+    "Suppress the warnings that other libraries give while they are imported."
     import warnings
     warnings.filterwarnings('ignore', message='`torch.jit.script`', category=FutureWarning)
 

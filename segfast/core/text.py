@@ -20,7 +20,7 @@ DASH = '–'
 def is_missing(
     x # anything
 )->bool:
-    "Whether a value is none at all: None, nan or infinite."
+    "Whether a value does not exist: None, nan or infinite."
     return x is None or isinstance(x, Real) and not math.isfinite(x)
 
 def number_text(
@@ -37,19 +37,21 @@ def significant_text(
     "A number with as many decimals as matter."
     return DASH if is_missing(x) else f'{x:.{digits}g}'
 
+# %% ../../nbs/core/01_text.ipynb #b6e17119
 def compact_text(
     x:float
 )->str: # 0.25 or 2.5e-4
     "A number in few characters, for an axis or a learning rate."
     if x == 0 or abs(x) >= 0.01: return f'{x:.4g}'
-    m, e = f'{x:.2e}'.split('e')
-    return f'{m.rstrip("0").rstrip(".")}e{int(e)}'
+    digits, _, exponent = f'{x:.2e}'.partition('e')
+    return f'{digits.rstrip("0").rstrip(".")}e{int(exponent)}'
 
 def speed_text(
     x # images per second; None or nan gives a dash
 )->str: # 8.3, 214
     "A speed: whole numbers from 100 on."
-    return DASH if is_missing(x) else f'{x:.0f}' if x >= 100 else f'{x:.1f}'
+    if is_missing(x): return DASH
+    return f'{x:.0f}' if x >= 100 else f'{x:.1f}'
 
 def scaled_text(
     n, # a count; None gives a dash
@@ -58,7 +60,7 @@ def scaled_text(
     "A large count in thousands, millions or billions."
     return DASH if is_missing(n) else f'{n/dict(k=1e3, M=1e6, G=1e9)[unit]:.1f} {unit}'
 
-# %% ../../nbs/core/01_text.ipynb #b6e17119
+# %% ../../nbs/core/01_text.ipynb #90557bdc
 def percent_text(
     x, # a share, 0 to 1; None or nan gives a dash
     digits:int=1, # decimals
@@ -67,33 +69,37 @@ def percent_text(
     "A share as a percentage."
     return DASH if is_missing(x) else f'{100*x:.{digits}f}{unit}'
 
+# %% ../../nbs/core/01_text.ipynb #0a619c5c
 def share_text(
     n, # of the total; None gives a dash
     total # 0 gives a dash
 )->str: # 12.5%, <0.1%
     "A count as a percentage of its total."
-    return DASH if not total or is_missing(n) else '<0.1%' if 0 < n/total < 0.001 else percent_text(n/total)
+    if not total or is_missing(n): return DASH
+    return '<0.1%' if 0 < n/total < 0.001 else percent_text(n/total)
 
-# %% ../../nbs/core/01_text.ipynb #90557bdc
+# %% ../../nbs/core/01_text.ipynb #1831ca91
 def time_text(
     seconds # None or nan gives a dash
 )->str: # 2:07, 1:02:07
     "A duration as minutes and seconds, with hours where there are any."
     if is_missing(seconds): return DASH
-    m, s = divmod(round(seconds), 60)
-    return f'{m//60}:{m%60:02d}:{s:02d}' if m >= 60 else f'{m}:{s:02d}'
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60: return f'{minutes}:{seconds:02d}'
+    return f'{minutes//60}:{minutes%60:02d}:{seconds:02d}'
 
 def duration_text(
     seconds # None or nan gives a dash
 )->str: # 7 s, 2 min 7 s, 1 h 2 min
     "A duration with its units."
     if is_missing(seconds): return DASH
-    m, s = divmod(round(seconds), 60)
-    h, m = divmod(m, 60)
-    return f'{h} h {m} min' if h else f'{m} min {s} s' if m else f'{s} s'
+    minutes, seconds = divmod(round(seconds), 60)
+    if not minutes: return f'{seconds} s'
+    return f'{minutes//60} h {minutes%60} min' if minutes >= 60 else f'{minutes} min {seconds} s'
 
+# %% ../../nbs/core/01_text.ipynb #05e1f8cf
 def date_text(
-    iso # of `datetime.isoformat`; what is no date stays as it is
+    iso # of `datetime.isoformat`; any other text stays as it is
 )->str: # 1 December 2026, 14:05
     "A date for reading."
     try: return f'{datetime.fromisoformat(iso):%d %B %Y, %H:%M}'.lstrip('0')
@@ -105,13 +111,14 @@ def short_date_text(
     "A date for a column of a table."
     return safe_text(iso)[:16].replace('T', ' ') if iso else DASH
 
-# %% ../../nbs/core/01_text.ipynb #0a619c5c
+# %% ../../nbs/core/01_text.ipynb #f2308ed6
 def size_text(
     n, # bytes; None gives a dash
     digits:int=0 # decimals of megabytes
 )->str: # 12 MB, 1.3 GB
     "A number of bytes as megabytes or gigabytes."
-    return DASH if is_missing(n) else f'{n/1e9:.1f} GB' if n >= 1e9 else f'{n/1e6:.{digits}f} MB'
+    if is_missing(n): return DASH
+    return f'{n/1e9:.1f} GB' if n >= 1e9 else f'{n/1e6:.{digits}f} MB'
 
 def shape_text(
     size, # height and width
@@ -120,7 +127,7 @@ def shape_text(
     "The size of an image, height first."
     return times.join(map(str, size))
 
-# %% ../../nbs/core/01_text.ipynb #1b544ba0
+# %% ../../nbs/core/01_text.ipynb #74622a9d
 def plural(
     n:int,
     one:str, # image, class
@@ -137,7 +144,7 @@ def count_text(
     "A count with its noun."
     return f'{n:,} {plural(n, one, many)}'
 
-# %% ../../nbs/core/01_text.ipynb #1831ca91
+# %% ../../nbs/core/01_text.ipynb #dca77bf7
 def a_few(
     names:list, # of str
     n:int=6 # how many to show

@@ -24,7 +24,7 @@ from segfast.runs.run import Run
 
 
 def cli(*args, code=0):
-    res = CliRunner().invoke(app, [str(o) for o in args], env={"COLUMNS": "100"})
+    res = CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "100"})
     assert res.exit_code == code, (res.output, res.exception)
     return res
 
@@ -47,15 +47,15 @@ def names_of(folder): return (folder/"codes.txt").read_text().split()
 
 
 def counted(truths, preds, n, void):
-    "The counts of all labelled pixels, by scikit-learn."
-    truth, pred = np.concatenate([o.ravel() for o in truths]), np.concatenate([o.ravel() for o in preds])
+    "The counts of all labeled pixels, by scikit-learn."
+    truth, pred = np.concatenate([truth.ravel() for truth in truths]), np.concatenate([pred.ravel() for pred in preds])
     kept = truth != void
     return confusion_matrix(truth[kept], pred[kept], labels=list(range(n)))
 
 
 def held_out(folder):
     names = (folder/"valid.txt").read_text().split()
-    return [folder/"images"/o for o in names], [folder/"labels"/f"{Path(o).stem}_P.png" for o in names]
+    return [folder/"images"/name for name in names], [folder/"labels"/f"{Path(name).stem}_P.png" for name in names]
 
 
 # A run on its own images
@@ -69,7 +69,7 @@ def test_counts_are_those_of_the_pngs(tiny_run, demo_dir, tmp_path, options):
     images, masks = held_out(demo_dir)
     cli("predict", tiny_run.path, *images, "--out", tmp_path/"masks", *options)
     classes = tiny_run.classes
-    truths, preds = [ids_of(o) for o in masks], [ids_of(tmp_path/"masks"/f"{o.stem}.png") for o in images]
+    truths, preds = [ids_of(mask) for mask in masks], [ids_of(tmp_path/"masks"/f"{image.stem}.png") for image in images]
     found = evaluated(tiny_run.path, "--out", tmp_path/"scores", *options)
     assert found["confusion"] == counted(truths, preds, len(classes), classes.void).tolist()
     assert found["images"] == len(images) and found["split"] == "valid"
@@ -81,28 +81,28 @@ def test_scores_are_those_of_scikit_learn_and_torchmetrics(tiny_run, demo_dir, t
     images, masks = held_out(demo_dir)
     cli("predict", tiny_run.path, *images, "--out", tmp_path/"masks")
     classes, found = tiny_run.classes, evaluated(tiny_run.path, "--out", tmp_path/"scores")
-    truth = np.concatenate([ids_of(o).ravel() for o in masks])
-    pred = np.concatenate([ids_of(tmp_path/"masks"/f"{o.stem}.png").ravel() for o in images])
+    truth = np.concatenate([ids_of(mask).ravel() for mask in masks])
+    pred = np.concatenate([ids_of(tmp_path/"masks"/f"{image.stem}.png").ravel() for image in images])
     kept = truth != classes.void
-    t, p = truth[kept], pred[kept]
-    there = sorted(set(t.tolist()))
+    true, p = truth[kept], pred[kept]
+    there = sorted(set(true.tolist()))
     for name, score, nothing in ("iou", jaccard_score, 0), ("dice", f1_score, 0), ("precision", precision_score,
         np.nan), ("recall", recall_score, 0):
-        for i, want in zip(there, score(t, p, labels=there, average=None, zero_division=nothing)):
+        for i, want in zip(there, score(true, p, labels=there, average=None, zero_division=nothing)):
             have = found["classes"][classes.names[i]][name]
             assert have is None if math.isnan(want) else abs(have - want) < 1e-12, (name, i)
-    assert found["accuracy"] == pytest.approx((t == p).mean(), abs=1e-12)
+    assert found["accuracy"] == pytest.approx((true == p).mean(), abs=1e-12)
     for key, score in ("mean_iou", jaccard_score), ("mean_dice", f1_score), ("mean_accuracy", recall_score):
-        assert found[key] == pytest.approx(score(t, p, labels=there, average="macro", zero_division=0), abs=1e-12)
-    assert found["fw_iou"] == pytest.approx(np.average(jaccard_score(t, p, labels=there, average=None),
-                                                       weights=np.bincount(t)[there]), abs=1e-12)
-    pt, tt = torch.tensor(p).long(), torch.tensor(t).long()
+        assert found[key] == pytest.approx(score(true, p, labels=there, average="macro", zero_division=0), abs=1e-12)
+    assert found["fw_iou"] == pytest.approx(np.average(jaccard_score(true, p, labels=there, average=None),
+                                                       weights=np.bincount(true)[there]), abs=1e-12)
+    pt, tt = torch.tensor(p).long(), torch.tensor(true).long()
     each = multiclass_jaccard_index(pt, tt, len(classes), average=None)
     assert found["mean_iou"] == pytest.approx(float(each[there].mean()), abs=1e-6)
     assert found["accuracy"] == pytest.approx(float(multiclass_accuracy(pt, tt, len(classes), average="micro")),
                                               abs=1e-6)
-    probabilities = np.concatenate([tiny_run.predict(o, probabilities=True).probabilities.reshape(len(classes), -1)
-                                    for o in images], 1)
+    probabilities = np.concatenate([tiny_run.predict(image, probabilities=True).probabilities.reshape(len(classes), -1)
+                                    for image in images], 1)
     ece = MulticlassCalibrationError(len(classes), n_bins=15)
     ece.update(torch.tensor(probabilities.T[kept]), tt)
     assert found["ece"] == pytest.approx(float(ece.compute()), abs=1e-4)
@@ -132,11 +132,12 @@ def test_what_is_written(tiny_run, demo_dir, tmp_path):
     for row in rows.itertuples():
         truth, pred = ids_of(demo_dir/"labels"/f"{Path(row.image).stem}_P.png"), ids_of(
             tmp_path/"masks"/f"{Path(row.image).stem}.png")
-        t, p = truth[truth != classes.void], pred[truth != classes.void]
-        assert row.accuracy == pytest.approx((t == p).mean()) and (row.pixels, row.wrong) == (len(t), (t != p).sum())
-        assert row.mean_iou == pytest.approx(jaccard_score(t, p, labels=np.unique(t), average="macro"))
+        true, p = truth[truth != classes.void], pred[truth != classes.void]
+        assert row.accuracy == pytest.approx((true == p).mean())
+        assert (row.pixels, row.wrong) == (len(true), (true != p).sum())
+        assert row.mean_iou == pytest.approx(jaccard_score(true, p, labels=np.unique(true), average="macro"))
     worst = sorted((tmp_path/"out/worst").iterdir())
-    assert len(worst) == 10 and [o.stem[3:] for o in worst] == [Path(o).stem for o in rows.image]
+    assert len(worst) == 10 and [path.stem[3:] for path in worst] == [Path(image).stem for image in rows.image]
     with Image.open(worst[0]) as im:
         assert im.size == (4*64, 48)
     assert (tmp_path/"out/reliability.png").stat().st_size > 1000
@@ -160,11 +161,12 @@ def test_the_docstring_names_the_files(tiny_run, demo_dir, tmp_path, confident):
 def test_classes_that_never_occur_are_null(tiny_run, demo_dir, tmp_path):
     names = names_of(demo_dir)
     found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"plain",
-                                                       {o: "Void" for o in names if o not in ("Sky", "Road", "Void")}))
+                                                       {name: "Void" for name in names
+                                                        if name not in ("Sky", "Road", "Void")}))
     for name, row in found["classes"].items():
         lost = name not in ("Sky", "Road")
         assert (row["iou"] is None, row["pixels"] == 0, "note" in row) == (lost,)*3, name
-    assert found["mean_iou"] == pytest.approx(np.mean([found["classes"][o]["iou"] for o in ("Sky", "Road")]))
+    assert found["mean_iou"] == pytest.approx(np.mean([found["classes"][name]["iou"] for name in ("Sky", "Road")]))
 
 
 # Other data
@@ -174,9 +176,9 @@ def recoded(demo, folder, change=None, order=None, void_name="Void", valid=True)
     shutil.copytree(demo, folder)
     names = names_of(demo)
     new = order or names
-    lut = np.uint8([new.index((change or {}).get(o, o)) for o in names])
-    for o in (folder/"labels").iterdir():
-        Image.fromarray(lut[ids_of(o)]).save(o)
+    lut = np.uint8([new.index((change or {}).get(name, name)) for name in names])
+    for path in (folder/"labels").iterdir():
+        Image.fromarray(lut[ids_of(path)]).save(path)
     (folder/"codes.txt").write_text("\n".join(new))
     if not valid:
         (folder/"valid.txt").unlink()
@@ -196,7 +198,8 @@ def test_classes_in_another_order(tiny_run, demo_dir, tmp_path, base):
 def test_fewer_classes(tiny_run, demo_dir, tmp_path, base):
     names, sky = names_of(demo_dir), tiny_run.classes.names.index("Sky")
     found = evaluated(tiny_run.path, "--data", recoded(demo_dir, tmp_path/"few", {"Sky": "Void"},
-                                                       [o for o in names if o != "Sky"]), "--out", tmp_path/"out")
+                                                       [name for name in names if name != "Sky"]), "--out",
+                      tmp_path/"out")
     want = np.array(base["confusion"])
     want[sky] = 0
     assert found["confusion"] == want.tolist() and want.sum() < np.array(base["confusion"]).sum()
@@ -219,11 +222,11 @@ def as_index_folders(demo, folder, void):
     (folder/"images").mkdir(parents=True)
     (folder/"masks").mkdir()
     names = names_of(demo)
-    for o in (demo/"images").iterdir():
-        shutil.copy(o, folder/"images")
-        ids = ids_of(demo/"labels"/f"{o.stem}_P.png")
+    for path in (demo/"images").iterdir():
+        shutil.copy(path, folder/"images")
+        ids = ids_of(demo/"labels"/f"{path.stem}_P.png")
         Image.fromarray(np.where(ids == names.index("Void"), void, ids).astype(np.uint8)).save(
-            folder/"masks"/f"{o.stem}.png")
+            folder/"masks"/f"{path.stem}.png")
     return folder
 
 
@@ -237,7 +240,7 @@ def test_masks_without_names_and_another_void(tiny_run, demo_dir, tmp_path):
 def test_masks_without_names_in_which_ids_are_missing(tiny_run, demo_dir, tmp_path):
     "The ids that are there must not be closed up: 0, 1, 3 are not the classes 0, 1, 2."
     names = names_of(demo_dir)
-    few = recoded(demo_dir, tmp_path/"few", {o: "Void" for o in ("Sky", "Tree", "LaneMark", "Void")})
+    few = recoded(demo_dir, tmp_path/"few", {name: "Void" for name in ("Sky", "Tree", "LaneMark", "Void")})
     asked = evaluated(tiny_run.path, "--data", few, "--split", "all", "--out", tmp_path/"a")
     found = evaluated(tiny_run.path, "--data", as_index_folders(few, tmp_path/"plain", 255), "--out", tmp_path/"b")
     assert found["confusion"] == asked["confusion"] and np.array(found["confusion"])[names.index("Road")].any()
@@ -254,34 +257,34 @@ def test_a_run_that_learned_from_values(tiny_run, demo_dir, tmp_path):
     from segfast.runs.recipe import Recipe, Stage
     from segfast.training.train import train
     everything = as_index_folders(demo_dir, tmp_path/"everything", 255)
-    for o in (everything/"masks").iterdir():
-        ids = ids_of(o)
-        Image.fromarray(np.where(ids == 255, 255, ids//3*40).astype(np.uint8)).save(o)
+    for path in (everything/"masks").iterdir():
+        ids = ids_of(path)
+        Image.fromarray(np.where(ids == 255, 255, ids//3*40).astype(np.uint8)).save(path)
     recipe = Recipe([Stage("full", (32, 48), 1, lr=3e-2, batch_size=4, precision="fp32")], model="tiny", weights="none")
     run = train(str(everything), recipe, out=tmp_path/"runs", name="values", device="cpu", screen="quiet")
     few = shutil.copytree(everything, tmp_path/"few")
-    for o in (few/"masks").iterdir():
-        Image.fromarray(np.where(ids_of(o) == 40, 255, ids_of(o)).astype(np.uint8)).save(o)
+    for path in (few/"masks").iterdir():
+        Image.fromarray(np.where(ids_of(path) == 40, 255, ids_of(path)).astype(np.uint8)).save(path)
     images = sorted((few/"images").iterdir())
-    truths = [np.where(ids_of(few/"masks"/f"{o.stem}.png") == 255, 255, ids_of(few/"masks"/f"{o.stem}.png")//40)
-              for o in images]
-    mine = counted(truths, [run.predict(o).ids for o in images], len(run.classes), 255)
+    truths = [np.where(ids_of(few/"masks"/f"{image.stem}.png") == 255, 255, ids_of(few/"masks"/f"{image.stem}.png")//40)
+              for image in images]
+    mine = counted(truths, [run.predict(image).ids for image in images], len(run.classes), 255)
     assert len(run.classes) == 4 and evaluated(run.path, "--data", few, "--out",
                                                tmp_path/"out")["confusion"] == mine.tolist()
 
 
-def test_masks_in_colours(tiny_run, demo_dir, tmp_path):
-    "The layout in which CamVid is published: other colours and another order than those the run has learned with."
+def test_masks_in_colors(tiny_run, demo_dir, tmp_path):
+    "The layout in which CamVid is published: other colors and another order than in the training of the run."
     folder, names = tmp_path/"published", names_of(demo_dir)
     (folder/"701_StillsRaw_full").mkdir(parents=True)
     (folder/"LabeledApproved_full").mkdir()
     colors = np.random.default_rng(5).permutation(256**3)[:len(names)]
     colors = np.stack([colors & 255, colors >> 8 & 255, colors >> 16], 1).astype(np.uint8)
-    for o in (demo_dir/"images").iterdir():
-        shutil.copy(o, folder/"701_StillsRaw_full")
-        Image.fromarray(colors[ids_of(demo_dir/"labels"/f"{o.stem}_P.png")]).save(
-            folder/"LabeledApproved_full"/f"{o.stem}_L.png")
-    rows = [f"{r} {g} {b}\t{n}" for (r, g, b), n in zip(colors.tolist(), names)]
+    for path in (demo_dir/"images").iterdir():
+        shutil.copy(path, folder/"701_StillsRaw_full")
+        Image.fromarray(colors[ids_of(demo_dir/"labels"/f"{path.stem}_P.png")]).save(
+            folder/"LabeledApproved_full"/f"{path.stem}_L.png")
+    rows = [f"{red} {green} {b}\t{n}" for (red, green, b), n in zip(colors.tolist(), names)]
     (folder/"label_colors.txt").write_text("\n".join(rows[::-1]) + "\n")
     asked = evaluated(tiny_run.path, "--data", demo_dir, "--split", "all", "--out", tmp_path/"a")
     found = evaluated(tiny_run.path, "--data", folder, "--split", "all", "--out", tmp_path/"b")
@@ -299,20 +302,21 @@ def masks(tiny_run, demo_dir, tmp_path):
 def test_predictions_score_as_the_run_did(masks, demo_dir, tmp_path, base):
     found = evaluated("--predictions", masks, "--data", demo_dir, "--out", tmp_path/"out")
     assert found["confusion"] == base["confusion"] and found["classes"] == base["classes"] and found["ece"] is None
-    assert sorted(o.name for o in (tmp_path/"out").iterdir()) == ["confusion.csv", "per_class.csv", "per_image.csv",
-        "per_image_counts.csv", "scores.json", "worst"]
+    written = sorted(path.name for path in (tmp_path/"out").iterdir())
+    assert written == ["confusion.csv", "per_class.csv", "per_image.csv", "per_image_counts.csv", "scores.json",
+                       "worst"]
 
 
-@pytest.mark.parametrize("how", ["grey", "colours", "named as the masks"])
+@pytest.mark.parametrize("how", ["gray", "colors", "named as the masks"])
 def test_predictions_of_other_kinds(masks, tiny_run, demo_dir, tmp_path, base, how):
-    for o in list(masks.iterdir()):
-        ids = ids_of(o)
+    for path in list(masks.iterdir()):
+        ids = ids_of(path)
         if how == "named as the masks":
-            o.rename(masks/f"{o.stem}_P.png")
+            path.rename(masks/f"{path.stem}_P.png")
         else:
             from segfast.data.open import open_data
             colors = np.uint8(open_data(demo_dir).classes.colors)
-            Image.fromarray(ids if how == "grey" else colors[ids]).save(o)
+            Image.fromarray(ids if how == "gray" else colors[ids]).save(path)
     assert evaluated("--predictions", masks, "--data", demo_dir, "--out",
                      tmp_path/"out")["confusion"] == base["confusion"]
 
@@ -330,22 +334,22 @@ def spoilt(masks, name, how):
         ids = ids[:-1]
     if how == "id":
         ids[0, 0] = 200
-    if how == "colour":
+    if how == "color":
         ids = np.full((*ids.shape, 3), 77, np.uint8)
     Image.fromarray(ids).save(masks/name)
     if how == "broken":
-        (masks/name).write_bytes(b"no picture")
+        (masks/name).write_bytes(b"no image")
 
 
 @pytest.mark.parametrize("how,named", [("gone", [1, 2, ".png"]), ("size", ["47x64", "48x64"]), ("id", [200]),
-                                       ("colour", []), ("broken", [])])
+                                       ("color", []), ("broken", [])])
 def test_predictions_that_cannot_be_scored(masks, demo_dir, tmp_path, how, named):
     name = f"{held_out(demo_dir)[0][0].stem}.png"
     spoilt(masks, name, how)
     res = cli("evaluate", "--predictions", masks, "--data", demo_dir, "--out", tmp_path/"out", code=1)
     assert not missing(res.output, masks if how == "gone" else masks/name, Path(name).stem, *named)
-    if how == "colour":
-        assert any(not missing(res.output, o) for o in ("77, 77, 77", 0x4d4d4d)), "as three numbers or as one"
+    if how == "color":
+        assert any(not missing(res.output, text) for text in ("77, 77, 77", 0x4d4d4d)), "as three numbers or as one"
     assert not is_crash(res.output) and not (tmp_path/"out").exists()
 
 
@@ -365,7 +369,7 @@ BAD = [(["RUN", "--split", "bogus"], ["--split", "bogus", "valid", "test", "trai
 @pytest.mark.parametrize("args,named,code", BAD)
 def test_mistakes(tiny_run, tmp_path, args, named, code):
     places = {"RUN": tiny_run.path, "X": tmp_path/"nowhere"}
-    res = cli("evaluate", *(places.get(o, o) for o in args), code=code)
+    res = cli("evaluate", *(places.get(arg, arg) for arg in args), code=code)
     assert not missing(res.output, *named) and not is_crash(res.output) and len(res.output.strip().splitlines()) <= 6
 
 
@@ -407,8 +411,8 @@ def test_a_fold_set(tiny, fold_set_once, demo_dir, tmp_path):
     found, folds = json.loads(res.stdout.splitlines()[-1], parse_constant=no_number), [Run(fold_set_once/f"fold-{i}")
         for i in (1, 2)]
     for k in "accuracy", "mean_iou", "mean_dice":
-        each = [o.scores[k] for o in folds]
-        assert [o[k] for o in found["folds"]["each"]] == each
+        each = [fold.scores[k] for fold in folds]
+        assert [row[k] for row in found["folds"]["each"]] == each
         assert found["folds"]["mean"][k] == pytest.approx(statistics.mean(each)) and found["folds"]["sd"][
             k] == pytest.approx(statistics.stdev(each))
     assert found["confusion"] == (np.array(folds[0].scores["confusion"])
@@ -422,8 +426,10 @@ def test_the_ensemble_of_a_fold_set(tiny, fold_set_once, demo_dir, tmp_path):
     found, folds = evaluated(fold_set_once, "--data", other, "--out", tmp_path/"out"), [Run(fold_set_once/f"fold-{i}")
         for i in (1, 2)]
     images = sorted((other/"images").iterdir())
-    preds = [np.mean([r.predict(o, probabilities=True).probabilities for r in folds], 0).argmax(0) for o in images]
-    mine = counted([ids_of(other/"labels"/f"{o.stem}_P.png") for o in images], preds, len(folds[0].classes),
+
+    def ensemble(image): return np.mean([run.predict(image, probabilities=True).probabilities for run in folds], 0)
+    preds = [ensemble(image).argmax(0) for image in images]
+    mine = counted([ids_of(other/"labels"/f"{image.stem}_P.png") for image in images], preds, len(folds[0].classes),
                    folds[0].classes.void)
     assert np.abs(mine - np.array(found["confusion"])).sum() <= 4  # pixels where two classes are as likely
     assert found["ensemble"] is True and len(found["folds"]["each"]) == 2
@@ -434,26 +440,26 @@ def test_the_ensemble_of_a_fold_set(tiny, fold_set_once, demo_dir, tmp_path):
 def test_void_outside_the_names(tmp_path, demo_dir, tiny_run):
     "A model of ten classes where the eleventh value, 255, is void: scored as the same run with that table is."
     shutil.copytree(tiny_run.path, tmp_path/"run")
-    names = [o.replace("Void", "Other") for o in tiny_run.classes.names]
+    names = [name.replace("Void", "Other") for name in tiny_run.classes.names]
     ClassTable(names, void=255).save(tmp_path/"run/classes.csv")
     folder = recoded(demo_dir, tmp_path/"data", {"Void": "Other"}, names)
-    for o in (folder/"labels").iterdir():
-        ids = ids_of(o).copy()
+    for path in (folder/"labels").iterdir():
+        ids = ids_of(path).copy()
         ids[:4] = 255
-        Image.fromarray(ids).save(o)
+        Image.fromarray(ids).save(path)
     (folder/"void.txt").write_text("255")
     found = evaluated(tmp_path/"run", "--data", as_plain(folder, tmp_path/"plain"), "--out", tmp_path/"out")
     images = sorted((folder/"images").iterdir())
-    preds = [Run(tmp_path/"run").predict(o).ids for o in images]
-    assert found["confusion"] == counted([ids_of(folder/"labels"/f"{o.stem}_P.png") for o in images], preds, 10,
+    preds = [Run(tmp_path/"run").predict(image).ids for image in images]
+    assert found["confusion"] == counted([ids_of(folder/"labels"/f"{image.stem}_P.png") for image in images], preds, 10,
                                          255).tolist()
 
 
 def as_plain(camvid, folder):
     (folder/"images").mkdir(parents=True)
     (folder/"masks").mkdir()
-    for o in (camvid/"images").iterdir():
-        shutil.copy(o, folder/"images")
-        shutil.copy(camvid/"labels"/f"{o.stem}_P.png", folder/"masks"/f"{o.stem}.png")
+    for path in (camvid/"images").iterdir():
+        shutil.copy(path, folder/"images")
+        shutil.copy(camvid/"labels"/f"{path.stem}_P.png", folder/"masks"/f"{path.stem}.png")
     shutil.copy(camvid/"codes.txt", folder)
     return folder

@@ -1,4 +1,4 @@
-"Masks of images: every kind of file in, ids that a plain PNG reader finds, tiles and views and ensembles against ten lines of PyTorch."
+"Masks of images: every kind of file; ids as a plain PNG reader finds them; tiles, views and ensembles against PyTorch."
 import json
 import os
 import shutil
@@ -27,7 +27,7 @@ STATS = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # of Image
 
 
 def cli(*args, code=0):
-    res = CliRunner().invoke(app, [str(o) for o in args], env={"COLUMNS": "100"})
+    res = CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "100"})
     assert res.exit_code == code, (res.output, res.exception)
     return res
 
@@ -40,7 +40,7 @@ def read(path):
 
 
 def soft(h, w, seed=0):
-    "A picture of large spots."
+    "An image of large spots."
     spots = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
     return Image.fromarray(spots).resize((w, h), Image.BICUBIC)
 
@@ -52,7 +52,8 @@ class Channel:
     "Which channel of a pixel is the strongest: what a mask must be can be told without a model."
     classes, size, fixed, arrays = ClassTable(["red", "green", "blue"]), (64, 64), False, NumpyArrays()
     def __call__(self, images, size):
-        return np.stack([resize_rows(np.moveaxis(np.asarray(o, np.float32), 2, 0), size, self.arrays) for o in images])
+        images = [np.moveaxis(np.asarray(image, np.float32), 2, 0) for image in images]
+        return np.stack([resize_rows(image, size, self.arrays) for image in images])
 
 
 class Digits:
@@ -60,12 +61,13 @@ class Digits:
     fixed, arrays, size = False, NumpyArrays(), (16, 16)
     def __init__(self, n): self.classes = ClassTable([f"class {i}" for i in range(n)])
     def __call__(self, images, size):
-        return np.stack([(np.arange(len(self.classes))[:, None, None] == o[..., 0]).astype(np.float32) for o in images])
+        ids = np.arange(len(self.classes))[:, None, None]
+        return np.stack([(ids == image[..., 0]).astype(np.float32) for image in images])
 
 
 @pytest.fixture
 def photos(tmp_path):
-    "Five pictures of different sizes, one in a sub-folder."
+    "Five images of different sizes, one in a subfolder."
     folder = tmp_path/"photos"
     (folder/"deep").mkdir(parents=True)
     for i, name in enumerate(["a.png", "b.png", "c.png", "d.jpg", "deep/a.png"]):
@@ -105,9 +107,9 @@ def test_masks_lie_as_the_picture_is_seen(tmp_path, turn, kind):
                           tmp_path/f"turned.{kind}").ids == seen.argmax(2)).all()
 
 
-MODES = {"grey.png": lambda im: im.convert("L"), "bilevel.png": lambda im: im.convert("1"),
+MODES = {"gray.png": lambda im: im.convert("L"), "bilevel.png": lambda im: im.convert("1"),
          "palette.png": lambda im: im.quantize(16), "alpha.png": lambda im: im.convert("RGBA"),
-         "grey alpha.png": lambda im: im.convert("LA"), "cmyk.jpg": lambda im: im.convert("CMYK"),
+         "gray alpha.png": lambda im: im.convert("LA"), "cmyk.jpg": lambda im: im.convert("CMYK"),
          "deep.png": lambda im: Image.fromarray(np.asarray(im.convert("L")).astype(np.uint16)*257),
          "x.gif": lambda im: im.quantize(16), "x.webp": lambda im: im, "x.tif": lambda im: im, "x.bmp": lambda im: im,
          "UPPER.JPG": lambda im: im}
@@ -164,22 +166,22 @@ def test_links_are_images_of_their_own(tmp_path, photos):
 # The command line
 
 def test_a_bad_image_among_good_ones(tmp_path, photos, tiny_run):
-    (photos/"broken.png").write_bytes(b"no picture")
+    (photos/"broken.png").write_bytes(b"no image")
     (photos/"empty.jpg").write_bytes(b"")
     (photos/"cut.png").write_bytes((photos/"a.png").read_bytes()[:300])
     res = cli("predict", tiny_run.path, photos, photos/"nowhere.png", "--out", tmp_path/"out", "--json", code=1)
     assert written(tmp_path/"out") == ["a.png", "b.png", "c.png", "d.png", "deep/a.png"]
     found = json.loads(res.stdout.splitlines()[-1])
-    assert found["masks"] == 5 and {Path(o["file"]).name for o in found["failed"]} == {"broken.png", "empty.jpg",
+    assert found["masks"] == 5 and {Path(row["file"]).name for row in found["failed"]} == {"broken.png", "empty.jpg",
         "cut.png", "nowhere.png"}
     for name in "broken.png", "empty.jpg", "cut.png", "nowhere.png":
         assert f"{photos/name}: " in res.stderr
-    assert not is_crash(res.output) and any(not missing(o, 5, 4) for o in res.stderr.splitlines())
+    assert not is_crash(res.output) and any(not missing(line, 5, 4) for line in res.stderr.splitlines())
 
 
 def test_names_that_are_no_text(tmp_path, photos, tiny_run):
     bad, good = photos/os.fsdecode(b"\xff.png"), photos/os.fsdecode(b"\xfa.png")
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     soft(40, 60).save(good)
     res = cli("predict", tiny_run.path, photos, "--out", tmp_path/"out", "--json", code=1)
     found = json.loads(res.stdout.splitlines()[-1])
@@ -305,7 +307,8 @@ def test_one_view_is_that_of_plain_pytorch(tiny_run, street):
 
 def test_tta_is_the_mean_of_six(tiny_run, street):
     model, sizes = tiny_run.model("cpu"), [(32, 32), (32, 48), (32, 64)]  # 0.75, 1 and 1.25, in multiples of 32
-    mine = torch.stack([view(model, street, s, m).softmax(0) for s in sizes for m in (False, True)]).mean(0).numpy()
+    views = [view(model, street, size, mirrored).softmax(0) for size in sizes for mirrored in (False, True)]
+    mine = torch.stack(views).mean(0).numpy()
     found = tiny_run.predict(street, tta=True, probabilities=True)
     assert np.abs(found.probabilities - mine).max() < 1e-5
     assert np.abs(tiny_run.predict(street, probabilities=True).probabilities - mine).max() > 1e-3  # the test can fail
@@ -325,7 +328,7 @@ def other_run(tiny_run, tmp_path):
 
 def test_an_ensemble_is_the_mean_of_its_members(tmp_path, tiny_run, other_run, street):
     street.save(tmp_path/"street.png")
-    mine = torch.stack([view(r.model("cpu"), street, (32, 48)).softmax(0) for r in (tiny_run, other_run)]).mean(
+    mine = torch.stack([view(run.model("cpu"), street, (32, 48)).softmax(0) for run in (tiny_run, other_run)]).mean(
         0).numpy()
     cli("predict", tiny_run.path, "--ensemble", other_run.path, tmp_path/"street.png", "--out", tmp_path/"both",
         "--probabilities")
@@ -333,9 +336,10 @@ def test_an_ensemble_is_the_mean_of_its_members(tmp_path, tiny_run, other_run, s
     assert np.abs(found - mine).max() < 1e-3  # half precision
     clear = np.sort(mine, 0)[-1] - np.sort(mine, 0)[-2] > 1e-4
     assert (read(tmp_path/"both/street.png") == mine.argmax(0))[clear].all() and clear.mean() > 0.99
-    alone = [read(tmp_path/o/"street.png") for o in ("a", "b")
-             if cli("predict", {"a": tiny_run, "b": other_run}[o].path, tmp_path/"street.png", "--out", tmp_path/o)]
-    assert all((o != read(tmp_path/"both/street.png")).any() for o in alone)
+    alone = [read(tmp_path/name/"street.png") for name in ("a", "b")
+             if cli("predict", {"a": tiny_run, "b": other_run}[name].path, tmp_path/"street.png", "--out",
+                    tmp_path/name)]
+    assert all((mask != read(tmp_path/"both/street.png")).any() for mask in alone)
 
 
 def test_an_ensemble_needs_one_table_of_classes(tmp_path, tiny_run, other_run, street):
@@ -352,11 +356,11 @@ def test_an_ensemble_needs_one_table_of_classes(tmp_path, tiny_run, other_run, s
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_no_seams_on_an_equivariant_model(tile, overlap, batch_size):
     torch.manual_seed(3)
-    net, picture = torch.nn.Conv2d(3, 6, 1), soft(110, 140)
+    net, image = torch.nn.Conv2d(3, 6, 1), soft(110, 140)
     predictor = TorchPredictor(net, ClassTable(list("abcdef")), (110, 140))
-    whole = predict_image(Segmenter(predictor), picture, probabilities=True)
+    whole = predict_image(Segmenter(predictor), image, probabilities=True)
     tiled = predict_image(Segmenter(predictor, InferenceOptions(tile=tile, overlap=overlap, batch_size=batch_size)),
-                          picture, probabilities=True)
+                          image, probabilities=True)
     assert np.abs(whole.probabilities - tiled.probabilities).max() < 1e-5
     top = np.sort(whole.probabilities, 0)
     clear = top[-1] - top[-2] > 1e-4
@@ -364,14 +368,14 @@ def test_no_seams_on_an_equivariant_model(tile, overlap, batch_size):
 
 
 def test_tiles_show_every_pixel_to_the_model():
-    "A predictor that answers only in the middle of a tile would leave seams: weights must be positive wherever no other tile is."
+    "Where only one tile is, its weights must be positive: a predictor used only in the middle of tiles leaves seams."
     seen = np.zeros((110, 140), bool)
 
     class Eyes(Channel):
         def __call__(self, images, size):
-            for o in images:
-                assert o.shape[:2] == size == (32, 48)
-                seen[o[..., 0], o[..., 1]] = True
+            for image in images:
+                assert image.shape[:2] == size == (32, 48)
+                seen[image[..., 0], image[..., 1]] = True
             return super().__call__(images, size)
     at = np.dstack([*np.mgrid[:110, :140], np.zeros((110, 140))]).astype(np.uint8)
     predict_image(Segmenter(Eyes(), InferenceOptions(tile=(32, 48), overlap=8)), at)
@@ -382,16 +386,17 @@ def test_tiles_show_every_pixel_to_the_model():
 
 def test_the_same_image_in_every_form(tmp_path, tiny_run, street):
     street.save(tmp_path/"street.png")
-    a = np.asarray(street)
-    forms = [tmp_path/"street.png", str(tmp_path/"street.png"), street, a, torch.tensor(a).permute(2, 0, 1),
-             torch.tensor(a).permute(2, 0, 1)/255, a/255, (a/255).astype(np.float32), a.astype(np.int64)]
-    answers = [tiny_run.predict(o) for o in forms]
-    assert all((o.ids == answers[0].ids).all() and o.ids.dtype == np.uint8 for o in answers)
-    assert np.asarray(answers[0]).shape == a.shape[:2] and answers[0]._repr_jpeg_().startswith(b"\xff\xd8")
-    grey = [tiny_run.predict(o).ids for o in (street.convert("L"), np.asarray(street.convert("L")),
+    pixels = np.asarray(street)
+    forms = [tmp_path/"street.png", str(tmp_path/"street.png"), street, pixels, torch.tensor(pixels).permute(2, 0, 1),
+             torch.tensor(pixels).permute(2, 0, 1)/255, pixels/255, (pixels/255).astype(np.float32),
+             pixels.astype(np.int64)]
+    answers = [tiny_run.predict(form) for form in forms]
+    assert all((answer.ids == answers[0].ids).all() and answer.ids.dtype == np.uint8 for answer in answers)
+    assert np.asarray(answers[0]).shape == pixels.shape[:2] and answers[0]._repr_jpeg_().startswith(b"\xff\xd8")
+    gray = [tiny_run.predict(image).ids for image in (street.convert("L"), np.asarray(street.convert("L")),
                                               np.asarray(street.convert("L"))[..., None],
                                               torch.tensor(np.asarray(street.convert("L")).copy())[None])]
-    assert all((o == grey[0]).all() for o in grey)
+    assert all((ids == gray[0]).all() for ids in gray)
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 8, 8, 3), np.uint8), np.zeros((8, 8, 4), np.uint8),
@@ -416,7 +421,7 @@ def test_the_model_is_loaded_once(tiny_run, street, monkeypatch):
 def test_a_folder_in_bf16(tmp_path, photos, tiny_run):
     for p in "fp32", "bf16":
         cli("predict", tiny_run.path, photos, "--out", tmp_path/p, "--precision", p)
-    same = [(read(tmp_path/"fp32"/o) == read(tmp_path/"bf16"/o)).mean() for o in written(tmp_path/"fp32")]
+    same = [(read(tmp_path/"fp32"/name) == read(tmp_path/"bf16"/name)).mean() for name in written(tmp_path/"fp32")]
     assert len(same) == 5 and np.mean(same) > 0.9
 
 

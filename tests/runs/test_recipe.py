@@ -18,41 +18,41 @@ SIZE = 96, 128
 
 
 def random_recipe(seed):
-    r = random.Random(seed)
+    rng = random.Random(seed)
 
     def stage(i):
-        return Stage(f'stage "{i}" ü', (r.randint(16, 999), r.randint(16, 999)), r.randint(1, 40), r.random() < .5,
-                     r.choice(["find", 10**r.uniform(-7, 1)]), 10**r.uniform(0, 4),
-                     r.choice(["auto", r.randint(1, 64)]), r.choice(PRECISIONS), r.uniform(.01, .99), r.random() < .5,
-                     r.choice(SCHEDULES), r.randint(1, 9))
-    return Recipe([stage(i) for i in range(r.randint(1, 6))], r.choice(["a", "é # b", "c\nd"]), "m",
-                  r.choice(["none", "C:\\w.pth", "imagenet"]), "loss", "aug", r.choice([0., r.random()]),
-                  r.randint(0, 2**40), r.random() < .5, r.choice([{}, {"blur": True, "act": "é"}]),
-                  r.choice(["none", "inverse"]), "sgd", r.choice([0., 1.5]), r.choice([0., .99]), r.choice(MONITORS),
-                  r.randint(0, 9), r.randint(0, 9), r.choice(["last", "best"]))
+        return Stage(f'stage "{i}" ü', (rng.randint(16, 999), rng.randint(16, 999)), rng.randint(1, 40),
+                     rng.random() < .5, rng.choice(["find", 10**rng.uniform(-7, 1)]), 10**rng.uniform(0, 4),
+                     rng.choice(["auto", rng.randint(1, 64)]), rng.choice(PRECISIONS), rng.uniform(.01, .99),
+                     rng.random() < .5, rng.choice(SCHEDULES), rng.randint(1, 9))
+    return Recipe([stage(i) for i in range(rng.randint(1, 6))], rng.choice(["a", "é # b", "c\nd"]), "m",
+                  rng.choice(["none", "C:\\w.pth", "imagenet"]), "loss", "aug", rng.choice([0., rng.random()]),
+                  rng.randint(0, 2**40), rng.random() < .5, rng.choice([{}, {"blur": True, "act": "é"}]),
+                  rng.choice(["none", "inverse"]), "sgd", rng.choice([0., 1.5]), rng.choice([0., .99]),
+                  rng.choice(MONITORS), rng.randint(0, 9), rng.randint(0, 9), rng.choice(["last", "best"]))
 
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("weights", ["none", "imagenet", "file.pth"])
 def test_presets_round_trip(name, weights, tmp_path):
-    r = preset(name, SIZE, weights=weights)
-    assert from_toml(to_toml(r)) == r and r.size == SIZE and r.weights == weights
-    save_recipe(r, tmp_path/"r.toml")
-    assert load_recipe(tmp_path/"r.toml") == r
-    assert any(s.frozen for s in r.stages) == (weights != "none" and name not in ("camseq", "pets", "idd"))
+    recipe = preset(name, SIZE, weights=weights)
+    assert from_toml(to_toml(recipe)) == recipe and recipe.size == SIZE and recipe.weights == weights
+    save_recipe(recipe, tmp_path/"r.toml")
+    assert load_recipe(tmp_path/"r.toml") == recipe
+    assert any(stage.frozen for stage in recipe.stages) == (weights != "none" and name not in ("camseq", "pets", "idd"))
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_any_recipe_round_trips(seed):
-    r = random_recipe(seed)
-    assert from_toml(to_toml(r)) == r
+    recipe = random_recipe(seed)
+    assert from_toml(to_toml(recipe)) == recipe
 
 
 def test_a_slice_survives_as_rate_and_spread():
-    s = Stage("s", SIZE, 1, lr=slice(1e-5, 1e-3))
-    back = from_toml(to_toml(Recipe([s]))).stages[0]
-    assert back == s and back.lr_range == slice(pytest.approx(1e-5), 1e-3)
-    assert Stage("s", SIZE, 1, lr=(1e-5, 1e-3)) == s == Stage("s", SIZE, 1, lr=[1e-5, 1e-3])
+    stage = Stage("s", SIZE, 1, lr=slice(1e-5, 1e-3))
+    back = from_toml(to_toml(Recipe([stage]))).stages[0]
+    assert back == stage and back.lr_range == slice(pytest.approx(1e-5), 1e-3)
+    assert Stage("s", SIZE, 1, lr=(1e-5, 1e-3)) == stage == Stage("s", SIZE, 1, lr=[1e-5, 1e-3])
 
 
 def test_unknown_and_missing_keys():
@@ -100,26 +100,27 @@ def test_bad_recipe_values(key, values):
 
 @pytest.mark.parametrize("size", [(96, 128), (97, 131), (360, 480), (33, 32)])
 def test_half_size_first(size):
-    r = progressive(size)
+    recipe = progressive(size)
     assert half_size(size) == (size[0]//2, size[1]//2)
-    assert [s.size for s in r.stages] == [half_size(size), half_size(size), size]
-    assert [s.frozen for s in r.stages] == [True, False, False]
-    assert r.stages[1].spread == pytest.approx(100) and r.epochs == 15
+    assert [stage.size for stage in recipe.stages] == [half_size(size), half_size(size), size]
+    assert [stage.frozen for stage in recipe.stages] == [True, False, False]
+    assert recipe.stages[1].spread == pytest.approx(100) and recipe.epochs == 15
 
 
 def test_the_lesson():
-    r = preset("camvid", (360, 480))
-    assert [(s.size, s.epochs, s.frozen) for s in r.stages] == [((180, 240), 10, True), ((180, 240), 12, False),
-        ((360, 480), 10, True), ((360, 480), 10, False)]
-    a, b, c, d = (s.lr_range for s in r.stages)
-    assert a == 3e-3 and b == slice(pytest.approx(3e-3/400), pytest.approx(3e-3/4)) and c == pytest.approx(1e-3)
-    assert d == slice(pytest.approx(1e-6), pytest.approx(1e-4))
-    assert r.wd == 1e-2 and [s.pct_start for s in r.stages] == [.9, .25, .8, .25]
+    recipe = preset("camvid", (360, 480))
+    stages = [(stage.size, stage.epochs, stage.frozen) for stage in recipe.stages]
+    assert stages == [((180, 240), 10, True), ((180, 240), 12, False), ((360, 480), 10, True), ((360, 480), 10, False)]
+    first, second, third, fourth = (stage.lr_range for stage in recipe.stages)
+    assert first == 3e-3 and third == pytest.approx(1e-3)
+    assert second == slice(pytest.approx(3e-3/400), pytest.approx(3e-3/4))
+    assert fourth == slice(pytest.approx(1e-6), pytest.approx(1e-4))
+    assert recipe.wd == 1e-2 and [stage.pct_start for stage in recipe.stages] == [.9, .25, .8, .25]
 
 
 def test_epochs_per_stage():
-    assert [s.epochs for s in progressive(SIZE, 7).stages] == [7, 7, 7]
-    assert [s.epochs for s in progressive(SIZE, (1, 2, 3, 4)).stages] == [1, 2, 3, 4]
+    assert [stage.epochs for stage in progressive(SIZE, 7).stages] == [7, 7, 7]
+    assert [stage.epochs for stage in progressive(SIZE, (1, 2, 3, 4)).stages] == [1, 2, 3, 4]
     for bad in (1, 2), (1,)*5:
         with refuses(UsageError, "epochs", len(bad)):
             progressive(SIZE, bad)
@@ -131,44 +132,44 @@ def test_epochs_per_stage():
 @pytest.mark.parametrize("size", [(33, 35), (96, 128), (97, 131), (501, 333)])
 @pytest.mark.parametrize("name", PRESETS)
 def test_resized(name, size):
-    r = resize_recipe(preset(name, SIZE), size)
-    assert r.size == size and all(s.size in (size, half_size(size)) for s in r.stages)
-    assert r == preset(name, size)
+    recipe = resize_recipe(preset(name, SIZE), size)
+    assert recipe.size == size and all(stage.size in (size, half_size(size)) for stage in recipe.stages)
+    assert recipe == preset(name, size)
 
 
 def test_set_value():
-    r = preset("single", SIZE)
-    assert set_value(r, "wd=0.5").wd == .5 and set_value(r, " wd = 0 ").wd == 0 and set_value(r,
+    recipe = preset("single", SIZE)
+    assert set_value(recipe, "wd=0.5").wd == .5 and set_value(recipe, " wd = 0 ").wd == 0 and set_value(recipe,
         "loss=focal").loss == "focal"
-    assert set_value(r, 'name="a b"').name == "a b" and set_value(r, "cache=false").cache is False
-    assert set_value(r, "weights=a=b.pth").weights == "a=b.pth"
-    assert set_value(r, "stages.2.lr=find").stages[1].lr == "find" and set_value(r,
+    assert set_value(recipe, 'name="a b"').name == "a b" and set_value(recipe, "cache=false").cache is False
+    assert set_value(recipe, "weights=a=b.pth").weights == "a=b.pth"
+    assert set_value(recipe, "stages.2.lr=find").stages[1].lr == "find" and set_value(recipe,
         "stages.1.size=[40, 50]").stages[0].size == (40, 50)
-    changed = set_value(r, "stages.2.epochs=99")
-    assert changed.stages[0] == r.stages[0] and changed.stages[1] == replace(r.stages[1], epochs=99)
-    assert r == preset("single", SIZE), "the recipe itself stays"
+    changed = set_value(recipe, "stages.2.epochs=99")
+    assert changed.stages[0] == recipe.stages[0] and changed.stages[1] == replace(recipe.stages[1], epochs=99)
+    assert recipe == preset("single", SIZE), "the recipe itself stays"
     for bad in ("wd", "=3", "nope=3", "stages=3", "stages.0.lr=1", "stages.3.lr=1", "stages.x.lr=1", "stages.1.nope=1",
                 "stages.1=3", "wd=-1", "seed=1.5", "cache=1", "stages.1.epochs=true", "wd="):
         with pytest.raises(UsageError):
-            set_value(r, bad)
+            set_value(recipe, bad)
 
 
 @pytest.mark.parametrize("name, weights", list(itertools.product(PRESETS, ["none", "imagenet"])))
 def test_with_lr_keeps_proportions(name, weights):
-    r = preset(name, SIZE, weights=weights)
-    scaled = with_lr(r, r.stages[0].lr*7)
-    for a, b in zip(r.stages, scaled.stages):
-        assert b.lr == pytest.approx(7*a.lr) and replace(b, lr=a.lr) == a
-    assert with_lr(r, None) == r and {s.lr for s in with_lr(r, "find").stages} == {"find"}
-    assert with_lr(with_lr(r, "find"), 1e-3).stages[0].lr == 1e-3
+    recipe = preset(name, SIZE, weights=weights)
+    scaled = with_lr(recipe, recipe.stages[0].lr*7)
+    for stage, other in zip(recipe.stages, scaled.stages):
+        assert other.lr == pytest.approx(7*stage.lr) and replace(other, lr=stage.lr) == stage
+    assert with_lr(recipe, None) == recipe and {stage.lr for stage in with_lr(recipe, "find").stages} == {"find"}
+    assert with_lr(with_lr(recipe, "find"), 1e-3).stages[0].lr == 1e-3
 
 
 def test_with_stages():
-    r = progressive(SIZE)
-    assert [s.batch_size for s in with_stages(r, "batch_size", 3).stages] == [3, 3, 3]
-    assert [s.batch_size for s in with_stages(r, "batch_size", (1, 2, 3)).stages] == [1, 2, 3]
+    recipe = progressive(SIZE)
+    assert [stage.batch_size for stage in with_stages(recipe, "batch_size", 3).stages] == [3, 3, 3]
+    assert [stage.batch_size for stage in with_stages(recipe, "batch_size", (1, 2, 3)).stages] == [1, 2, 3]
     with refuses(UsageError, "batch_size", 2, 3):
-        with_stages(r, "batch_size", (1, 2))
+        with_stages(recipe, "batch_size", (1, 2))
 
 
 # Command lines
@@ -180,41 +181,42 @@ def test_nothing_chosen():
     assert RecipeOptions().to_recipe("mine", (241, 321)).size == (241, 321)
 
 
-choices = [dict(zip(("recipe", "progressive", "weights", "size", "epochs", "batch_size", "lr", "precision", "seed"), o))
-           for o in itertools.product((None, "progressive", "camvid"), (None, True), (None, "none"), (None, (64, 66)),
-                                      (None, (2,), (1, 2, 3)), (None, (3,)), (None, "find", 1e-2), (None, "bf16"),
-                                      (None, 7))]
+OPTIONS = dict(recipe=(None, "progressive", "camvid"), progressive=(None, True), weights=(None, "none"),
+               size=(None, (64, 66)), epochs=(None, (2,), (1, 2, 3)), batch_size=(None, (3,)), lr=(None, "find", 1e-2),
+               precision=(None, "bf16"), seed=(None, 7))
+choices = [dict(zip(OPTIONS, values)) for values in itertools.product(*OPTIONS.values())]
 
 
 @pytest.mark.parametrize("given", random.Random(0).sample(choices, 120),
-                         ids=lambda d: "-".join(str(v) for v in d.values() if v is not None))
+                         ids=lambda given: "-".join(str(v) for v in given.values() if v is not None))
 def test_every_choice_is_in_the_recipe(given):
-    r = RecipeOptions(**given).to_recipe("mine", SIZE)
-    assert r.size == (given["size"] or SIZE)
+    recipe = RecipeOptions(**given).to_recipe("mine", SIZE)
+    assert recipe.size == (given["size"] or SIZE)
     if given["weights"]:
-        assert r.weights == "none" and not any(s.frozen for s in r.stages)
+        assert recipe.weights == "none" and not any(stage.frozen for stage in recipe.stages)
     if given["epochs"]:
-        assert [s.epochs for s in r.stages] == list(given["epochs"])*(len(r.stages) if len(given["epochs"]) == 1 else 1)
+        epochs = given["epochs"]*len(recipe.stages) if len(given["epochs"]) == 1 else given["epochs"]
+        assert [stage.epochs for stage in recipe.stages] == list(epochs)
     if given["batch_size"]:
-        assert {s.batch_size for s in r.stages} == {3}
+        assert {stage.batch_size for stage in recipe.stages} == {3}
     if given["lr"]:
-        assert r.stages[0].lr == given["lr"]
+        assert recipe.stages[0].lr == given["lr"]
     if given["precision"]:
-        assert {s.precision for s in r.stages} == {"bf16"}
-    assert r.seed == (given["seed"] or 42)
+        assert {stage.precision for stage in recipe.stages} == {"bf16"}
+    assert recipe.seed == (given["seed"] or 42)
 
 
 def test_one_size():
-    r = RecipeOptions(progressive=False).to_recipe("demo", SIZE)
-    assert {s.size for s in r.stages} == {SIZE} and r.name == "single"
+    recipe = RecipeOptions(progressive=False).to_recipe("demo", SIZE)
+    assert {stage.size for stage in recipe.stages} == {SIZE} and recipe.name == "single"
     with refuses(UsageError, "--recipe", "single", "--progressive"):
         RecipeOptions(recipe="single", progressive=True)
 
 
 def test_the_demo_at_one_size_stays_small_and_from_scratch():
     "`segfast train demo --no-progressive` must not need a download that `segfast train demo` does not need."
-    r = RecipeOptions(progressive=False).to_recipe("demo", (240, 320))
-    assert r.weights == "none"
+    recipe = RecipeOptions(progressive=False).to_recipe("demo", (240, 320))
+    assert recipe.weights == "none"
 
 
 def test_a_preset_and_no_progressive_contradict():
@@ -227,9 +229,11 @@ def test_a_file(tmp_path):
     own = random_recipe(3)
     save_recipe(own, tmp_path/"own.toml")
     assert RecipeOptions(recipe=str(tmp_path/"own.toml")).to_recipe("mine", SIZE) == own
-    r = RecipeOptions(recipe=str(tmp_path/"own.toml"), epochs=(2,), seed=9, sets=("wd=0.25",)).to_recipe("mine", SIZE)
-    assert (r.seed, r.wd, {s.epochs for s in r.stages}) == (9, .25, {2})
-    assert {f.name for f in fields(Recipe) if getattr(r, f.name) != getattr(own, f.name)} == {"seed", "wd", "stages"}
+    options = RecipeOptions(recipe=str(tmp_path/"own.toml"), epochs=(2,), seed=9, sets=("wd=0.25",))
+    recipe = options.to_recipe("mine", SIZE)
+    assert (recipe.seed, recipe.wd, {stage.epochs for stage in recipe.stages}) == (9, .25, {2})
+    changed = {f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(own, f.name)}
+    assert changed == {"seed", "wd", "stages"}
     for name in "nope", "nope.toml":
         with refuses(UsageError, name):
             RecipeOptions(recipe=name)

@@ -64,10 +64,11 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path):
 
 
 def test_plain():
-    o = dict(a=float("nan"), b=[1, float("inf"), np.float32("nan")], c=np.int64(3), d=np.arange(3),
+    values = dict(a=float("nan"), b=[1, float("inf"), np.float32("nan")], c=np.int64(3), d=np.arange(3),
              e=(np.nan, True, None), f={1: np.bool_(True)}, g="ü")
-    assert to_plain(o) == dict(a=None, b=[1, None, None], c=3, d=[0, 1, 2], e=[None, True, None], f={"1": True}, g="ü")
-    json.dumps(to_plain(o), allow_nan=False)
+    assert to_plain(values) == dict(a=None, b=[1, None, None], c=3, d=[0, 1, 2], e=[None, True, None], f={"1": True},
+                                    g="ü")
+    json.dumps(to_plain(values), allow_nan=False)
 
 
 @pytest.mark.parametrize("text", ["", "{", "nonsense", "\x00"])
@@ -101,7 +102,7 @@ CALLS = "rename", "replace", "fsync", "mkdir", "rmdir", "unlink"
 
 @pytest.mark.parametrize("crashed", [False, True])
 def test_a_crash_at_any_call_leaves_a_checkpoint(tmp_path, crashed):
-    "Wherever writing the second checkpoint stops, the first or the second is there, whole; even after an earlier crash."
+    "Wherever writing the second checkpoint stops, the first or the second is complete; even after an earlier crash."
     template = make(tmp_path/"template", "run")
     put(template, "last", "old", epoch=1)
     if crashed: # between the two renames
@@ -253,7 +254,7 @@ def test_state_of_a_process_that_ended(run):
 def test_rows_newest_first(tmp_path):
     for i, name in enumerate("cab"):
         make(tmp_path, name).update(started=f"2026-01-0{i+1}T00:00:00+00:00", status="done", accuracy=.5, mean_iou=None)
-    assert [r["name"] for r in run_rows(tmp_path)] == ["b", "a", "c"]
+    assert [row["name"] for row in run_rows(tmp_path)] == ["b", "a", "c"]
     df = list_runs(tmp_path)
     assert list(df.name) == ["b", "a", "c"] and list(df.status) == ["done"]*3 and df.accuracy.tolist() == [.5]*3
 
@@ -275,14 +276,14 @@ def test_one_broken_run_does_not_hide_the_others(tmp_path, file, text):
     bad = make(tmp_path, "bad").path/file
     bad.unlink() if text is None else bad.write_text(text)
     rows = run_rows(tmp_path)
-    assert "good" in {r["name"] for r in rows} and rows[[r["name"] for r in rows].index("good")]["status"] == "running"
+    assert [row["status"] for row in rows if row["name"] == "good"] == ["running"]
 
 
 def test_other_folders_are_no_runs(tmp_path):
     make(tmp_path, "good")
     (tmp_path/"notes").mkdir()
     (tmp_path/"status.json").write_text("{}")
-    assert [r["name"] for r in run_rows(tmp_path)] == ["good"]
+    assert [row["name"] for row in run_rows(tmp_path)] == ["good"]
     for path in tmp_path/"notes", tmp_path/"nothing":
         with pytest.raises(DataError) as e:
             Run(path)
@@ -316,7 +317,7 @@ def four(tmp_path):
                                            ("name", "abcde"), ("stages", "abdc"), ("model", "bcad"), ("accuracy", "")])
 def test_sorting(four, column, names):
     "The best, newest and shortest first; what has no value last, the newest first."
-    got = [r["name"] for r in run_rows(four, column)]
+    got = [row["name"] for row in run_rows(four, column)]
     want = "abdce" if column == "mean_iou" else names
     assert sorted(got) == list("abcde") and got[-1] == "e"
     assert "".join(got[:len(want)]) == want
@@ -358,7 +359,7 @@ def outdated(tmp_path):
 
 
 def test_runs_of_another_version_are_listed_and_refused(outdated, tmp_path):
-    rows = {r["name"]: r["status"] for r in run_rows(tmp_path)}
+    rows = {row["name"]: row["status"] for row in run_rows(tmp_path)}
     assert rows == {"new": "running", "old": "outdated", "folds/fold-1": "outdated"}
     for opened, path in (Run, outdated[0]), (FoldSet, outdated[1]):
         with pytest.raises(DataError) as e:
@@ -389,19 +390,20 @@ def cli(*args):
     from typer.testing import CliRunner
 
     from segfast.cli import app
-    return CliRunner().invoke(app, [str(o) for o in args], env={"COLUMNS": "120"})
+    return CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "120"})
 
 
 def test_the_command_runs(four):
     rows = json.loads(cli("runs", four, "--sort", "mean_iou", "--json").stdout)
-    assert [r["name"] for r in rows] == list("abdce") and rows[0]["model"] == "unet_resnet34" and rows[-1][
+    assert [row["name"] for row in rows] == list("abdce") and rows[0]["model"] == "unet_resnet34" and rows[-1][
         "status"] == "damaged"
     text = cli("runs", four, "--sort", "mean_iou").stdout
-    assert [o.split()[0] for o in text.splitlines()[2:] if o.strip()] == list("abdce")
+    assert [line.split()[0] for line in text.splitlines()[2:] if line.strip()] == list("abdce")
     res = cli("runs", four, "--sort", "x")
     assert res.exit_code == 2 and "mean_iou" in res.output and not is_crash(res.output)
     make(four, "gone").update(pid=dead_pid())
-    assert {r["name"]: r["status"] for r in json.loads(cli("runs", four, "--json").stdout)}["gone"] == "interrupted"
+    states = {row["name"]: row["status"] for row in json.loads(cli("runs", four, "--json").stdout)}
+    assert states["gone"] == "interrupted"
 
 
 # Cleaning
@@ -410,8 +412,8 @@ def finished(out, name="one", status="done", **state):
     run = make(out, name)
     for epoch in 1, 2:
         with run.checkpoint("last", epoch=epoch, optimizer=dict(lr=1)) as folder:
-            for o in "model", "memory", "training":
-                (folder/f"{o}.safetensors").write_text(f"{o}{epoch}"*100)
+            for part in "model", "memory", "training":
+                (folder/f"{part}.safetensors").write_text(f"{part}{epoch}"*100)
         if epoch == 1:
             with run.checkpoint("best", epoch=1) as folder:
                 os.link(run.path/"checkpoints/last/model.safetensors", folder/"model.safetensors")
@@ -432,12 +434,12 @@ def test_clean_shows_and_then_deletes(tmp_path):
         tmp_path) == before and f"segfast clean {tmp_path} --yes" in shown.stdout.replace("\n", "")
     assert json.loads(cli(*args, "--json").stdout)["deleted"] == [] and tree(tmp_path) == before
     found = json.loads(cli(*args, "--json").stdout)
-    assert [Path(o).name for o in found["kept"][0]["paths"]] == ["memory.safetensors", "training.safetensors",
+    assert [Path(path).name for path in found["kept"][0]["paths"]] == ["memory.safetensors", "training.safetensors",
         "previous"]
     assert cli(*args, "--yes").exit_code == 0
     after = tree(tmp_path)
-    assert before.keys() - after.keys() == {f"one/checkpoints/{o}"
-                                            for o in ("last/memory.safetensors", "last/training.safetensors",
+    assert before.keys() - after.keys() == {f"one/checkpoints/{name}"
+                                            for name in ("last/memory.safetensors", "last/training.safetensors",
                                                       *(f"previous/{p}" for p in ("model.safetensors",
         "memory.safetensors", "training.safetensors", "state.json")))}
     assert run.weights_file.read_text() == "model2"*100 and run.checkpoint_file(

@@ -22,7 +22,8 @@ from .data.images import open_image
 from .data.classes import ClassTable
 from .data.masks import Encoding, decode_mask, encode_mask, colorize
 from .data.dataset import SegData
-from .data.splits import random_split, sequence_split, stratified_split, kfold_split, folder_split, column_split, resplit
+from .data.splits import random_split, sequence_split, stratified_split, kfold_split, folder_split
+from .data.splits import column_split, resplit
 from .data.formats.folders import from_folders
 from .data.formats.table import from_df, from_csv
 from .data.demo import demo, write_demo
@@ -31,6 +32,8 @@ from .data.check import check, fingerprint
 from .data.fix import write_fixed_copy
 from .data.cache import open_pair
 from .data.loaders import seg_block, seg_dls
+
+# %% ../nbs/99_all.ipynb #96487461
 from .metrics.confusion import ConfusionMatrix, per_class
 from .metrics.boundary import BoundaryIoU
 from .metrics.calibration import Calibration, plot_reliability
@@ -44,6 +47,8 @@ from .runs.run import Run
 from .runs.listing import FoldSet, fold_scores, list_runs
 from .runs.reopen import reopen_data
 from .runs.clean import find_waste, clean
+
+# %% ../nbs/99_all.ipynb #1416f112
 from .report.plots import overlay, show_masks, show_probabilities, plot_history
 from .report.html import write_report
 from .report.compare import compare
@@ -64,7 +69,7 @@ from .training.resume import resume
 from .training.crossval import train_folds, resume_folds
 from .tools.export import export
 from .tools.sam import prompt
-from .report import notebook # show_batch and show_results in the colours of the classes
+from .report import notebook # show_batch and show_results in the colors of the classes
 
 # %% ../nbs/99_all.ipynb #e32068e6
 _all_ = [

@@ -1,5 +1,5 @@
-"""Make the pictures in notebooks small: JPEG at one quality, and photographs that are PNG as JPEG where that is
-smaller. A second run changes nothing."""
+"""Make the images in notebooks small: one form per image, an exact PNG or a JPEG of one quality, whichever is smaller.
+A second run changes nothing."""
 import base64
 import io
 import json
@@ -24,20 +24,40 @@ def opaque(im):
     return im.mode in ("RGB", "L", "P") or (im.mode == "RGBA" and im.getextrema()[3][0] == 255)
 
 
-def shrunk(data):
-    "The pictures of one output, in place of those that are larger than need be."
-    kind = next((path for path in ("image/jpeg", "image/png") if path in data), None)
-    if kind is None:
-        return data
-    text = data[kind] if isinstance(data[kind], str) else "".join(data[kind])
-    raw = base64.b64decode(text)
+def png(im):
+    "With a palette, if an opaque image has at most 256 colors: nothing is lost"
+    if im.mode == "RGB" and im.getcolors(256):
+        im = im.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    out = io.BytesIO()
+    im.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def exact(raw):
+    "A PNG that is smaller and has the same pixels, or the one given"
     im = Image.open(io.BytesIO(raw))
-    if (kind == "image/jpeg" and im.quantization == OURS) or not opaque(im):
+    if im.mode == "RGBA" and opaque(im):
+        im = im.convert("RGB")
+    small = png(im)
+    same = Image.open(io.BytesIO(small)).convert("RGBA").tobytes() == im.convert("RGBA").tobytes()
+    return small if same and len(small) < len(raw) else raw
+
+
+def shrunk(data):
+    "One image per output, in the smaller of its forms: an exact PNG, or a JPEG"
+    kinds = [kind for kind in ("image/png", "image/jpeg") if kind in data]
+    if not kinds:
         return data
-    small = jpeg(im)
-    if len(small) >= len(raw):
+    raw = {kind: base64.b64decode("".join(data[kind])) for kind in kinds}
+    im = Image.open(io.BytesIO(raw[kinds[0]]))
+    if kinds == ["image/jpeg"] and im.quantization == OURS:
         return data
-    return {**{k: v for k, v in data.items() if k != kind}, "image/jpeg": base64.b64encode(small).decode()}
+    if "image/png" in raw:
+        raw["image/png"] = exact(raw["image/png"])
+    if opaque(im):
+        raw["image/jpeg"] = jpeg(im)
+    kind = min(raw, key=lambda kind: len(raw[kind]))
+    return {k: v for k, v in data.items() if k not in kinds} | {kind: base64.b64encode(raw[kind]).decode()}
 
 
 for path in map(Path, sys.argv[1:]):

@@ -33,7 +33,7 @@ class LRSuggestions:
     "What the finder measured, and the learning rates that it suggests."
     lrs: list # the learning rates tried, rising
     losses: list # the smoothed training loss at each
-    valley: float # two thirds down the longest fall
+    valley: float # in the middle of the longest fall
     steep: float # where it falls fastest
     min10: float # a tenth of the learning rate of the lowest loss
 

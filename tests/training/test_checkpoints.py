@@ -29,7 +29,7 @@ def test_the_average_is_saved_and_evaluated(small, tiny, tmp_path):
     assert accuracy(ema, "last", small) == pytest.approx(ema.status["accuracy"], abs=1e-6)
 
 
-def test_the_average_goes_on_over_stages(small, tiny, tmp_path, monkeypatch):
+def test_the_average_continues_over_stages(small, tiny, tmp_path, monkeypatch):
     seen = []
     real = train_module.run_stage
 
@@ -38,7 +38,7 @@ def test_the_average_goes_on_over_stages(small, tiny, tmp_path, monkeypatch):
         seen.append(ema_updates(training.ema))
     monkeypatch.setattr(train_module, "run_stage", run_stage)
     fit(small, recipe_of(dict(epochs=1), dict(epochs=2), ema=.99), tmp_path)
-    assert seen == [2, 6], "8 images, 4 a batch"
+    assert seen == [2, 6], "8 images, 4 per batch"
 
 
 def test_best_by_loss(small, tiny, tmp_path):

@@ -362,7 +362,7 @@ def test_fold_set_that_is_being_trained(fold_set):
     with FileLock(fold_set.path/".lock"):
         before = stamps(fold_set.path)
         said = text_of(cli("resume", "runs/three", code=1))
-        assert not missing(said, "runs/three") and "fold-" not in said, "the fold set itself is locked, not only one of its runs"
+        assert not missing(said, "runs/three") and "fold-" not in said, "the fold set is locked, not one of its runs"
         assert stamps(fold_set.path) == before
 
 

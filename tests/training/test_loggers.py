@@ -92,14 +92,15 @@ def test_every_epoch_has_a_picture(small, tiny, tmp_path, watched):
 
     from segfast.data.images import open_image
     run = watched(small, recipe_of(dict(epochs=2), dict(epochs=1, size=(16, 24))), tmp_path, "tensorboard")
-    pictures = events(run).Images("samples")
-    opened = [np.asarray(Image.open(io.BytesIO(p.encoded_image_string))) for p in pictures]
+    images = events(run).Images("samples")
+    opened = [np.asarray(Image.open(io.BytesIO(p.encoded_image_string))) for p in images]
     assert [o.shape for o in opened] == [(2*32, 3*48, 3), (2*32, 3*48, 3), (2*16, 3*24, 3)]
     first = small.pairs[small.pairs.split == "valid"].image.iloc[0]
     image = open_image(small.root/first, (32, 48)).astype(int)
-    assert np.abs(opened[0][:32, :48] - image).mean() < 12, "the image is brought back from its normalisation"
+    assert np.abs(opened[0][:32, :48] - image).mean() < 12, "the normalization of the image is undone"
     palette = {tuple(c) for c in small.classes.colors} | {(0, 0, 0)}
-    assert {tuple(c) for c in opened[0][:, 48:].reshape(-1, 3).tolist()} <= palette, "truth and prediction in the colours of the classes"
+    colors = {tuple(color) for color in opened[0][:, 48:].reshape(-1, 3).tolist()}
+    assert colors <= palette, "truth and prediction in the colors of the classes"
 
 
 def test_the_recipe_is_kept_as_text(small, tiny, tmp_path, watched):
@@ -269,7 +270,7 @@ def wandb_history(path):
 
 
 def offline_file(run):
-    "The file of a W&B run, once W&B's own process has written its end: on a busy machine that is after `finish` returns."
+    "The file of a W&B run, once W&B's own process has written its end; it may do so after `finish` has returned."
     file, = run.path.glob("wandb/offline-run-*/*.wandb")
     for _ in range(300):
         if any(record.WhichOneof("record_type") == "exit" for record in wandb_records(file)):
@@ -309,8 +310,8 @@ def test_wandb_offline_says_what_the_history_says(small, tiny, tmp_path, watched
     assert [(r["_step"], r["epoch/of_run"]) for r in epochs] == [(2, 1), (4, 2), (6, 3)]
     for column in COLUMNS:
         assert [r[f"epoch/{column}"] for r in epochs] == pytest.approx(run.history[column].tolist()), column
-    pictures = [p.name for p in offline_file(run).parent.glob("files/media/images/*.png")]
-    assert len(pictures) == 3
+    images = [p.name for p in offline_file(run).parent.glob("files/media/images/*.png")]
+    assert len(images) == 3
     config = {u.key: json.loads(u.value_json) for r in wandb_records(offline_file(run)) for u in r.config.update} | {
         u.key: json.loads(u.value_json) for r in wandb_records(offline_file(run)) for u in r.run.config.update}
     assert config["model"] == "tiny" and config["classes"] == list(renamed(small).classes.names)

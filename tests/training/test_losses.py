@@ -78,7 +78,7 @@ def test_void_gets_no_gradient_and_no_say(void):
     is_void = (targ == void)[:, None].expand_as(g)
     assert (g[is_void] == 0).all() and (g[~is_void] != 0).all()
     assert loss_for(void)(torch.where(is_void, 50*torch.ones(()), logits), targ) == value
-    if void < N:  # the comparison can fail: void learnt as a class gives another loss and pulls at void pixels
+    if void < N:  # the comparison can fail: void learned as a class gives another loss and pulls at void pixels
         value2, g2 = grad(VoidCrossEntropy(), logits, targ)
         assert abs(value2 - value) > 1e-3 and (g2[is_void] != 0).any()
 

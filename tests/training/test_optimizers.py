@@ -14,7 +14,7 @@ from segfast.training.optimizers import OPTIMIZERS, seg_optimizer
 
 
 class SlowAndFast:
-    "Lookahead (Zhang et al. 2019), written from the paper: every k steps the slow weights go half the way, and the fast ones start there."
+    "Lookahead (Zhang et al. 2019), every k steps the slow weights go half the way, the fast ones too."
     def __init__(self, opt, k=6, alpha=.5):
         self.opt, self.k, self.alpha, self.t = opt, k, alpha, 0
         self.params = [p for g in opt.param_groups for p in g["params"]]

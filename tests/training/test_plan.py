@@ -1,4 +1,4 @@
-"""What is settled before the first step: batch sizes, precision, first weights, and settings that do not fit together."""
+"""What is settled before the first step: batch sizes, precision, first weights, contradicting settings."""
 import pytest
 import torch
 from helpers.problems import missing

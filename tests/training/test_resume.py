@@ -1,4 +1,4 @@
-"""Runs that survive anything: a training that was killed, stopped or starved of disk, and resumed, is the training that was left in peace, bit for bit."""
+"""A training that was killed, stopped or out of disk space, and resumed, equals an undisturbed one bit for bit."""
 import errno
 import json
 import os
@@ -33,8 +33,8 @@ def folder(demo_dir, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def peace(server, folder):
-    "Trainings that nobody disturbed, by variant."
+def undisturbed(server, folder):
+    "Trainings without an interruption, by variant."
     done = {}
 
     def of(variant):
@@ -51,9 +51,9 @@ def begin(server, folder, request):
     return make
 
 
-def equal(k, peace):
+def equal(k, undisturbed):
     "That a run is done, has all bits of the undisturbed one, and left nothing lying about."
-    assert differences(peace(k.variant).path, k.path) == {}, f"{k.name}: {k.kills}"
+    assert differences(undisturbed(k.variant).path, k.path) == {}, f"{k.name}: {k.kills}"
     assert leftovers(k.path) == []
     assert Run(k.path).state == "done"
 
@@ -64,39 +64,45 @@ def state_of(k, kind="last"): return json.loads((k.checkpoints/kind/"state.json"
 # Killed
 
 # In the order of a training of three stages, half, half and full, of two epochs each. "x-done" is right after x.
-MOMENTS = [["stage", 1], ["load", 3], ["backward", 2], ["backward-done", 1], ["batch", 1], ["validate", 1], ["validate-done", 1], ["epoch-end", 1],
-           ["file", 1], ["file-done", 1], ["file-done", 2], ["file", 3], ["sum", 2], ["fsync", 5], # inside a checkpoint, before it takes its place
-           ["rename", 1], ["rename-done", 1], ["rmtree", 1], ["rename", 3], # while it takes it
-           ["save-done", 1], ["best", 1], ["link-done", 1], ["best-done", 1], ["row", 1], ["row-done", 1], # between last, best, and history
-           ["replace", 4], ["atomic-done", 6], ["stage-done", 1], ["stage", 2], ["stage-done", 2], ["stage", 3], # between stages; half to full
-           ["finish", 1], ["evaluate-done", 1], ["finish-done", 1]]
+MOMENTS = [
+    ["stage", 1], ["load", 3], ["backward", 2], ["backward-done", 1], ["batch", 1], ["validate", 1],
+    ["validate-done", 1], ["epoch-end", 1],
+    # inside a checkpoint, before it takes its place
+    ["file", 1], ["file-done", 1], ["file-done", 2], ["file", 3], ["sum", 2], ["fsync", 5],
+    # while it takes its place
+    ["rename", 1], ["rename-done", 1], ["rmtree", 1], ["rename", 3],
+    # between last, best, and history
+    ["save-done", 1], ["best", 1], ["link-done", 1], ["best-done", 1], ["row", 1], ["row-done", 1],
+    # between stages; half to full
+    ["replace", 4], ["atomic-done", 6], ["stage-done", 1], ["stage", 2], ["stage-done", 2], ["stage", 3],
+    ["finish", 1], ["evaluate-done", 1], ["finish-done", 1]]
 
 
 @pytest.mark.slow
-def test_killed_at_every_kind_of_moment(server, folder, peace):
-    assert kill_at_each(server, folder, "ema", MOMENTS, lambda k: equal(k, peace)) == len(MOMENTS) >= 20
+def test_killed_at_every_kind_of_moment(server, folder, undisturbed):
+    assert kill_at_each(server, folder, "ema", MOMENTS, lambda k: equal(k, undisturbed)) == len(MOMENTS) >= 20
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant, kills, seed",
                          [("ranger", 4, 1), ("workers", 3, 2), ("bf16", 4, 3), ("sgd", 4, 4), ("patience", 3, 5)])
-def test_killed_at_moments_drawn_by_lot(server, folder, peace, variant, kills, seed):
-    assert kill_at_each(server, folder, variant, plans(peace(variant).traces[0], kills, seed, most=4),
-                        lambda k: equal(k, peace)) == kills
+def test_killed_at_moments_drawn_by_lot(server, folder, undisturbed, variant, kills, seed):
+    assert kill_at_each(server, folder, variant, plans(undisturbed(variant).traces[0], kills, seed, most=4),
+                        lambda k: equal(k, undisturbed)) == kills
 
 
 @pytest.mark.slow
-def test_killed_in_the_finder(begin, peace):
+def test_killed_in_the_finder(begin, undisturbed):
     k = begin("ranger")
     assert k.go(["finder", 1]) and k.go(["finder-done", 1])
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 @pytest.mark.slow
-def test_killed_while_a_crash_is_mended(begin, peace):
+def test_killed_while_a_crash_is_repaired(begin, undisturbed):
     k = begin("ema")
     assert k.go(["best", 1]) and k.go(["best-again", 1]) and k.go(["rewind", 1]) and k.go(["replace-done", 1])
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 def test_killed_before_it_began(begin):
@@ -107,20 +113,20 @@ def test_killed_before_it_began(begin):
         k.path) and "segfast resume" not in k.err
 
 
-def test_another_seed_is_another_result(begin, peace):
+def test_another_seed_is_another_result(begin, undisturbed):
     k = begin("ema", seed=43)
     k.go(["save", 2])
-    odd = differences(peace("ema").path, k.finish().path)
+    odd = differences(undisturbed("ema").path, k.finish().path)
     assert {"last/model.safetensors", "last/training.safetensors", "last/memory.safetensors", "history",
             "scores"} <= odd.keys()
 
 
-def test_an_epoch_that_is_seeded_otherwise_shows(begin, peace):
+def test_an_epoch_that_is_seeded_otherwise_shows(begin, undisturbed):
     k = begin("sgd")
     assert k.go(["save", 4])
     recipe = k.path/"recipe.toml"
     recipe.write_text(recipe.read_text().replace("seed = 42", "seed = 43"))
-    odd = differences(peace("sgd").path, k.finish().path)
+    odd = differences(undisturbed("sgd").path, k.finish().path)
     assert {"last/model.safetensors", "last/memory.safetensors",
             "history"} <= odd.keys(), "the same up to the last epochs, and yet it is seen"
 
@@ -143,88 +149,88 @@ def test_the_size_on_disk_is_bounded(begin):
 @pytest.mark.parametrize("variant, at, batch", [("ema", ["backward", 2], 2), ("ema", ["backward", 5], 2),
                                                 ("ema", ["backward-done", 4], 4), ("bf16", ["batch", 7], 3),
                                                 ("sgd", ["load", 40], 2)])
-def test_stopped_after_a_batch(begin, peace, variant, at, batch, number):
+def test_stopped_after_a_batch(begin, undisturbed, variant, at, batch, number):
     if number == "SIGTERM" and at != ["backward", 5]: pytest.skip("once is enough")
     k = begin(variant)
     k.go(signals=[[*at, number]])
     assert k.code == 130 and Run(k.path).state == "interrupted"
     assert state_of(k)["batch"] == batch
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 @pytest.mark.slow
-def test_stopped_again_and_again_in_one_epoch(begin, peace):
+def test_stopped_again_and_again_in_one_epoch(begin, undisturbed):
     k, seen = begin("bf16"), []
     for _ in range(4):
         k.go(signals=[["backward", 1, "SIGINT"]])
         seen.append((state_of(k)["stage"], state_of(k)["epoch"], state_of(k).get("batch")))
     assert seen == [(1, 0, 1), (1, 0, 2), (1, 0, 3), (1, 0, 4)]
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 @pytest.mark.slow
-def test_stopped_while_batches_are_passed_by(begin, peace):
+def test_stopped_while_batches_are_skipped(begin, undisturbed):
     k = begin("bf16")
     k.go(signals=[["backward", 3, "SIGINT"]])
     k.go(signals=[["load", 1, "SIGINT"]])
     assert k.code == 130 and state_of(k)["batch"] == 3 and "backward" not in k.traces[-1]
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 @pytest.mark.slow
-def test_stopped_and_killed(begin, peace):
+def test_stopped_and_killed(begin, undisturbed):
     k = begin("ema")
     k.go(signals=[["backward", 2, "SIGINT"]])
     assert k.go(["load", 3]) and k.go(["backward-done", 1]) and k.go(["rename-done", 1])
     k.go(signals=[["backward", 1, "SIGINT"]])
     assert k.code == 130 and k.go(["row", 1])
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
-def test_stopped_twice_ends_at_once(begin, peace):
+def test_stopped_twice_ends_at_once(begin, undisturbed):
     k = begin("ema")
     k.go(signals=[["backward", 6, "SIGINT"], ["backward-done", 6, "SIGINT"]])
     assert k.code == 130 and "batch" not in state_of(k) and k.traces[-1][-1] != "save-done"
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 @pytest.mark.slow
-def test_stopped_twice_in_a_checkpoint(begin, peace):
+def test_stopped_twice_in_a_checkpoint(begin, undisturbed):
     k = begin("ema")
     k.go(signals=[["backward", 2, "SIGINT"], ["rename-done", 1, "SIGTERM"]])
     assert k.code == 130
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at", [["validate", 2], ["validate-done", 2], ["save", 2], ["row", 2]])
-def test_stopped_in_a_validation(begin, peace, at):
+def test_stopped_in_a_validation(begin, undisturbed, at):
     k = begin("ema")
     k.go(signals=[[*at, "SIGINT"]])
     assert k.code == 130 and (state_of(k)["epoch"], "batch" in state_of(k)) == (2,
         False) and len(Run(k.path).history) == 2
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at", [["finder", 1], ["evaluate", 1], ["stage", 1]])
-def test_stopped_between_fits(begin, peace, at):
+def test_stopped_between_fits(begin, undisturbed, at):
     k = begin("ranger")
     k.go(signals=[[*at, "SIGINT"]])
     assert k.code == 130 and Run(k.path).state == "interrupted"
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["all-SIGINT", "all-SIGTERM"])
-def test_stopped_with_its_loaders(begin, peace, number):
+def test_stopped_with_its_loaders(begin, undisturbed, number):
     "As a terminal and a cluster do it: every process of the job hears the signal."
     k = begin("workers")
     k.go(signals=[["backward", 6, number]], options=dict(screen="lines"))
     lines = k.err.splitlines()
     assert k.code == 130 and len(lines) == len(set(lines)) > 0 and not is_crash(
         k.err), f"each line is said by one process:\n{k.err}"
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 # The command line
@@ -237,8 +243,8 @@ def toml(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_the_command_line(server, folder, peace, begin, tmp_path):
-    "A process of its own: a lock that others respect, Ctrl-C, exit code 130, the line that says how to go on, and going on by it."
+def test_the_command_line(server, folder, undisturbed, begin, tmp_path):
+    "A process of its own: a lock that others respect, Ctrl-C, exit code 130, and the advised command, which resumes."
     k = begin("ema")
     recipe = toml(tmp_path, "ema")
     args = [sys.executable, killing.__file__, "cli", "train", folder/"data", "--recipe", recipe, "--out", folder/"runs",
@@ -258,24 +264,24 @@ def test_the_command_line(server, folder, peace, begin, tmp_path):
     assert line.endswith(f"segfast resume {k.path}")
     k.go(argv=line[line.index("segfast resume"):].split()[1:])
     assert k.code == 0 and str(k.path) in [o.split()[-1] for o in k.out.splitlines() if o.strip()]
-    equal(k, peace)
+    equal(k, undisturbed)
 
 
 @pytest.mark.slow
-def test_stopped_before_it_goes_on(begin, peace):
+def test_stopped_before_it_resumes(begin, undisturbed):
     k = begin("sgd")
     k.go(["save", 1])
     k.go(argv=["resume", str(k.path)], signals=[["rewind", 1, "SIGINT"]])
     assert k.code in (130, 0)
     if not k.done: assert f"segfast resume {k.path}" in k.err
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
-def test_a_lock_of_a_killed_process_is_free(begin, peace):
+def test_a_lock_of_a_killed_process_is_free(begin, undisturbed):
     k = begin("workers")
     assert k.go(["backward", 2])
     assert Run(k.path).state == "interrupted" and (k.path/".lock").exists()
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 def test_a_lock_that_is_held_is_respected(begin):
@@ -340,7 +346,7 @@ def test_data_that_changed_is_refused(server, folder, begin, tmp_path):
 @pytest.mark.parametrize("what", ["ENOSPC", "EROFS"])
 @pytest.mark.parametrize("at", [["file", 4], ["fsync", 45], ["rename", 4], ["link", 1], ["row", 2], ["replace", 8],
                                 ["atomic", 9]])
-def test_a_disk_that_is_full(begin, peace, at, what):
+def test_a_disk_that_is_full(begin, undisturbed, at, what):
     "From one moment on, every such call fails."
     if what == "EROFS" and at[0] not in ("file", "row"): pytest.skip("once is enough")
     k = begin("ema")
@@ -349,11 +355,11 @@ def test_a_disk_that_is_full(begin, peace, at, what):
     assert k.code == 1 and text in k.err and f"segfast resume {k.path}" in k.err and len(k.err.splitlines()) == 2, k.err
     assert (Run(k.path).newest_checkpoint() is not None) == any((k.checkpoints/o).is_dir()
         for o in ("last", "previous")), "what was there before is whole"
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 @pytest.mark.slow
-def test_a_small_disk(server, folder, begin, peace):
+def test_a_small_disk(server, folder, begin, undisturbed):
     k = begin("ema", runs="small")
     k.path.parent.mkdir()
     if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", k.path.parent],
@@ -371,7 +377,7 @@ def test_a_small_disk(server, folder, begin, peace):
         filler.unlink()
         k.go(argv=["resume", str(k.path), "--device", "cpu"])
         assert k.code == 0, k.err
-        equal(k, peace)
+        equal(k, undisturbed)
     finally: subprocess.run(["umount", k.path.parent], check=True)
 
 
@@ -388,14 +394,14 @@ def forget(path): path.unlink()
 @pytest.mark.parametrize("name, harm", [("model.safetensors", cut), ("training.safetensors", flip),
                                         ("memory.safetensors", flip), ("memory.safetensors", forget),
                                         ("state.json", cut), ("state.json", edit), ("state.json", forget)])
-def test_a_damaged_checkpoint_is_passed_over(begin, peace, name, harm):
+def test_a_damaged_checkpoint_is_passed_over(begin, undisturbed, name, harm):
     k = begin("ema")
     k.go(["finish", 1]) # everything is written by now
     harm(k.checkpoints/"last"/name)
     k.go(["rename-done", 1], options=dict(screen="lines")) # the next checkpoint comes only half in
     assert f"last/{name}" in k.err and "DataError" not in k.err, "which is a warning: the checkpoint before it is taken"
     k.finish()
-    equal(k, peace)
+    equal(k, undisturbed)
 
 
 @pytest.mark.slow
@@ -413,12 +419,12 @@ def test_no_checkpoint_is_whole(begin):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bytes", [1, 12, 70])
-def test_a_row_that_was_cut_short(begin, peace, bytes):
+def test_a_row_that_was_cut_short(begin, undisturbed, bytes):
     k = begin("ema")
     k.go(["row-done", 3])
     path = k.path/"history.csv"
     path.write_bytes(path.read_bytes()[:-bytes])
-    equal(k.finish(), peace)
+    equal(k.finish(), undisturbed)
 
 
 def test_scores_that_are_no_numbers_come_back_alike(tmp_path):
@@ -426,11 +432,10 @@ def test_scores_that_are_no_numbers_come_back_alike(tmp_path):
     from segfast.runs.presets import progressive
     row = dict.fromkeys(HISTORY, .5) | dict(stage=1, epoch=1, mean_iou=float("nan"))
     texts = []
-    for name in "appended", "mended":
+    for name in "appended", "fixed":
         run = Run.create(tmp_path, progressive((64, 96)), ClassTable(["a", "b"]), dict(name="data"), name)
         with run.checkpoint("last", **row) as folder: (folder/"model.safetensors").write_bytes(b"")
-        run.append(row) if name == "appended" else run.rewind(1, 1,
-                                                              json.loads(
-                (run.path/"checkpoints/last/state.json").read_text()))
+        if name == "appended": run.append(row)
+        else: run.rewind(1, 1, json.loads((run.path/"checkpoints/last/state.json").read_text()))
         texts.append((run.path/"history.csv").read_bytes())
     assert texts[0] == texts[1]

@@ -1,4 +1,4 @@
-"""Ways of training: averaged weights, added-up steps, schedules, what is best, stopping early, and what happens when memory or numbers run out."""
+"""Ways of training: averaged weights, accumulation, schedules, early stopping, out of memory, numbers not finite."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a training does: sizes, weights from stage to stage, rates, precision, checkpoints, and how it may end."""
+"""What a training does: sizes, weights, learning rates, precision, checkpoints, and how it may end."""
 import json
 import shutil
 
@@ -42,12 +42,12 @@ def test_a_stage_starts_where_the_one_before_ended(trained):
     assert same(end3, weights_of(run))
 
 
-def test_a_frozen_stage_changes_no_weight_of_the_body(trained):
+def test_a_frozen_stage_changes_no_weight_of_the_encoder(trained):
     _, seen = trained
     start, end = seen.stages[0]
-    body = [k for k in start if k.startswith("layers.0.")
-            and not k.endswith(("running_mean", "running_var", "num_batches_tracked"))]
-    assert body and all(torch.equal(start[k], end[k]) for k in body)
+    encoder = [k for k in start if k.startswith("layers.0.")
+               and not k.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert encoder and all(torch.equal(start[k], end[k]) for k in encoder)
     assert any(not torch.equal(start[k], end[k]) for k in start if not k.startswith("layers.0."))
 
 
@@ -82,7 +82,8 @@ def test_history_has_a_row_for_every_epoch_of_every_stage(trained):
 def test_the_finished_run_is_whole(trained):
     run, _ = trained
     assert run.state == "done" and run.status["stages_done"] == 3
-    for name in "recipe.toml", "data.csv", "classes.csv", "data.json", "environment.json", "scores.json", "per_class.csv", "per_image.csv", "per_image_counts.csv", "log.txt":
+    for name in ("recipe.toml", "data.csv", "classes.csv", "data.json", "environment.json", "scores.json",
+                 "per_class.csv", "per_image.csv", "per_image_counts.csv", "log.txt"):
         assert (run.path/name).stat().st_size, name
     assert (run.path/"plots/history.png").stat().st_size
     assert not [p for p in run.path.rglob("*") if p.name.endswith((".part", ".old"))]
@@ -120,7 +121,7 @@ def test_scores_are_those_of_the_kept_weights(trained, small):
 # Evaluation, computed once more with other means
 
 def independent(model, data, size, split):
-    "Truth and prediction of every labelled pixel: PIL for the pictures, NumPy for the rest."
+    "Truth and prediction of every labeled pixel: PIL for the images, NumPy for the rest."
     truth, pred = [], []
     mean, std = (np.array(o, np.float32) for o in ([.485, .456, .406], [.229, .224, .225]))
     model.eval()

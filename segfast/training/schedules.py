@@ -38,7 +38,7 @@ def flat_cos(
         raise UsageError(f'flat_cos: pct_start is {pct_start!r}; expected a number from 0 to below 1.')
     return dict(lr=combined_cos(pct_start, lr, lr, lr/div_final))
 
-# %% ../../nbs/training/02_schedules.ipynb #d9f2c66a
+# %% ../../nbs/training/02_schedules.ipynb #7575074b
 def step_down(
     lr, # first learning rate: a number, or an array with one for each group
     epochs:int, # of the stage
@@ -66,7 +66,7 @@ def constant(
     "The same learning rate throughout."
     return dict(lr=SchedNo(lr, lr))
 
-# %% ../../nbs/training/02_schedules.ipynb #0422c5f2
+# %% ../../nbs/training/02_schedules.ipynb #9b91401f
 SCHEDULE_FUNCTIONS = dict(one_cycle=one_cycle, flat_cos=flat_cos, step=step_down, poly=poly, constant=constant)
 
 # %% ../../nbs/training/02_schedules.ipynb #5bbd0914

@@ -24,7 +24,7 @@ def plain_net(monkeypatch):
 
 
 def no_void(data):
-    "Every image has as many labelled pixels, so that a mean of means is the mean."
+    "Every image has as many labeled pixels, so that a mean of means is the mean."
     from dataclasses import replace
     return replace(data, classes=replace(data.classes, void=None))
 

@@ -166,7 +166,7 @@ def test_folds_are_ordinary_runs_that_add_up(fold_set, place):
         assert row["iou"]["mean"] == (pytest.approx(statistics.mean(values)) if values else None)
         assert row["iou"]["sd"] == (pytest.approx(statistics.stdev(values)) if len(values) > 1 else None)
 
-    # all folds together: the labelled pixels of all masks, each once, and the right ones as per_image_counts.csv has
+    # all folds together: the labeled pixels of all masks, each once, and the right ones as per_image_counts.csv has
     # them
     counted, table = sum(np.array(o.scores["confusion"]) for o in fold_set.runs), fold_set.runs[0].classes
     masks = np.concatenate([np.asarray(Image.open(o)).ravel() for o in sorted((place/"data"/"labels").iterdir())])

@@ -119,7 +119,7 @@ def test_an_epoch_that_ends_the_training_is_written(small, tiny, tmp_path, watch
 def test_accumulation_16_bits_and_averages_are_tracked(small, tiny, tmp_path, watched):
     recipe = recipe_of(dict(batch_size=2, accumulate=2, precision="bf16"), dict(), ema=.9, clip=1.)
     read = events(watched(small, recipe, tmp_path, "tensorboard"))
-    assert curve(read, "batch/loss")[0] == [1, 2, 3, 4, 5, 6], "batches, not steps of the optimiser"
+    assert curve(read, "batch/loss")[0] == [1, 2, 3, 4, 5, 6], "batches, not steps of the optimizer"
     assert curve(read, "epoch/valid_loss")[0] == [4, 6]
 
 

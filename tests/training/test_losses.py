@@ -53,7 +53,7 @@ def grad(f, logits, targ):
 
 @voids
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_is_pytorchs_where_something_is_labelled(void, layout):
+def test_is_pytorchs_where_something_is_labeled(void, layout):
     logits, targ = batch(void)
     logits = logits.to(memory_format=layout)
     ignore = -100 if void is None else void
@@ -189,7 +189,7 @@ def table(void):
 
 
 def flat(logits, targ, void):
-    "Labelled pixels in float64: probabilities (pixels, classes), ids (pixels,)."
+    "Labeled pixels in float64: probabilities (pixels, classes), ids (pixels,)."
     p = torch.softmax(logits.double(), 1).permute(0, 2, 3, 1).reshape(-1, N).numpy()
     t = targ.reshape(-1).numpy()
     keep = t != (-100 if void is None else void)
@@ -291,7 +291,7 @@ def test_all_void_is_zero_with_every_loss(name, void, dtype):
 
 @every
 def test_gradient_is_the_slope(name):
-    "Against finite differences; and downhill the loss falls to almost nothing, with every labelled pixel right."
+    "Against finite differences; and downhill the loss falls to almost nothing, with every labeled pixel right."
     logits, targ = batch(2)
     loss = make(name, 2)
     x = logits[:, :, :3, :3].clone().requires_grad_()

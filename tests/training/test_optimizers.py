@@ -14,7 +14,7 @@ from segfast.training.optimizers import OPTIMIZERS, seg_optimizer
 
 
 class SlowAndFast:
-    "Lookahead (Zhang et al. 2019), every k steps the slow weights go half the way, the fast ones too."
+    "Lookahead (Zhang et al. 2019): every k steps the slow weights go half the way, the fast ones too."
     def __init__(self, opt, k=6, alpha=.5):
         self.opt, self.k, self.alpha, self.t = opt, k, alpha, 0
         self.params = [p for g in opt.param_groups for p in g["params"]]
@@ -32,7 +32,7 @@ class SlowAndFast:
 
 
 class Decayed:
-    "Decoupled decay in front of an optimiser that has none: weights shrink by 1 - lr*wd."
+    "Decoupled decay in front of an optimizer that has none: weights shrink by 1 - lr*wd."
     def __init__(self, opt, wds):
         self.opt, self.wds, self.param_groups = opt, wds, opt.param_groups
 

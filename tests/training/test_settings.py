@@ -9,7 +9,7 @@ from helpers.training import Said, fit, only_run, recipe_of
 import segfast.training.train as train_module
 from segfast.runs.recipe import Recipe, Stage, from_toml, load_recipe, to_toml
 
-# Schedules and optimisers
+# Schedules and optimizers
 
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["one_cycle", "flat_cos", "step", "poly", "constant"])
@@ -28,7 +28,7 @@ def test_the_rate_follows_the_schedule(small, tiny, tmp_path, spy, schedule):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "ranger"])
-def test_every_optimiser_trains(small, tiny, tmp_path, optimizer):
+def test_every_optimizer_trains(small, tiny, tmp_path, optimizer):
     run = fit(small, recipe_of(dict(epochs=3, lr=1e-2)), tmp_path, name="a") if optimizer == "adam" else fit(small,
         recipe_of(dict(epochs=3, lr=1e-2), optimizer=optimizer), tmp_path, name="a")
     assert run.history.train_loss.iloc[-1] < run.history.train_loss.iloc[0]

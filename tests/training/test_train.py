@@ -58,7 +58,7 @@ def test_bf16_autocasts_and_fp32_does_not(trained):
     assert {d for i, training, d in seen.convs if i == 2 and training} == {torch.bfloat16}
 
 
-def test_discriminative_rates_reach_the_optimiser(trained):
+def test_discriminative_learning_rates_reach_the_optimizer(trained):
     _, seen = trained
     last = {i: [lrs for j, lrs in seen.hypers if j == i] for i in (1, 2, 3)}
     for lrs in last[2]:
@@ -182,7 +182,7 @@ def test_evaluate_names_a_split_that_is_not_there(small, tiny):
     assert not missing(e, "test", "train", "valid")
 
 
-def test_normalise_is_fastais(small):
+def test_normalize_is_fastais(small):
     from segfast.data.loaders import seg_dls
     dls = seg_dls(small, FULL, bs=2, aug="none", device="cpu")
     x, _ = dls.valid.one_batch()

@@ -158,7 +158,7 @@ def read_prediction(
         colors = tuple((color, i) for i,color in enumerate(classes.colors))
         ids, unknown = try_decode(im, Encoding('index') if has_ids else Encoding('colors', colors))
         wrong = list(unknown) if unknown else sorted(set(np.unique(ids).tolist()) - set(range(len(classes))))
-        if wrong: raise ValueError(f'holds {", ".join(map(str, wrong[:5]))}, which is no class')
+        if wrong: raise ValueError(f'has {", ".join(map(str, wrong[:5]))}, which is not a class')
         return dict(ids=ids)
     facts = inspect_file(path, decode)
     if 'bad' in facts: raise DataError(f'{safe_text(path)}: {facts["bad"]["message"]}')
@@ -208,7 +208,7 @@ def with_classes(
     known = {raw for raw,_ in encoding.table} if encoding.table else classes.valid_values
     if odd := sorted(here - known):
         raise DataError(f'{safe_text(data.name)}: has no class table, and its masks hold {a_few(list(map(str, odd)))}, '
-                        'which is no class in the masks of the training. Write codes.txt (one name per line, in the '
+                        'which is not a class in the masks of the training. Write codes.txt (one name per line, in the '
                         'order of the ids) or label_colors.txt (r g b name).')
     if void == 255 and encoding.kind == 'values': encoding = replace(encoding, table=(*encoding.table, (255, 255)))
     if classes.void is None: classes = replace(classes, void=void)

@@ -96,7 +96,7 @@ def open_session(
     try: return ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
     # its exceptions have no common base class
     except Exception as e:
-        raise DataError(f'{path}: is no ONNX model that onnxruntime {ort.__version__} can open '
+        raise DataError(f'{path}: is not an ONNX model that onnxruntime {ort.__version__} can open '
                         f'({short_text(e)}).') from e
 
 # %% ../../nbs/inference/02_onnx.ipynb #d1c4e64a
@@ -113,8 +113,8 @@ def takes_one_size(
                         'made.\nTo write one that gives logits: segfast export RUN, without --argmax')
     found = [(value.name, value.type, value.shape[1]) for value in (*ins, *outs) if len(value.shape) == 4]
     if found != [(INPUT, 'tensor(float)', 3), (LOGITS, 'tensor(float)', n)]:
-        raise DataError(f'{path}: takes and gives {short_text(found)}; expected {INPUT} (n, 3, h, w) and {LOGITS} '
-                        f'(n, {n}, h, w).')
+        raise DataError(f'{path}: has the inputs and outputs {short_text(found)}; expected {INPUT} (n, 3, h, w) and '
+                        f'{LOGITS} (n, {n}, h, w).')
     sides = ins[0].shape[2:]
     fixed = any(isinstance(side, int) for side in sides)
     if fixed and tuple(sides) != size:

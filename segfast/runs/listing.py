@@ -117,7 +117,7 @@ class FoldSet:
         path # a folder that `train_folds` made
     ):
         self.path = Path(path)
-        if not is_fold_set(path): raise DataError(f'{path}: no fold set here (it would have a {FOLD_SET}).')
+        if not is_fold_set(path): raise DataError(f'{path}: is not a fold set (it has no {FOLD_SET}).')
         if not (self.path/FOLD_SET).is_file(): raise outdated_error(path)
 
     @property

@@ -150,7 +150,7 @@ def recipe_file(
     path = Path(path)
     if not path.is_dir(): return path
     if not (path/'recipe.toml').is_file():
-        raise UsageError(f'--recipe {path}: is a folder without a recipe.toml, so no run. Accepted: '
+        raise UsageError(f'--recipe {path}: is a folder without a recipe.toml, so it is not a run. Accepted: '
                          f'{", ".join(PRESETS)}, a TOML file, the folder of a run.')
     return path/'recipe.toml'
 

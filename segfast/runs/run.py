@@ -309,7 +309,7 @@ def newest_checkpoint(self:Run,
         flaws.append(checkpoint_flaw(folder))
         if not flaws[-1]: return folder
         if folder != there[-1]: say(f'{flaws[-1]}. The checkpoint before it is taken.')
-    if there: raise DataError(f'{self.path}: no checkpoint is whole. {". ".join(flaws)}.')
+    if there: raise DataError(f'{self.path}: no checkpoint is complete. {". ".join(flaws)}.')
 
 @patch(as_prop=True)
 def has_checkpoint(self:Run)->bool:

@@ -132,7 +132,8 @@ def test_pictures_of_every_shape(tmp_path, tiny_run, size, tile):
                        atol=1e-4) and (found.probabilities.argmax(0) == found.ids).mean() > 0.999
 
 
-NAMES = ["with blank.png", "日本 é.png", "-dash.png", "two.dots.v2.png", "[a].png", "q?*.png", "'quoted\".png", "#1.png"]
+NAMES = ["with blank.png", "日本 é.png", "-dash.png", "two.dots.v2.png", "[a].png", "q?*.png", "'quoted\".png",
+         "#1.png"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -28,7 +28,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*socket:pyt
 
 
 class Server(ThreadingHTTPServer):
-    "Serves `files` by path, each as (bytes, how): whole, or `half` of what it promises, or half and then nothing; remembers what was asked."
+    """Serves `files` by path, each as (bytes, how): whole, or `half` of what it promises, or half and then nothing.
+
+    It remembers what was asked.
+    """
     daemon_threads = True
 
     def __init__(self):
@@ -94,7 +97,7 @@ def refused(url, hub):
     with pytest.raises(DataError) as e: download_weights(url)
     lines = str(e.value).splitlines()
     assert len(lines) == 3
-    for o in url, str(hub/url.rsplit("/", 1)[1]), "--weights none": assert o in str(e.value)
+    for word in url, str(hub/url.rsplit("/", 1)[1]), "--weights none": assert word in str(e.value)
 
 
 def test_weights_arrive_once(server, hub, capsys):
@@ -102,7 +105,7 @@ def test_weights_arrive_once(server, hub, capsys):
     server.files[name] = content, "whole"
     for _ in range(2): assert download_weights(server.url(name))["w"].sum() == 64*64
     assert server.asked == [(f"/{name}", None)]
-    assert [o.name for o in hub.iterdir()] == [name]
+    assert [file.name for file in hub.iterdir()] == [name]
     assert capsys.readouterr().out == "", "stdout is for results"
 
 
@@ -193,13 +196,13 @@ def tiny(server, home, monkeypatch):
     return "camvid_tiny.tgz"
 
 
-def left(home): return sorted(str(o.relative_to(home)) for o in home.rglob("camvid_tiny*"))
+def left(home): return sorted(str(path.relative_to(home)) for path in home.rglob("camvid_tiny*"))
 
 
 def three_lines(words):
     with pytest.raises(DataError) as e: open_data("camvid_tiny")
     assert len(str(e.value).splitlines()) == 3
-    for o in words: assert o in str(e.value)
+    for word in words: assert word in str(e.value)
 
 
 def test_archive_arrives_once(server, home, tiny, archive, capsys):
@@ -262,9 +265,9 @@ def tar_of(*names, kind=tarfile.REGTYPE, target=""):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         for name in names:
-            o = tarfile.TarInfo(name)
-            o.type, o.linkname = kind, target
-            tar.addfile(o)
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, target
+            tar.addfile(entry)
     return out.getvalue()
 
 
@@ -282,7 +285,8 @@ def test_an_archive_of_somebody_else(server, home, tiny, archive, tmp_path, evil
     assert len(open_data("camvid_tiny").pairs) == 10
 
 
-@pytest.mark.parametrize("change", [lambda o: o + bytes(9), lambda o: o[:4] + bytes(4) + o[8:]], ids=["length", "hash"])
+@pytest.mark.parametrize("change", [lambda raw: raw + bytes(9), lambda raw: raw[:4] + bytes(4) + raw[8:]],
+                         ids=["length", "hash"])
 def test_length_and_hash_are_those_of_the_list(server, home, tiny, archive, monkeypatch, change):
     "An archive that unpacks well, and is another one."
     published = len(archive), hashlib.md5(archive[:2**20]).hexdigest()
@@ -300,7 +304,7 @@ def test_fastai_knows_length_and_hash_of_what_is_downloaded():
     from fastai.data.external import URLs
     from fastdownload.core import read_checks
     known = read_checks(Path(download_checks.__file__))
-    assert all(len(known[o]) == 2 for o in (URLs.CAMVID, URLs.CAMVID_TINY))
+    assert all(len(known[url]) == 2 for url in (URLs.CAMVID, URLs.CAMVID_TINY))
 
 
 def test_what_a_killed_download_left_is_begun_anew(server, home, tiny, archive):
@@ -312,7 +316,7 @@ def test_what_a_killed_download_left_is_begun_anew(server, home, tiny, archive):
     os.utime(old, (1, 1))
     server.files[tiny] = archive, "whole"
     assert len(open_data("camvid_tiny").pairs) == 10
-    assert [o.name for o in (home/"data").iterdir()] == ["camvid_tiny"] and not (
+    assert [path.name for path in (home/"data").iterdir()] == ["camvid_tiny"] and not (
         home/"archive/camvid_tiny.tgz.part").exists()
 
 
@@ -372,6 +376,6 @@ def test_the_plan_says_which_was_taken(server, home, tiny, archive, demo_dir, tm
     monkeypatch.setattr("segfast.training.train.train_stages", began)
     args = ["--size", "32x48", "--weights", "none", "--epochs", "1,1,1", "--device", "cpu"]
     plan = CliRunner().invoke(app, ["train", "camvid_tiny", *args]).stderr
-    assert any(not missing(o, server.url(tiny), "./camvid_tiny") for o in plan.splitlines())
+    assert any(not missing(line, server.url(tiny), "./camvid_tiny") for line in plan.splitlines())
     plan = CliRunner().invoke(app, ["train", "./camvid_tiny", *args]).stderr
     assert not missing(plan, "camvid_tiny") and server.url(tiny) not in plan and "./camvid_tiny" not in plan

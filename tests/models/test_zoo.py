@@ -52,7 +52,7 @@ def test_any_size_goes_through(net, size):
 
 
 def test_no_size_is_built_in(net):
-    "The same picture in a larger frame: the weights know no size, and no buffer keeps one."
+    "The same image in a larger frame: the weights know no size, and no buffer keeps one."
     before = {k: tuple(v.shape) for k, v in net.state_dict().items()}
     with torch.no_grad():
         for size in (64, 64), (33, 97), (64, 64):
@@ -80,8 +80,8 @@ def test_void_at_any_index_learns(small, void, tiny):
     loss = learn.loss_func(logits, y)
     loss.backward()
     assert torch.isfinite(loss)
-    labelled = torch.Tensor(y) != (-100 if void is None else void)
-    assert (logits.grad.abs().sum(1) > 0).eq(labelled).all()
+    labeled = torch.Tensor(y) != (-100 if void is None else void)
+    assert (logits.grad.abs().sum(1) > 0).eq(labeled).all()
 
 
 def test_unknown_names():
@@ -131,7 +131,7 @@ def test_files_that_do_not_fit(net, tmp_path):
         odd = sorted(set(state) ^ set(before)) or [head]
         with refuses(DataError, path, len(odd), odd[0]) as e:
             load_weights(model, path)
-        shapes = [tuple(o[odd[0]].shape) for o in (state, before) if odd[0] in o]
+        shapes = [tuple(tensors[odd[0]].shape) for tensors in (state, before) if odd[0] in tensors]
         assert missing(e, *shapes) == [], "the shapes in the file and in the model"
         assert same(kept(model), before), "nothing of a file that does not fit is loaded"
 
@@ -171,8 +171,8 @@ OPTIONS = [("unet_resnet18", dict(self_attention=True, blur=True, act="mish")), 
            ("fast", dict(encoder="resnet50", channels=[32])), ("deeplabv3_resnet50", dict(aux=False)),
            ("unet", dict(channels=[8], middle=8, batch_norm=False, dropout=0.5)),
            ("unet_dropout", dict(channels=[4]*5, middle=8, batch_norm=True))]
-CASES = [(o, SMALL.get(o, {})) for o in OWN] + OPTIONS
-ids = [f"{name}-{'-'.join(map(str, o))}" for name, o in CASES]
+CASES = [(name, SMALL.get(name, {})) for name in OWN] + OPTIONS
+ids = [f"{name}-{'-'.join(map(str, options))}" for name, options in CASES]
 
 
 def made(name, n, options): return seg_model(name, table(n), "none", **options)
@@ -195,15 +195,15 @@ def test_any_size_any_classes_any_mode(name, options):
                 x = torch.randn(2, 3, *size)
                 with torch.no_grad():
                     out = outputs(model(x))
-                assert [tuple(o.shape) for o in out] == [(2, n, *size)]*heads(name, options, training)
-                assert all(torch.isfinite(o).all() for o in out)
+                assert [tuple(logits.shape) for logits in out] == [(2, n, *size)]*heads(name, options, training)
+                assert all(torch.isfinite(logits).all() for logits in out)
         if n == 12:
             model.train().to(memory_format=torch.channels_last)
             x = x.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16):
                 out = outputs(model(x))
-            assert all(o.dtype == torch.bfloat16 and torch.isfinite(o).all() for o in out)
-            sum(o.float().square().mean() for o in out).backward()
+            assert all(logits.dtype == torch.bfloat16 and torch.isfinite(logits).all() for logits in out)
+            sum(logits.float().square().mean() for logits in out).backward()
             assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
@@ -215,7 +215,7 @@ def test_the_gradient_reaches_every_parameter(name, options):
     with torch.no_grad():
         for k, p in model.named_parameters():
             if k.endswith("gamma"): p.fill_(1) # a self-attention begins with a weight of 0, and learns it first
-    sum(o.square().mean() for o in outputs(model(torch.randn(2, 3, 97, 131)))).backward()
+    sum(logits.square().mean() for logits in outputs(model(torch.randn(2, 3, 97, 131)))).backward()
     assert [k for k, p in model.named_parameters() if p.grad is None] == []
     assert [k for k, p in model.named_parameters() if p.dim() > 1 and not p.grad.abs().sum() > 0] == []
 
@@ -232,8 +232,8 @@ def test_channels_last_changes_no_value(name):
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_picture_at_a_multiple_is_not_padded_and_edges_are_repeated(name):
-    "What the surplus shows is the edge: a picture that is enlarged by its own edge has the same logits where there is one."
+def test_an_image_at_a_multiple_is_not_padded_and_edges_are_repeated(name):
+    "The added pixels repeat the edge: an image enlarged by its own edge has the same logits inside."
     if not hasattr(model := made(name, 2, SMALL.get(name, {})).eval(), "multiple"):
         return
     x = torch.randn(1, 3, 40, 50)
@@ -412,7 +412,7 @@ def test_groups_hold_every_parameter_once_and_the_encoder_first(name):
     for p in encoder:
         p.requires_grad_(False)
     x = torch.randn(2, 3, 64, 64)
-    for o in outputs(model.train()(x)): o.mean().backward(retain_graph=True)
+    for logits in outputs(model.train()(x)): logits.mean().backward(retain_graph=True)
     assert all(p.grad is None for p in encoder) and all(p.grad is not None for p in parts[-1])
     if len(parts) == 3:
         names = {id(p): k for k, p in model.named_parameters()}
@@ -481,7 +481,7 @@ def test_the_table_of_costs():
 
 @pytest.mark.slow
 def test_every_encoder_is_there():
-    assert all(f"unet_{o}" in MODELS for o in ENCODERS) and next(iter(MODELS)) == "unet_resnet34"
+    assert all(f"unet_{encoder}" in MODELS for encoder in ENCODERS) and next(iter(MODELS)) == "unet_resnet34"
     t = model_table((32, 32)).set_index("model")
     assert set(MODELS) | set(SMP_EXAMPLES) == set(t.index) and t.parameters[list(MODELS)].notna().all()
     assert set(t.index[t.needs == "models"]) == set(SMP_EXAMPLES)
@@ -512,8 +512,9 @@ ARCHITECTURES = "unet unetplusplus manet linknet fpn pspnet deeplabv3 deeplabv3p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*(f"smp:{o}/resnet18" for o in ARCHITECTURES), "smp:unetplusplus/efficientnet-b0",
-                                  "smp:unet/tu-resnet18", "smp:fpn/tu-mobilenetv3_small_050"])
+@pytest.mark.parametrize("name", [*(f"smp:{name}/resnet18" for name in ARCHITECTURES),
+                                  "smp:unetplusplus/efficientnet-b0", "smp:unet/tu-resnet18",
+                                  "smp:fpn/tu-mobilenetv3_small_050"])
 def test_smp_any_size(smp, name):
     torch.manual_seed(0)
     for n, size in (1, (33, 32)), (12, (97, 131)):

@@ -1,4 +1,4 @@
-"""Exported files: the same numbers as the model, for every format and many models; what they say of themselves; what is refused."""
+"""Exported files: the same numbers as the model, what the files say about themselves, and what is refused."""
 import json
 import re
 import subprocess
@@ -39,14 +39,14 @@ def session(file):
 
 
 def by_hand(net, images):
-    "Logits of pictures (n, 3, h, w), normalised with NumPy in 64 bits."
+    "Logits of images (n, 3, h, w), normalized with NumPy in 64 bits."
     x = (images/255 - MEAN[:, None, None])/STD[:, None, None]
     with torch.no_grad():
         return torch.Tensor(net(torch.tensor(x, dtype=torch.float32))).numpy()
 
 
 def random_images(n, size, seed=0):
-    "With fractions, as a picture has them that was resized."
+    "Images with fractions, as after resizing."
     return np.random.default_rng(seed).uniform(0, 255, (n, 3, *size)).astype(np.float32)
 
 
@@ -90,7 +90,7 @@ NAMES = ["unet_resnet34", "fast", "deeplabv3_resnet50", "unet", "smp:unet/resnet
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, options", [*((o, {}) for o in NAMES),
+@pytest.mark.parametrize("name, options", [*((name, {}) for name in NAMES),
                                            ("unet_resnet18", dict(self_attention=True, blur=True, last_cross=False))])
 def test_one_file_for_every_size(name, options, tmp_path):
     if name.startswith("smp:"):
@@ -113,7 +113,8 @@ def test_one_file_for_every_size(name, options, tmp_path):
 
 
 def test_run_to_file(run, made):
-    assert made.parity.ok and made.dynamic and made.parity.images == 2 and not made.parity.synthetic and made.notes == []
+    assert made.parity.ok and made.dynamic and made.parity.images == 2
+    assert not made.parity.synthetic and made.notes == []
     images = as_bytes(random_images(3, (41, 70)))
     for size in (41, 70), (32, 48), (64, 100):
         mine, its = (f(images, size) for f in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)),
@@ -122,10 +123,10 @@ def test_run_to_file(run, made):
 
 
 def test_the_same_masks_as_the_run(run, made, tmp_path):
-    "At the pictures' own size, whole, in tiles and in several views."
-    picture = Image.fromarray(as_bytes(random_images(1, (90, 130)))[0])
+    "At the images' own size, whole, in tiles and in several views."
+    image = Image.fromarray(as_bytes(random_images(1, (90, 130)))[0])
     for options in {}, dict(tile=(40, 56), overlap=8), dict(tta=True):
-        mine, its = (np.asarray(predict_image(Segmenter(p, InferenceOptions(**options)), picture))
+        mine, its = (np.asarray(predict_image(Segmenter(p, InferenceOptions(**options)), image))
                      for p in (TorchPredictor(run.model("cpu"), run.classes, (32, 48)),
                                OnnxModel(made.path, threads=1)))
         assert its.shape == (90, 130) and (mine == its).mean() > 0.999
@@ -135,7 +136,8 @@ BLOCKED = """
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('torch', 'fastai', 'torchvision', 'onnx', 'pandas'): raise ImportError(f'{name} is blocked')
+        if name.split('.')[0] in ('torch', 'fastai', 'torchvision', 'onnx', 'pandas'):
+            raise ImportError(f'{name} is blocked')
 sys.meta_path.insert(0, Block())
 import numpy as np
 from segfast.inference.onnx import OnnxModel
@@ -175,7 +177,7 @@ def test_safetensors_builds_the_model_again(run, tmp_path):
 
 def altered(proto):
     "One number of the first weights."
-    w = next(o for o in proto.graph.initializer if len(o.dims) == 4)
+    w = next(tensor for tensor in proto.graph.initializer if len(tensor.dims) == 4)
     a = onnx.numpy_helper.to_array(w).copy()
     a.flat[0] += 0.5
     w.CopyFrom(onnx.numpy_helper.from_array(a, w.name))
@@ -255,7 +257,7 @@ def test_argmax(run, tmp_path):
 @pytest.mark.slow
 def test_opset(run, tmp_path):
     made = export(run, opset=20, out=tmp_path/"m.onnx")
-    assert [o.version for o in onnx.load(made.path).opset_import if not o.domain] == [20]
+    assert [entry.version for entry in onnx.load(made.path).opset_import if not entry.domain] == [20]
     with pytest.raises(UsageError, match="--opset 999"):
         export(run, opset=999, out=tmp_path/"other"/"m.onnx")
 
@@ -264,24 +266,25 @@ def test_opset(run, tmp_path):
 @pytest.mark.parametrize("bits, share", [("int8", 0.6), ("fp16", 0.8)])
 def test_fewer_bits(run, made, bits, share, tmp_path):
     small = export(run, quantize=bits, out=tmp_path/"m.onnx")
-    kinds = {o.data_type for o in onnx.load(small.path).graph.initializer if len(o.dims) == 4 and o.dims[2] == 3}
+    kinds = {tensor.data_type for tensor in onnx.load(small.path).graph.initializer
+             if len(tensor.dims) == 4 and tensor.dims[2] == 3}
     assert kinds == {onnx.TensorProto.INT8 if bits == "int8" else onnx.TensorProto.FLOAT16}
     assert small.before["images"] == 2 and 0 < small.parity.logits < 5
     assert small.before["accuracy"] == pytest.approx(run.scores["accuracy"], abs=0.02)
     assert small.after["accuracy"] == pytest.approx(small.before["accuracy"], abs=0.05)
     assert OnnxModel(small.path, threads=1)(np.zeros((1, 32, 48, 3), np.uint8)).dtype == np.float32
     for text in small.text(), small.card.read_text():
-        assert not missing(text, bits, *(f"{o[k]:.4f}" for o in (small.before, small.after)
+        assert not missing(text, bits, *(f"{scores[k]:.4f}" for scores in (small.before, small.after)
                                          for k in ("mean_iou", "accuracy")))
 
 
 # What the file says, and does not say
 
 def test_metadata(run, made):
-    texts = {o.key: json.loads(o.value) for o in onnx.load(made.path).metadata_props}
+    texts = {prop.key: json.loads(prop.value) for prop in onnx.load(made.path).metadata_props}
     c = run.classes
-    assert texts["classes"] == list(c.names) and texts["colors"] == [list(o)
-        for o in c.colors] and texts["void"] == c.void
+    assert texts["classes"] == list(c.names) and texts["void"] == c.void
+    assert texts["colors"] == [list(color) for color in c.colors]
     assert texts["size"] == [32, 48] and texts["model"] == "tiny" and texts["run"] == "tiny" and len(
         texts["recipe_sha256"]) == 64
     model = OnnxModel(made.path, threads=1)
@@ -295,8 +298,8 @@ def test_nothing_of_this_computer_is_in_the_file(run, made, tmp_path):
         run.path.parent), "site-packages", ".py\"", "stack_trace", sys.prefix:
         assert word.encode() not in found
     graph = onnx.load(made.path).graph
-    assert [[d.dim_param or d.dim_value for d in o.type.tensor_type.shape.dim]
-            for o in (*graph.input, *graph.output)] == [["n", 3, "h", "w"], ["n", len(run.classes), "h", "w"]]
+    assert [[d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+            for value in (*graph.input, *graph.output)] == [["n", 3, "h", "w"], ["n", len(run.classes), "h", "w"]]
 
 
 # The card
@@ -331,8 +334,8 @@ def test_names_in_the_card_are_text(run, tmp_path):
     card = made.card.read_text()
     assert "<script" not in card and "<b>" not in card and "\n# c" not in card and not re.search(r"(?<!\\)\]\(http",
         card)
-    rows = [o for o in card.splitlines() if re.match(r"\| \d+ \|", o)]
-    assert len(rows) == len(run.classes) and all(len(re.findall(r"(?<!\\)\|", o)) == 9 for o in rows)
+    rows = [line for line in card.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert len(rows) == len(run.classes) and all(len(re.findall(r"(?<!\\)\|", line)) == 9 for line in rows)
 
 
 # Data that is gone

@@ -30,7 +30,7 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sams(folders): return {k: sam_module.load_sam(o, device="cpu") for k, o in folders.items()}
+def sams(folders): return {k: sam_module.load_sam(folder, device="cpu") for k, folder in folders.items()}
 
 
 @pytest.fixture(scope="module")
@@ -445,7 +445,7 @@ def test_only_safetensors_are_asked_for(monkeypatch, folders):
     assert sam_module.load_sam("someone/something", device="cpu").name == "someone/something"
     hub = ["pytorch_model.bin", "model.pt", "modeling_sam.py", "adapter_config.json", "model.safetensors",
            "model-00001-of-00002.safetensors", "config.json", "preprocessor_config.json"]
-    assert [o for o in hub if any(fnmatch(o, p) for p in asked["patterns"])] == hub[4:]
+    assert [file for file in hub if any(fnmatch(file, p) for p in asked["patterns"])] == hub[4:]
 
 
 def test_without_the_extra(monkeypatch, photo):
@@ -455,8 +455,8 @@ def test_without_the_extra(monkeypatch, photo):
 
 
 def test_importing_it_is_light():
-    res = python("import sys, segfast.tools.sam; print([o for o in ('torch', 'fastai', 'transformers', "
-                 "'huggingface_hub') if o in sys.modules])")
+    res = python("import sys, segfast.tools.sam; print([name for name in ('torch', 'fastai', 'transformers', "
+                 "'huggingface_hub') if name in sys.modules])")
     assert res.stdout.strip() == "[]", res.stderr
 
 
@@ -473,11 +473,12 @@ def test_what_is_written(kind, folders, photo, tmp_path):
     made = sam_module.prompt_to_folder(photo, out, grid="2x3", model=folders[kind], multimask=True, device="cpu")
     told = json.loads((out/"masks.json").read_text())
     assert made == told | dict(folder=str(out))
-    assert sorted(o.name for o in out.iterdir()) == [*(f"mask-{i:03}.png" for i in range(18)), "masks.json",
+    assert sorted(file.name for file in out.iterdir()) == [*(f"mask-{i:03}.png" for i in range(18)), "masks.json",
                                                      "overlay.png"]
     assert (told["size"], told["image"], told["model"], told["multimask"]) == ([45, 70], str(photo), str(folders[kind]),
         True)
-    assert [o["points"] for o in told["prompts"]] == [[list(p)] for p in sam_module.grid_points((45, 70), (2, 3))]
+    points = sam_module.grid_points((45, 70), (2, 3))
+    assert [prompt["points"] for prompt in told["prompts"]] == [[list(point)] for point in points]
     found = sam_module.prompt(photo, grid="2x3", model=folders[kind], multimask=True, device="cpu")
     for i, row in enumerate(told["masks"]):
         im = opened(out/row["file"])
@@ -497,13 +498,13 @@ def test_nothing_is_written_over_unasked(sam, photo, tmp_path):
     out = tmp_path/"out"
     sam_module.prompt_to_folder(photo, out, grid="2x2", model=sam)
     (out/"mask-mine.png").write_bytes(b"mine")
-    before = {o.name: o.read_bytes() for o in out.iterdir()}
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
     with refuses(DataError, out, "--overwrite"):
         sam_module.prompt_to_folder(photo, out, points="5,5", model=sam)
-    assert before == {o.name: o.read_bytes() for o in out.iterdir()}
+    assert before == {file.name: file.read_bytes() for file in out.iterdir()}
     sam_module.prompt_to_folder(photo, out, points="5,5", model=sam, overwrite=True)
     # the old ones are gone, a person's is not
-    assert sorted(o.name for o in out.iterdir()) == ["mask-000.png", "mask-mine.png", "masks.json", "overlay.png"]
+    assert sorted(file.name for file in out.iterdir()) == ["mask-000.png", "mask-mine.png", "masks.json", "overlay.png"]
 
 
 @pytest.mark.parametrize("given, named", [
@@ -567,9 +568,9 @@ def test_labels_hold_the_class_and_the_rest(sam, photo, tmp_path, monkeypatch):
     assert (ids(root) == np.where(top(45, 70), 2, left(45, 70))).all()
     sam_module.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car", overwrite=True)
     assert (ids(root) == top(45, 70)).all() and (root/"codes.txt").read_text() == "background\nCar\nRoad\n"
-    assert sorted(o.name for o in (root/"prompts/photo").iterdir()) == ["1", "2"]
+    assert sorted(folder.name for folder in (root/"prompts/photo").iterdir()) == ["1", "2"]
     made = sam_module.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car", overwrite=True)
-    [line] = [o for o in sam_module.prompt_text(made).splitlines() if "photo_P.png" in o]
+    [line] = [line for line in sam_module.prompt_text(made).splitlines() if "photo_P.png" in line]
     assert missing(line, "labels/photo_P.png", "Car", 1) == []
 
 
@@ -618,7 +619,8 @@ def test_an_image_that_is_in_the_dataset_stays_where_it_is(sam, photo, tmp_path,
     inside = root/"images/photo.png"
     inside.write_bytes(photo.read_bytes())
     sam_module.prompt_to_folder(inside, root, points="5,5", model=sam, as_masks="Car")
-    assert [o.name for o in (root/"images").iterdir()] == ["photo.png"] and inside.read_bytes() == photo.read_bytes()
+    assert [file.name for file in (root/"images").iterdir()] == ["photo.png"]
+    assert inside.read_bytes() == photo.read_bytes()
 
 
 @pytest.mark.parametrize("file", ["label_colors.txt", "class_dict.csv", "701_StillsRaw_full", "train_labels"])

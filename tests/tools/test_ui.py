@@ -113,7 +113,7 @@ def test_two_runs_are_compared(client, runs):
     assert client.get("/compare?run=first&run=nobody").status_code == 404
 
 
-def test_a_picture_comes_back_as_the_mask_that_predict_gives(client, one):
+def test_an_image_comes_back_as_the_mask_that_predict_gives(client, one):
     raw = png()
     page = send(client, raw, "street 1.png")
     assert page.status_code == 200 and "street 1.png</h1>" in page.text and "40×60" in page.text
@@ -159,7 +159,7 @@ def test_names_are_text(client, runs, tmp_path):
     (folder/"recipe.toml").write_text((folder/"recipe.toml").read_text().replace('"full"', f'"{EVIL}"'))
     Run(folder).update(error=EVIL, stages_done=EVIL, started=EVIL)
     page = client.get("/").text
-    address = next(o for o in page.split('"') if o.startswith("/run/n-"))
+    address = next(link for link in page.split('"') if link.startswith("/run/n-"))
     token = str(send(client, png(), f"{EVIL}.png", run=address[5:]).url)
     pages = [page, client.get(address).text, client.get(f"/compare?run=first&run={address[5:]}").text,
              client.get(token).text]
@@ -206,7 +206,7 @@ def raw_request(runs, path, method="GET", headers=(), body=b""):
     async def receive(): return next(parts, dict(type="http.disconnect"))
     async def put(message): sent.append(message)
     asyncio.run(ui_app(runs, "cpu")(scope, receive, put))
-    return sent[0]["status"], b"".join(o.get("body", b"") for o in sent)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
 
 def test_the_check_of_paths_can_fail(runs):
@@ -298,7 +298,7 @@ def test_only_the_upload_takes_a_post(client):
                                   "/run/first/history.png", "/ui.js", "/ui.css", "/nothing"])
 def test_headers(client, path):
     headers = client.get(path).headers
-    csp = dict(o.strip().partition(" ")[::2] for o in headers["content-security-policy"].split(";"))
+    csp = dict(rule.strip().partition(" ")[::2] for rule in headers["content-security-policy"].split(";"))
     assert csp["default-src"] == csp["frame-ancestors"] == csp["base-uri"] == "'none'" and csp["script-src"] == csp[
         "style-src"] == csp["form-action"] == "'self'"
     assert "unsafe" not in headers["content-security-policy"] and headers["x-content-type-options"] == "nosniff"
@@ -308,7 +308,8 @@ def test_headers(client, path):
 def test_a_page_has_nothing_inline_and_nothing_from_elsewhere(client):
     for page in (client.get("/"), client.get("/run/first"), client.get("/compare?run=first&run=second"),
                  send(client, png())):
-        assert "://" not in page.text.replace("http://www.w3.org/2000/svg", "") and " style=" not in page.text and "<style" not in page.text and " onclick" not in page.text
+        assert "://" not in page.text.replace("http://www.w3.org/2000/svg", "")
+        assert not any(word in page.text for word in (" style=", "<style", " onclick"))
         assert page.text.count("<h1") == page.text.count("<main") == 1 and 'lang="en"' in page.text
     css, js = client.get("/ui.css").text, client.get("/ui.js").text
     assert "url(" not in css and "@import" not in css and "://" not in js and "innerHTML" not in js
@@ -349,16 +350,17 @@ BAD = dict(empty=b"", text=b"no image", html=b"<html><script>alert(1)</script>",
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_what_is_no_picture_is_refused_with_a_reason(client, kind):
+def test_what_is_no_image_is_refused_with_a_reason(client, kind):
     page = send(client, BAD[kind], f"{kind}.png")
-    assert page.status_code == 400 and f"{kind}.png:" in page.text and "/tmp" not in page.text and "Traceback" not in page.text
+    assert page.status_code == 400 and f"{kind}.png:" in page.text
+    assert "/tmp" not in page.text and "Traceback" not in page.text
     assert ("the file is empty" in page.text) == (kind == "empty")
 
 
 @pytest.mark.parametrize("format, mode", [("PNG", "RGB"), ("PNG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "RGB"),
                                           ("JPEG", "CMYK"), ("BMP", "RGB"), ("TIFF", "RGB"), ("WEBP", "RGB"),
                                           ("GIF", "P"), ("PPM", "RGB")])
-def test_pictures_of_each_format_are_taken(format, mode):
+def test_images_of_each_format_are_taken(format, mode):
     assert uploaded_image(png((30, 20), mode, format=format), "a").size == (30, 20)
 
 
@@ -438,7 +440,8 @@ def test_it_listens_on_loopback_alone_and_ends_calmly(served):
     process, address = served
     with urllib.request.urlopen(address, timeout=20) as answer:
         assert answer.status == 200 and answer.headers["Server"] is None
-    listening = [o.laddr.ip for o in psutil.Process(process.pid).net_connections() if o.status == "LISTEN"]
+    connections = psutil.Process(process.pid).net_connections()
+    listening = [connection.laddr.ip for connection in connections if connection.status == "LISTEN"]
     assert listening == ["127.0.0.1"]
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
@@ -447,7 +450,7 @@ def test_it_listens_on_loopback_alone_and_ends_calmly(served):
 
 def test_it_opens_nothing_by_itself(runs, monkeypatch):
     opened, ran = [], threading.Event()
-    monkeypatch.setattr("segfast.tools.ui.webbrowser.open", lambda o: (opened.append(o), ran.set()))
+    monkeypatch.setattr("segfast.tools.ui.webbrowser.open", lambda address: (opened.append(address), ran.set()))
     monkeypatch.setattr("segfast.tools.ui.uvicorn.Server.run", lambda self, sockets: None)
     serve_ui(runs, 0, say=lambda _: None)
     assert not opened
@@ -513,7 +516,7 @@ def test_a_walk_through_the_page(browser, served, runs, tmp_path):
     assert find("h1").text.endswith("photo.png")
     wait(
         lambda: all(
-         browser.execute_script("return [...document.images].map(o => o.complete && o.naturalWidth === 96)")))
+         browser.execute_script("return [...document.images].map(im => im.complete && im.naturalWidth === 96)")))
     before = browser.execute_script("return getComputedStyle(document.querySelector('.mask')).opacity")
     find("#strength").send_keys("\ue012"*20)  # the left arrow: it works without a mouse
     after = browser.execute_script("return getComputedStyle(document.querySelector('.mask')).opacity")
@@ -530,9 +533,14 @@ def test_a_walk_through_the_page(browser, served, runs, tmp_path):
 def test_a_dropped_file_is_sent(browser, served):
     _, address = served
     browser.get(address + "run/first")
-    browser.execute_async_script("""const done = arguments[0], canvas = Object.assign(document.createElement("canvas"), {width: 40, height: 30});
-        canvas.toBlob(blob => { const data = new DataTransfer(); data.items.add(new File([blob], "drawn.png", {type: "image/png"}));
-            document.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true})); done(); });""")
+    browser.execute_async_script("""const done = arguments[0];
+        const canvas = Object.assign(document.createElement("canvas"), {width: 40, height: 30});
+        canvas.toBlob(blob => {
+            const data = new DataTransfer();
+            data.items.add(new File([blob], "drawn.png", {type: "image/png"}));
+            document.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+            done();
+        });""")
     wait(lambda: "/mask/" in browser.current_url)
     assert browser.find_element("css selector", "h1").text.endswith("drawn.png")
 
@@ -542,7 +550,8 @@ def test_a_hostile_report_can_do_nothing_to_the_page(browser, served, runs):
     _, address = served
     (runs/"first"/"report.html").write_text("""<!doctype html><title>report</title><script>
         const seen = {origin: self.origin}; document.title = "ran";
-        fetch("/").then(() => seen.fetch = "answered", () => seen.fetch = "refused").then(() => { document.title = JSON.stringify(seen); });</script>""")
+        fetch("/").then(() => seen.fetch = "answered", () => seen.fetch = "refused")
+            .then(() => { document.title = JSON.stringify(seen); });</script>""")
     browser.get(address + "run/first/report")
     wait(lambda: browser.title.startswith("{"))
     assert json.loads(browser.title) == dict(origin="null", fetch="refused")

@@ -761,11 +761,11 @@ def clean(
         print_text('Left alone, because they are being trained or have changed just now: '
                    f'{", ".join(waste.run.name for waste in kept)}', err=True)
 
-# %% ../nbs/90_cli.ipynb #478d3003
+# %% ../nbs/90_cli.ipynb #aeee839d
 @app.command(rich_help_panel='Train')
 def models(
     names:Annotated[list[str]|None, typer.Argument(
-        metavar='MODEL...', help='Only these models; also smp:ARCHITECTURE/ENCODER.')] = None,
+        metavar='MODEL', help='Only these models; also smp:ARCHITECTURE/ENCODER.')] = None,
     size:Annotated[str, model_option('--size', metavar='HxW', help='Height x width in pixels.')] = '96x128',
     classes:Annotated[int, model_option('--classes', min=1, metavar='N', help='Number of classes.')] = 12,
     batch_size:Annotated[int, model_option(

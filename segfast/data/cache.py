@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['open_mask', 'open_pair', 'cache_key', 'CachedPairs', 'open_cached', 'fill_cache', 'cache_limit', 'folder_bytes',
-           'too_large', 'free_cache', 'write_cache', 'UncachedPairs']
+           'cache_size_error', 'free_cache', 'write_cache', 'UncachedPairs']
 
 # %% ../../nbs/data/14_cache.ipynb #e5415dd7
 import contextlib, errno, json, os, shutil, time
@@ -122,7 +122,7 @@ def folder_bytes(
     try: return sum(path.stat().st_size for path in folder.iterdir())
     except FileNotFoundError: return 0
 
-def too_large(
+def cache_size_error(
     need, # bytes
     limit, # bytes
     root:Path, # folder of the cache
@@ -141,7 +141,7 @@ def free_cache(
     "Delete what was used longest ago, until `need` bytes fit."
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
-    if need > min(limit, 0.9*free): raise too_large(need, limit, root, free)
+    if need > min(limit, 0.9*free): raise cache_size_error(need, limit, root, free)
     day = 24*60*60 # seconds; a younger part may still be written to
     for part in root.glob('.part-*'):
         if time.time() - part.stat().st_mtime > day: shutil.rmtree(part, ignore_errors=True)

@@ -51,9 +51,10 @@ class ClassTable:
             raise DataError(f'void is {self.void}: a pixel value from 0 to 255 was expected.')
         if colors is None:
             colors = [_VOID_COLOR if i == self.void else c for i,c in enumerate(default_colors(len(names)))]
+        colors = tuple(tuple(int(v) for v in c) for c in colors)
         if len(colors) != len(names): raise DataError(f'{len(colors)} colors for {len(names)} classes.')
         object.__setattr__(self, 'names', names)
-        object.__setattr__(self, 'colors', tuple(tuple(int(v) for v in c) for c in colors))
+        object.__setattr__(self, 'colors', colors)
 
     def __len__(self): return len(self.names)
 

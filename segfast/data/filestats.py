@@ -223,7 +223,7 @@ def file_facts(
     files = iter(files)
     kinds = dict(image=image_facts, mask=lambda path: mask_facts(path, encoding, names), values=values_facts)
     # the number changes with what the facts hold
-    tags = dict(image='image', mask=f'mask 2 {encoding!r} {names!r}', values='values 2')
+    tags = dict(image='image 2', mask=f'mask 3 {encoding!r} {names!r}', values='values 2')
     while part := list(islice(files, chunk)):
         keys = [(file, tags[kind]) for file,kind in part]
         known, stamps = store.get(keys), [file_stamp(os.path.join(root, file)) for file,_ in part]

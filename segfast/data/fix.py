@@ -10,7 +10,7 @@ __all__ = ['COPY_LAYOUT', 'LOG_COLUMNS', 'NEAR_VALUE', 'NEAR_COLOR', 'ROTATIONS'
            'orient_mask', 'FixedPair', 'leave_out', 'fix_pair', 'doubtful_rows', 'unusable_pairs', 'name_indexes',
            'rows_of_line', 'apply_list', 'fix_lists', 'balance_split', 'find_twins', 'find_all_void', 'clean_name',
            'copy_names', 'copy_image', 'numbered_mask', 'place_pair', 'other_changes', 'write_lists', 'common_changes',
-           'write_masks', 'too_few', 'choose_pairs', 'write_copy', 'write_fixed_copy']
+           'write_masks', 'too_few_pairs_error', 'choose_pairs', 'write_copy', 'write_fixed_copy']
 
 # %% ../../nbs/data/12_fix.ipynb #2e19d840
 import os, re, shutil, tempfile, unicodedata, warnings
@@ -683,7 +683,7 @@ def write_masks(
     return pairs
 
 # %% ../../nbs/data/12_fix.ipynb #0508248b
-def too_few(
+def too_few_pairs_error(
     data:SegData,
     n:int, # usable pairs
     changes:list # `Change`s; those of pairs left out are counted
@@ -710,7 +710,7 @@ def choose_pairs(
         for i,name in zip(keep, balanced): split[i] = name
         changes += [*found.values(), *drawn]
     if len(keep) < 2:
-        raise too_few(report.data, len(keep), [*(c for pair in pairs if not pair.kept for c in pair.changes), *changes])
+        raise too_few_pairs_error(report.data, len(keep), [*(c for pair in pairs if not pair.kept for c in pair.changes), *changes])
     return keep, split, changes
 
 # %% ../../nbs/data/12_fix.ipynb #c9bbe775

@@ -176,7 +176,7 @@ def _data_text(report):
 
 def _device_text(device):
     if device.type == 'cuda': name = torch.cuda.get_device_name(device)
-    else: name = f'{cpu_name()}, {torch.get_num_threads()} threads'
+    else: name = f'{cpu_name()}, {count_text(torch.get_num_threads(), "thread")}'
     return f'{device}: {name}, {size_text(free_bytes(device))} free'
 
 # %% ../../nbs/training/08_plan.ipynb #f24260d6

@@ -30,7 +30,7 @@ def _same_stems(folder, names):
         yield Problem('error', 'same-stem', f'{folder}/{other}', message, fix='Rename or remove one.')
 
 def camvid_masks(
-    root, # folder with `labels/`
+    root:Path, # folder with `labels/`
     images:list # names of the files in `images/`
 )->tuple: # the mask's path for each image, [Problem]
     "The masks `labels/{stem}_P.png` of CamVid's images."
@@ -115,7 +115,7 @@ def _test_list(root, images):
     return test, problems + ([_list_problem('test.txt', 'list-missing', lines, missing, images)] if missing else [])
 
 def camvid_split(
-    root, # folder with `valid.txt` and perhaps `test.txt`
+    root:Path, # folder with `valid.txt` and perhaps `test.txt`
     images:list, # names of the files in `images/`
     seed:int # for the split, when there is no `valid.txt`
 )->tuple: # train, valid or test for each image, [Problem]
@@ -132,7 +132,7 @@ def camvid_split(
 
 # %% ../../../nbs/data/formats/01_camvid.ipynb #1b67d9c9
 def camvid_published(
-    root, # folder with `701_StillsRaw_full/`, `LabeledApproved_full/` and `label_colors.txt`
+    root:Path, # folder with `701_StillsRaw_full/`, `LabeledApproved_full/` and `label_colors.txt`
     name:str|None=None, # name of the dataset; the folder's when None
     seed:int=42 # for the fifth that is held out
 )->SegData:
@@ -149,7 +149,7 @@ def camvid_published(
 
 # %% ../../../nbs/data/formats/01_camvid.ipynb #a05f73be
 def camvid_folders(
-    root, # folder with `train/`, `train_labels/` and so on, and `class_dict.csv`
+    root:Path, # folder with `train/`, `train_labels/` and so on, and `class_dict.csv`
     name:str|None=None, # name of the dataset; the folder's when None
     seed:int=42 # for the split, when there is no `val/`
 )->SegData:

@@ -8,6 +8,7 @@ __all__ = ['IDD_NAMES', 'IDD_LEVEL3', 'gray_classes', 'idd']
 # %% ../../../nbs/data/formats/08_idd.ipynb #c5492363
 import os
 from collections import Counter
+from pathlib import Path
 
 from ...core.text import a_few
 from ..pairing import existing_folder, join_pairs, require_folders
@@ -40,7 +41,7 @@ def _gray_levels(found, total):
     return sorted(v for v,n in total.items() if v < 255 and (masks[v] > 1 or n >= common))
 
 def gray_classes(
-    root, # the dataset's folder
+    root:Path, # the dataset's folder
     masks:list, # paths relative to `root`
     names:tuple # of the classes, if the masks have as many
 )->tuple: # ClassTable, Encoding, [Problem]

@@ -46,7 +46,7 @@ class Layout(NamedTuple):
 # %% ../../../nbs/data/formats/11_registry.ipynb #7f1449a0
 def has_folders(
     *subs # names of sub-folders
-)->Callable: # folder -> bool
+)->Callable: # a `Path` -> bool
     "A test whether a folder has all of some sub-folders."
     return lambda folder: all(os.path.isdir(folder/sub) for sub in subs)
 
@@ -54,7 +54,7 @@ def _stems(folder): return [name.rpartition('.')[0] for name in sample_images(fo
 
 def _has_colors(folder): return any(os.path.isfile(folder/file) for file in COLOR_TABLES)
 
-def is_camvid(folder)->bool:
+def is_camvid(folder:Path)->bool:
     "Whether a folder has one of CamVid's three forms."
     if os.path.isdir(folder/'701_StillsRaw_full'): return True
     if has_folders('train', 'train_labels')(folder) and _has_colors(folder): return True
@@ -70,7 +70,7 @@ def is_camseq(folder)->bool:
 # %% ../../../nbs/data/formats/11_registry.ipynb #4fc405c0
 def has_fine_labels(
     *endings # of the stems of masks
-)->Callable: # folder -> bool
+)->Callable: # a `Path` -> bool
     "A test whether a folder is arranged like Cityscapes, with masks that end in a certain way."
     def test(folder):
         if not has_folders('leftImg8bit', 'gtFine')(folder): return False

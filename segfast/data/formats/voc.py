@@ -8,6 +8,7 @@ __all__ = ['VOC_NAMES', 'voc_colors', 'voc_classes', 'voc']
 # %% ../../../nbs/data/formats/06_voc.ipynb #43719f44
 import os
 from dataclasses import replace
+from pathlib import Path
 
 from ...core.errors import Problem
 from ..pairing import existing_folder, join_pairs, files_by_key, require_folders, stem_of
@@ -37,7 +38,7 @@ _NAME_THEM = 'Name them in labelmap.txt (name:r,g,b) or codes.txt (one name per 
 _VOC = ClassTable(VOC_NAMES, 255, voc_colors(21))
 
 def voc_classes(
-    root, # the dataset's folder
+    root:Path, # the dataset's folder
     masks:list # paths relative to `root`
 )->tuple: # ClassTable, Encoding, [Problem]
     "VOC's own classes, unless a file or the masks say otherwise."

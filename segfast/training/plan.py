@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from ..core.errors import DataError, UsageError, unknown_name
-from ..core.text import a_few, scaled_text, size_text
+from ..core.text import a_few, scaled_text, size_text, count_text
 from ..core.devices import cpu_name, free_bytes, keep_memory, pick_precision
 from ..data.classes import ClassTable
 from ..data.dataset import SegData

@@ -128,8 +128,8 @@ def parse_pipeline(
         raise UsageError(
             f'{what} is not {suffix[1:].upper()}: {reason}. Write it with albumentations: {PIPELINE_EXAMPLE}.') from e
     if not isinstance(pipeline, dict) or not isinstance(pipeline.get('transform'), dict):
-        raise UsageError(f'{what} does not hold a pipeline: {{"transform": ...}} was expected, as {PIPELINE_EXAMPLE} writes '
-                         'it.')
+        raise UsageError(f'{what} does not hold a pipeline: {{"transform": ...}} was expected, as {PIPELINE_EXAMPLE} '
+                         'writes it.')
     return pipeline
 
 # %% ../../nbs/data/13_augment.ipynb #fbfc8788

@@ -348,7 +348,8 @@ def split_of_own_lists(
     problems += more
     if splits.count('valid') == len(images):
         problems.append(Problem('error', 'valid-all', files['valid'],
-                                f'names all {len(images)} images, so none is left for training.', fix='Leave some out.'))
+                                f'names all {len(images)} images, so none is left for training.',
+                                fix='Leave some out.'))
     unlisted = [image for image,split in zip(images, splits) if split is None]
     if 'train' not in files: return [split or 'train' for split in splits]
     if unlisted:

@@ -710,7 +710,8 @@ def choose_pairs(
         for i,name in zip(keep, balanced): split[i] = name
         changes += [*found.values(), *drawn]
     if len(keep) < 2:
-        raise too_few_pairs_error(report.data, len(keep), [*(c for pair in pairs if not pair.kept for c in pair.changes), *changes])
+        raise too_few_pairs_error(report.data, len(keep),
+                                  [*(c for pair in pairs if not pair.kept for c in pair.changes), *changes])
     return keep, split, changes
 
 # %% ../../nbs/data/12_fix.ipynb #c9bbe775

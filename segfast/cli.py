@@ -181,7 +181,7 @@ Augment = Annotated[str|None, training_option(
     help='Augmentation: none, light, default, strong, or an albumentations .json or .yaml file.')]
 Seed = Annotated[int|None, training_option('--seed', min=0, metavar='N', help='Random seed.', show_default='42')]
 Folds = Annotated[int|None, training_option(
-    '--folds', metavar='N', help='Cross-validation: N runs, each of which holds out another part of the images.')]
+    '--folds', metavar='N', help='Cross-validation: N runs; each holds out a different part of the images.')]
 Set = Annotated[list[str]|None, training_option(
     '--set', metavar='KEY=VALUE', help='Change a value of the recipe: wd=0.1, stages.2.lr=1e-4. May be repeated.')]
 
@@ -249,7 +249,7 @@ def parse_given(
 def find_data(
     data:str|None, # DATA of the command line
     recipe:str|None, # of `--recipe`
-    options:dict # how to open the data; None where the command line says nothing
+    options:dict # how to open the data; None for options that were not given
 )->tuple: # data, options
     "Which data, and how to open it."
     from segfast.runs.presets import PRESETS
@@ -465,7 +465,7 @@ Tta = Annotated[bool, inference_option('--tta', help='Test-time augmentation: al
 Tile = Annotated[str|None, inference_option(
     '--tile', metavar='HxW', help='Sliding-window inference with HxW tiles at the original resolution.')]
 Overlap = Annotated[int|None, inference_option(
-    '--overlap', min=0, metavar='N', help='Pixels that neighbouring tiles share.',
+    '--overlap', min=0, metavar='N', help='Pixels that neighboring tiles share.',
     show_default='64, or half of a smaller tile')]
 InputSize = Annotated[str|None, inference_option(
     '--size', metavar='HxW', help='Resize whole images to this size.', show_default="that of the run's last stage")]
@@ -491,10 +491,11 @@ def fold_lines(
     "The scores of the folds as lines."
     if 'folds' not in scores: return []
     mean, sd = scores['folds']['mean'], scores['folds']['sd']
-    each = ', '.join(f'{k.replace("_", " ")} {number_text(mean[k])} ± {number_text(sd[k])}'
-                     for k in ('accuracy', 'mean_iou'))
+    each = ', '.join(f'{name} {number_text(mean[k])} ± {number_text(sd[k])}'
+                     for k,name in (('accuracy', 'accuracy'), ('mean_iou', 'mean IoU')))
     above = 'their ensemble' if scores['ensemble'] else 'all their held-out images together'
-    return [f'{len(scores["folds"]["each"])} folds: {each} each; above, {above}', *filter(None, [scores.get('note')])]
+    return [f'{len(scores["folds"]["each"])} folds, mean ± standard deviation: {each}; the table above: {above}',
+            *filter(None, [scores.get('note')])]
 
 def show_evaluation(
     found, # a `segfast.inference.evaluate.Evaluation`
@@ -573,7 +574,7 @@ MasksFolder = Annotated[Path, output_option('--out', metavar='DIR', help='Folder
 Overlay = Annotated[bool, output_option('--overlay', help='Also draw the masks over the images: overlays/NAME.jpg.')]
 Probabilities = Annotated[bool, output_option(
     '--probabilities', help='Also write class probabilities: probabilities/NAME.npy, (classes, h, w) float16.')]
-Rgb = Annotated[bool, output_option('--rgb', help='Write masks as RGB colours, not as palette images of class ids.')]
+Rgb = Annotated[bool, output_option('--rgb', help='Write masks as RGB colors, not as palette images of class ids.')]
 OverwriteMasks = Annotated[bool, output_option('--overwrite', help='Overwrite existing masks.')]
 
 @app.command(rich_help_panel='Use a model')
@@ -607,7 +608,7 @@ ExportSize = Annotated[str|None, output_option(
     '--size', metavar='HxW|dynamic', help='Size of the input images, height x width, or every size.',
     show_default='every size, if the model can')]
 ExportFile = Annotated[Path|None, output_option(
-    '--out', metavar='FILE', help='The file; its model card is the MODEL_CARD.md beside it.',
+    '--out', metavar='FILE', help='The file; its model card is MODEL_CARD.md in the same folder.',
     show_default='RUN/export/FORMAT/')]
 Argmax = Annotated[bool, output_option('--argmax', help='Output class ids, not logits.')]
 Quantize = Annotated[str|None, output_option(
@@ -621,7 +622,7 @@ def export(
     to:Format = 'onnx', size:ExportSize = None, out:ExportFile = None, argmax:Argmax = False, quantize:Quantize = None,
     opset:Opset = None, overwrite:OverwriteExport = False, as_json:AsJson = False, debug:Debug = False,
 ):
-    "Write a model as a file that runs without segfast."
+    "Export a model to ONNX, safetensors or torch-export."
     ignore_import_warnings()
     from segfast.tools.export import export
     made = export(run, to, size=size, opset=opset, quantize=quantize, out=out, argmax=argmax, data=data,
@@ -731,7 +732,7 @@ def waste_text(
     again:str, # command that deletes it
     out:Path # the folder looked at
 )->str:
-    "How much was deleted, or could be and how."
+    "How much was deleted, or how much could be deleted and with which command."
     from segfast.core.text import size_text
     total = size_text(sum(waste.bytes for waste in shown))
     if deleted: return f'Deleted: {total}.'
@@ -758,7 +759,7 @@ def clean(
     again = f'segfast clean {quote_path(out)}{" --failed" if failed else ""} --yes'
     print_text(waste_text(shown, bool(gone), again, out))
     if yes and kept:
-        print_text('Left alone, because they are being trained or have changed just now: '
+        print_text('Not deleted, because they are being trained or have just changed: '
                    f'{", ".join(waste.run.name for waste in kept)}', err=True)
 
 # %% ../nbs/90_cli.ipynb #aeee839d

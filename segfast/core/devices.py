@@ -18,7 +18,7 @@ from .text import plural
 def pick_device(
     name='auto' # auto, cpu, cuda, cuda:1, mps, or a `torch.device`
 ): # the `torch.device`
-    "The device of a name; `auto` takes CUDA, else Apple's, else the CPU."
+    "The device with this name; `auto` takes CUDA, else Apple's MPS, else the CPU."
     import torch
     if name == 'auto':
         name = 'mps' if torch.backends.mps.is_available() else 'cpu'
@@ -45,14 +45,14 @@ def pick_precision(
     name:str, # auto, fp32, fp16 or bf16
     device # `torch.device`
 )->str: # fp32, fp16 or bf16
-    "The precision of a name on a device; what the device cannot do is refused."
+    "The precision to use on a device; a `UsageError` if the device does not support it."
     import torch
     if name == 'auto': return dict(cuda='fp16', cpu='bf16' if cpu_has_bf16() else 'fp32').get(device.type, 'fp32')
     if name == 'fp16' and device.type != 'cuda':
         raise UsageError(f'--precision fp16 needs CUDA, and this run is on {device.type}. Accepted here: fp32, bf16, '
                          'auto.')
     if name == 'bf16' and device.type == 'cuda' and not torch.cuda.is_bf16_supported():
-        raise UsageError('--precision bf16: this GPU cannot. Accepted here: fp32, fp16, auto.')
+        raise UsageError('--precision bf16: this GPU does not support it. Accepted here: fp32, fp16, auto.')
     return name
 
 # %% ../../nbs/core/03_devices.ipynb #e88a7b0b
@@ -66,7 +66,7 @@ def free_bytes(
 
 # %% ../../nbs/core/03_devices.ipynb #b3fae200
 def keep_memory():
-    "Have glibc keep freed memory for the next step instead of giving it back; does nothing elsewhere."
+    "Make glibc keep freed memory for the next step; does nothing on other systems."
     if platform.libc_ver()[0] != 'glibc': return
     mallopt, (trim, top_pad, mmap) = ctypes.CDLL(None).mallopt, (-1, -2, -3)
     for option,value in ((mmap, 32 << 20), (trim, 2**31 - 1), (top_pad, 256 << 20)): mallopt(option, value)
@@ -76,11 +76,11 @@ def pick_workers(
     n:int|None, # None for what suits the device
     device # `torch.device`
 )->int:
-    "How many loader processes: none on a CPU, which has other work, else up to 8."
+    "The number of worker processes: 0 when training on the CPU, which is busy already, else up to 8."
     return min(8, os.cpu_count() or 1)*(device.type != 'cpu') if n is None else n
 
 # %% ../../nbs/core/03_devices.ipynb #2562e983
 def cpu_name()->str:
-    "The processor's own name."
+    "The name of the processor."
     try: return re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text())[1]
     except (OSError, TypeError): return platform.processor() or platform.machine()

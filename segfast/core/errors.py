@@ -16,7 +16,7 @@ from typing import Any
 def safe_text(
     text # anything
 )->str: # one line; control characters written out, as `\x1b`
-    "Text that a terminal shows and never interprets."
+    "Escape a text, so that a terminal shows it and does not interpret it."
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 # %% ../../nbs/core/00_errors.ipynb #3118f079
@@ -30,7 +30,7 @@ def markdown_text(
 def csv_cell(
     text # anything; only strings are changed
 ): # a cell of a CSV file that people open
-    "A cell that a spreadsheet shows and never computes: a formula's first character gets an apostrophe before it."
+    "A cell that a spreadsheet shows and does not compute: an apostrophe is put in front of a formula."
     return f"'{text}" if isinstance(text, str) and text.startswith(('=', '+', '-', '@', '\t', '\r')) else text
 
 # %% ../../nbs/core/00_errors.ipynb #a7487282
@@ -62,7 +62,7 @@ def errors_of(
     return [problem for problem in problems if problem.kind == 'error']
 
 # %% ../../nbs/core/00_errors.ipynb #422872f7
-_SHOWN = 3 # lines: more than that and nobody reads the first
+_SHOWN = 3 # lines; a longer message hides the first problem
 
 class DataError(ValueError):
     "The data or the run is at fault: holds every `Problem` found, and reads as at most three lines."
@@ -93,7 +93,7 @@ def unknown_name(
     name:str,      # what was given
     accepted       # the names that exist
 )->UsageError:
-    "The error for a name that does not exist: says which do, the nearest first."
+    "The error for an unknown name: lists the accepted names, the most similar first."
     from difflib import get_close_matches
     accepted = [str(known) for known in accepted]
     near = get_close_matches(str(name), accepted, n=1)

@@ -19,8 +19,8 @@ from .errors import DataError, Problem
 class TextLines(NamedTuple):
     "A small text file, line by line."
     lines: list    # without surrounding white space, blank ones dropped
-    numbers: list  # where these lines are in the file, from 1
-    blank: list    # numbers of the blank lines before the last of them
+    numbers: list  # line numbers of these lines in the file, from 1
+    blank: list    # line numbers of the blank lines before the last line with text
     odd: list      # what had to be cleaned, in words
     problems: list # the error of a file that is not UTF-8 or cannot be read
 
@@ -28,22 +28,22 @@ def decode_text(
     raw:bytes,
     file:str # its name, for the problem
 )->tuple: # the text, and a list: the `Problem` if it is not UTF-8
-    "The text of a file, as well as it can be read."
+    "The text of a file; bytes that are not UTF-8 are read as UTF-16 or Latin-1."
     def bad(message): return [Problem('error', 'encoding', file, message, fix='Save it as UTF-8.')]
     try:
         text = raw.decode('utf-8-sig')
         if '\0' not in text: return text, []
-        return text.replace('\0', ''), bad(f'holds {text.count(chr(0))} null bytes, so it is no text.')
+        return text.replace('\0', ''), bad(f'holds {text.count(chr(0))} null bytes, so it is not text.')
     except UnicodeDecodeError as e: problems = bad(f'not UTF-8 text (byte {e.start}).')
     is_utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return raw.decode('utf-16' if is_utf16 else 'latin-1', 'replace'), problems
 
 # %% ../../nbs/core/02_files.ipynb #3feb7654
 def read_text(
-    path, # a text file, whatever its line ends
-    file:str='' # what its problem is to call it; its name when empty
+    path, # a text file with any kind of line ends
+    file:str='' # name of the file in problems; the file's own name when empty
 )->TextLines:
-    "The lines of a small text file, as a person sees them, and what is unusual about it."
+    "The lines of a small text file, as an editor shows them, and what is unusual about it."
     path = Path(path)
     try: raw = path.read_bytes()
     except OSError as e:
@@ -70,14 +70,14 @@ def read_lines(
 
 # %% ../../nbs/core/02_files.ipynb #a7b6a18f
 def cache_dir()->Path:
-    "Where segfast keeps what it can make again: `SEGFAST_CACHE`, else `segfast` in the user's cache folder."
+    "The folder for files that segfast can create again: `SEGFAST_CACHE`, else `segfast` in the user's cache folder."
     return Path(os.environ.get('SEGFAST_CACHE') or xdg_cache_home()/'segfast').expanduser()
 
 # %% ../../nbs/core/02_files.ipynb #112f4cca
 def sync_path(
     path # of a file or a folder
 ):
-    "Force a file, or a folder's entries, to the disk, so that a rename survives a power cut."
+    "Force a file, or a folder's entries, to the disk, so that a rename survives a power failure."
     fd = os.open(path, os.O_RDONLY)
     try: os.fsync(fd)
     finally: os.close(fd)
@@ -109,7 +109,7 @@ def write_json(
 def to_plain(
     value # numbers, strings, dicts and lists, NumPy's too
 ):
-    "The same with Python's own types, NaN and infinities as None: what JSON can hold."
+    "The same value in Python's own types that JSON can hold; NaN and infinities become None."
     if isinstance(value, dict): return {str(k): to_plain(v) for k,v in value.items()}
     if isinstance(value, (list, tuple)): return [to_plain(v) for v in value]
     if hasattr(value, 'tolist'): return to_plain(value.tolist())
@@ -121,7 +121,7 @@ def read_json(
 )->dict:
     "A JSON file; a `DataError` names it when it is missing or broken."
     try: found = json.loads(Path(path).read_text(encoding='utf-8'))
-    except FileNotFoundError: raise DataError(f'{path}: not there. Did the run finish?') from None
+    except FileNotFoundError: raise DataError(f'{path}: not found. Did the run finish?') from None
     except (OSError, ValueError) as e: raise DataError(f'{path}: cannot be read ({e}).') from e
-    if not isinstance(found, dict): raise DataError(f'{path}: holds no JSON object.')
+    if not isinstance(found, dict): raise DataError(f'{path}: does not contain a JSON object.')
     return found

@@ -32,9 +32,9 @@ def number_text(
 
 def significant_text(
     x, # a number; None or nan gives a dash
-    digits:int=4 # that matter
+    digits:int=4 # significant digits
 )->str: # 0.2513, 12.5
-    "A number with as many decimals as matter."
+    "A number with a fixed number of significant digits."
     return DASH if is_missing(x) else f'{x:.{digits}g}'
 
 # %% ../../nbs/core/01_text.ipynb #b6e17119

@@ -41,7 +41,7 @@ def data_uri(
 # %% ../../nbs/core/04_theme.ipynb #fc0a8832
 def clean_text(
     value # anything
-): # the same, if it is no plain text
+): # anything but plain text is unchanged
     "Text without control characters, line by line."
     return '\n'.join(map(safe_text, value.split('\n'))) if type(value) is str else value
 

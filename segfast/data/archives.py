@@ -121,7 +121,7 @@ def check_links(
     path:Path, # of the archive
     members:list # of `tarfile.TarInfo`
 ):
-    "Refuse members and links that lead through another link: where they end depends on what was written before."
+    "Refuse members and links that lead through another link: their target depends on the order of writing."
     links = {os.path.normpath(member.name) for member in members if member.issym()}
     if not links: return
     for member in members:
@@ -183,7 +183,7 @@ def cache_error(
 def new_part_folder(
     folder:Path # where to make it
 )->Path:
-    "A new folder to unpack in; those that killed processes left a day ago or earlier are deleted."
+    "A new folder to unpack in; folders that killed processes left a day ago or earlier are deleted."
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob('.part-*'):
@@ -229,7 +229,7 @@ def unpack(
     except _BROKEN as e:
         if getattr(e, 'errno', None) in _DISK: raise cache_error(part, e) from e
         reason = ' '.join(str(e).split())[:80] or type(e).__name__
-        message = f'is truncated or no archive ({reason}). Nothing of it was kept.'
+        message = f'is truncated or is not an archive ({reason}). Nothing of it was kept.'
         raise DataError(Problem('error', 'undecodable', str(path), message)) from e
     finally: shutil.rmtree(part, ignore_errors=True)
     return only_folder_in(folder)

@@ -103,7 +103,7 @@ def batch_tfms(
 # %% ../../nbs/data/13_augment.ipynb #29e8c147
 def load_albumentations():
     "The module `albumentations`, which is an optional extra."
-    os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1') # otherwise its import asks the network for news
+    os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1') # otherwise its import looks for updates on the network
     try: import albumentations, cv2
     except ImportError as e:
         raise UsageError("--aug with a file needs albumentations, which is not installed: "
@@ -184,7 +184,7 @@ def build_pipeline(
             built = library.from_dict(pipeline)
     except Exception as e:
         raise UsageError(f'{what} cannot be made a pipeline: {type(e).__name__}: {short_reason(e)}. Correct it, or '
-                         f'write it anew with A.save (albumentations {library.__version__} is installed).') from e
+                         f'write it again with A.save (albumentations {library.__version__} is installed).') from e
     steps = zip(pipeline_steps(pipeline['transform']), pipeline_steps(built.to_dict()['transform']))
     for given,known in steps:
         unknown = [k for k in given if k not in known and 'transforms' not in known]
@@ -281,7 +281,7 @@ class PipelineSource:
         return np.random.default_rng(seed), random.Random(seed)
 
     def pair(self, i)->tuple:
-        "Image and mask of a training pair, drawn anew."
+        "Image and mask of a training pair, with new random numbers."
         image, mask = np.array(self.source.image(i)), np.array(self.source.mask(i))
         self.pipeline.set_random_state(*self.generators(i))
         try: made = self.pipeline(image=image, mask=mask)

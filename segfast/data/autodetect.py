@@ -45,7 +45,7 @@ def has_shades(
     contents:MaskContents, # of one file
     classes:ClassTable|None=None # the classes, if they are known
 )->bool:
-    "Whether a file has too many values for a mask, as a photograph or a smeared JPEG does."
+    "Whether a file has too many values for a mask, as a photograph or a JPEG does."
     most = max(_MAX_CLASSES, len(classes) if classes else 0)
     return contents.many > most or (contents.jpeg and contents.many > 8)
 
@@ -57,7 +57,7 @@ def shade_problems(
     for file,mask in bad[:20]:
         many = mask.many if mask.many < 1 << 12 else 'thousands of'
         what = f'{many} different {"values" if mask.grey else "colors"}'
-        if mask.jpeg: code, message = 'mask-jpeg', f'was saved as JPEG, which smears the borders: {what}.'
+        if mask.jpeg: code, message = 'mask-jpeg', f'was saved as JPEG, which blurs the borders: {what}.'
         else: code, message = 'mask-values', f'holds {what}, but a mask has one value per class.'
         seen = sorted(mask.counts if mask.grey else mask.colors())[:20]
         problems.append(Problem('error', code, file, message, found=seen, fix=_SHADE_FIXES[code]))
@@ -86,9 +86,9 @@ def rare_value_problems(
         counts = contents(mask)
         for v,n in counts.items():
             if holders[v] > 1 or n >= 0.001*sum(counts.values()): continue
-            message = f'{show(v)} on {count_text(n, "pixel")}, and in no other mask: it counts as a class of its own.'
+            message = f'{show(v)} on {count_text(n, "pixel")}, and in no other mask: it counts as a separate class.'
             problems.append(Problem('warning', 'rare-value', path, message, found=[v], pixels=n,
-                                    fix='If it is a slip, recode it.'))
+                                    fix='If it is a labeling error, recode it.'))
     return problems
 
 # %% ../../nbs/data/07_autodetect.ipynb #d5d1916a
@@ -116,8 +116,8 @@ def guess_mixed(
     few, ways = min(ones, full, key=len), ['0 and 1', '0 and 255']
     if few is full: ways.reverse()
     text = f'{len(few)} of {len(found)} masks hold {ways[0]}, the others {ways[1]}: 255 is read as another form of 1.'
-    mixed = Problem('warning', 'mask-mixed', few[0], text, found=few[:20], expected='one way in all masks',
-                    fix='Recode them alike; segfast check --fix does.')
+    mixed = Problem('warning', 'mask-mixed', few[0], text, found=few[:20], expected='the same value in all masks',
+                    fix='Use the same value in all masks; segfast check --fix does this.')
     encoding = Encoding('values', ((0, 0), (1, 1), (255, 1)))
     if named: return named, encoding, [mixed]
     note = guess_note('the masks hold 2 values (0, 1), read as 2 classes.')
@@ -176,7 +176,7 @@ def guess_from_values(
     void = 255 if 255 in values and small and (unnamed or means_void(found, small, named)) else None
     counted = [v for v in values if v != void]
     if named and len(named) != len(counted): return named, INDEX, [] # `check` names the values that have no name
-    if len(counted) > 256: return ClassTable(numbered_names(256)), INDEX, [] # likewise
+    if len(counted) > 256: return ClassTable(numbered_names(256)), INDEX, [] # `check` reports this, too
     return guess_ranks(found, counted, void, named)
 
 # %% ../../nbs/data/07_autodetect.ipynb #7eab7240
@@ -224,7 +224,7 @@ def guess_classes(
     found = mask_contents(root, masks)
     bad = [(path, mask) for path,mask in found if has_shades(mask, named)]
     sound = [(path, mask) for path,mask in found if not has_shades(mask, named)]
-    sound = [(path, mask) for path,mask in sound if not mask.jpeg] or sound # what JPEG smeared is not a class
+    sound = [(path, mask) for path,mask in sound if not mask.jpeg] or sound # values that JPEG blurred are not classes
     problems += shade_problems(bad)
     if colored and not all(mask.one for _,mask in found):
         encoding = Encoding.of_colors(named)
@@ -244,10 +244,10 @@ def accept_anything(
     found:list, # (path, `MaskContents`)
     named:ClassTable|None # the classes, if they are known
 )->tuple: # ClassTable, Encoding
-    "Classes and encoding that accept every value, for masks that are all errors already."
+    "Classes and encoding that accept every value, if all masks have errors already."
     if all(mask.one for _,mask in found): return named or ClassTable(numbered_names(256)), INDEX
     classes = named or ClassTable(numbered_names(1))
-    # not void: no mask must look empty as well
+    # not void: otherwise a mask would also be reported as empty
     return classes, replace(Encoding.of_colors(classes), rest=next(iter(classes.labels), 0))
 
 # %% ../../nbs/data/07_autodetect.ipynb #c48fd903
@@ -256,7 +256,7 @@ def refuse_photos(
     first:str, # a folder
     second:str, # the other
     of_first:list, # its files
-    of_second:list # likewise
+    of_second:list # its files
 ):
     "Raise when both folders hold photographs, and no name says that one holds masks."
     if any(words.search(folder) for words in (MASK_WORDS, IMAGE_WORDS) for folder in (first, second)): return
@@ -409,7 +409,7 @@ def pair_folders(
         message = f'{root}: no image in {images} has a mask in {masks}.'
         raise DataError(errors_of(problems) + [Problem('error', 'no-images', '', message)])
     splits = split_of_rows(root, rows, seed, problems)
-    where = 'images and masks lie together' if together else f'images are in {images}/, masks in {masks}/'
+    where = 'images and masks are in the same folder' if together else f'images are in {images}/, masks in {masks}/'
     text = f'{where}, named like {stem_of(rows[0][1])} and {stem_of(rows[0][2])}.'
     return rows, splits, [*problems, Problem('note', 'found-folders', '', text)]
 

@@ -109,7 +109,7 @@ def fill_cache(
 
 # %% ../../nbs/data/14_cache.ipynb #133e140b
 def cache_limit()->float: # bytes
-    "How much the cache may take in all: SEGFAST_CACHE_GB, else 20 GB."
+    "The maximum size of the cache: SEGFAST_CACHE_GB, else 20 GB."
     text = os.environ.get('SEGFAST_CACHE_GB', '20')
     try: return float(text)*1e9
     except ValueError: raise UsageError(f'SEGFAST_CACHE_GB is {text!r}: a number of gigabytes was expected.') from None
@@ -138,7 +138,7 @@ def free_cache(
     need, # bytes
     limit # bytes in all
 ):
-    "Delete what was used longest ago, until `need` bytes fit."
+    "Delete the least recently used folders, until `need` bytes fit."
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
     if need > min(limit, 0.9*free): raise cache_size_error(need, limit, root, free)

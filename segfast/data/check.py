@@ -83,7 +83,7 @@ def value_problems(
     if not bad: return []
     expected, pixels = f'0..{len(data.classes)-1}', sum(counts[i] for i in bad)
     if format == 'JPEG':
-        message = (f'was saved as JPEG, which smears the borders between ids: {len(bad)} values that no class has, '
+        message = (f'was saved as JPEG, which blurs the borders between ids: {len(bad)} values that no class has, '
                    f'such as id {bad[0]} on {count_text(counts[bad[0]], "pixel")}.')
         return [Problem('error', 'mask-jpeg', mask, message, bad[:20], expected, pixels, 'Export it as PNG again.')]
     shown = ', '.join(f'id {i} on {count_text(counts[i], "pixel")}' for i in bad[:3])
@@ -124,7 +124,7 @@ IMAGE_ODDITIES = {
 def image_oddities(
     image:dict # facts
 ): # yields codes of `IMAGE_ODDITIES`
-    "What is unusual but sound about an image."
+    "What is unusual but usable about an image."
     h, w = image['size']
     mode = image['mode']
     if image['bits'] > 8: yield 'image-dark' if 0 < image.get('top', 65535) < 8192 else 'image-16bit'
@@ -140,8 +140,8 @@ def image_oddities(
 MASK_ODDITIES = {
     'image-rotated': ('note', 'rotated by their EXIF orientation tag', 'Displayed upright, like their masks.'),
     'image-turned': ('warning', 'rotated or mirrored by an EXIF orientation tag that keeps the size',
-                     'The sizes cannot tell whether the mask is rotated too: look at one.'),
-    'mask-jpeg': ('warning', 'saved as JPEG, which smears the borders between ids', 'Export them as PNG again.'),
+                     'The sizes do not show whether the mask is rotated, too: check one by eye.'),
+    'mask-jpeg': ('warning', 'saved as JPEG, which blurs the borders between ids', 'Export them as PNG again.'),
     'mask-palette': ('note', 'with a palette', 'Its indices are the ids.'),
     'mask-16bit': ('note', 'with 16 bits', 'The values are used unchanged.'),
     'mask-frames': ('note', 'with several frames', 'Only the first is used.'),
@@ -152,7 +152,7 @@ def mask_oddities(
     image:dict, # facts
     mask:dict # facts
 ): # yields codes of `MASK_ODDITIES`
-    "What is unusual but sound about a mask and its image."
+    "What is unusual but usable about a mask and its image."
     if image['turn'] != 1:
         same_size = image['stored'] == image['size'] == mask['size']
         yield 'image-turned' if same_size and mask['turn'] == 1 else 'image-rotated'
@@ -304,7 +304,7 @@ def tally_pairs(
     pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
     store = FactStore(facts_file(data.root) if cache else None)
     with pool, closing(store), warnings.catch_warnings():
-        warnings.simplefilter('ignore') # Pillow warns about what the report says, or what is sound
+        warnings.simplefilter('ignore') # Pillow warns about things that the report contains, or that do no harm
         facts = file_facts(files, data.root, data.encoding, data.classes.names, store, pool)
         for done,row in enumerate(pairs, 1):
             tally.add(row, next(facts), next(facts))
@@ -408,7 +408,7 @@ def duplicate_problems(
             if row.image not in train:
                 yield Problem('warning', 'same-image', row.image,
                               f'({row.split}) is the same image as {train[0]} (train).', train,
-                              fix='Remove one: a score on an image that was seen in training says nothing.')
+                              fix='Remove one: a score on an image that was used in training is not valid.')
         copies += [image for split in SPLIT_COLUMNS for image in same.image[same.split == split].tolist()[1:]]
     if copies:
         verb = plural(len(copies), 'image is a copy', 'images are copies')
@@ -602,7 +602,7 @@ def image_statistics(
 def class_statistics(
     report:CheckReport
 )->dict: # class_share, class_images and boundary_share by class name, and void_share
-    "How often each class occurs, and how much of it lies at borders."
+    "How often each class occurs, and how much of it is at borders."
     labels, names, sums = report.data.classes.labels, report.data.classes.names, report.sums
     pixels = report.pixels.sum(axis=1)
     labeled = int(pixels.loc[list(labels)].sum())
@@ -665,8 +665,8 @@ def skip_check(
     tally = PairTally(data)
     tally.rows = [(row.image, row.mask, row.split, *image_size(data.path(row.image)), '', '')
                   for row in data.pairs.itertuples()]
-    warning = Problem('warning', 'unchecked', '', 'the data was not checked, because of --no-check: a bad file shows '
-                      'itself in the middle of training, or not at all.')
+    warning = Problem('warning', 'unchecked', '', 'the data was not checked, because of --no-check: a bad file '
+                      'may stop training later, or stay unnoticed.')
     report = tally.report()
     report.problems = [*data.problems, warning]
     return report
@@ -716,7 +716,7 @@ def text(self:CheckReport)->str:
         if counts[problem.code] <= LISTED_PER_CODE: lines.append(f'{problem.kind}: {problem}')
     lines += [f'... and {n-LISTED_PER_CODE} more of the kind {code}: --report FILE.csv lists all.'
               for code,n in counts.items() if n > LISTED_PER_CODE]
-    return '\n'.join([*map(safe_text, lines), self.verdict()]) # a name may contain a line break, and forge a line
+    return '\n'.join([*map(safe_text, lines), self.verdict()]) # a name may contain a line break that adds a fake line
 
 # %% ../../nbs/data/11_check.ipynb #6a39473c
 def class_tables(

@@ -30,7 +30,7 @@ _VOID_COLOR = (0, 0, 0)
 def default_colors(
     n:int # how many classes
 )->tuple: # n (red, green, blue) tuples, 0..255
-    "Colors for classes that bring none: Okabe-Ito first, then the golden angle."
+    "Colors for classes without colors: Okabe and Ito's first, then golden-angle steps."
     def turn(i): return colorsys.hsv_to_rgb(i*0.61803 % 1, 0.55 + 0.4*(i%2), 0.95 - 0.3*(i%3)/2)
     return tuple(_OKABE_ITO[i] if i < len(_OKABE_ITO) else tuple(round(255*c) for c in turn(i)) for i in range(n))
 
@@ -68,7 +68,7 @@ def _check_names(names):
 # %% ../../nbs/data/02_classes.ipynb #18322d06
 @patch(as_prop=True)
 def ignore_index(self:ClassTable)->int:
-    "The value that losses and scores ignore; -100, which no mask can hold, when nothing is void."
+    "The value that losses and scores ignore; -100, which no mask can contain, if there is no void."
     return -100 if self.void is None else self.void
 
 @patch(as_prop=True)
@@ -106,7 +106,7 @@ def distinct_names(
     return out
 
 # %% ../../nbs/data/02_classes.ipynb #1e02f458
-_UNIQUE = 'Give every id a name of its own.'
+_UNIQUE = 'Give every id a unique name.'
 
 def _too_many(n, file):
     return [Problem('error', 'codes', file, f'{n} classes: an 8-bit mask holds at most 256.', found=n,
@@ -118,7 +118,7 @@ def _cleaned(text, file):
 
 def name_problems(
     text:TextLines, # one class name per line
-    file:str # what problems are to call it
+    file:str # its name in problems
 )->list: # of `Problem`s
     "What is wrong with a list of class names."
     names, out = text.lines, []
@@ -150,7 +150,7 @@ def _no_file(path):
 
 def try_codes(
     path, # `codes.txt`: one class name per line, the first is id 0
-    file:str='' # what problems are to call it; its name when empty
+    file:str='' # its name in problems; the file's own name when empty
 )->tuple: # names (none if there are none), [Problem]
     "The class names in a `codes.txt`, as far as they can be read, and what is wrong with it."
     path = Path(path)
@@ -212,7 +212,7 @@ CAMVID_COLORS = dict(Sky=(128,128,128), Building=(128,0,0), Pole=(192,192,128), 
 
 def try_codes_table(
     path, # `codes.txt`
-    file:str='' # what problems are to call it; its name when empty
+    file:str='' # its name in problems; the file's own name when empty
 )->tuple: # ClassTable or None, [Problem]
     "The class table of a `codes.txt`, as far as it can be made, and what is wrong with the file."
     names, problems = try_codes(path, file)
@@ -239,7 +239,7 @@ def is_color_header(
 def _is_byte(text): return text.isdecimal() and int(text) < 256
 
 def parse_color_line(
-    line:str # three numbers, and a name before or behind them, with white space or commas between
+    line:str # three numbers, and a name before or after them, separated by white space or commas
 )->tuple|None: # (name, (red, green, blue)); None if it is anything else
     "The name and the color in one line of a color table."
     # CVAT's labelmap.txt: name:r,g,b:parts:actions
@@ -253,7 +253,7 @@ def parse_color_line(
 # %% ../../nbs/data/02_classes.ipynb #bc897fd6
 def color_problems(
     rows:list, # (name, (red, green, blue))
-    file:str # what problems are to call it
+    file:str # its name in problems
 )->list: # of `Problem`s
     "What is wrong with the names and colors of a color table."
     names, colors, out = [name for name,_ in rows], [c for _,c in rows], []
@@ -262,18 +262,18 @@ def color_problems(
         owners = {c: ' and '.join(name for name,color in rows if color == c) for c in same}
         message = '; '.join(f'{c} stands for {who}' for c,who in owners.items())
         out.append(Problem('error', 'colors-duplicate', file, f'{message}.', found=same,
-                           fix='Give every class a color of its own.'))
+                           fix='Give every class a unique color.'))
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         out.append(Problem('error', 'codes-duplicate', file,
                            f'class names must differ, but these occur more than once: {", ".join(twice)}.', found=twice,
-                           fix='Give every class a name of its own.'))
+                           fix='Give every class a unique name.'))
     return out + _too_many(len(rows), file)
 
 # %% ../../nbs/data/02_classes.ipynb #2dc906a8
 def try_label_colors(
     path, # `label_colors.txt` (r g b name), `class_dict.csv` (name,r,g,b) or `labelmap.txt` (name:r,g,b::)
-    file:str='' # what problems are to call it; its name when empty
+    file:str='' # its name in problems; the file's own name when empty
 )->tuple: # ClassTable or None, [Problem]
     "The class table of a color table, as far as it can be made, and what is wrong with the file."
     path = Path(path)

@@ -31,7 +31,7 @@ class SegData:
     name: str            # short name, used for the run
     layout: str          # name in `LAYOUTS`, or `df` for a table made in Python
     origin: str = ''     # one line for people: where the data came from and why
-    problems: list = field(default_factory=list) # what the layout itself noticed, as `Problem`s
+    problems: list = field(default_factory=list) # what the reader of the layout noticed, as `Problem`s
     known: str|None = None # its name in `KNOWN`, if it was opened by that name: it may have a recipe of its own
     encoding: Encoding = INDEX # how the pixels of its masks stand for class ids
     guessed: bool = False # whether classes and encoding were guessed from the masks, because no file names them
@@ -51,7 +51,7 @@ class SegData:
         return self.root/rel
 
     def ids(self, rel)->np.ndarray: # (height, width) uint8
-        "The class ids of a mask of the table, whatever its file holds."
+        "The class ids of a mask of the table, decoded with `encoding`."
         return decode_mask(self.path(rel), self.encoding)
 
 # %% ../../nbs/data/04_dataset.ipynb #f4151c10
@@ -69,7 +69,7 @@ def thumbnail(
     "An image with its mask over it, small."
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning) # such a file is refused
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning) # such a file is not shown
             im, mask = read_image(data.path(row.image)), Image.fromarray(colorize(data.ids(row.mask), data.classes))
     except (DataError, MemoryError): return ''
     size = min(width, im.width), max(1, round(im.height*min(width, im.width)/im.width))

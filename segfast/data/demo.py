@@ -61,7 +61,7 @@ PAINTS = [(190, 35, 35), (35, 70, 140), (215, 215, 215), (60, 62, 66), (140, 145
 
 # %% ../../nbs/data/09_demo.ipynb #2d9dc269
 class Canvas:
-    "An image and its mask, drawn together at twice their size; 240 units high whatever the size in pixels."
+    "An image and its mask, drawn together at twice their size; always 240 units high, for every size in pixels."
     def __init__(self,
         size:tuple=(240, 320), # height and width of the finished image, pixels
     ):
@@ -253,11 +253,11 @@ def lane_marks(canvas, street, rng):
 
 # %% ../../nbs/data/09_demo.ipynb #045ca355
 def pane(canvas, place, left, low, right, high, color, code=None):
-    "Draw a rectangle on a wall; `place(along, up)` takes meters along and up the wall to the canvas."
+    "Draw a rectangle on a wall; `place(along, up)` converts meters on the wall to canvas units."
     canvas.poly([place(left, low), place(right, low), place(right, high), place(left, high)], color, code)
 
 def windows(canvas, place, size, style, rng, lights):
-    "Draw rows of windows and a shop or a door: paint only, the mask says Building already."
+    "Draw rows of windows and a shop or a door, only in the image: the mask is Building already."
     long, high = size
     n, floor = max(1, int(long / style['step'])), style['floor']
     step, margin = long / n, (long / n - style['wide']) / 2
@@ -343,7 +343,7 @@ def tree(canvas, street, rng, x, ahead):
 
 # %% ../../nbs/data/09_demo.ipynb #d7077bc0
 def park(canvas, street, rng, side):
-    "Draw a hedge with trees behind it, in place of buildings."
+    "Draw a hedge with trees behind it, instead of buildings."
     edge = street.road + street.walk
     for ahead in sorted(rng.uniform(9, 70, rng.integers(9, 15)), reverse=True):
         tree(canvas, street, rng, side * (edge + rng.uniform(1.5, 9)), ahead)
@@ -512,7 +512,7 @@ def parked_cars(rng, add, x, side):
 
 # %% ../../nbs/data/09_demo.ipynb #7197e666
 def ragged(rng, start, end, n, rough):
-    "A line of `n` points from `start` to `end` that wanders, as if drawn by hand in a hurry."
+    "An irregular line of `n` points from `start` to `end`, as if drawn quickly by hand."
     share = np.linspace(0, 1, n)
     return list(np.outer(1 - share, start) + np.outer(share, end) + rng.normal(0, rough, (n, 2)))
 
@@ -604,7 +604,7 @@ def write_demo(
     dest:str|Path, # a folder that does not exist yet, or is empty
     n:int=80, # how many scenes; the last fifth is for validation
     size:tuple=(240, 320), # height and width, pixels
-    seed:int=42, # another seed, other scenes
+    seed:int=42, # another seed gives other scenes
     progress=None, # called with (done, total) after each scene
 )->Path: # `dest`
     "Draw `n` street scenes into a folder in the layout of fast.ai's CamVid; `FileExistsError` if `dest` is taken."
@@ -622,7 +622,7 @@ def write_demo(
         (folder / 'codes.txt').write_text('\n'.join(CODES) + '\n')
         (folder / 'valid.txt').write_text(''.join(f'{stem}.png\n' for stem in stems[-max(1, n // 5):]))
         try:
-            if dest.exists(): dest.rmdir() # refuses when something has been put there meanwhile
+            if dest.exists(): dest.rmdir() # an error if something has been put there in the meantime
             folder.rename(dest)
         except OSError as e:
             if dest.exists(): raise FileExistsError(taken) from e

@@ -119,7 +119,7 @@ _PAINTED = Encoding('colors')
 def values_facts(
     path # of the file
 )->dict: # the fields of `MaskContents`, values as text; or {bad: fields of a `Problem`}
-    "The values in a mask, before they mean anything."
+    "The raw values in a mask, before their meaning is known."
     def read(im):
         jpeg, im = im.format == 'JPEG', stored_values(im)
         one = im.mode in INDEX_MODES
@@ -160,7 +160,7 @@ class FactStore:
         if path is None: return
         try: self.db = self._open(Path(path))
         except sqlite3.DatabaseError:
-            with suppress(OSError): os.unlink(path) # damaged: what it held can be found again
+            with suppress(OSError): os.unlink(path) # damaged: its content can be computed again
             try: self.db = self._open(Path(path))
             except (OSError, sqlite3.Error) as e: self.trouble = str(e)
         except OSError as e: self.trouble = str(e)
@@ -219,7 +219,7 @@ def file_facts(
     pool, # an executor
     chunk:int=512 # files at a time: memory does not grow with their number
 ): # yields facts, in order
-    "The facts of many files, from the store where they are known."
+    "The facts of many files, from the store if they are there."
     files = iter(files)
     kinds = dict(image=image_facts, mask=lambda path: mask_facts(path, encoding, names), values=values_facts)
     # the number changes with what the facts hold

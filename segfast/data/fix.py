@@ -85,7 +85,7 @@ def atomic_folder(
             with suppress(OSError): parent.rmdir()
 
 # %% ../../nbs/data/12_fix.ipynb #d8f749e0
-COPY_LAYOUT = 'camvid' # of the copy, whatever the original has
+COPY_LAYOUT = 'camvid' # of the copy, for originals of all layouts
 LOG_COLUMNS = ('file', 'code', 'what', 'pixels')
 
 class Change(NamedTuple):
@@ -194,7 +194,7 @@ NEAR_VALUE, NEAR_COLOR = 16, 64 # gray levels; Euclidean distance in RGB
 def recode(
     raw:np.ndarray, # numbers of a mask
     table:dict, # number -> id
-    void:int, # the id of what is too far from all
+    void:int, # the id for numbers that are too far from all
     distance, # such as `gray_distance`
     limit:float # the largest distance
 )->tuple: # ids; {number: (id, distance, pixels)} of what is not in the table
@@ -606,8 +606,8 @@ WRITTEN_ANEW = {'codes': 'written from the classes as they were read', 'codes-du
                 'codes-blank': 'written without the blank lines, ids unchanged', 'codes-cleaned': 'written clean',
                 'encoding': 'written as UTF-8', 'list-cleaned': 'written clean',
                 'list-duplicate': 'each image written once', 'list-missing': 'such lines left out',
-                'list-overlap': 'each image written in one list, the first that had it', 'valid-empty': 'written anew',
-                'valid-all': 'written anew', 'no-train': 'split drawn anew', 'no-valid': 'split drawn anew',
+                'list-overlap': 'each image written in one list, the first that had it', 'valid-empty': 'written again',
+                'valid-all': 'written again', 'no-train': 'split drawn again', 'no-valid': 'split drawn again',
                 'ids-from-one': 'every mask lowered by 1', 'mask-levels': 'every mask recoded', 'missing': 'left out',
                 'colors': 'codes.txt written from the classes as they were read',
                 'colors-duplicate': 'its pixels got the last class of this color',

@@ -37,7 +37,7 @@ def orientation(
 def apply_orientation(
     im:Image.Image # opened
 )->Image.Image: # the same when it has no tag
-    "A decoded image, turned as its EXIF orientation says."
+    "A decoded image, rotated as its EXIF orientation says."
     im.load()
     return ImageOps.exif_transpose(im) if orientation(im) != 1 else im
 
@@ -55,7 +55,7 @@ def image_size(
 def stored_values(
     im:Image.Image # opened
 )->Image.Image: # decoded and upright
-    "An image with the values of its file, also where Pillow spreads 2 or 4 bits over 0 to 255."
+    "An image with the values of its file, also where Pillow scales 2 or 4 bits to 0 to 255."
     raw = im.tile[0][3] if getattr(im, 'tile', None) else '' # an image made in memory has none
     step = {'L;2': 85, 'L;4': 17}.get(raw[0] if isinstance(raw, tuple) else raw, 1)
     turned = apply_orientation(im)
@@ -102,14 +102,14 @@ def image_file(
             im.verify() # after this, an image cannot be decoded
         with open_pil(file) as im: yield im
     except DataError: raise
-    except Exception as e: raise DataError(_pillow_problem(file, path, e)) from e # hostile bytes may raise anything
+    except Exception as e: raise DataError(_pillow_problem(file, path, e)) from e # damaged bytes may raise any error
 
 def _too_large(path, claim='more pixels', size=None):
     message = f'claims {claim} than can be decoded safely ({Image.MAX_IMAGE_PIXELS/1e6:.0f} million).'
     return _error(path, 'too-large', message, 'Cut it into tiles.', found=size)
 
 def _pillow_problem(file, path, e):
-    "What an error of Pillow says about a file."
+    "The problem of a file for which Pillow raised an error."
     if isinstance(e, PermissionError):
         return _error(path, 'unreadable', f'cannot be read ({e.strerror}).', _PERMISSIONS)
     if isinstance(e, UnidentifiedImageError):

@@ -62,7 +62,7 @@ def raw_mask(
     im:Image.Image, # an opened mask
     encoding:Encoding=INDEX # what its numbers mean
 )->np.ndarray: # (height, width) integers: ids, values, or colors as `pack_colors` makes them
-    "The numbers in a mask file, before they mean anything."
+    "The raw numbers in a mask file, before they are converted to class ids."
     if encoding.kind == 'colors': # reads the four bytes of a pixel as one number
         rgb = im if im.mode == 'RGB' else im.convert('RGB')
         return np.asarray(rgb.convert('RGBX')).view('<u4')[..., 0] & 0xffffff
@@ -80,7 +80,7 @@ def raw_mask(
 # %% ../../nbs/data/03_masks.ipynb #5bb3fd03
 @lru_cache(maxsize=8)
 def _lookup(encoding):
-    "Raw number -> id, 256 for those that mean nothing."
+    "Table from raw number to id; 256 for numbers without a meaning."
     colors, rest = encoding.kind == 'colors', 256 if encoding.rest is None else encoding.rest
     ids = np.full(1 << 24 if colors else 65537, rest, np.uint16) # the last entry is for values beyond 16 bits
     for raw,i in encoding.table: ids[pack_colors(raw) if colors else raw] = i
@@ -89,8 +89,8 @@ def _lookup(encoding):
 def try_decode(
     im:Image.Image, # an opened mask
     encoding:Encoding=INDEX # what its numbers mean
-)->tuple: # (height, width) uint8 ids; {raw number: pixels} of what means nothing
-    "The class ids of a mask, and what in it has no meaning."
+)->tuple: # (height, width) uint8 ids; {raw number: pixels} of the numbers without a meaning
+    "The class ids of a mask, and the numbers in it that have no meaning."
     raw = raw_mask(stored_values(im), encoding)
     if encoding.kind == 'values' and raw.dtype != np.uint8: raw = np.where((raw < 0) | (raw > 65535), 65536, raw)
     ids = raw if encoding.kind == 'index' else _lookup(encoding)[raw]
@@ -100,7 +100,7 @@ def try_decode(
     return np.where(bad, 255, ids).astype(np.uint8), dict(zip(values.tolist(), counts.tolist()))
 
 # %% ../../nbs/data/03_masks.ipynb #15eeefea
-_JPEG_VALUES = 'was saved as JPEG, which smears the borders between values: {} that have no meaning, such as {}.'
+_JPEG_VALUES = 'was saved as JPEG, which blurs the borders between values: {} that have no meaning, such as {}.'
 _JPEG_COLORS = 'was saved as JPEG: {} colors that are not in the table, such as {}.'
 _REPAINT = 'Repaint the mask, or add the color to label_colors.txt, if the dataset has one.'
 
@@ -111,7 +111,7 @@ def unknown_values(
     format:str|None=None, # of the file, as Pillow names it
     names=None # of the classes, to name the nearest one; None gives its id
 )->Problem:
-    "The problem of a mask with values or colors that mean nothing."
+    "The problem of a mask with values or colors that have no meaning."
     if encoding.kind == 'colors': return unknown_colors(file, unknown, encoding, format, names)
     top, more = sorted(unknown, key=unknown.get, reverse=True)[:3], ' and more'*(len(unknown) > 3)
     expected = '0..255' if encoding.kind == 'index' else ', '.join(str(v) for v,_ in encoding.table[:12])

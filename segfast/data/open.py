@@ -46,7 +46,7 @@ def download(
 
 # %% ../../nbs/data/10_open.ipynb #ad13bdab
 _ARCHIVES = dict(camvid=('CAMVID', '598 MB'), camvid_tiny=('CAMVID_TINY', '2 MB'))
-_OFFLINE = ('With the archive unpacked in a folder of yours, give that folder: segfast train FOLDER --progressive\n'
+_OFFLINE = ('If you have unpacked the archive yourself, give its folder: segfast train FOLDER --progressive\n'
             'Without a network, try the built-in scenes: segfast train demo --progressive')
 
 def fetch(
@@ -84,7 +84,7 @@ KNOWN = dict(demo=Known(lambda name, progress=None: demo(progress=progress),
                         '80 drawn street scenes, 240x320, built in; no network needed'),
              camvid=Known(fetch,
                           "701 street scenes, 720x960, 32 classes (Brostow et al. 2008); fast.ai's archive, 598 MB"),
-             camvid_tiny=Known(fetch, "100 of them at 96x128; fast.ai's archive, 2 MB"))
+             camvid_tiny=Known(fetch, "100 of the camvid scenes at 96x128; fast.ai's archive, 2 MB"))
 
 # %% ../../nbs/data/10_open.ipynb #32712a29
 def check_options(
@@ -110,7 +110,7 @@ def read_layout(
 # %% ../../nbs/data/10_open.ipynb #2b053331
 def open_path(
     path:Path,
-    layout:str|None, # name in `LAYOUTS`; found when None
+    layout:str|None, # name in `LAYOUTS`; detected when None
     seed:int, # of splits that are drawn
     options:dict # of the layout
 )->SegData:
@@ -159,7 +159,7 @@ def unknown_dataset_error(
 # %% ../../nbs/data/10_open.ipynb #d7a575da
 def open_data(
     source:str|Path, # known name ("demo", "camvid", "camvid_tiny"), a folder, an archive, or a .csv file
-    layout:str|None=None, # name in `LAYOUTS`; found when None
+    layout:str|None=None, # name in `LAYOUTS`; detected when None
     progress:Callable|None=None, # called with (done, total) while something is made
     *,
     border:str|None=None, # 'void' or 'class', for layouts whose masks have a border

@@ -172,7 +172,7 @@ def did_you_mean(
 def existing_folder(
     path # what the user gave
 )->Path: # the same, expanded
-    "The folder at `path`, or a `DataError` that says what stands there instead."
+    "The folder at `path`, or a `DataError` that says what is there instead."
     path = expand_path(path)
     def bad(code, message, fix=''): return DataError(Problem('error', code, str(path), message, fix=fix))
     try: mode = os.stat(path).st_mode
@@ -235,8 +235,8 @@ def files_by_key(
 
 # %% ../../nbs/data/00_pairing.ipynb #d1d5d70d
 def join_pairs(
-    images:FilesByKey, # by stem, say
-    masks:FilesByKey, # by their stem without what marks a mask
+    images:FilesByKey, # for example by stem
+    masks:FilesByKey, # by stem without the part that marks a mask
     expected=None, # key -> path that a missing mask should have; None leaves such images out and counts them
     kind:str='note' # of the problem that counts them
 )->tuple: # [(key, image, mask)], problems
@@ -262,7 +262,7 @@ _SPLIT = re.compile(rf'({"|".join(sorted(SPLITS, key=len, reverse=True))})[ -]?[
 
 def split_word(
     name:str # of a folder
-)->tuple: # (split or None, what else the name says)
+)->tuple: # (split or None, the rest of the name)
     "The split in a folder's name: `train`, `val2017`, `test_masks`."
     found = _SPLIT.fullmatch(name)
     return (SPLITS[found[1].lower()], found[2] or '') if found else (None, name)
@@ -323,7 +323,7 @@ def _likely_affixes(short, long):
 MASK_WORDS = re.compile(
     r'mask|label|annot|ground|truth|target|seg|semantic|classes|manual|(^|[^a-z])(gt|lbl|ann|msk|y)([^a-z]|$)', re.I)
 IMAGE_WORDS = re.compile(r'image|img|rgb|photo|picture|input|(^|[^a-z])(im|x|jpe?g)([^a-z]|$)', re.I)
-# other things that are drawn of an image
+# other images derived from an image
 _OTHER = re.compile(r'depth|dispar|normal|flow|edge|instance|box|visuali[sz]|colou?r|overlay|preview', re.I)
 
 def mask_rank(
@@ -357,19 +357,19 @@ def _place_of(at):
 def top_folder(
     at:str # the folder of a file, relative
 )->str:
-    "The uppermost folder that says more than a split; empty if none does."
+    "The uppermost folder whose name is more than a split; empty if there is none."
     return next((rest for part in at.split('/') if (rest := split_word(part)[1])), '')
 
 # %% ../../nbs/data/00_pairing.ipynb #53eafd0b
 class Match(NamedTuple):
     "How the files of a dataset make pairs."
     images: str      # folder of the images, without the split
-    masks: str       # folder of the masks; the same one if both lie together
+    masks: str       # folder of the masks; the same one if both are together
     in_images: tuple # affix (before, behind) of the stems of images
     in_masks: tuple
     plain: bool = False # whether numbers in stems are compared by value: 1 and 001
     also: tuple = () # other folders whose files match too
-    deep: bool = False # whether these folders lie in others, such as one per patient
+    deep: bool = False # whether these folders are inside others, such as one per patient
 
 _MASK_ENDING = re.compile(r'(.+?)([-_. ](?:masks?|msk|labels?|gt|seg|segmentation|annotation|ground_?truth|matte'
                           r'|manual1|manual2|1stHO|2ndHO))', re.I)
@@ -378,7 +378,7 @@ _IMAGE_ENDINGS = ('', '_sat', '_image', '_img', '_rgb')
 def match_beside(
     files # the images in a dataset's folder and below, relative
 )->Match|None:
-    "The `Match` of images and masks that lie in the same folder: x.png and x_mask.png."
+    "The `Match` of images and masks in the same folder: x.png and x_mask.png."
     stems = {f'{path.rpartition("/")[0]}/{stem_of(path)}' for path in files}
     masks = [found for stem in sorted(stems) if (found := _MASK_ENDING.fullmatch(stem))]
     votes = Counter((end, found[2]) for found in masks for end in _IMAGE_ENDINGS if found[1] + end in stems)
@@ -492,7 +492,7 @@ def pairs_beside(
     files, # paths of images, relative
     match:Match # of `match_beside`
 )->tuple: # [(key, image, mask)], problems
-    "Pairs of images and masks that lie in the same folders."
+    "Pairs of images and masks in the same folders."
     (_, end), (_, mask) = match.in_images, match.in_masks
     def key(ending): return lambda path: f'{path.rpartition("/")[0]}/{stem_of(path).removesuffix(ending)}'
     def is_image(path): return stem_of(path).endswith(end) and not _MASK_ENDING.fullmatch(stem_of(path))

@@ -26,10 +26,10 @@ from .dataset import SegData
 # %% ../../nbs/data/05_splits.ipynb #be643c9c
 def random_split(
     n:int, # how many pairs
-    valid:float=0.2, # share that is held out; at least one pair, and one is left to train on
+    valid:float=0.2, # share that is held out; at least one pair is held out, and at least one is for training
     seed:int=42
 )->list: # 'train' or 'valid' for each
-    "A random split that the same seed repeats."
+    "A random split; the same seed gives the same split."
     held = set(np.random.default_rng(seed).permutation(n)[:min(max(1, round(n*valid)), n-1)].tolist())
     return ['valid' if i in held else 'train' for i in range(n)]
 
@@ -52,8 +52,8 @@ def hold_out(
 # %% ../../nbs/data/05_splits.ipynb #c06c85fc
 def sequence_split(
     n:int, # how many frames, in order
-    valid:float=0.15, # shares of the whole
-    test:float=0.15, # likewise
+    valid:float=0.15, # share of the whole for validation
+    test:float=0.15, # share of the whole for testing
     gap:int=0 # frames to leave out at each cut
 )->list: # 'train', 'valid', 'test', or None in a gap
     "A contiguous split: the first frames train, the next validate, the last test."
@@ -105,7 +105,7 @@ def split_by_lists(
     keys:list, # one per pair
     lists:dict # split -> (what its list is called, keys that it names)
 )->tuple: # a split per pair, None for those in no list; [Problem]
-    "The split that lists give, as far as they make sense, and what is wrong with them."
+    "The split that lists give, as far as they can be used, and what is wrong with them."
     known, where, problems = set(keys), {}, []
     for split,(file,names) in lists.items():
         lost = [name for name in names if name not in known]
@@ -126,9 +126,9 @@ def split_by_lists(
 # %% ../../nbs/data/05_splits.ipynb #61291a60
 def read_split_list(
     path, # a text file with one name per line
-    file:str='' # what problems are to call it; its name when empty
+    file:str='' # its name in problems; the file's own name when empty
 )->tuple: # names without repetition, [Problem]
-    "A list of files, and what is odd about it."
+    "A list of files, and what is unusual about it."
     text, file = read_text(path, file), file or Path(path).name
     names, problems = list(dict.fromkeys(text.lines)), list(text.problems)
     twice = [name for name,n in Counter(text.lines).items() if n > 1]
@@ -168,14 +168,14 @@ class Split(NamedTuple):
     "A way to divide pairs, as `parse_split` reads it."
     how: str            # random, stratified, sequence or fold
     valid: float = 0.2  # share that is held out
-    # share of a sequence that is kept for the end; None keeps an existing test split, else takes 0.15
+    # share of a sequence for the test split; None keeps an existing test split, else uses 0.15
     test: float|None = None
     gap: int = 0        # frames of a sequence to leave out at each cut
     fold: int = 0       # which fold is held out, from 0
     k: int = 0          # number of folds
 
     def __str__(self):
-        "The words that `parse_split` reads."
+        "The text that `parse_split` reads."
         if self.how == 'fold': return f'fold:{self.fold + 1}/{self.k}'
         shares = [f'{share:g}' for share in (self.valid, self.test) if share is not None]
         return f'{self.how}:{",".join(shares + [f"gap={self.gap}"]*bool(self.gap))}'
@@ -187,7 +187,7 @@ SPLIT_FORMS = ('random', 'random:0.2', 'stratified:0.2', 'sequence', 'sequence:0
 def parse_split(
     text:str # one of the forms in `SPLIT_FORMS`
 )->Split:
-    "A way to divide pairs from its words; a `UsageError` says what is wrong with them."
+    "The split that a text describes; a `UsageError` says what is wrong with the text."
     how, _, rest = text.strip().partition(':')
     def bad(why): return UsageError(f'split {text!r}: {why}. Accepted are forms such as {", ".join(SPLIT_FORMS)}.')
     if how in ('random', 'stratified'): return Split(how, _parse_share(rest, bad) if rest else 0.2)
@@ -245,7 +245,7 @@ def _new_split(data, pairs, way, seed):
     return [word for _,word in sorted(zip(order, sequence_split(n, way.valid, test, way.gap)))]
 
 _OF_LISTS = ('valid-missing', 'valid-empty', 'valid-all', 'no-valid-list', 'no-valid-split', 'not-listed')
-_TOO_FEW = '{} outside the test split: two are needed, one to train on and one to hold out.'
+_TOO_FEW = '{} outside the test split: two are needed, one for training and one for validation.'
 
 def resplit(
     data:SegData, # to divide again

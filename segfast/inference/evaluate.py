@@ -72,8 +72,8 @@ def match_classes(
     lost = [data.classes.names[i] for i in data.classes.labels if i not in known and (there is None or i in there)]
     if lost:
         raise DataError(f'{safe_text(data.name)}: has the {plural(len(lost), "class", "classes")} {a_few(lost)}, which '
-                        f'the model does not know. It knows: {a_few(classes.names, len(classes))}. Rename them, or '
-                        'give another table: --classes FILE')
+                        f'the model was not trained on. Its classes: {a_few(classes.names, len(classes))}. Rename the '
+                        'classes, or give another table: --classes FILE')
     void = 255 if classes.void is None else classes.void
     ids = np.full(256, void, np.uint8)
     for i in known: ids[i] = classes.names.index(data.classes.names[i])

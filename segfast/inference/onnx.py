@@ -25,7 +25,7 @@ NEEDED = ('classes', 'colors', 'void', 'size')
 def to_properties(
     about:dict # JSON-ready
 )->dict: # name -> text
-    "What a file says about itself, as properties: each value as JSON."
+    "The description of a file as properties: each value as JSON."
     return {k: json.dumps(v, ensure_ascii=False, allow_nan=False) for k,v in about.items()}
 
 def short_text(
@@ -39,7 +39,7 @@ def from_properties(
     properties:dict, # name -> text
     path # named in errors
 )->dict: # name -> value
-    "What a file says about itself; an error where segfast did not write it."
+    "The description in a file; an error if segfast did not write the file."
     if 'contract' not in properties:
         raise DataError(f'{path}: was not written by segfast export, and does not say its classes, nor the size of its '
                         'images.\nTo write one that does: segfast export RUN')
@@ -58,7 +58,7 @@ def about_classes(
     about:dict, # from `from_properties`
     path # named in errors
 )->ClassTable:
-    "The class table in what a file says about itself."
+    "The class table in the description of a file."
     try: return ClassTable(tuple(map(str, about['classes'])), about['void'], tuple(map(tuple, about['colors'])))
     except (DataError, TypeError, ValueError) as e:
         raise DataError(f'{path}: its classes cannot be read ({short_text(e)}).') from None
@@ -67,7 +67,7 @@ def about_size(
     about:dict, # from `from_properties`
     path # named in errors
 )->tuple: # (height, width)
-    "The size of the training's images in what a file says about itself."
+    "The size of the training's images in the description of a file."
     size = about['size']
     if not (isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
         raise DataError(f'{path}: its size is {short_text(size, 40)}; expected height and width.')

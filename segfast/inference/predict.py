@@ -170,7 +170,7 @@ class PredictionSummary:
         return self.masks/max(self.seconds, 1e-9)
 
     def to_dict(self)->dict:
-        "As JSON can hold it."
+        "The same, JSON-ready."
         failed = [dict(file=file, why=why) for file,why in self.failed.items()]
         return dict(masks=self.masks, failed=failed, seconds=self.seconds, images_per_second=self.images_per_second)
 

@@ -138,7 +138,7 @@ def score_dict(
     images:int, # how many were scored
     seconds:float # how long that took
 )->dict: # accuracy, mean_iou, mean_dice, mean_accuracy, fw_iou, classes, confusion, images, seconds, images_per_second
-    "Every score of a confusion matrix, as JSON can hold it."
+    "Every score of a confusion matrix, JSON-ready."
     classes = {name: dict(row, pixels=int(row['pixels'])) for name,row in per_class(cm).to_dict('index').items()}
     return dict(**{k: float(getattr(cm, k)) for k in SCORES}, classes=classes, confusion=cm.matrix.tolist(),
                 images=images, seconds=seconds, images_per_second=images/max(seconds, 1e-9))

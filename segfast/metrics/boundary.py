@@ -58,7 +58,7 @@ def id_arrays(
                                 f'{bad} pixels of a mask are neither a class (0..{n-1}) nor void.', pixels=bad,
                                 fix='`segfast check` names the files and the values.'))
     if bad := int(((pred < 0) | (pred >= n))[~void].sum()):
-        raise ValueError(f'{bad} predicted pixels are no class: expected 0..{n-1}.')
+        raise ValueError(f'{bad} predicted pixels are not classes: expected 0..{n-1}.')
     return pred.astype(np.int32), truth.astype(np.int32), void
 
 # %% ../../nbs/metrics/01_boundary.ipynb #7a3fa6bf

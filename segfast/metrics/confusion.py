@@ -103,11 +103,11 @@ def invalid(self:ConfusionMatrix) -> int:
 
 @patch(as_prop=True)
 def matrix(self:ConfusionMatrix) -> np.ndarray:
-    "Counts (classes, classes): rows are the truth, columns the prediction; raises `DataError` on pixels of no class."
+    "Counts (classes, classes): rows are the truth, columns the prediction; raises `DataError` on invalid pixels."
     bins, n = self._bins.cpu().numpy(), self.n
     bad_targ, bad_pred = bins[-2:]
     if bad_targ: raise DataError(mask_values_problem(bad_targ, n, self.classes.void))
-    if bad_pred: raise ValueError(f'{bad_pred} predicted pixels are no class: expected 0..{n-1}.')
+    if bad_pred: raise ValueError(f'{bad_pred} predicted pixels are not classes: expected 0..{n-1}.')
     return bins[:n*n].reshape(n, n).copy()
 
 def mask_values_problem(
@@ -117,7 +117,7 @@ def mask_values_problem(
 )->Problem:
     "Pixels of masks that are neither a class nor void."
     expected = f'a class (0..{n-1})' + ('' if void is None else f' or void ({void})')
-    message = f'{pixels} pixels of the masks are not {expected}, so no score would be true.'
+    message = f'{pixels} pixels of the masks are not {expected}, so no score would be valid.'
     return Problem('error', 'mask-values', '', message, expected=expected, pixels=int(pixels),
                    fix='`segfast check` names the files and the values.')
 
@@ -209,7 +209,7 @@ def per_class(
 def style_classes(
     df:pd.DataFrame, # what `per_class` returned
     classes:ClassTable # whose names are in its index
-)->'pd.io.formats.style.Styler': # of pandas; shows itself in a notebook
+)->'pd.io.formats.style.Styler': # of pandas; a notebook displays it as a table
     "The scores of each class with the colors of the classes, and bars behind the IoU."
     colors = dict(zip(classes.names, classes.colors))
     box = 'display:inline-block;width:.9em;height:.9em;border-radius:3px'
@@ -237,7 +237,7 @@ def text_rows(self:ConfusionMatrix)->list: # of (class id or None, name, four sc
 
 @patch
 def __repr__(self:ConfusionMatrix):
-    if self.invalid: return f'ConfusionMatrix({self.n} classes, {self.invalid} pixels of no class)'
+    if self.invalid: return f'ConfusionMatrix({self.n} classes, {self.invalid} invalid pixels)'
     return f'ConfusionMatrix({self.n} classes, {self.summary()})'
 
 @patch

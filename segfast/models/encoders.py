@@ -39,7 +39,7 @@ def encoder_weights(
     if encoder.split('.')[0] not in known:
         near = get_close_matches(encoder, known, n=3)
         accepted = 'Accepted: names such as resnet34, efficientnet-b3, tu-convnext_tiny'
-        if near: accepted = f'Near to it: {", ".join(near)}'
+        if near: accepted = f'Similar names: {", ".join(near)}'
         raise UsageError(f'Unknown encoder {encoder!r}. {accepted}.')
     if encoder.startswith('tu-'): return ('imagenet',)*timm.models.is_model_pretrained(encoder[3:])
     return tuple(sorted(smp.encoders.encoders[encoder]['pretrained_settings'], key=lambda name: name != 'imagenet'))
@@ -51,9 +51,9 @@ def hub_or_cache():
     from huggingface_hub import constants
     offline = constants.HF_HUB_OFFLINE
     try: urlopen(constants.ENDPOINT, timeout=5).close()
-    except HTTPError: pass # an answer, at least
-    # smp and timm pass no `local_files_only` on to the hub, and the environment is only read on import: the constant is
-    # what is left
+    except HTTPError: pass # the hub answered
+    # smp and timm do not pass `local_files_only` to the hub, and the environment is only read on import, so the
+    # constant is set
     except OSError: constants.HF_HUB_OFFLINE = True
     try: yield
     finally: constants.HF_HUB_OFFLINE = offline

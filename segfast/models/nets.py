@@ -38,7 +38,7 @@ class AnySize(nn.Module):
 # %% ../../nbs/models/00_nets.ipynb #42712512
 def two_convs(
     n_in:int, # channels
-    n_out:int, # likewise
+    n_out:int, # channels of the output
     batch_norm:bool=True # False gives the convolutions a bias instead
 )->nn.Sequential: # keeps the size
     "The block of every U-Net: twice a 3×3 convolution, batch norm, ReLU."
@@ -54,7 +54,7 @@ def he_init(
     "Random weights such that the activations are as large after a layer as before it (He et al. 2015)."
     for module in net.modules():
         if isinstance(module, nn.Conv2d): nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
-        # a place gets one number of each channel, and no ReLU follows
+        # each output pixel depends on one input pixel, and no ReLU follows
         if isinstance(module, nn.ConvTranspose2d): nn.init.normal_(module.weight, std=module.in_channels**-0.5)
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.bias is not None:
             nn.init.zeros_(module.bias)
@@ -136,7 +136,7 @@ class ResUNet(nn.Module):
         upsampling:str='nearest' # nearest or bilinear
     ):
         super().__init__()
-        self.body, self.upsampling = encoder, upsampling # `body` in the names of a weights file, so it stays
+        self.body, self.upsampling = encoder, upsampling # the name `body` is in weights files, so it cannot change
         levels = zip((encoder.channels[-1], *channels), (*reversed(encoder.channels[:-1]), 0), channels)
         self.up = nn.ModuleList(two_convs(n + skip, c) for n,skip,c in levels)
         self.head = nn.Conv2d(channels[-1], n_out, 3, padding=1)
@@ -158,7 +158,7 @@ class ResUNet(nn.Module):
 
 # %% ../../nbs/models/00_nets.ipynb #9eff99c5
 class OneValueBatchNorm(nn.BatchNorm2d):
-    "A batch norm that takes its running averages where a batch has one value per channel."
+    "A batch norm that uses its running averages if a batch has one value per channel."
     def forward(self, x:Tensor)->Tensor:
         "The normalized batch, (n, c, h, w) like the input."
         if not (self.training and x.numel() == x.shape[1]): return super().forward(x)
@@ -181,7 +181,7 @@ class DeepLab(nn.Module):
         aux:bool=True # an auxiliary head, in training
     ):
         super().__init__()
-        # `body` stands in the names of a weights file, so it stays
+        # the name `body` is in weights files, so it cannot change
         self.body, self.head = encoder, DeepLabHead(encoder.channels[-1], n_out)
         self.aux = FCNHead(encoder.channels[-2], n_out) if aux else None
         one_value_norms(self)

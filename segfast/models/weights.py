@@ -39,7 +39,7 @@ def check_hash(
         while chunk := f.read(1 << 20): found.update(chunk)
     if not found.hexdigest().startswith(expected):
         raise DataError(f'{file}: is not the published file (its SHA-256 begins {found.hexdigest()[:8]}, expected '
-                        f'{expected}).\nDelete it, and it is downloaded anew; or train from random weights: --weights '
+                        f'{expected}).\nDelete it to download it again; or train from random weights: --weights '
                         'none')
 
 # %% ../../nbs/models/01_weights.ipynb #4bfd6c5a
@@ -55,7 +55,7 @@ def download_weights(
                                                       weights_only=True)
     except Exception as e: # torch hub lets urllib's, the socket's, the hash's and the unpickler's errors through
         raise DataError(f'Could not download the weights from {url}: {" ".join(str(e).split())[:160]}\n'
-                        f'With another machine at hand, fetch that file and put it at {file}.\n'
+                        f'Or download that file on another machine and copy it to {file}.\n'
                         f'To train from random weights instead: --weights none') from e
 
 # %% ../../nbs/models/01_weights.ipynb #1e176754
@@ -72,13 +72,13 @@ def read_weights(
         if path.suffix == '.safetensors': state = load_file(path)
         else: state = torch.load(path, map_location='cpu', weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as e:
-        raise DataError(f'{path}: is no readable weights file ({" ".join(str(e).split())[:100]}).') from e
+        raise DataError(f'{path}: is not a readable weights file ({" ".join(str(e).split())[:100]}).') from e
     except Exception as e:
         raise DataError(f'{path}: refused, because it is a pickle that would run code ({type(e).__name__}).\nSave it '
                         'as .safetensors, or as a plain state dict.') from e
     state = state.get('model', state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise DataError(f'{path}: holds no state dict (names and tensors).')
+        raise DataError(f'{path}: does not contain a state dict (names and tensors).')
     return state
 
 # %% ../../nbs/models/01_weights.ipynb #354047b1
@@ -110,7 +110,7 @@ def load_state(
     model:nn.Module, # changed in place
     state:dict, # name -> tensor: of the whole model, or of its encoder
     source, # named in errors
-    new_head:bool=False # let last layers for another number of classes be as they are
+    new_head:bool=False # keep the model's last layers if the file's have another number of classes
 )->list: # names of the tensors that were left as they are
     "Load tensors into a model: all of it, or exactly its encoder."
     encoder = 'conv1.weight' in state and encoder_prefix(model)
@@ -133,7 +133,7 @@ def load_state(
 def load_weights(
     model:nn.Module, # changed in place
     path, # file of the whole model, or of a resnet encoder
-    new_head:bool=False # let last layers for another number of classes be as they are
+    new_head:bool=False # keep the model's last layers if the file's have another number of classes
 )->list: # names of the tensors that were left as they are
     "Load a weights file into a model: all of it, or exactly its encoder."
     return load_state(model, read_weights(path), path, new_head)

@@ -34,7 +34,7 @@ def resnet_unet(
     encoder:str, # in `torchvision.models`: a resnet, resnext or wide resnet
     n_out:int, # channels of the output, one per class
     weights:str='imagenet', # imagenet, none, or a .safetensors/.pth file of the encoder or of the whole model
-    self_attention:bool=False, # one layer in which every place looks at every other
+    self_attention:bool=False, # one self-attention layer between all positions
     blur:bool=False, # average after each enlargement, against checkerboard patterns
     bottle:bool=False, # half the channels between the two convolutions of the last block
     last_cross:bool=True, # concatenate the image itself before the last block, a block of residuals
@@ -44,7 +44,7 @@ def resnet_unet(
     if act not in ACTIVATIONS: raise unknown_name('activation', act, ACTIVATIONS)
     if bottle and not last_cross:
         raise UsageError('bottle=true makes the block after the last cross-connection lighter, and last_cross=false '
-                         'leaves it out. Take one of them.')
+                         'leaves it out. Use one of them.')
     net, act_cls = get_model(encoder, weights=None), ACTIVATIONS[act]
     if weights == 'imagenet': net.load_state_dict(download_weights(imagenet_url(encoder)))
     model = DynamicUnet(create_body(net, pretrained=False, cut=-2), n_out, (128, 128), self_attention=self_attention,
@@ -119,7 +119,7 @@ def plain_unet(
 )->nn.Module: # images (n, 3, h, w) to logits (n, n_out, h, w)
     "Check the options of a `UNet`, and build it for all sizes."
     if weights in ('imagenet', 'coco'):
-        raise UsageError(f'There are no published weights for {name}: it has no pretrained encoder. Take --weights '
+        raise UsageError(f'There are no published weights for {name}: it has no pretrained encoder. Use --weights '
                          'none, or a file.')
     if not 1 <= len(channels) <= 5 or min(channels) < 1:
         raise UsageError(f'channels is {list(channels)}; expected one to five numbers of at least 1.')
@@ -135,7 +135,7 @@ def unet(
     weights:str='none', # none, or a file of the whole model
     channels:list=(64, 128, 256), # of the levels
     middle:int=512, # channels at the bottom
-    batch_norm:bool=True, # false is the paper of 2015, which learns much more slowly
+    batch_norm:bool=True, # false is as in the paper of 2015, and learns much more slowly
     dropout:float=0. # share of the numbers left out after each pool and before each merge
 )->nn.Module: # images (n, 3, h, w) to logits (n, n_out, h, w)
     "Ronneberger's U-Net, from random weights."
@@ -147,10 +147,10 @@ def unet_dropout(
     weights:str='none', # none, or a file of the whole model
     channels:list=(64, 128, 256, 512), # of the levels
     middle:int=1024, # channels at the bottom
-    batch_norm:bool=False, # dropout takes its place
+    batch_norm:bool=False, # dropout is used instead
     dropout:float=0.3 # share of the numbers left out after each pool and before each merge
 )->nn.Module: # images (n, 3, h, w) to logits (n, n_out, h, w)
-    "A larger U-Net with dropout in the place of batch norm, from random weights."
+    "A larger U-Net with dropout instead of batch norm, from random weights."
     return plain_unet('unet_dropout', n_out, weights, channels, middle=middle, batch_norm=batch_norm, dropout=dropout)
 
 # %% ../../nbs/models/03_zoo.ipynb #aa588126
@@ -165,7 +165,7 @@ class SMPModel(AnySize):
         "Images (n, 3, h, w) to logits (n, classes, h, w)."
         try: return super().forward(x)
         except AssertionError as e:
-            raise UsageError(f'This encoder takes images of one size only ({" ".join(str(e).split())[:120]}). Take one '
+            raise UsageError(f'This encoder takes images of one size only ({" ".join(str(e).split())[:120]}). Use one '
                              'without a fixed size, such as smp:unet/tu-convnext_tiny.') from e
 
 # %% ../../nbs/models/03_zoo.ipynb #031a14ce
@@ -180,7 +180,7 @@ def make_smp(
     "A decoder on an encoder, from segmentation_models_pytorch."
     published = weights if weights in encoder_weights(require_smp(name), encoder) else None
     if weights == 'imagenet' and not published:
-        raise UsageError(f'There are no ImageNet weights for the encoder {encoder}. Take --weights none.')
+        raise UsageError(f'There are no ImageNet weights for the encoder {encoder}. Use --weights none.')
     wanted = True if published and encoder.startswith('tu-') else published # timm has one set of weights per name
     try:
         with hub_or_cache() if published else contextlib.nullcontext():

@@ -58,7 +58,7 @@ def settings(
 def read_readable(
     path # a JSON file of a run
 )->dict:
-    "What a JSON file holds; nothing if it cannot be read."
+    "The content of a JSON file; empty if it cannot be read."
     try: return read_json(path)
     except DataError: return {}
 
@@ -126,7 +126,7 @@ def bootstrap(
     resamples:int=2000,
     seed:int=42
 )->dict: # difference (second - first), low, high (the middle 95% of the draws), images, resamples
-    "How much more mean IoU the second model has, and between which bounds that is with other images."
+    "The difference in mean IoU between two models, and its 95% interval over resampled images."
     n = len(first)
     def differ(draws): return mean_ious(second, draws) - mean_ious(first, draws)
     drawn = differ(np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), size=resamples))

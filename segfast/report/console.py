@@ -223,7 +223,7 @@ def cost(self:TimeLeft)->float|None: # None while nothing was measured
 
 @patch(as_prop=True)
 def share(self:TimeLeft)->float: # 0 to 1
-    "How much of the whole is done."
+    "How much of the whole training is done."
     done = sum(pixels*epochs for pixels,epochs in self.work[:self.stage])
     done += self.work[self.stage][0]*(self.epoch + self.part)
     return min(1., done/sum(pixels*epochs for pixels,epochs in self.work))
@@ -268,7 +268,7 @@ def fit_pixels(
     width:int, # characters
     rows:int # lines
 )->tuple: # (width, height) in pixels
-    "The size in pixels of an image that fits into so many characters."
+    "The size in pixels of an image that fits into a number of characters and lines."
     h, w = shape[:2]
     scale = min(width/w, 2*rows/h)
     return max(1, round(w*scale)), max(2, 2*round(h*scale/2))
@@ -600,7 +600,7 @@ def epoch(self:Lines, row):
 SCREENS = ('auto', 'live', 'lines', 'quiet')
 
 def make_screen(
-    kind:str='auto' # live, lines, quiet, or auto: live where stderr is a terminal that can be drawn on
+    kind:str='auto' # live, lines, quiet, or auto: live if stderr is a terminal that supports it
 ): # a `Screen`, `Lines` or `Quiet`
     "The screen with a name."
     if kind not in SCREENS: raise unknown_name('screen', kind, SCREENS)

@@ -36,7 +36,7 @@ from .examples import image_scores, read_examples, top_confusions
 def read_optional(
     path:Path # a JSON file
 )->dict:
-    "What a JSON file holds; nothing if it is missing."
+    "The content of a JSON file; empty if it is missing."
     return read_json(path) if path.exists() else {}
 
 def read_image_scores(
@@ -52,7 +52,7 @@ def read_image_scores(
 def read_run(
     run:Run
 )->dict: # run, status, state, recipe, classes, data, env, history, scores, images, examples
-    "Everything in a run's folder that the report shows, as far as it is there."
+    "Everything in a run's folder that the report shows; missing parts are empty."
     data, env, scores = (read_optional(run.path/name) for name in ('data.json', 'environment.json', 'scores.json'))
     return dict(run=run, status=run.status, state=run.state, recipe=run.recipe, classes=run.classes, data=data, env=env,
                 history=run.history, scores=scores, images=read_image_scores(run.path/'per_image_counts.csv'),
@@ -120,7 +120,7 @@ class ExampleImages:
     def __init__(self,
         run:Run,
         classes:ClassTable,
-        budget:int=3_400_000 # bytes, as they stand in the page
+        budget:int=3_400_000 # bytes, as encoded in the page
     ): self.folder, self.classes, self.left, self.missing = run.path/'report', classes, budget, 0
 
     def take(self, im, alt, ids=False, form='PNG', size=None):

@@ -74,7 +74,7 @@ def tidy_svg(
         else: e.attrib.pop('id', None)
         for k,v in e.attrib.items():
             if 'url(#' in v: e.set(k, v.replace('url(#', f'url(#{name}-'))
-        # HTML knows no namespaces
+        # HTML has no namespaces
         for k in [k for k in e.attrib if k.endswith('}href')]:
             e.set('href', f'#{name}-{e.attrib.pop(k)[1:]}')
 
@@ -96,7 +96,7 @@ def history_series(
 def stage_spans(
     history # `Run.history`
 )->list: # (number, name, size, first row, rows)
-    "Where each stage lies in a history."
+    "The rows of each stage in a history."
     spans = []
     for i,(stage,name,size) in enumerate(zip(history['stage'], history['name'], history['size'])):
         if spans and spans[-1][0] == int(stage): spans[-1][4] += 1

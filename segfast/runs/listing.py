@@ -127,7 +127,7 @@ class FoldSet:
         "The content of `fold_set.json`."
         info = read_json(self.path/FOLD_SET)
         if not (isinstance(info.get('folds'), int) and isinstance(info.get('data'), dict)):
-            raise DataError(f'{self.path/FOLD_SET}: does not say how many folds of which data.')
+            raise DataError(f'{self.path/FOLD_SET}: does not contain the number of folds and the data.')
         return info
     @property
     def k(self)->int:

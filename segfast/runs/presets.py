@@ -120,7 +120,7 @@ class Preset(NamedTuple):
     make: Callable            # (size, epochs, lr, weights, **fields of `Recipe`) -> `Recipe`
     progressive: bool = True  # whether it begins at a smaller size
     size: tuple|None = None   # its own full (height, width); None: that of the images
-    offline: bool = False     # a dataset of this name downloads no weights, whatever it is trained with
+    offline: bool = False     # a dataset of this name never downloads weights, with any recipe
 
 PRESETS = dict(
     progressive = Preset(progressive),
@@ -146,7 +146,7 @@ def preset(
 def recipe_file(
     path # a TOML file, or a run
 )->Path:
-    "The file of a recipe: of a run, the `recipe.toml` in it."
+    "The file of a recipe; for a run, its `recipe.toml`."
     path = Path(path)
     if not path.is_dir(): return path
     if not (path/'recipe.toml').is_file():

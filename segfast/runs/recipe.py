@@ -122,8 +122,8 @@ class Recipe:
     clip: float = 0.               # largest norm of the gradient; 0 does not clip
     ema: float = 0.                # decay of the running mean of the weights, such as 0.999; 0 keeps none
     monitor: str = 'accuracy'      # column of the history that decides which epoch is best: a score or a loss
-    patience: int = 0              # stop after so many epochs without improvement; 0 never stops early
-    samples: int = 0               # draw a few predictions every so many epochs; 0 draws none
+    patience: int = 0              # stop after this many epochs without improvement; 0 never stops early
+    samples: int = 0               # draw a few predictions every `samples` epochs; 0 draws none
     keep: str = 'last'             # which weights a finished run uses: last, or best (by `monitor`)
 
     def __post_init__(self):
@@ -165,7 +165,7 @@ def size(self:Recipe)->tuple:
 
 @patch(as_prop=True)
 def epochs(self:Recipe)->int:
-    "The epochs of all stages together."
+    "The number of epochs of all stages."
     return sum(stage.epochs for stage in self.stages)
 
 # %% ../../nbs/runs/00_recipe.ipynb #e76ed98a
@@ -223,7 +223,7 @@ def load_recipe(
 def lr_text(
     stage:Stage
 )->str: # 1e-03, 7.5e-06 to 7.5e-04, or find
-    "A stage's learning rate; the deepest layers' first where they have their own."
+    "A stage's learning rate; if it is a range, that of the deepest layers first."
     if stage.lr == 'find': return 'find'
     def one(x): return f'{x:.1e}'.replace('.0e', 'e')
     return one(stage.lr) if stage.spread == 1 else f'{one(stage.lr/stage.spread)} to {one(stage.lr)}'
@@ -278,7 +278,7 @@ def resize_recipe(
     recipe:Recipe,
     size:tuple # the new full (height, width)
 )->Recipe:
-    "The recipe at another full size, its smaller stages in proportion."
+    "The recipe at another full size; its smaller stages are scaled in proportion."
     def resized(old): return tuple(side*new//full for side,new,full in zip(old, size, recipe.size))
     return replace(recipe, stages=[replace(stage, size=resized(stage.size)) for stage in recipe.stages])
 
@@ -371,7 +371,7 @@ def with_lr(
     recipe:Recipe,
     lr # learning rate of the first stage, the others in proportion; "find" for all; None changes nothing
 )->Recipe:
-    "The recipe at another learning rate."
+    "The recipe with another learning rate."
     if lr is None: return recipe
     if lr == 'find': return with_stages(recipe, 'lr', 'find')
     base = next((stage.lr for stage in recipe.stages if stage.lr != 'find'), lr)

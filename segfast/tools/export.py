@@ -84,7 +84,7 @@ def make_traceable(
     return net.to(memory_format=torch.contiguous_format).eval()
 
 # %% ../../nbs/tools/00_export.ipynb #6445c288
-TRACED_AT = (33, 65) # odd after each of five halvings
+TRACED_AT = (33, 65) # odd before each of five halvings
 
 @contextmanager
 def silence_exporters():
@@ -122,7 +122,7 @@ def describe_tensors(
 
 # %% ../../nbs/tools/00_export.ipynb #627077bc
 def data_facts(run:Run)->dict:
-    "What `data.json` of a run says about its data; nothing if it cannot be read."
+    "The content of a run's `data.json`; empty if it cannot be read."
     try: return read_json(run.path/'data.json')
     except DataError: return {}
 
@@ -131,7 +131,7 @@ def about_run(
     size:tuple, # (height, width) that whole images are resized to
     **more # JSON-ready
 )->dict: # JSON-ready
-    "What an exported file says about itself."
+    "The description that an exported file contains."
     c, recipe = run.classes, run.recipe
     return dict(contract=CONTRACT, segfast=__version__, classes=list(c.names),
                 colors=[list(color) for color in c.colors], void=c.void, size=list(size), model=recipe.model,
@@ -395,7 +395,7 @@ class Exported:
     argmax:bool # its output is class ids
     quantize:str|None # int8, fp16
     parity:Parity
-    about:dict # what the file says about itself
+    about:dict # the description in the file
     before:dict|None=None # of a quantized file: the model's mean_iou, accuracy and images
     after:dict|None=None # the file's own
     notes:list=field(default_factory=list)
@@ -430,7 +430,7 @@ def markdown_code(
     text:str,
     language:str # such as python
 )->str:
-    "A block of code in Markdown, whatever backticks are in it."
+    "A block of code in Markdown; the code may contain backticks."
     fence = '`'*max(3, 1 + max(map(len, re.findall('`+', text)), default=0))
     return f'{fence}{language}\n{text.rstrip()}\n{fence}'
 
@@ -547,7 +547,7 @@ def model_card(
     run:Run,
     made:Exported
 )->str: # Markdown
-    "The model card beside an exported file."
+    "The model card of an exported file."
     kind = dict(onnx='ONNX', safetensors='safetensors (weights)').get(made.to, 'torch.export (.pt2)')
     if made.quantize: kind += f', {made.quantize}'
     what = (f'A model for semantic segmentation: it predicts one of {len(run.classes)} classes for every pixel of an '
@@ -584,7 +584,7 @@ def input_size(
     run:Run,
     to:str, # format
     size:tuple|str|None=None # (height, width), "96x128", "dynamic"
-)->tuple: # (height, width), and whether the file shall take every size; None: if the model can
+)->tuple: # (height, width), and whether the file should take every size; None: if the model can
     "The size of the input images."
     own = tuple(run.recipe.stages[-1].size)
     if to == 'safetensors' or size == 'dynamic': return own, True
@@ -629,7 +629,7 @@ class ExportJob:
     data:SegData|None=None # None: it is not there
 
     def about(self, dynamic):
-        "What the file says about itself."
+        "The description that the file contains."
         return about_run(self.run, self.size, quantize=self.quantize,
                          **describe_tensors(self.size, not dynamic, self.argmax))
 

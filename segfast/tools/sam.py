@@ -239,7 +239,7 @@ def download_model(
     "Download a model from the hub, unless it is in the cache already."
     import_transformers()
     from huggingface_hub import constants, errors, snapshot_download
-    elsewhere = 'With its files in a folder of yours, give that folder: --model FOLDER'
+    elsewhere = 'If you have its files in a folder, give that folder: --model FOLDER'
     try: return Path(snapshot_download(name, allow_patterns=list(WANTED_FILES)))
     except errors.HFValidationError:
         raise UsageError(
@@ -303,7 +303,7 @@ PICKLES = ('.bin', '.pt', '.pth', '.ckpt', '.pkl')
 def check_safetensors(
     folder:Path
 ):
-    "Raise a `DataError` if the weights in a folder are not in `.safetensors` files beside the configuration."
+    "Raise a `DataError` if the weights in a folder are not in `.safetensors` files next to the configuration."
     def fail(text): return DataError(f'{folder}: {text}')
     index = folder/'model.safetensors.index.json'
     if (folder/'model.safetensors').is_file(): return
@@ -371,7 +371,7 @@ def predict_masks(
     if boxes: given['input_boxes'] = [boxes]
     masks, scores = [], []
     with torch.inference_mode():
-        # without the format, an image of 4x6 would be taken for one of six columns and three channels
+        # without the format, an image of 4x6 would be read as one of six columns and three channels
         scaled = sam.processor(images=np.array(rgb), input_data_format='channels_last', return_tensors='pt', **given)
         encoded = sam.model.get_image_embeddings(scaled['pixel_values'].to(sam.device))
         # the second generation does not pad
@@ -456,7 +456,7 @@ def draw_prompts(
     prompts=(), # of `Prompt`
     alpha:float=0.5 # opacity of the masks
 )->np.ndarray: # (height, width, 3) uint8
-    "Masks over their image, with the points and boxes that asked for them."
+    "Masks over their image, with the points and boxes of their prompts."
     out, colors = np.array(image), default_colors(len(masks))
     for i in sorted(range(len(masks)), key=lambda i: -int(masks[i].sum())):
         out[masks[i]] = (out[masks[i]]*(1 - alpha) + np.array(colors[i])*alpha).round()

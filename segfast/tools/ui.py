@@ -123,7 +123,7 @@ def column_heads(
     sort:str, # column
     reverse:bool
 )->dict: # column -> dict: key, title, cls, href, order
-    "The heads of the list."
+    "The column headings of the list."
     def head(key):
         order, href = None, f'/?sort={key}'
         if key == sort:

@@ -29,7 +29,7 @@ from .checkpoints import STOPS_WITHIN, Training, save_checkpoint, set_generators
 def batch_files(
     learn:Learner # in the middle of a training batch
 )->list: # paths of its images, relative to the dataset
-    "Which images the present batch was made of."
+    "Which images the current batch was made of."
     dl = learn.dls.train
     rows = dl._DataLoader__idxs[learn.iter*dl.bs:(learn.iter + 1)*dl.bs]
     return [learn.dls.seg_data.pairs['image'].iloc[dl.dataset.items[i]] for i in rows]
@@ -56,11 +56,11 @@ def nan_error(
 
 # %% ../../nbs/training/06_callbacks.ipynb #88bfbefa
 class RunRecorder(Callback):
-    "Write history and checkpoints into the run after every epoch, and tell the screen."
+    "Write history and checkpoints into the run after every epoch, and update the screen."
     order = Recorder.order + 10
     def __init__(self,
         training:Training, # updated here
-        stage:Stage # the present one, as it runs
+        stage:Stage # the current one, as it runs
     ): self.state, self.stage = training, stage # `training` is the Learner's flag
 
     def before_fit(self):
@@ -105,7 +105,7 @@ def sample_arrays(
 # %% ../../nbs/training/06_callbacks.ipynb #59b324ce
 @patch
 def after_batch(self:RunRecorder):
-    "Count the images, keep the first validation batch as samples, and tell the screen."
+    "Count the images, keep the first validation batch as samples, and update the screen."
     if self.training: self.images, self.seen = self.images + len(self.x), tuple(self.x.shape[-2:])
     elif self.iter == 0: self.sample = [sample_arrays(*xyp) for xyp in zip(self.x[:4], self.y[:4], self.pred[:4])]
     self.state.screen.batch(self.iter + 1, self.n_iter, float(self.smooth_loss) if self.training else None,
@@ -123,7 +123,7 @@ def _between_batches(self:RunRecorder):
 
 @patch
 def _skip_batch(self:RunRecorder):
-    if self.state.stop: raise KeyboardInterrupt # the checkpoint says all
+    if self.state.stop: raise KeyboardInterrupt # the checkpoint already has this state
     if self.iter + 1 < self.state.memory['batch']: return
     self._restore_smooth_loss() # from here on, batches are new
     set_generators(self.state.memory['generators'])
@@ -149,7 +149,7 @@ def after_epoch(self:RunRecorder):
                         'The weights of the epoch before are kept.')
     training.epoch += 1
     save_checkpoint(training, self.learn, row, training.best.update(row))
-    # a tensor per batch, for ever, and each pins the memory around it
+    # they grow by a tensor per batch, and each tensor keeps more memory from being freed
     for values in (self.recorder.losses, self.recorder.lrs): values.clear()
     self._report_epoch(row)
     if training.stop: raise KeyboardInterrupt

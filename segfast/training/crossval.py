@@ -45,8 +45,8 @@ def describe_data(
     if 'classes' in given: given['classes'] = str(Path(given['classes']).resolve())
     return to_plain(dict(name=data.name, source=where, check=check, options=given, images=len(pairs), names=names))
 
-_FRAMES_NOTE = ('note: folds are made image by image. Where images are frames of one video, its frames are on both '
-                'sides, and the scores are too good.')
+_FRAMES_NOTE = ('note: folds are made image by image. If images are frames of one video, its frames are in both '
+                'training and validation, and the scores are too good.')
 
 def _open(data, options, screen):
     "The dataset as it is without folds."
@@ -115,7 +115,7 @@ def train_fold(
     loggers=(), # experiment trackers that get the curves: tensorboard, wandb
     **options # further arguments of `open_data`
 ):
-    "Train a fold, or resume it; leave it alone if it is done."
+    "Train a fold, or resume it; skip it if it is done."
     run, split = fold_set.fold(i), f'fold:{i}/{fold_set.k}'
     if run and run.state == 'done': return _say(screen, _fold_line(fold_set, i))
     _say(screen, f'Fold {i} of {fold_set.k}')

@@ -23,7 +23,7 @@ def ema_decay(
 
 # %% ../../nbs/training/03_ema.ipynb #3b23c8b4
 def make_ema(
-    model:torch.nn.Module, # its present weights are where the average starts
+    model:torch.nn.Module, # the average starts from its current weights
     decay:float=0.999 # 1/(1 - decay) steps count
 )->AveragedModel: # `update_parameters(model)` after each step; the average is its `module`
     "A copy of a model that keeps the exponential moving average of its parameters, and copies of its buffers."

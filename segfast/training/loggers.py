@@ -31,7 +31,7 @@ from ..runs.run import Run
 def finite(
     values:dict # name -> anything
 )->dict: # name -> float
-    "The values that a curve can go through."
+    "The values that a curve can show."
     return {k: float(v) for k,v in values.items() if isinstance(v, (int, float)) and math.isfinite(v)}
 
 # %% ../../nbs/training/04_loggers.ipynb #4670e7f5
@@ -47,7 +47,7 @@ def side_by_side(
 
 # %% ../../nbs/training/04_loggers.ipynb #0f3c0f5c
 class Logger(Callback):
-    "Log a run, batch by batch and epoch by epoch, over all its stages; a subclass knows where to write."
+    "Log a run, batch by batch and epoch by epoch, over all its stages; a subclass defines where to write."
     order, package = Recorder.order + 20, None # after `RunRecorder`, which writes the history
     def __init__(self,
         record:Run # whose history is followed
@@ -197,7 +197,7 @@ def make_loggers(
 def open_loggers(
     names, # of `LOGGERS`
     run:Run
-): # gives the callbacks
+): # yields the callbacks
     "The loggers of a run, closed when the block ends, however it ends."
     cbs, ok = make_loggers(names, run), False
     try:

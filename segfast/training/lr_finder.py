@@ -43,7 +43,7 @@ class LRSuggestions:
         return dict(valley=self.valley, steep=self.steep, min10=self.min10)
 
     def plot(self)->Figure:
-        "The curve with the proposals marked."
+        "The curve with the suggestions marked."
         return plot_lr_finder(self.lrs, self.losses, self.suggestions)
 
 def read_curve(

@@ -107,7 +107,7 @@ def resume(
     extend:int=0, # epochs of one more stage
     data_changed:bool=False # resume although files of the data changed
 )->Run:
-    "Continue a run from its last whole checkpoint, exactly as if it had not stopped."
+    "Continue a run from its last complete checkpoint, exactly as if it had not stopped."
     run, started, device = run if isinstance(run, Run) else Run(run), time.perf_counter(), pick_device(device)
     screen = make_screen(screen) if isinstance(screen, str) else screen
     with run.lock(), screen, _name_run_on_interrupt(run):

@@ -93,7 +93,7 @@ def _search_lr(training, steps=100):
 def halve_batch(
     training:Training # its recipe is changed, also in the run
 ):
-    "Halve the batch size of the present stage, and double its accumulation."
+    "Halve the batch size of the current stage, and double its accumulation."
     i, stages = training.stage, [*training.recipe.stages]
     stage, size = stages[i], stages[i].batch_size//2
     stages[i] = replace(stage, batch_size=size, accumulate=stage.accumulate*2)
@@ -202,7 +202,7 @@ def _say_early_stop(training):
     why = ''
     if stage.schedule not in STOPS_WITHIN:
         why = f' Stage {stage.name} was finished first: the learning rate of {stage.schedule} falls only at its end.'
-    text = (f'Stopped early: {best.since} epochs brought nothing better than {best.monitor} '
+    text = (f'Stopped early: no improvement in {best.since} epochs. The best result: {best.monitor} '
             f'{number_text(best.value, 4)} (stage {best.where[0]}, epoch {best.where[1]}).{why}')
     training.screen.say(text); training.run.log(text)
 

@@ -106,7 +106,7 @@ def test_a_wrong_command_would_be_found():
 # --- each is run ---
 
 STAGES = {"camvid": 3, "camseq": 1, "pets": 1, "idd": 1, "kitti_road": 2, "single": 2}  # of the presets
-DATASETS = {draw_camvid: "CamVid CITY DATA FOLDER camvid labelled my-data my-roads streets", draw_camseq: "CamSeq01",
+DATASETS = {draw_camvid: "CamVid CITY DATA FOLDER camvid labeled my-data my-roads streets", draw_camseq: "CamSeq01",
             draw_idd: "IDD", draw_pets: "PETS", draw_kitti_road: "KITTI data_road", draw_cityscapes: "CITYSCAPES "
             "cityscapes", draw_voc: "VOC2012 VOCdevkit/VOC2012"}
 RUNS = "RUN runs/NAME runs/lr-3e-4 runs/RUN"

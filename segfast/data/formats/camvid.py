@@ -163,7 +163,7 @@ def camvid_folders(
 def camvid(
     root, # the folder
     name:str|None=None, # name of the dataset; the folder's when None
-    seed:int=42 # for the split, when nobody gave one
+    seed:int=42 # for the split, when there is none
 )->SegData:
     "CamVid: fast.ai's `images/` and `labels/`, the published `701_StillsRaw_full/`, or `train/` and `train_labels/`."
     root = existing_folder(root)

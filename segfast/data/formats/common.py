@@ -27,7 +27,7 @@ from ..filestats import mask_contents
 def images_in(
     root, # the dataset's folder
     folder:str, # in it
-    problems:list|None=None # gets what is odd; None raises errors
+    problems:list|None=None # gets the `Problem`s found; None raises errors
 )->list: # paths relative to `root`
     "The images in a sub-folder; none if it does not exist."
     if not os.path.isdir(root/folder): return []
@@ -70,7 +70,7 @@ def painted_classes(
     file = next((name for name in COLOR_TABLES if (root/name).is_file()), None)
     if file is None:
         classes, found = None, [Problem('error', 'colors', COLOR_TABLES[0], f'not found in {root}, and no '
-                                        'class_dict.csv either: the colors of the masks mean nothing.',
+                                        'class_dict.csv either: the colors of the masks have no meaning.',
                                         fix='Write one class per line: r g b name.')]
     else: classes, found = try_label_colors(root/file)
     problems += found
@@ -93,7 +93,7 @@ def color_classes(
 def rows_of_split_folders(
     root, # the dataset's folder
     image_folder:str, # with {} for the split
-    mask_folder:str, # likewise
+    mask_folder:str, # with {} for the split
     core, # stem of a mask -> stem of its image
     mask_name:str # name of a mask, with {} for the image's stem
 )->tuple: # [(key, image, mask)], [Problem]
@@ -140,7 +140,7 @@ def files_under(
     top:str, # a folder in it, with one folder per split
     ending:str, # of the stems, a pattern
     splits:tuple=('train', 'val', 'valid', 'test'), # folders to read
-    problems:list|None=None # gets what is odd
+    problems:list|None=None # gets the `Problem`s found
 )->FilesByKey: # by their path below `top`, without the ending
     "The files below a folder by their path, without the ending of their stem."
     end = re.compile(f'(?:{ending})$')

@@ -17,7 +17,7 @@ from .common import make_data
 def from_folders(
     root, # a folder with one sub-folder of images and one of masks
     name:str|None=None, # name of the dataset; the folder's when None
-    seed:int=42 # for the split, when neither folders nor lists say it
+    seed:int=42 # for the split, when neither folders nor lists define it
 )->SegData:
     "Any two folders of images and masks whose stems match; the meaning of the masks is guessed and reported."
     root = existing_folder(root)

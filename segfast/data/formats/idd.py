@@ -45,7 +45,7 @@ def gray_classes(
     masks:list, # paths relative to `root`
     names:tuple # of the classes, if the masks have as many
 )->tuple: # ClassTable, Encoding, [Problem]
-    "The meaning of gray masks: ids, unless most of what is not 0 or 255 is above the ids."
+    "The meaning of gray masks: ids, unless most values other than 0 and 255 are larger than the ids."
     found, total = [contents for _,contents in mask_contents(root, masks)], Counter()
     if any(not contents.grey for contents in found): return guess_classes(root, masks)
     for contents in found: total.update(contents.counts)

@@ -38,9 +38,9 @@ class Layout(NamedTuple):
     about: str           # one line: which datasets have it
     tree: str            # an example; its last line says what the masks hold and how the dataset is split
     options: tuple = ()  # what `make` takes besides name and seed
-    certainty: int = 2   # what its names say: 2 this layout and no other, 1 a table of pairs, 0 some folders that match
+    certainty: int = 2   # 2: names that only this layout has; 1: a table of pairs; 0: any folders that match
     suffix: str = ''     # of the file that is the whole dataset, where it is a file
-    palette_masks: bool = False # whether its masks are palette images by definition: a check need not mention it
+    palette_masks: bool = False # whether its masks are palette images by definition: a check does not report it
     strict_lists: bool = False # whether its lists hold names of files, and a file that is in no list is for training
 
 # %% ../../../nbs/data/formats/11_registry.ipynb #7f1449a0
@@ -102,11 +102,11 @@ train/a.png   trainannot/a.png
 val/          valannot/
 test/         testannot/
 Masks hold class ids, 11 is unlabeled. Split by folders."""),
-    camseq=Layout(camseq, is_camseq, 'CamSeq01, a film', """\
+    camseq=Layout(camseq, is_camseq, 'CamSeq01, a video', """\
 0016E5_07959.png
 0016E5_07959_L.png
 label_colors.txt         r g b name, one class per line
-Masks are painted by the table. Split in sequence, 70/15/15: frames of a film must not be shuffled."""),
+Masks are painted by the table. Split in sequence, 70/15/15: frames of a video must not be shuffled."""),
 )
 
 # %% ../../../nbs/data/formats/11_registry.ipynb #f7d7414f
@@ -149,7 +149,7 @@ def recognize(
     root, # a folder
     certainty:int=0 # the least
 )->str|None: # name in `LAYOUTS`
-    "The layout that a folder's names say, the most certain first."
+    "The layout that a folder's names match, the most certain first."
     rows = sorted(LAYOUTS.items(), key=lambda row: -row[1].certainty)
     return next((name for name,layout in rows if layout.certainty >= certainty and layout.recognize(root)), None)
 
@@ -185,7 +185,7 @@ def layout_of(
 
 # %% ../../../nbs/data/formats/11_registry.ipynb #35cbbf44
 def _safely(look, folder):
-    "What `look` says of a folder; None if the folder cannot be read."
+    "The result of `look` for a folder; None if the folder cannot be read."
     with contextlib.suppress(DataError, OSError): return look(folder)
 
 def dataset_inside(
@@ -223,7 +223,7 @@ def other_files(
     return f' Files that are not read as images: {text}.' if text else ''
 
 # %% ../../../nbs/data/formats/11_registry.ipynb #8621e785
-_EXAMPLES = ('Recognized would be: images/a.png  labels/a_P.png  codes.txt  valid.txt; or any two folders of images '
+_EXAMPLES = ('Examples of layouts: images/a.png  labels/a_P.png  codes.txt  valid.txt; or any two folders of images '
              'and masks whose names match.\nAll layouts: segfast datasets')
 
 def find_layout(

@@ -86,7 +86,7 @@ def from_df(
     if lost:
         raise error('layout-unknown', f'The table has no column {" and no column ".join(lost)}. Its columns: '
                                       f'{", ".join(map(str, df.columns))}.')
-    if not len(df): raise error('no-images', 'The table has no row.')
+    if not len(df): raise error('no-images', 'The table has no rows.')
     rows, df = table_rows(df, root, problems)
     if not rows: raise DataError(problems)
     split = _of_column(df, problems)
@@ -106,7 +106,7 @@ def _separator(path):
 def read_table(
     path:Path # a .csv file
 )->pd.DataFrame: # of text, with its columns' names in lower case
-    "The table in a CSV file, whatever its separator; a `DataError` if it is none."
+    "The table in a CSV file with any separator; a `DataError` if it is not a table."
     try:
         df = pd.read_csv(path, sep=_separator(path), dtype=str, keep_default_na=False, encoding='utf-8-sig',
                          skipinitialspace=True)

@@ -32,7 +32,7 @@ def visible(nb):
     return nb
 
 
-# Text only, so that no picture has to be stored beside the README.
+# Text only, so that no image has to be stored beside the README.
 text_only = Config(NbConvertBase=dict(display_data_priority=["text/markdown", "text/plain"]))
 text, _ = MarkdownExporter(config=text_only).from_notebook_node(visible(nbformat.read(source, as_version=4)))
 text = re.sub(r"[ \t]+$", "", text, flags=re.M)

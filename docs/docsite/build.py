@@ -106,7 +106,7 @@ def write_pages(root, folder, nav, links, app=None):
 
 
 def streets(file, n=5):
-    "The picture of the home page: scenes of the demo above their masks"
+    "The image of the home page: scenes of the demo above their masks"
     import numpy as np
     from PIL import Image
     from segfast.data.demo import COLORS, scene
@@ -117,7 +117,7 @@ def streets(file, n=5):
 
 
 def home(file, more):
-    "The README, and below its first lines a picture and ways in; without the sidebar, which would have one entry"
+    "The README, and below its first lines an image and ways in; without the sidebar, which would have one entry"
     head, line, rest = file.read_text(encoding="utf-8").partition("\n## ")
     file.write_text(f"---\nhide: [navigation]\n---\n\n{head}\n{more}{line}{rest}", encoding="utf-8")
 

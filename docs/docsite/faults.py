@@ -1,4 +1,4 @@
-"""Looks over the built pages: links and anchors that lead nowhere, missing pictures, anything from another host,
+"""Looks over the built pages: links and anchors that lead nowhere, missing images, anything from another host,
 symbols without an entry."""
 import os
 from dataclasses import dataclass, field

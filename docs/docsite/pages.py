@@ -121,7 +121,7 @@ class Writer:
                     yield self.output(item, source, page, here)
 
     def output(self, value, source, page, here):
-        "A result: a picture as a file, a table as HTML, else as text"
+        "A result: an image as a file, a table as HTML, else as text"
         if value.output_type == "error":
             return fenced(f"{value.ename}: {value.evalue}", "text", ".output .no-copy")
         data = {k: v if isinstance(v, str) else "".join(v) for k, v in value.data.items() if isinstance(v, (str, list))}

@@ -1,4 +1,4 @@
-"""How much faster one table look-up decodes a mask in 32 colours than 32 comparisons do.
+"""How much faster one table look-up decodes a mask in 32 colors than 32 comparisons do.
 
     python tests/benchmarks/decode_rgb.py
 
@@ -14,7 +14,7 @@ from segfast.data.masks import Encoding, decode_mask
 
 
 def loop(rgb, colors):
-    "The usual way: compare the whole picture with one colour after the other."
+    "The usual way: compare the whole image with one color after the other."
     out = np.full(rgb.shape[:2], 255, np.uint8)
     for i, c in enumerate(colors):
         out[np.all(rgb == c, axis=-1)] = i

@@ -3,7 +3,7 @@ class differs.
 
     python tests/benchmarks/export_parity.py [MODEL...] [--sizes 64x96,90x120] [--images 4] [--classes 12] [--fixed]
 
-Models are untrained; a few batches in training mode give their batch norms statistics of their own. Pictures are smooth
+Models are untrained; a few batches in training mode give their batch norms statistics of their own. Images are smooth
 and drawn at random.
 One file is written for every size (with --fixed, one for each size) and run at both sizes. Needs the extras onnx and
 models.

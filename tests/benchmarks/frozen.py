@@ -2,7 +2,7 @@
 
     python tests/benchmarks/frozen.py [--size 96x128] [--batch-size 8] [--steps 10] [--precision auto] [--device auto]
 
-Prints the median seconds of a training step (forward, backward, optimiser) on random data, and the images per second.
+Prints the median seconds of a training step (forward, backward, optimizer) on random data, and the images per second.
 """
 import argparse
 import statistics

@@ -4,7 +4,7 @@
         N] [--device cpu]
     python tests/benchmarks/models_cost.py --profile unet_resnet34
 
-Prints images per second of forward and backward together (no optimiser, no loader), on random data. With --profile: the
+Prints images per second of forward and backward together (no optimizer, no loader), on random data. With --profile: the
 share of the time that each block of fastai's U-Net takes, and the operators that take most. Run it on an idle machine.
 """
 import argparse

@@ -4,7 +4,7 @@ CPU.
     python tests/benchmarks/onnx_speed.py [MODEL...] [--size 96x128] [--batch-size 8] [--threads 1,2] [--seconds 5]
         [--int8]
 
-Untrained models on random pictures: the arithmetic is the same. Both normalise them. Batches alternate between the
+Untrained models on random images: the arithmetic is the same. Both normalize them. Batches alternate between the
 two, so that what else the machine does slows both; the median is shown. Needs the extra onnx.
 """
 import argparse
@@ -69,7 +69,7 @@ def main():
             made = files(net, size, Path(d), images, args.int8)
             for threads in map(int, args.threads.split(",")):
                 torch.set_num_threads(threads)
-                x = images.permute(0, 3, 1, 2)  # channels_last, as pictures are
+                x = images.permute(0, 3, 1, 2)  # channels_last, as images are
                 sessions = {k: open_session(item, threads) for k, item in made.items()}
                 given = x.contiguous().numpy()
 

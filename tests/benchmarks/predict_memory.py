@@ -36,7 +36,7 @@ from untrained import about, about_text, untrained  # noqa: E402
 
 
 def photo(path, h, w, seed=0):
-    "Soft colours with a little noise: as large a file as a photograph, whose decoding costs what a photograph's does."
+    "Soft colors with a little noise: as large a file as a photograph, whose decoding costs what a photograph's does."
     rng = np.random.default_rng(seed)
     soft = np.asarray(Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((w, h), Image.BICUBIC))
     Image.fromarray(soft ^ rng.integers(0, 8, (h, w, 1), np.uint8)).save(path, quality=90)

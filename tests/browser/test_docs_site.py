@@ -112,7 +112,7 @@ def test_pages_fit_have_no_errors_and_ask_nobody_else(browser, address):
     assert asked and [url for url in asked if not url.startswith((address, "data:", "chrome:", "chrome-"))] == []
 
 
-def test_blocks_can_be_copied_symbols_have_anchors_and_pages_have_neighbours(browser, address):
+def test_blocks_can_be_copied_symbols_have_anchors_and_pages_have_neighbors(browser, address):
     browser.get(f"{address}/metrics/confusion.html")
     wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR,
                                                 "button[data-clipboard-target], .md-code__button, .md-clipboard"))

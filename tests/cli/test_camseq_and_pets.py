@@ -44,7 +44,7 @@ def film(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    "Twenty pictures with an oblong pet, a border around it; the last six are the test list."
+    "Twenty images with an oblong pet, a border around it; the last six are the test list."
     root = tmp_path_factory.mktemp("pets")
     (root/"images").mkdir(); (root/"annotations/trimaps").mkdir(parents=True)
     for i in range(20):
@@ -107,7 +107,7 @@ def test_probabilities_are_the_prediction_before_the_vote(film, cache):
 
 
 @pytest.mark.parametrize("n", [1, 2, 12, 32])
-def test_a_picture_for_every_class(n, tmp_path):
+def test_an_image_for_every_class(n, tmp_path):
     table, image = ClassTable(tuple(f"${i}" for i in range(n)), 255), np.zeros((20, 30, 3), np.uint8)
     fig = show_probabilities(image, np.full((n, 20, 30), 1/n), table)
     fig.savefig(tmp_path/"f.png", dpi=30)

@@ -48,7 +48,7 @@ def test_the_names_in_order(): assert list(AUGMENTATIONS) == ["none", "light", "
 @moving
 @pytest.mark.parametrize("size", [SIZE, (64, 96), (33, 65)])
 def test_a_mask_moves_as_its_image_to_the_pixel(name, size):
-    "The image is the mask; both sampled by nearest neighbour, the same pixels must come out."
+    "The image is the mask; both sampled by nearest neighbor, the same pixels must come out."
     x, y = a_batch()
     moved = 0
     for seed in range(5):
@@ -64,7 +64,7 @@ def test_a_mask_moves_as_its_image_to_the_pixel(name, size):
 
 @moving
 def test_a_mask_moves_as_its_image_through_all_of_it(name):
-    "The whole of it, with interpolation and colour: black and white stay on their sides of the middle."
+    "The whole of it, with interpolation and color: black and white stay on their sides of the middle."
     def agreement(shift):
         agree = []
         for seed in range(6):
@@ -141,7 +141,7 @@ def test_strength_grows_with_the_names():
     assert none == 0 and light < .1 and light < default - .1 and default < strong - .05
 
 
-def test_strong_changes_colours_and_default_does_not():
+def test_strong_changes_colors_and_default_does_not():
     "A gray image stays gray; a color image keeps its hue unless the augmentation is strong."
     red = TensorImage(torch.tensor([.7, .3, .3])[None, :, None, None].expand(16, 3, 64, 96).contiguous())
     for name, same in ("light", True), ("default", True), ("strong", False):
@@ -303,7 +303,7 @@ GEOMETRY = ["HorizontalFlip", "VerticalFlip", "RandomRotate90", "Transpose", "Ro
 
 @pytest.mark.parametrize("name", GEOMETRY)
 def test_a_pipeline_moves_image_and_mask_alike(A, tmp_path, name):
-    "With nearest neighbour for both, the image still equals its mask; with a change of shape too."
+    "With nearest neighbor for both, the image still equals its mask; with a change of shape too."
     options = dict(Rotate=dict(limit=40, border_mode=4), Affine=dict(rotate=(-30, 30), scale=(.7, 1.4), border_mode=4),
                    Perspective=dict(scale=(.1, .2), border_mode=4), GridDistortion=dict(border_mode=4),
                    ElasticTransform=dict(alpha=60, sigma=6, border_mode=4), RandomCrop=dict(height=24, width=30),

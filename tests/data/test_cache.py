@@ -131,7 +131,7 @@ sizes = pytest.mark.parametrize("size", [(16, 16), (17, 31), (32, 48), (33, 65),
 
 
 @sizes
-def test_masks_are_resized_by_nearest_neighbour(small, size):
+def test_masks_are_resized_by_nearest_neighbor(small, size):
     for i in range(len(small.pairs)):
         own = decode_mask(small.path(small.pairs["mask"][i]))
         mask = open_pair(small, i, size)[1]

@@ -250,7 +250,7 @@ def test_none_hides_another(built):
 
 
 @of("value_255_in_all")
-def test_255_is_no_grey_level(built):
+def test_255_is_no_gray_level(built):
     "Numbering 0, 1, 3, 4 and 255 anew would give 3 and 4 other classes."
     assert {p["code"] for p in built.report["problems"] if p["kind"] == "error"} == {"mask-values"}
 

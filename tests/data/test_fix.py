@@ -389,7 +389,7 @@ def test_folders_of_splits_meet_in_one(folder, tmp_path):
     assert after.data.splits == dict(train=2, valid=3, test=3)
 
 
-def test_grey_jpeg_levels(folder, tmp_path):
+def test_gray_jpeg_levels(folder, tmp_path):
     "Masks of grey levels of which one went through JPEG."
     root = tmp_path/"pairs"
     root.mkdir()
@@ -586,8 +586,8 @@ def test_damaged_files_never_end_in_a_traceback(folder, tmp_path):
             write_fixed_copy(check(open_data(folder), cache=False), tmp_path/f"copy{k}")
 
 
-def test_camvid_names_make_known_colours(folder, tmp_path):
-    "Masks painted in CamVid's colours where ids are expected need no table beside them."
+def test_camvid_names_make_known_colors(folder, tmp_path):
+    "Masks painted in CamVid's colors where ids are expected need no table beside them."
     table = open_data(folder).classes
     if all(n in CAMVID for n in table.names):
         painted(folder)

@@ -155,7 +155,7 @@ def test_every_image_once_an_epoch(small):
 
 # Odds and ends
 
-def test_mixed_native_sizes(copy, cache):
+def test_mixed_own_sizes(copy, cache):
     for rel in copy.pairs["image"][2], copy.pairs["mask"][2]:
         with Image.open(copy.path(rel)) as im:
             im.resize((31, 57), Image.NEAREST).save(copy.path(rel))

@@ -57,7 +57,7 @@ def ids(i, n=5, size=SIZE):
 
 
 def pixels(i, size=SIZE):
-    "A picture unlike any other: shades that a JPEG keeps."
+    "An image unlike any other: shades that a JPEG keeps."
     small = np.random.default_rng(100 + i).integers(0, 256, (5, 7, 3), np.uint8)
     return np.asarray(Image.fromarray(small).resize(size[::-1], Image.BICUBIC))
 
@@ -128,7 +128,7 @@ def jpeg(a, path, factor=1, **kwargs):
 
 
 def png(a, depth=8, extra=b"", size=None, interlaced=False):
-    "A PNG by hand: 16-bit colour, interlacing, a size that it does not have."
+    "A PNG by hand: 16-bit color, interlacing, a size that it does not have."
     a = np.asarray(a)
     h, w = size or a.shape[:2]
     kind = 0 if a.ndim == 2 else {2: 4, 3: 2, 4: 6}[a.shape[2]]
@@ -522,7 +522,7 @@ def with_frame(data, n=60000):
 
 
 def tiff(offset, width=4, height=4):
-    "A TIFF by hand, with the place of its next picture."
+    "A TIFF by hand, with the place of its next image."
     tags = (256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1,
         200), (277, 3, 1, 1), (278, 3, 1, height), (279, 4, 1, 16)
     body = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHI", *tag[:3])
@@ -1054,7 +1054,7 @@ def archive_of_another_kind(d, to):
     return to/"archive_of_another_kind.7z"
 
 
-# --- CamSeq and CamVid as it was published: colours ---
+# --- CamSeq and CamVid as it was published: colors ---
 
 def table(rows=None):
     return "".join(f"{r} {g} {b}\t{n}\n" for (r, g, b), n in zip(TABLE, NAMES)) if rows is None else rows

@@ -45,7 +45,7 @@ def library():
 # --- what is computed -------------------------------------------------------------------------------------------------
 
 def recipe(lib):
-    """Half size with a frozen encoder, then full size: each stage has 9 batches of 4 images and 6 optimiser steps.
+    """Half size with a frozen encoder, then full size: each stage has 9 batches of 4 images and 6 optimizer steps.
 
     Every setting is there for a reason. Three batches per epoch and two per step leave one over. The EMA's decay grows
     until it reaches 0.5 at the ninth step. The best epoch is the first of the second stage by far, so that `best` and

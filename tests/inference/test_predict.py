@@ -90,7 +90,7 @@ def test_every_id_survives_the_png(tmp_path, n):
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_masks_lie_as_the_picture_is_seen(tmp_path, turn, kind):
+def test_masks_lie_as_the_image_is_seen(tmp_path, turn, kind):
     blocks = np.eye(3, dtype=np.uint8)[[[0, 1, 2, 0], [1, 1, 0, 2], [2, 0, 0, 1]]]*255
     im = Image.fromarray(blocks.repeat(16, 0).repeat(16, 1))
     exif = im.getexif()
@@ -116,7 +116,7 @@ MODES = {"gray.png": lambda im: im.convert("L"), "bilevel.png": lambda im: im.co
 
 
 @pytest.mark.parametrize("name", MODES)
-def test_pictures_of_every_mode(tmp_path, name):
+def test_images_of_every_mode(tmp_path, name):
     MODES[name](soft(40, 60)).save(tmp_path/name)
     done = predict_images(Segmenter(Channel()), [tmp_path/name], tmp_path/"out")
     assert (done.masks, done.failed) == (1, {}) and read(tmp_path/"out"/Path(name).with_suffix(".png")).shape == (40,
@@ -125,7 +125,7 @@ def test_pictures_of_every_mode(tmp_path, name):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2000), (2000, 1), (10, 3000), (33, 31)])
 @pytest.mark.parametrize("tile", [None, (32, 48)])
-def test_pictures_of_every_shape(tmp_path, tiny_run, size, tile):
+def test_images_of_every_shape(tmp_path, tiny_run, size, tile):
     found = tiny_run.predict(soft(*size), tile=tile, probabilities=True)
     assert found.shape == found.ids.shape == size and found.probabilities.shape == (len(tiny_run.classes), *size)
     assert np.allclose(found.probabilities.sum(0), 1,

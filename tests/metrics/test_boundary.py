@@ -83,7 +83,7 @@ def test_square_within_a_square():
     assert wide.iou[1] == 36/(80 + 64 - 36)
 
 
-def test_picture_edge_is_an_outline():
+def test_image_edge_is_an_outline():
     full = np.zeros((9, 12), int)
     band = boundary(full, 2)
     assert band.sum() == 9*12 - 5*8 and not band[2:-2, 2:-2].any()

@@ -114,7 +114,7 @@ def test_hidden_cells_are_dropped_and_outputs_kept(page):
     assert "```{ .text .output .no-copy }\nshown\n```" in text and "```python\n1 + 1\n```" in text
 
 
-def test_a_picture_becomes_a_file_and_a_table_stays_html(page, tmp_path):
+def test_an_image_becomes_a_file_and_a_table_stays_html(page, tmp_path):
     text = page(("code", "fig", [result(image_png=PIXEL, text_plain="<Figure>")]),
                 ("code", "df", [result(text_html="<table>\n\n<tr><td>x</td></tr></table>", text_plain="x")]))
     file = re.search(r"!\[[^]]+\]\((a/\w+\.png)\)", text)[1]
@@ -175,7 +175,7 @@ def test_zensical_reads_the_same_configuration(tmp_path, light):
     ("<img src='https://example.org/x.png'>", "lesson/first.html: loads https://example.org/x.png from another host"),
     ("<a href='gone.html'>gone</a>", "lesson/first.html: broken link gone.html"),
 ])
-def test_broken_links_and_pictures_stop_the_build(tmp_path, light, lesson, said):
+def test_broken_links_and_images_stop_the_build(tmp_path, light, lesson, said):
     assert said in found(toy(tmp_path, lesson))
 
 

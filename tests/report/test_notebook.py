@@ -66,7 +66,7 @@ def test_a_batch_is_shown_in_the_colors_of_its_classes(dls, small):
 
 
 def test_images_are_those_of_the_files(dls, small):
-    "Not normalised any more, and not stretched."
+    "Not normalized any more, and not stretched."
     from segfast.data.images import open_image
     dl = dls.valid
     dl.show_batch(max_n=1)

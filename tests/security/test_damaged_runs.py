@@ -111,7 +111,7 @@ def test_plots_that_are_gone(run):
     assert cli("resume", run, "--device", "cpu").exit_code == 0
 
 
-def test_a_picture_that_is_none(data, tmp_path):
+def test_an_image_that_is_none(data, tmp_path):
     bad = tmp_path/"bad"
     shutil.copytree(data, bad)
     first = sorted((bad/"images").iterdir())[0]

@@ -360,7 +360,7 @@ def test_pickles_among_the_data(demo_dir, tmp_path, monkeypatch):
     write_cache(report.data, (12, 16))
 
 
-def test_a_picture_that_is_a_pickle(demo_dir, tmp_path):
+def test_an_image_that_is_a_pickle(demo_dir, tmp_path):
     import shutil
     data = shutil.copytree(demo_dir, tmp_path/"copy")
     for item in data/"images/scene_000.png", data/"labels/scene_001_P.png": item.write_bytes(pickle.dumps(Payload()))
@@ -843,7 +843,7 @@ def test_the_screen(name, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MULTI)
-def test_pictures(name):
+def test_images(name):
     "Drawn without a warning: pytest makes an error of any."
     import pandas as pd
     image, mask = np.zeros((8, 12, 3), np.uint8), np.zeros((8, 12), np.uint8)
@@ -952,7 +952,7 @@ def test_a_path_that_no_line_can_hold_is_written_out(name, monkeypatch, small, t
 
 
 def test_checks_of_hostile_files_are_bounded(tmp_path, demo_dir):
-    "Formats that are programs in disguise are no pictures here."
+    "Formats that are programs in disguise are no images here."
     import shutil
     data = shutil.copytree(demo_dir, tmp_path/"copy")
     for i, text in enumerate([b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(it-ran) (w) file closefile\n",

@@ -85,7 +85,7 @@ def test_curves_go_on_over_stages_and_say_what_the_history_says(small, tiny, tmp
 
 
 @pytest.mark.slow
-def test_every_epoch_has_a_picture(small, tiny, tmp_path, watched):
+def test_every_epoch_has_an_image(small, tiny, tmp_path, watched):
     import io
 
     from PIL import Image

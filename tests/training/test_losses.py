@@ -428,7 +428,7 @@ def test_lovasz_is_iou_for_certain_answers():
 
 
 def test_lovasz_steps_are_exact_at_a_million_pixels():
-    "Differences of neighbouring IoUs, as they are usually taken, are noise in float32."
+    "Differences of neighboring IoUs, as they are usually taken, are noise in float32."
     from segfast.training.losses import _jaccard_steps
     truth = torch.rand(1_000_000, generator=torch.Generator().manual_seed(0)) < .3
     def by_differences(dtype):

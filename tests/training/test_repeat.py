@@ -143,7 +143,7 @@ def test_only_whole_weights_predict(street, tmp_path, tiny):
 
 @pytest.mark.parametrize("bad", [np.zeros((8, 8, 4)), np.zeros((8,)), np.zeros((0, 8, 3)), np.full((8, 8, 3), 2.),
                                  np.full((8, 8), -1), np.full((8, 8), np.nan), np.full((8, 8), 1j), np.array(None)])
-def test_what_is_no_picture(bad):
+def test_what_is_no_image(bad):
     from segfast.inference.result import as_image
     with pytest.raises(ValueError) as e:
         as_image(bad)

@@ -741,7 +741,7 @@ def to_html(self:CheckReport)->str:
     "The report as a self-contained HTML page."
     def cell(value): return ', '.join(map(cell, value)) if isinstance(value, list) else safe_text(value)
     table = problem_table(self.problems)
-    rows = [list(map(cell, row)) for row in table.astype(object).fillna('').values.tolist()]
+    rows = [list(map(cell, row)) for row in table.astype(object).where(table.notna(), '').values.tolist()]
     return render('check.html', name=safe_text(self.data.name if self.data else 'dataset'), head=self.head(),
                   verdict=self.verdict(), columns=list(table.columns), problems=rows, **class_tables(self))
 

@@ -235,7 +235,7 @@ def history(self:Run):
     import pandas as pd # here, because `segfast runs` must not wait for it
     path = self.path/'history.csv'
     if not path.exists() or not path.stat().st_size: return pd.DataFrame(columns=HISTORY)
-    try: df = pd.read_csv(path, float_precision='round_trip') # the numbers that were written, to the last bit
+    try: df = pd.read_csv(path)
     except (OSError, ValueError) as e:
         raise DataError(f'{path}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
     if lacking := [c for c in HISTORY if c not in df]: raise DataError(f'{path}: has no column {lacking[0]}.')

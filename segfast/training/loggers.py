@@ -84,10 +84,13 @@ class Logger(Callback):
 
 # %% ../../nbs/training/04_loggers.ipynb #ae832bb7
 @patch
-def before_fit(self:Logger): self.run = not any(isinstance(cb, LRFinder) for cb in self.learn.cbs)
+def before_fit(self:Logger):
+    "Stay silent while the learning rate finder runs."
+    self.run = not any(isinstance(cb, LRFinder) for cb in self.learn.cbs)
 
 @patch
 def after_batch(self:Logger):
+    "Write the loss and the learning rates of a training batch."
     if not self.training: return self._keep_sample() if self.iter == 0 else None
     if getattr(self.learn, 'skipping', False): return # trained before the run was resumed
     self.batches += 1
@@ -96,10 +99,14 @@ def after_batch(self:Logger):
                        self.batches)
 
 @patch
-def after_epoch(self:Logger): self.write_new_epochs()
+def after_epoch(self:Logger):
+    "Write the rows of history that are new."
+    self.write_new_epochs()
 
 @patch
-def after_fit(self:Logger): self.write_new_epochs()
+def after_fit(self:Logger):
+    "Write the last rows of history."
+    self.write_new_epochs()
 
 @patch
 def _keep_sample(self:Logger, n=2):

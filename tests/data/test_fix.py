@@ -583,7 +583,10 @@ def test_damaged_files_never_end_in_a_traceback(folder, tmp_path):
             p.write_bytes(noisy[:rng.integers(1, len(noisy))].tobytes() if rng.random() < .3 else noisy.tobytes())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            write_fixed_copy(check(open_data(folder), cache=False), tmp_path/f"copy{k}")
+            log = write_fixed_copy(check(open_data(folder), cache=False), tmp_path/f"copy{k}")
+            report = check(open_data(tmp_path/f"copy{k}"), cache=False)
+        assert report.ok, report.text()
+        assert len(report.files) == 10 - log.what.str.startswith("pair left out").sum()
 
 
 def test_camvid_names_make_known_colors(folder, tmp_path):

@@ -259,7 +259,7 @@ MOST_COMPARED = 8 # runs
 def comparison(self:Pages, request):
     "The selected runs side by side."
     chosen = list(dict.fromkeys(request.query_params.getlist('run')))[:MOST_COMPARED + 1]
-    if not 2 <= len(chosen) <= MOST_COMPARED: raise HTTPException(400, f'Select two to {MOST_COMPARED} runs.')
+    if not 2 <= len(chosen) <= MOST_COMPARED: raise HTTPException(400, f'Select 2 to {MOST_COMPARED} runs.')
     runs = sorted(((find_run(self.folder, address), address) for address in chosen),
                   key=lambda pair: str(pair[0].status.get('started')))
     return respond('compare', links=[(run.name, address) for run,address in runs],

@@ -1680,6 +1680,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'segfast.tools.export.Portable.forward': ( 'tools/export.html#portable.forward',
                                                                                  'segfast/tools/export.py'),
                                       'segfast.tools.export.about_run': ('tools/export.html#about_run', 'segfast/tools/export.py'),
+                                      'segfast.tools.export.card_mark': ('tools/export.html#card_mark', 'segfast/tools/export.py'),
+                                      'segfast.tools.export.card_path': ('tools/export.html#card_path', 'segfast/tools/export.py'),
                                       'segfast.tools.export.check_settings': ( 'tools/export.html#check_settings',
                                                                                'segfast/tools/export.py'),
                                       'segfast.tools.export.class_table': ('tools/export.html#class_table', 'segfast/tools/export.py'),

@@ -147,7 +147,9 @@ def count_text(
 # %% ../../nbs/core/01_text.ipynb #dca77bf7
 def a_few(
     names:list, # of str
-    n:int=6 # how many to show
+    n:int=6, # how many to show
+    total:int|None=None # how many there are; None: as many as are given
 )->str: # a, b, c and 9 more
     "The first few of many names."
-    return ', '.join(map(safe_text, names[:n])) + (f' and {len(names)-n} more' if len(names) > n else '')
+    total = len(names) if total is None else total
+    return ', '.join(map(safe_text, names[:n])) + (f' and {total-n} more' if total > n else '')

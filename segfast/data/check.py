@@ -275,7 +275,7 @@ def odd_problems(self:PairTally): # yields `Problem`s
     for code,(n,files) in self.odd.items():
         kind, what, fix = {**IMAGE_ODDITIES, **MASK_ODDITIES}[code]
         noun = 'mask' if code.startswith('mask') else 'image'
-        names = f': {a_few(files, 3)}' if n > 1 else ''
+        names = f': {a_few(files, 3, n)}' if n > 1 else ''
         yield Problem(kind, code, files[0], f'{count_text(n, noun)} {what}{names}.', found=files, fix=fix)
 
 # %% ../../nbs/data/11_check.ipynb #e2472dd7

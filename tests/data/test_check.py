@@ -201,3 +201,15 @@ def test_the_fingerprint_is_json(folder):
     f = fingerprint(check(camvid(folder)))
     assert json.loads(json.dumps(f, allow_nan=False)) == f
     assert f["sizes"] == {"48x64": 10} and len(f["digest"]) == 64
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 30])
+def test_names_of_unusual_files_add_up(n, folder):
+    "Only the first names are kept, and the text counts them all."
+    from segfast.data.check import PairTally
+    tally = PairTally(camvid(folder))
+    for i in range(n): tally.note("image-cmyk", f"{i}.jpg")
+    [problem] = tally.odd_problems()
+    named = len(re.findall(r"\d+\.jpg", problem.message))
+    more = re.search(r"and (\d+) more", problem.message)
+    assert not missing(problem.message, n) and (n == 1 or named + int(more[1] if more else 0) == n)

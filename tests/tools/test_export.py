@@ -21,7 +21,8 @@ from torch import nn
 
 import segfast.tools.export as export_module
 from segfast.core.errors import DataError, UsageError
-from segfast.tools.export import Portable, export, load_exported, onnx_proto, compare_outputs, trace, make_traceable
+from segfast.tools.export import (Portable, card_mark, compare_outputs, export, load_exported, make_traceable,
+                                  onnx_proto, trace)
 from segfast.models.zoo import find_model, MODELS
 from segfast.inference.onnx import OnnxModel
 from segfast.inference.predictor import TorchPredictor
@@ -380,20 +381,33 @@ def test_settings_that_make_no_sense(run, options, named):
 
 
 def test_nothing_is_overwritten(run, tmp_path):
-    card = tmp_path/"MODEL_CARD.md"
-    card.write_text("mine")
-    with pytest.raises(UsageError) as foreign:
-        export(run, "safetensors", out=tmp_path/"m.safetensors")
-    assert [path.name for path in tmp_path.iterdir()] == ["MODEL_CARD.md"] and card.read_text() == "mine"
-    export(run, "safetensors", out=tmp_path/"m.safetensors", overwrite=True)
-    with pytest.raises(UsageError) as e:
-        export(run, "safetensors", out=tmp_path/"m.safetensors")
-    assert not missing(e, tmp_path/"m.safetensors", "--out", "--overwrite")
-    (tmp_path/"m.safetensors").unlink()
-    with pytest.raises(UsageError) as own:
-        export(run, "safetensors", out=tmp_path/"m.safetensors")
-    assert not any(missing(error, card, "--out", "--overwrite") for error in (foreign, own))
-    assert str(foreign.value) != str(own.value), "it is said that the file is somebody else's"
+    card, path = tmp_path/"MODEL_CARD.md", tmp_path/"m.safetensors"
+    export(run, "safetensors", out=path)
+    for gone in (), (path,):  # both are there; the card alone
+        for file in gone: file.unlink()
+        with pytest.raises(UsageError) as e:
+            export(run, "safetensors", out=path)
+        assert not missing(e, card if gone else path, "--out", "--overwrite")
+    assert export(run, "safetensors", out=path, overwrite=True).card == card
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_card_of_another_file_is_left_alone(run, tmp_path, overwrite):
+    "Several exports in one folder: each has its card, also where MODEL_CARD.md was written by somebody else."
+    card, path = tmp_path/"MODEL_CARD.md", tmp_path/"m.safetensors"
+    for text in "mine", card_mark("m.onnx"):
+        card.write_text(text)
+        made = export(run, "safetensors", out=path, overwrite=overwrite)
+        assert (card.read_text(), made.card) == (text, tmp_path/"m.safetensors.MODEL_CARD.md")
+        assert made.card.read_text().startswith(card_mark("m.safetensors"))
+        assert export(run, "safetensors", out=path, overwrite=True).card == made.card
+        for file in path, made.card: file.unlink()
+
+
+@pytest.mark.parametrize("name", ["a>b--.onnx", "a\nb.onnx", "-->.onnx"])
+def test_a_name_cannot_end_the_comment(name):
+    mark = card_mark(name)
+    assert mark.count(">") == 1 and mark.endswith(" -->") and "\n" not in mark
 
 
 def test_the_reports_command_works_beside_a_readme(run, tmp_path, monkeypatch):

@@ -572,7 +572,8 @@ def model_card(
     sections = {'How to run it': use, 'Classes and scores': score_section(run),
                 'Compared with the model': comparison_section(made), 'Data': data_table(run),
                 'Limits': limit_section(run), 'Recipe': markdown_code(shared_recipe(run), 'toml')}
-    parts = (card_mark(made.path.name), f'# {markdown_text(run.name)}', what, *(f'## {k}\n\n{v}' for k,v in sections.items()))
+    parts = (card_mark(made.path.name), f'# {markdown_text(run.name)}', what,
+             *(f'## {k}\n\n{v}' for k,v in sections.items()))
     return '\n\n'.join(parts) + '\n'
 
 # %% ../../nbs/tools/00_export.ipynb #b9667998

@@ -65,6 +65,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'segfast.core.errors.UsageError': ('core/errors.html#usageerror', 'segfast/core/errors.py'),
                                      'segfast.core.errors.csv_cell': ('core/errors.html#csv_cell', 'segfast/core/errors.py'),
                                      'segfast.core.errors.errors_of': ('core/errors.html#errors_of', 'segfast/core/errors.py'),
+                                     'segfast.core.errors.from_csv_cell': ('core/errors.html#from_csv_cell', 'segfast/core/errors.py'),
                                      'segfast.core.errors.ignore_import_warnings': ( 'core/errors.html#ignore_import_warnings',
                                                                                      'segfast/core/errors.py'),
                                      'segfast.core.errors.markdown_text': ('core/errors.html#markdown_text', 'segfast/core/errors.py'),

@@ -23,8 +23,8 @@ def test_any_name_is_read_back():
     cells = list(map(csv_cell, names))
     assert list(map(from_csv_cell, cells)) == names
     assert len(set(cells)) == len(set(names)), "two names never become one"
-    table = pd.DataFrame(dict(image=cells, n=range(len(cells)))).to_csv(index=False)
-    read = pd.read_csv(io.StringIO(table, newline=""), dtype=str, keep_default_na=False)
+    table = pd.DataFrame(dict(image=cells, n=range(len(cells)))).to_csv(index=False, lineterminator="\r\n")
+    read = pd.read_csv(io.BytesIO(table.encode()), dtype=str, keep_default_na=False)
     assert [from_csv_cell(cell) for cell in read.image] == names
 
 

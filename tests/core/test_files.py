@@ -1,13 +1,16 @@
 """Small text files as people save them; JSON files that are whole or not there."""
 import json
 import os
+from hashlib import sha256
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.refusals import refuses
 
 from segfast.core.errors import DataError
-from segfast.core.files import cache_dir, read_json, read_lines, read_text, to_plain, write_atomic, write_json
+from segfast.core.files import (cache_dir, read_json, read_lines, read_table, read_text, to_plain, write_atomic, write_json,
+                                write_table)
 
 
 @pytest.mark.parametrize("raw, lines, odd", [(b"a\nb\n", ["a", "b"], 0), (b"a\r\nb\r\n", ["a", "b"], 1),
@@ -72,3 +75,37 @@ def test_the_cache_folder(monkeypatch, tmp_path):
     assert cache_dir() == tmp_path
     monkeypatch.setenv("SEGFAST_CACHE", "~/somewhere")
     assert cache_dir().is_absolute()
+
+
+def test_a_table_is_the_one_that_was_written(tmp_path):
+    names = ["=1+1.png", "'x.png", "-a.png", "NA", "", "a\r=1.png", "ü,\"b\".png"]
+    table = pd.DataFrame({"image": names, "=class": range(len(names))})
+    total = write_table(tmp_path/"counts.csv", table)
+    write_json(tmp_path/"scores.json", dict(files={"counts.csv": total}))
+    raw = (tmp_path/"counts.csv").read_bytes()
+    assert sha256(raw).hexdigest() == total and b"\n=1+1" not in raw and b",=class" not in raw
+    read = read_table(tmp_path/"counts.csv", ("image", "=class"))
+    assert read.image.tolist() == names and read["=class"].tolist() == list(map(str, range(len(names))))
+    for i in range(0, len(raw), 5):
+        (tmp_path/"counts.csv").write_bytes(raw[:i] + bytes([raw[i] ^ 1]) + raw[i+1:])
+        with refuses(DataError, "counts.csv", "scores.json"):
+            read_table(tmp_path/"counts.csv")
+
+
+@pytest.mark.parametrize("record", ['{"files": [1]}', '{"files": "x"}', "[1]", '{"files": {"a.csv": ["x"]}}', "{"])
+def test_a_record_of_no_use(tmp_path, record):
+    write_table(tmp_path/"a.csv", pd.DataFrame(dict(image=["a"])))
+    (tmp_path/"scores.json").write_text(record)
+    with refuses(DataError, "scores.json"):
+        read_table(tmp_path/"a.csv")
+
+
+def test_a_table_that_is_a_pipe_or_a_link(tmp_path):
+    os.mkfifo(tmp_path/"a.csv")
+    (tmp_path/"b.csv").symlink_to(tmp_path/"secret.csv")
+    (tmp_path/"secret.csv").write_text("image\nsecret\n")
+    for name in ("a.csv", "b.csv"):
+        with refuses(DataError, name):
+            read_table(tmp_path/name)
+    with refuses(DataError, "c.csv"):
+        read_table(tmp_path/"c.csv")

@@ -88,16 +88,17 @@ def sort_value(
     "The value that a row is sorted by: a score as a number, `10/12` stages as the number of stages done."
     if column in NUMBERS: return value if isinstance(value, (int, float)) else None
     if value in (None, ''): return None
-    if column == 'stages': return [int(part) if part.isdigit() else 0 for part in str(value).split('/')]
+    if column == 'stages': return [int(part[:18]) if part.isdecimal() else 0 for part in str(value).split('/')]
     return str(value)
 
 def run_rows(
     out='runs', # folder of all runs
-    sort:str='started' # one of `ROW`: the best score, the newest and the shortest first
+    sort:str='started', # one of `ROW`: the best score, the newest and the shortest first
+    read=run_row # path of a run -> its row; a program that asks often gives a function that remembers
 )->list: # one dict per run
     "The data, model, state and scores of all runs in a folder."
     if sort not in ROW: raise unknown_name('column', sort, ROW)
-    rows = sorted(map(run_row, run_folders(out)), key=lambda row: row['started'], reverse=True)
+    rows = sorted(map(read, run_folders(out)), key=lambda row: row['started'], reverse=True)
     there = [row for row in rows if sort_value(sort, row[sort]) is not None]
     missing = [row for row in rows if sort_value(sort, row[sort]) is None]
     return sorted(there, key=lambda row: sort_value(sort, row[sort]), reverse=sort in MOST_FIRST) + missing

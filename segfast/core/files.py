@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['DEEPEST', 'UNSUPPORTED', 'MOST_ENTRIES', 'file_kind', 'open_regular', 'read_bytes', 'file_checksum', 'value_flaw',
            'parse_json', 'parse_toml', 'TextLines', 'decode_text', 'read_text', 'read_lines', 'cache_dir', 'sync_path',
-           'part_path', 'new_file', 'write_atomic', 'new_folder', 'append_text', 'check_plain', 'write_json',
-           'to_plain', 'without', 'value_checksum', 'read_json', 'write_table', 'check_recorded', 'read_table']
+           'part_path', 'new_file', 'write_atomic', 'new_folder', 'discard', 'sweep_cache', 'append_text',
+           'check_plain', 'write_json', 'to_plain', 'without', 'value_checksum', 'read_json', 'write_table',
+           'check_recorded', 'read_table']
 
 # %% ../../nbs/core/02_files.ipynb #2d75248e
-import codecs, errno, io, json, math, os, re, secrets, shutil, stat
+import codecs, errno, io, json, math, os, re, secrets, shutil, stat, time
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from itertools import islice
@@ -225,6 +226,31 @@ def new_folder(
     finally: shutil.rmtree(part, ignore_errors=True)
     sync_path(path.parent)
 
+# %% ../../nbs/core/02_files.ipynb #75cdcba7
+def discard(
+    path # of a file, a folder, a link, or anything else
+)->bool: # False if nothing is there, or another process was faster
+    "Remove an entry of a folder in one step; what a link leads to is kept."
+    old = part_path(path)
+    try: os.rename(path, old)
+    except FileNotFoundError: return False
+    if old.is_dir() and not old.is_symlink(): shutil.rmtree(old, ignore_errors=True)
+    else: old.unlink(missing_ok=True)
+    return True
+
+def sweep_cache(
+    folder, # of the cache; it need not exist
+    age:float=24*3600 # seconds; what is younger may still be written to
+):
+    "Delete what killed processes left in a folder of the cache: all entries whose names begin with `.part-`."
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in [entry for entry in entries if entry.name.startswith('.part-')]:
+            with suppress(OSError): # another process deletes it too
+                newest = entry.stat(follow_symlinks=False).st_mtime
+                if entry.is_dir(follow_symlinks=False):
+                    newest = max([newest, *(inner.stat(follow_symlinks=False).st_mtime for inner in os.scandir(entry))])
+                if time.time() - newest > age: discard(entry.path)
+
 # %% ../../nbs/core/02_files.ipynb #4749aec4
 def append_text(
     path, # of a text file; created if it does not exist
@@ -295,7 +321,8 @@ def value_checksum(
 # %% ../../nbs/core/02_files.ipynb #d5df9f95
 def read_json(
     path, # a JSON file of a run
-    most:int=32 << 20 # bytes; a larger file is refused
+    most:int=32 << 20, # bytes; a larger file is refused
+    verify:bool=True # whether a wrong checksum is an error
 )->dict: # without its checksum
     "A JSON file; a `DataError` names it when it is missing, broken, or changed since segfast wrote it."
     try: found = parse_json(read_bytes(path, most).decode('utf-8'))
@@ -304,7 +331,7 @@ def read_json(
     except DataError: raise
     except (OSError, ValueError) as e: raise DataError(f'{path}: cannot be read ({e}).') from e
     if not isinstance(found, dict): raise DataError(f'{path}: does not contain a JSON object.')
-    if 'checksum' in found and found['checksum'] != value_checksum(found):
+    if verify and found.get('checksum') not in (None, value_checksum(found)):
         raise DataError(f'{path}: was changed since segfast wrote it. Restore it; or, to keep the change, delete its '
                         'value "checksum".')
     return without(found, 'checksum')

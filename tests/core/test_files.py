@@ -9,8 +9,8 @@ import pytest
 from helpers.refusals import refuses
 
 from segfast.core.errors import DataError
-from segfast.core.files import (cache_dir, read_json, read_lines, read_table, read_text, to_plain, write_atomic, write_json,
-                                write_table)
+from segfast.core.files import (cache_dir, discard, read_json, read_lines, read_table, read_text, sweep_cache, to_plain,
+                                write_atomic, write_json, write_table)
 
 
 @pytest.mark.parametrize("raw, lines, odd", [(b"a\nb\n", ["a", "b"], 0), (b"a\r\nb\r\n", ["a", "b"], 1),
@@ -109,3 +109,33 @@ def test_a_table_that_is_a_pipe_or_a_link(tmp_path):
             read_table(tmp_path/name)
     with refuses(DataError, "c.csv"):
         read_table(tmp_path/"c.csv")
+
+
+# What a cache holds
+
+@pytest.mark.parametrize("make", [lambda p: p.write_text("x"), lambda p: p.mkdir(), lambda p: (p/"b").mkdir(parents=True),
+                                  lambda p: p.symlink_to(p.parent/"other"), lambda p: p.symlink_to(p.parent/"nowhere"),
+                                  lambda p: os.mkfifo(p), lambda p: os.link(p.parent/"other/file", p)],
+                         ids=["file", "folder", "full folder", "link", "dangling link", "pipe", "hard link"])
+def test_whatever_lies_there_is_removed_and_nothing_behind_it(tmp_path, make):
+    (tmp_path/"other").mkdir()
+    (tmp_path/"other/file").write_text("kept")
+    make(tmp_path/"a")
+    assert discard(tmp_path/"a") and not discard(tmp_path/"a")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "other"]
+
+
+def test_old_parts_are_swept(tmp_path):
+    (tmp_path/"kept").mkdir()
+    for name in ".part-a.npy", ".part-b":
+        (tmp_path/name).write_text("x")
+        os.utime(tmp_path/name, (1, 1))
+    (tmp_path/".part-link").symlink_to(tmp_path/"kept")
+    os.utime(tmp_path/".part-link", (1, 1), follow_symlinks=False)
+    (tmp_path/".part-now").mkdir()
+    (tmp_path/".part-busy").mkdir()
+    (tmp_path/".part-busy/images.npy").write_text("still written")
+    os.utime(tmp_path/".part-busy", (1, 1))
+    sweep_cache(tmp_path)
+    sweep_cache(tmp_path/"nowhere")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".part-busy", ".part-now", "kept"]

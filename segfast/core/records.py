@@ -67,7 +67,7 @@ _problem = dict(kind=str, code=str, file=str, message=str, fix=str, expected=str
 
 RECORDS = {
     'status.json': dict(
-        format=int, status=str, started=str, updated=str, error=_text, stages=int, stages_done=int, stage=int,
+        format=int, status=str, history=([object], None), started=str, updated=str, error=_text, stages=int, stages_done=int, stage=int,
         epoch=int, epochs=int, extended_at=int, pid=int, pid_started=float, host=str, accuracy=_score, mean_iou=_score,
         seconds=_score, seconds_before=float, loggers=[str], lrs=[(float, str)],
         best=(dict(value=float, stage=int, epoch=int), None)),
@@ -103,7 +103,8 @@ def check_types(
     raise DataError(f'{path}: the value {safe_text(key[:80])} is not as segfast wrote it; expected {kind_text(kind)}.')
 
 def read_record(
-    path # of a file that is named in `RECORDS`
+    path, # of a file that is named in `RECORDS`
+    verify:bool=True # whether a wrong checksum is an error
 )->dict:
     "A JSON file of a run, all of whose values are what their keys need; a `DataError` names the file and the key."
-    return check_types(read_json(path), path)
+    return check_types(read_json(path, verify=verify), path)

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from ..core.errors import DataError, UsageError, safe_text
 from ..core.text import DASH, number_text
+from ..core.records import read_record
 from ..core.files import (append_text, check_plain, file_checksum, new_folder, read_bytes, read_json, sync_path,
                                 to_plain, write_atomic, write_json)
 from ..core.devices import cpu_name
@@ -108,9 +109,16 @@ class Run:
         check_seal(self.path/'recipe.toml')
         return load_recipe(self.path/'recipe.toml')
     @property
-    def status(self)->dict: return read_json(self.path/'status.json')
+    def status(self)->dict:
+        "The progress of the run; also of a file that somebody edited, see `Run.is_edited`."
+        return read_record(self.path/'status.json', verify=False)
     @property
-    def scores(self)->dict: return read_json(self.path/'scores.json')
+    def scores(self)->dict: return read_record(self.path/'scores.json')
+    @property
+    def is_edited(self)->bool:
+        "Whether `status.json` is not as segfast wrote it."
+        try: return not read_json(self.path/'status.json')
+        except DataError: return True
     @property
     def classes(self)->ClassTable:
         "The classes, their colors, and which one is void."
@@ -298,7 +306,7 @@ def history_bytes(self:Run)->bytes: # empty before the first epoch
     try: raw = read_bytes(path)
     except FileNotFoundError: return b''
     except OSError as e: raise DataError(f'{path}: cannot be read ({e.strerror}).') from None
-    if known and known != [known[0], sha256(raw[:known[0]]).hexdigest()]:
+    if raw and known and known != [known[0], sha256(raw[:known[0]]).hexdigest()]:
         raise changed_error(path, 'delete the values "history" and "checksum" of status.json')
     return raw
 
@@ -547,6 +555,6 @@ def _repr_html_(self:Run):
              ('seconds', number_text(status.get('seconds'), 0)), ('error', str(status.get('error') or DASH))]
     # a recipe of another version: the card is shown without the plan
     try: plan = self.recipe._repr_html_()
-    except UsageError as e: plan = f'<p>{escape(safe_text(e))}</p>'
+    except (DataError, UsageError) as e: plan = f'<p>{escape(safe_text(e))}</p>'
     known = ' · '.join(f'{name} {escape(safe_text(value))}' for name,value in facts if value != DASH)
     return f'<p><strong>{escape(safe_text(self.name))}</strong>: {escape(safe_text(self.state))}<br>{known}</p>{plan}'

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'half_size', 'progressive', 'single', 'camvid_lesson', 'demo_short', 'one_stage', 'camseq_deeplab',
-           'pets_unet', 'idd_unet', 'kitti_road_256', 'Preset', 'preset', 'recipe_file', 'RecipeOptions']
+           'pets_unet', 'idd_unet', 'kitti_road_256', 'Preset', 'preset', 'run_of', 'recipe_file', 'RecipeOptions']
 
 # %% ../../nbs/runs/01_presets.ipynb #9a5b0376
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -14,6 +15,7 @@ from typing import Callable, NamedTuple
 from fastcore.basics import patch
 
 from ..core.errors import UsageError, unknown_name
+from ..core.files import check_plain
 from .recipe import PRECISIONS, Recipe, Stage, MIN_SIDE, per_stage, load_recipe, resize_recipe, set_value
 from .recipe import with_lr, with_stages
 
@@ -143,11 +145,21 @@ def preset(
     return make(**{k: v for k,v in dict(size=size, **kwargs).items() if v is not None})
 
 # %% ../../nbs/runs/01_presets.ipynb #998b2715
+def run_of(
+    recipe # the value of `--recipe`
+)->Path|None: # the folder; None for a recipe that is not in a run
+    "The run that a recipe is from; a `DataError` for a run with links or devices in it."
+    path = Path(recipe)
+    run = path if path.is_dir() else path.parent
+    if path.name != 'recipe.toml' and path != run or not os.path.lexists(run/'status.json'): return None
+    check_plain(run)
+    return run
+
 def recipe_file(
     path # a TOML file, or a run
 )->Path:
     "The file of a recipe; for a run, its `recipe.toml`."
-    path = Path(path)
+    path = run_of(path) or Path(path)
     if not path.is_dir(): return path
     if not (path/'recipe.toml').is_file():
         raise UsageError(f'--recipe {path}: is a folder without a recipe.toml, so it is not a run. Accepted: '

@@ -355,11 +355,12 @@ def outcome(path):
         state = json.loads((path/"checkpoints"/kind/"state.json").read_text())
         out |= {f"{kind}/{f}": hashlib.sha256((path/"checkpoints"/kind/f).read_bytes()).hexdigest()
                 for f in state["sha256"] if f.endswith(".safetensors")}
-        out |= {f"{kind}/{k}": v for k, v in state.items() if k not in (*TIMES, "sha256")}
+        out |= {f"{kind}/{k}": v for k, v in state.items() if k not in (*TIMES, "sha256", "checksum")}
     lines = [line.split(",") for line in (path/"history.csv").read_text().splitlines()]
     keep = [i for i, k in enumerate(lines[0]) if k not in TIMES]
     out["history"] = [[line[i] for i in keep] for line in lines]
-    out["scores"] = {k: v for k, v in json.loads((path/"scores.json").read_text()).items() if "second" not in k}
+    out["scores"] = {k: v for k, v in json.loads((path/"scores.json").read_text()).items()
+                     if "second" not in k and k != "checksum"}
     status = json.loads((path/"status.json").read_text())
     return out | {f"status/{k}": status.get(k) for k in ("status", "stages_done", "best", "lrs", "accuracy", "mean_iou",
                                                          "error")}
@@ -374,8 +375,8 @@ def differences(a, b):
 def leftovers(path):
     "Files that only a crash would leave."
     path = Path(path)
-    odd = {file for file in path.rglob("*") if file.name.endswith((".part", ".old"))
-           and not file.parent.name.endswith(".part")}
+    odd = {file for file in path.rglob("*") if (file.name.endswith((".part", ".old"))
+           or file.name.startswith(".part-")) and not file.parent.name.endswith(".part")}
     return sorted(str(file.relative_to(path)) for file in odd
                   | {file for file in (path/"checkpoints").iterdir() if file.name not in ("last", "previous", "best")})
 

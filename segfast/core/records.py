@@ -67,8 +67,8 @@ _problem = dict(kind=str, code=str, file=str, message=str, fix=str, expected=str
 
 RECORDS = {
     'status.json': dict(
-        format=int, status=str, history=([object], None), started=str, updated=str, error=_text, stages=int, stages_done=int, stage=int,
-        epoch=int, epochs=int, extended_at=int, pid=int, pid_started=float, host=str, accuracy=_score, mean_iou=_score,
+        format=int, status=_text, history=([object], None), started=str, updated=str, error=_text, stages=int,
+        stages_done=int, stage=int, epoch=int, epochs=int, extended_at=int, accuracy=_score, mean_iou=_score,
         seconds=_score, seconds_before=float, loggers=[str], lrs=[(float, str)],
         best=(dict(value=float, stage=int, epoch=int), None)),
     'data.json': dict(

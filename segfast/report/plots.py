@@ -46,8 +46,9 @@ def font_letters(
 def drawable(
     name # anything
 )->str: # one line
-    "A name as it can be drawn: letters that no installed font has are written as codes, such as `\\u6728`."
-    fonts = name_fonts()
+    "A name as it can be drawn: letters that no installed font has become codes such as `\\u6728`; a long one is cut."
+    fonts, name = name_fonts(), str(name)
+    if len(name) > 200: name = f'{name[:200]}...'
     return ''.join(c if any(ord(c) in font_letters(font) for font in fonts) else ascii(c)[1:-1]
                    for c in safe_text(name))
 
@@ -206,7 +207,8 @@ def draw_stages(
     "Mark where stages begin, with their names and sizes."
     # a single epoch has no extent of its own, and its stage's name would fall outside
     ax.set_xlim(0.5, len(history) + 0.5)
-    for _,name,size,first,_ in stage_spans(history):
+    if len(spans := stage_spans(history)) > 60: return # more than the figure has space for
+    for _,name,size,first,_ in spans:
         if first: ax.axvline(first + 0.5, color='0.8', lw=1)
         ax.annotate(f'{drawable(name)}\n{size}', (first + 0.6, 1), xycoords=('data', 'axes fraction'), va='bottom',
                     fontsize=7, color='0.4', parse_math=False, fontfamily=name_fonts())

@@ -88,9 +88,10 @@ def history_series(
     history, # `Run.history`
     panel:str # of `PANELS`
 )->dict: # title, epochs (1, 2, ...), lines: label -> values
-    "The curves of one chart of a history."
+    "The curves of one chart of a history; a value that cannot be drawn is NaN, which leaves a gap."
     title, columns = PANELS[panel]
-    lines = {label: history[c].to_numpy(float) for c,label in columns.items()}
+    def drawable(v): return np.where(np.abs(v) < 1e30, v, np.nan)
+    lines = {label: drawable(history[c].to_numpy(float)) for c,label in columns.items()}
     return dict(title=title, epochs=np.arange(1, len(history) + 1), lines=lines)
 
 def stage_spans(
@@ -110,6 +111,7 @@ def mark_stages(
     total:int # epochs
 ):
     "Draw lines where stages begin, and their names above."
+    if len(spans) > 60: return # more than the chart has space for
     for n,name,_,first,rows in spans:
         if first: ax.axvline(first + 0.5, color=CHART_COLORS['soft'], lw=0.8, ls=(0, (1, 2)))
         letters = rows/total*290/5.2 # that fit: the axis is about 290 points wide, a letter of this size 5.2
@@ -129,7 +131,9 @@ def describe_series(
 )->str:
     "The curves in words, for screen readers."
     def one(label, v):
-        first, last, low, high = map(significant_text, (v[0], v[-1], np.min(v), np.max(v)))
+        known = v[np.isfinite(v)]
+        if not len(known): return f'{label} has no values'
+        first, last, low, high = map(significant_text, (v[0], v[-1], np.min(known), np.max(known)))
         return f'{label} from {first} to {last} (lowest {low}, highest {high})'
     return f'Over {len(series["epochs"])} epochs: ' + '; '.join(one(*line) for line in series['lines'].items()) + '.'
 

@@ -361,15 +361,17 @@ def resume(run:RunOrFolds, data:MovedData = None,
 # %% ../nbs/90_cli.ipynb #01d9d999
 def check_writable(
     path:Path,
+    command:str, # that will write it
     option:str='--plot', # that named it
     endings:tuple=('.png', '.svg', '.pdf')
 ):
-    "Refuse early a file that cannot be written."
+    "Refuse early a file that cannot be written, or that the command did not write."
+    from segfast.core.outputs import check_output
     if path.suffix.lower() not in endings:
         raise UsageError(f'{option} {path}: expected a name that ends in {", ".join(endings[:-1])} or {endings[-1]}.')
-    if not path.resolve().parent.is_dir(): raise UsageError(f'{option} {path}: there is no folder {path.parent}.')
-    if path.is_dir() or not os.access(path.resolve().parent, os.W_OK):
-        raise UsageError(f'{option} {path}: cannot be written.')
+    if not path.parent.is_dir(): raise UsageError(f'{option} {path}: there is no folder {path.parent}.')
+    check_output(path, command, option)
+    if not os.access(path.parent, os.W_OK): raise UsageError(f'{option} {path}: cannot be written.')
 
 # %% ../nbs/90_cli.ipynb #f84f1949
 Stage = Annotated[int, training_option(
@@ -388,14 +390,15 @@ def find_lr(
     plot:CurveFile = None, as_json:AsJson = False, debug:Debug = False,
 ):
     "Find a learning rate in a short trial."
-    if plot: check_writable(plot)
+    if plot: check_writable(plot, 'find-lr')
     choices = recipe_options(weights, from_, set_, size, batch_size, recipe=recipe, progressive=progressive,
                              model=model, precision=precision, seed=seed, augment=aug)
     ignore_import_warnings()
+    from segfast.core.outputs import write_figure
     from segfast.training.lr_finder import find_lr
     found = find_lr(data, choices, stage=stage, steps=steps, device=device, workers=workers, check=check, layout=layout,
                     border=border, split=split, classes=classes)
-    if plot: found.plot().savefig(plot, dpi=90)
+    if plot: write_figure(found.plot(), plot, 'find-lr')
     if as_json:
         return print_json(dict(found.suggestions, stage=stage, plot=str(plot) if plot else None, lrs=found.lrs,
                                losses=found.losses))
@@ -441,7 +444,8 @@ def check(
     as_json:AsJson = False, debug:Debug = False,
 ):
     "Find everything that is wrong with a dataset."
-    from segfast.data.check import check_path
+    from segfast.data.check import check_path, check_report_path
+    if report: check_report_path(report)
     with progress_bar('checking') as progress:
         found = check_path(data, layout, progress, cache, border=border, split=split, classes=classes)
     if report: found.save(report)
@@ -721,11 +725,12 @@ def compare(
     plot:CurvesFile = None, html:PageFile = None, as_json:AsJson = False, debug:Debug = False,
 ):
     "Compare runs side by side: settings and scores."
-    if plot: check_writable(plot)
-    if html: check_writable(html, '--html', ('.html', '.htm'))
+    if plot: check_writable(plot, 'compare')
+    if html: check_writable(html, 'compare', '--html', ('.html', '.htm'))
+    from segfast.core.outputs import write_figure
     from segfast.report.compare import compare
     found = compare(runs)
-    if plot: found.plot().savefig(plot, dpi=110)
+    if plot: write_figure(found.plot(), plot, 'compare', dpi=110)
     if html: found.save_html(html)
     if as_json: return print_json(found.to_dict())
     from segfast.report.console import compare_view

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['IMAGE_ODDITIES', 'MASK_ODDITIES', 'FILE_COLUMNS', 'SPLIT_COLUMNS', 'RARE_SHARE', 'DOMINANT_SHARE', 'LISTED_PER_CODE',
-           'problem_table', 'size_problem', 'allowed_ids', 'value_problems', 'problems_of_pair', 'image_oddities',
-           'mask_oddities', 'CheckReport', 'PairTally', 'tally_pairs', 'split_problems', 'numbering_problems',
-           'share_problems', 'class_problems', 'duplicate_problems', 'same_mask_problems', 'smooth_mask_problems',
-           'mixed_size_problems', 'dataset_problems', 'subfolder_problem', 'entry_problem', 'data_folders',
-           'stray_problems', 'drop_repeats', 'check', 'content_digest', 'image_statistics', 'class_statistics',
-           'suggested_batch', 'class_weights', 'fingerprint', 'check_path', 'skip_check', 'class_tables',
-           'check_or_raise']
+           'REPORT_ENDINGS', 'problem_table', 'size_problem', 'allowed_ids', 'value_problems', 'problems_of_pair',
+           'image_oddities', 'mask_oddities', 'CheckReport', 'PairTally', 'tally_pairs', 'split_problems',
+           'numbering_problems', 'share_problems', 'class_problems', 'duplicate_problems', 'same_mask_problems',
+           'smooth_mask_problems', 'mixed_size_problems', 'dataset_problems', 'subfolder_problem', 'entry_problem',
+           'data_folders', 'stray_problems', 'drop_repeats', 'check', 'content_digest', 'image_statistics',
+           'class_statistics', 'suggested_batch', 'class_weights', 'fingerprint', 'check_path', 'skip_check',
+           'class_tables', 'is_text_report', 'is_report', 'check_report_path', 'check_or_raise']
 
 # %% ../../nbs/data/11_check.ipynb #2ce8d889
-import json, os, warnings
+import json, os, re, warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,9 @@ from fastcore.basics import patch
 
 from ..core.errors import DataError, Problem, UsageError, errors_of, markdown_text, safe_text, csv_cell
 from ..core.text import a_few, count_text, number_text, percent_text, plural, shape_text
+from ..core.files import read_bytes
 from ..core.theme import render
+from ..core.outputs import check_output, has_mark, output_mark, write_output
 from .pairing import IMAGE_SUFFIXES, is_system
 from .images import image_size
 from .classes import try_codes
@@ -752,26 +754,62 @@ def to_markdown(self:CheckReport)->str:
     *lines, verdict = self.text().split('\n')
     n = len(self.head())
     head = [f'{markdown_text(line)}\n' for line in lines[:n]]
-    return '\n'.join([*head, f'**{verdict}**\n', *(f'- {markdown_text(line)}' for line in lines[n:])]) + '\n'
+    found = [f'- {markdown_text(line)}' for line in lines[n:]]
+    return '\n'.join([output_mark('check', '.md'), '', *head, f'**{verdict}**\n', *found]) + '\n'
 
 @patch
 def to_json(self:CheckReport)->str:
     "The report as JSON, with the fingerprint where there is a dataset."
     has_files = self.data is not None and len(self.files)
-    content = dict(self.to_dict(), fingerprint=fingerprint(self) if has_files else None)
+    content = dict(written_by='segfast check', **self.to_dict(), fingerprint=fingerprint(self) if has_files else None)
     return json.dumps(content, indent=1, ensure_ascii=False)
+
+# %% ../../nbs/data/11_check.ipynb #a5a810e4
+REPORT_ENDINGS = ('.json', '.csv', '.html', '.md', '.txt')
+
+def is_text_report(
+    text:str
+)->bool:
+    "Whether a text is what `CheckReport.text` returns: the dataset, its problems and the verdict."
+    *lines, verdict = text.split('\n')
+    counted = r'(No error|[\d,]+ errors?: training would fail or learn nonsense)\.( [\d,]+ warnings?\.)?'
+    if not re.fullmatch(counted, verdict): return False
+    n = sum(bool(re.match(head, line)) for head,line in zip((r'.+; layout .+, masks hold ', 'images: '), lines))
+    return bool(lines) and all(line.startswith(('error: ', 'warning: ', 'note: ', '... and ')) for line in lines[n:])
+
+def is_report(
+    path
+)->bool:
+    "Whether a file is the report of an earlier check."
+    suffix = Path(path).suffix.lower()
+    if suffix == '.txt': return is_text_report(read_bytes(path).decode('utf-8', 'replace'))
+    table_head = ','.join(Problem.__dataclass_fields__)
+    return has_mark(path, table_head if suffix == '.csv' else output_mark('check', suffix))
+
+def check_report_path(
+    path, # file that a report will be written to
+    root=None # of the dataset, in which no file is replaced
+)->Path:
+    "The path, if a report may be written there; otherwise a `UsageError`."
+    path = Path(path)
+    if path.suffix.lower() not in REPORT_ENDINGS:
+        raise UsageError(f'{path}: a report ends in {", ".join(REPORT_ENDINGS)}.')
+    check_output(path, 'check', '--report', is_report)
+    if root is not None and path.exists() and Path(root).resolve() in path.resolve().parents:
+        raise UsageError(f'--report {safe_text(path)}: is a file in the dataset, so it is not replaced. Choose another '
+                         'name.')
+    return path
 
 @patch
 def save(self:CheckReport,
     path # file to write: .json, .csv, .html, .md or .txt
 ):
-    "Write the report to a file, in the format of its ending."
-    path = Path(path)
-    formats = {'.json': self.to_json, '.csv': lambda: problem_table(self.problems).map(csv_cell).to_csv(index=False),
-               '.html': self.to_html, '.md': self.to_markdown, '.txt': self.text}
-    if path.suffix.lower() not in formats: raise UsageError(f'{path}: a report ends in {", ".join(formats)}.')
-    # a file's name may not be valid text
-    path.write_text(formats[path.suffix.lower()](), encoding='utf-8', errors='backslashreplace')
+    "Write the report to a file, in the format of its ending; replaces an earlier report only."
+    path = check_report_path(path, self.data and self.data.root)
+    formats = {'.json': self.to_json, '.html': self.to_html,
+               '.csv': lambda: problem_table(self.problems).map(csv_cell).to_csv(index=False),
+               '.md': self.to_markdown, '.txt': self.text}
+    write_output(path, formats[path.suffix.lower()](), 'check', '--report', is_report)
 
 # %% ../../nbs/data/11_check.ipynb #5bf3bff1
 def check_or_raise(

@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from ..core.errors import DataError, UsageError
 from ..core.text import DASH, number_text, time_text
 from ..core.theme import data_uri, render
-from ..core.files import to_plain, read_json, write_atomic
+from ..core.outputs import write_output
+from ..core.files import to_plain, read_json
 from ..runs.recipe import SCORES
 from ..runs.run import Run
 from .plots import plot_history
@@ -295,5 +296,5 @@ def _repr_html_(self:Comparison): return render('comparison.html', **self.page_v
 def save_html(self:Comparison,
     path # file to write
 ):
-    "Write the comparison as a self-contained HTML file."
-    write_atomic(path, render('compare.html', **self.page_values()))
+    "Write the comparison as a self-contained HTML file; replaces an earlier comparison only."
+    write_output(path, render('compare.html', **self.page_values()), 'compare', '--html')

@@ -4,22 +4,24 @@
 
 # %% auto #0
 __all__ = ['stores_16_bits', 'channel_moments', 'image_facts', 'border_pixels', 'palette_colors', 'mask_facts', 'count_runs',
-           'values_facts', 'facts_file', 'file_stamp', 'FactStore', 'file_facts', 'MaskContents', 'mask_contents']
+           'values_facts', 'bytes_facts', 'facts_file', 'file_stamp', 'wait_for_clock', 'open_facts', 'is_damaged',
+           'FactStore', 'row_checksum', 'file_facts', 'file_digests', 'MaskContents', 'mask_contents']
 
 # %% ../../nbs/data/06_filestats.ipynb #9ae12de5
-import json, os, sqlite3
+import json, os, sqlite3, stat, time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 from fastcore.basics import patch
 
-from ..core.files import cache_dir
-from .images import to_rgb, stored_values, inspect_file, orientation, apply_orientation
+from ..core.errors import DataError, Problem
+from ..core.files import cache_dir, discard, open_regular, sweep_cache
+from .images import to_rgb, stored_values, inspect_file, file_problem, orientation, apply_orientation
 from .masks import Encoding, INDEX, INDEX_MODES, try_decode, raw_mask, unknown_values, unpack_colors
 
 # %% ../../nbs/data/06_filestats.ipynb #9c8bd569
@@ -134,6 +136,20 @@ def values_facts(
         return dict(one=one, jpeg=jpeg, grey=grey, counts={str(v): counts[v] for v in order}, many=many)
     return inspect_file(path, read)
 
+# %% ../../nbs/data/06_filestats.ipynb #4022e790
+def bytes_facts(
+    path # of the file
+)->dict: # digest; or {bad: fields of a `Problem`}
+    "The SHA-256 of a file's bytes."
+    digest = sha256()
+    try:
+        with open_regular(path, follow=True) as file:
+            while chunk := file.read(1 << 20): digest.update(chunk)
+    except (OSError, DataError) as e:
+        problem = file_problem(path) or Problem('error', 'unreadable', '', f'cannot be read ({e}).')
+        return dict(bad={k: v for k,v in problem.to_dict().items() if k not in ('kind', 'file')})
+    return dict(digest=digest.hexdigest())
+
 # %% ../../nbs/data/06_filestats.ipynb #4c9dbfe7
 def facts_file(
     root # a dataset's folder
@@ -144,41 +160,97 @@ def facts_file(
 # %% ../../nbs/data/06_filestats.ipynb #3bdfa538
 def file_stamp(
     path # of any file, there or not
-)->str: # length, time of change, time of change of the entry
-    "A file's length and times of change, as text; empty when there is no file."
+)->str: # length, time of change, time of change of the entry, inode
+    "A file's length, times of change and inode, as text; empty when there is no file."
     try: status = os.stat(path)
     except (OSError, ValueError): return ''
-    return f'{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}'
+    return f'{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}'
+
+# %% ../../nbs/data/06_filestats.ipynb #408f1761
+def wait_for_clock(
+    stamps # of files, from `file_stamp`
+):
+    "Wait until a change of these files would give them other stamps; mostly not at all, at most two seconds."
+    newest = max((int(stamp.split()[2]) for stamp in stamps if stamp), default=0)
+    step = 2_000_000_000 if newest % 1_000_000_000 == 0 else 20_000_000 # nanoseconds
+    ago = time.time_ns() - newest
+    if 0 <= ago < step: time.sleep((step - ago)/1e9)
 
 # %% ../../nbs/data/06_filestats.ipynb #1fa80558
+_LOCK_SECONDS = 3 # to wait for another process
+
+def open_facts(
+    path:Path # of the database
+)->sqlite3.Connection:
+    "Open or create a database of facts; a link, a pipe, a folder or a file with a second name there is removed first."
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep_cache(path.parent)
+    for file in (path.with_name(path.name + ending) for ending in ('', '-journal', '-wal', '-shm')):
+        if not os.path.lexists(file): continue
+        status = os.lstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1: discard(file)
+    db = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)
+    try:
+        db.execute('pragma trusted_schema = off')
+        db.execute('create table if not exists facts (file blob, kind text, stamp text, facts text, checksum text, '
+                   'primary key (file, kind)) without rowid')
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+# %% ../../nbs/data/06_filestats.ipynb #4df2487b
+def is_damaged(
+    path:Path, # of a database
+    e:sqlite3.Error # that SQLite raised for it
+)->bool: # False if it is locked, or if its disk is full or read-only
+    "Whether an error of SQLite is one of the database itself."
+    if 'readonly' in str(e): return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK) # a flipped flag in it
+    return not any(word in str(e) for word in ('locked', 'full', 'unable to open'))
+
+# %% ../../nbs/data/06_filestats.ipynb #a49fbd88
 class FactStore:
     "Facts by file, kept in one SQLite file; with `path=None`, nothing is kept."
     def __init__(self,
         path # of the database; None keeps nothing
     ):
-        self.db, self.trouble = None, ''
-        if path is None: return
-        try: self.db = self._open(Path(path))
-        except sqlite3.DatabaseError:
-            with suppress(OSError): os.unlink(path) # damaged: its content can be computed again
-            try: self.db = self._open(Path(path))
-            except (OSError, sqlite3.Error) as e: self.trouble = str(e)
-        except OSError as e: self.trouble = str(e)
+        self.path, self.db, self.trouble = None if path is None else Path(path), None, ''
+        self.use(lambda db: None)
 
-    @staticmethod
-    def _open(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(path, timeout=30, isolation_level=None)
-        db.execute('create table if not exists facts (file blob, kind text, stamp text, facts text, primary key '
-                   '(file, kind)) without rowid')
-        return db
+    def connect(self)->sqlite3.Connection:
+        "The open database."
+        if self.db is None: self.db = open_facts(self.path)
+        return self.db
+
+    def use(self,
+        work:Callable # function of the database
+    ): # what it returns; None without a database
+        "Do some work with the database; a damaged database is removed, and the work is done with a new one."
+        if self.path is None: return
+        try:
+            try: return work(self.connect())
+            except sqlite3.Error as e:
+                self.close()
+                if not is_damaged(self.path, e): raise
+                discard(self.path)
+            return work(self.connect())
+        except (sqlite3.Error, OSError) as e:
+            self.close()
+            self.path, self.trouble = None, str(e)
 
     def close(self):
         "Close the database."
         if self.db: self.db.close()
+        self.db = None
 
 # %% ../../nbs/data/06_filestats.ipynb #d9f2d0e4
 _NOT_KEPT = ('missing', 'broken-link', 'unreadable', 'not-a-file')
+
+def row_checksum(
+    row # file, kind, stamp, facts
+)->str: # 16 hexadecimal digits
+    "The checksum of a row of the database."
+    return sha256(repr(tuple(row)).encode()).hexdigest()[:16]
 
 @patch
 def put(self:FactStore,
@@ -187,31 +259,33 @@ def put(self:FactStore,
     "Keep facts, except those about the file system."
     rows = [(os.fsencode(file), kind, stamp, json.dumps(facts)) for file,kind,stamp,facts in rows
             if stamp and facts.get('bad', {}).get('code') not in _NOT_KEPT]
-    if not self.db or not rows: return
-    try:
-        self.db.execute('begin immediate')
-        self.db.executemany('insert or replace into facts values (?,?,?,?)', rows)
-        self.db.execute('commit')
-    except sqlite3.Error as e: self.db, self.trouble = None, str(e)
+    def insert(db):
+        db.execute('begin immediate')
+        for row in rows:
+            db.execute('insert or replace into facts values (?,?,?,?,?)', (*row, row_checksum(row)))
+            found = db.execute('select checksum from facts where file = ? and kind = ?', row[:2]).fetchone()
+            if found != (row_checksum(row),): raise sqlite3.DatabaseError('a row is not found again')
+        db.execute('commit')
+    if rows: self.use(insert)
 
 @patch
 def get(self:FactStore,
     keys # (file, kind) pairs
 )->dict: # {(file, kind): (stamp, facts)}
     "Stamp and facts of the files among `keys` that are known."
-    if not self.db: return {}
-    files, rows = {}, []
+    files = {}
     for file,kind in keys: files.setdefault(kind, []).append(os.fsencode(file)) # bytes: a name need not be text
-    for kind,names in files.items():
-        marks = ','.join('?'*len(names))
-        query = f'select file, stamp, facts from facts where kind = ? and file in ({marks})'
-        rows += [(kind, *row) for row in self.db.execute(query, [kind, *names])]
+    def select(db):
+        query = 'select file, kind, stamp, facts, checksum from facts where kind = ? and file in ({})'
+        return [row for kind,names in files.items()
+                for row in db.execute(query.format(','.join('?'*len(names))), [kind, *names])]
+    rows = [row for row in self.use(select) or [] if row_checksum(row[:4]) == row[4]]
     all_facts = json.loads(f'[{",".join(row[3] for row in rows)}]') # at once: a third of the time
-    return {(os.fsdecode(file), kind): (stamp, facts) for (kind,file,stamp,_),facts in zip(rows, all_facts)}
+    return {(os.fsdecode(row[0]), row[1]): (row[2], facts) for row,facts in zip(rows, all_facts)}
 
 # %% ../../nbs/data/06_filestats.ipynb #61fd47d1
 def file_facts(
-    files, # iterable of (path relative to root, kind), kind 'image', 'mask' or 'values'
+    files, # iterable of (path relative to root, kind), kind 'image', 'mask', 'values' or 'bytes'
     root, # folder
     encoding:Encoding, # of the masks
     names, # of the classes
@@ -221,17 +295,34 @@ def file_facts(
 ): # yields facts, in order
     "The facts of many files, from the store if they are there."
     files = iter(files)
-    kinds = dict(image=image_facts, mask=lambda path: mask_facts(path, encoding, names), values=values_facts)
+    kinds = dict(image=image_facts, mask=lambda path: mask_facts(path, encoding, names), values=values_facts,
+                 bytes=bytes_facts)
     # the number changes with what the facts hold
-    tags = dict(image='image 2', mask=f'mask 3 {encoding!r} {names!r}', values='values 2')
+    tags = dict(image='image 2', mask=f'mask 3 {encoding!r} {names!r}', values='values 2', bytes='bytes 1')
     while part := list(islice(files, chunk)):
         keys = [(file, tags[kind]) for file,kind in part]
         known, stamps = store.get(keys), [file_stamp(os.path.join(root, file)) for file,_ in part]
         kept = [known.get(k, ('', None))[0] for k in keys]
         fresh = [i for i,stamp in enumerate(stamps) if not stamp or kept[i] != stamp]
+        wait_for_clock([stamps[i] for i in fresh])
         found = dict(zip(fresh, pool.map(lambda i: kinds[part[i][1]](root/part[i][0]), fresh)))
         store.put([(*keys[i], stamps[i], facts) for i,facts in found.items()])
         for i,k in enumerate(keys): yield found[i] if i in found else known[k][1]
+
+# %% ../../nbs/data/06_filestats.ipynb #b3092873
+def file_digests(
+    root, # folder
+    files, # paths relative to `root`, or absolute ones
+    keep:bool=True # whether the checksums are kept, and those that were kept are used
+)->list: # of SHA-256 sums, 64 hexadecimal digits each
+    "The checksums of files; a `DataError` names the first one that cannot be read."
+    files, root = list(files), Path(root)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, \
+         closing(FactStore(facts_file(root) if keep else None)) as store:
+        facts = list(file_facts(((file, 'bytes') for file in files), root, INDEX, None, store, pool))
+    for file,found in zip(files, facts):
+        if 'bad' in found: raise DataError(Problem('error', file=str(root/file), **found['bad']))
+    return [found['digest'] for found in facts]
 
 # %% ../../nbs/data/06_filestats.ipynb #b9d3e0b5
 class MaskContents(NamedTuple):

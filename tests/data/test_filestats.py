@@ -1,17 +1,20 @@
 """What one file says about itself: compared with NumPy, for all kinds of images, and kept until the file changes."""
 import os
+import random
 import shutil
 import sqlite3
 from contextlib import closing
 
 import numpy as np
 import pytest
+from helpers.refusals import refuses
 from PIL import Image
 
 import segfast.data.filestats as filestats
+from segfast.core.errors import DataError
 from segfast.data.autodetect import guess_classes
 from segfast.data.check import check, class_weights, fingerprint
-from segfast.data.filestats import FactStore, file_stamp, image_facts, mask_facts
+from segfast.data.filestats import FactStore, file_digests, file_stamp, image_facts, mask_facts
 from segfast.data.formats.camvid import camvid
 from segfast.data.images import image_size, open_image
 from segfast.data.masks import Encoding
@@ -175,6 +178,135 @@ def test_two_checks_at_once(folder, tmp_path):
     with closing(sqlite3.connect(tmp_path/"a.sqlite")) as db:
         assert db.execute("pragma integrity_check").fetchone() == ("ok",)
     assert file_stamp(tmp_path/"nowhere") == ""
+
+
+# A database that is damaged, or none at all
+
+ROWS = [(f"{i}.png", kind, f"{i} 2 3 4", dict(size=[i, i], counts={str(k): i*k for k in range(20)}))
+        for i in range(30) for kind in ("image", "mask index")]
+KEYS = [row[:2] for row in ROWS]
+TRUTH = {row[:2]: row[2:] for row in ROWS}
+
+
+@pytest.fixture
+def database(tmp_path):
+    "A database with facts, in a folder of its own."
+    path = tmp_path/"checks/a.sqlite"
+    with closing(FactStore(path)) as store: store.put(ROWS)
+    return path
+
+
+def flip(raw, at, bit): return raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1:]
+
+
+def test_no_flipped_bit_gives_a_wrong_fact_and_none_stays(database):
+    raw, rng, lost = database.read_bytes(), random.Random(0), 0
+    places = [*range(16, 56), *(rng.randrange(len(raw)) for _ in range(40))]
+    for at in places:
+        database.write_bytes(flip(raw, at, rng.randrange(8)))
+        with closing(FactStore(database)) as store:
+            found = store.get(KEYS)
+            assert all(TRUTH[key] == facts for key, facts in found.items()), at
+            lost += len(found) < len(TRUTH)
+            store.put(ROWS)
+            assert not store.trouble, at
+        with closing(FactStore(database)) as store: assert store.get(KEYS) == TRUTH, at
+    assert lost > 15, "the flips do harm"
+
+
+def older(path):
+    path.unlink()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("create table facts (file blob, kind text, stamp text, facts text, primary key (file, kind)) without rowid")
+        db.execute("insert into facts values (?,?,?,?)", (b"1.png", "image", "1 2 3 4", "{}"))
+        db.commit()
+
+
+def as_link(path): path.rename(path.parent.parent/"theirs.sqlite"), path.symlink_to(path.parent.parent/"theirs.sqlite")
+def as_hard_link(path): os.link(path, path.parent.parent/"theirs.sqlite")
+def as_folder(path): path.unlink(), path.mkdir(), (path/"a").write_text("a")
+def as_view(path):
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("alter table facts rename to others; create view facts as select * from others")
+
+
+@pytest.mark.parametrize("change", [lambda p: p.write_bytes(b""), lambda p: p.write_text("just a text\n"*300),
+                                    lambda p: p.write_bytes(p.read_bytes()[:-1]), lambda p: p.write_bytes(
+                                    p.read_bytes()[:1000]), lambda p: p.unlink(), as_folder, as_link, as_hard_link,
+                                    lambda p: (p.unlink(), os.mkfifo(p)), older, as_view,
+                                    lambda p: (p.unlink(), p.symlink_to(p)),
+                                    lambda p: os.mkfifo(f"{p}-journal"), lambda p: os.mkdir(f"{p}-journal"),
+                                    lambda p: p.with_name(f"{p.name}-journal").write_bytes(os.urandom(5000))],
+                         ids=["empty", "text", "cut", "short", "gone", "folder", "link", "hard link", "pipe", "version",
+                              "view", "loop", "journal pipe", "journal folder", "journal"])
+def test_what_lies_in_place_of_the_database_is_no_error(database, tmp_path, change):
+    change(database)
+    theirs = tmp_path/"theirs.sqlite"
+    before = theirs.read_bytes() if theirs.exists() else None
+    with closing(FactStore(database)) as store:
+        assert all(TRUTH[key] == facts for key, facts in store.get(KEYS).items())
+        store.put(ROWS)
+        assert not store.trouble
+    with closing(FactStore(database)) as store: assert store.get(KEYS) == TRUTH
+    assert not database.is_symlink() and database.is_file() and database.stat().st_nlink == 1
+    assert before is None or theirs.read_bytes() == before
+    assert not [p for p in database.parent.iterdir() if p.name.startswith(".part-")]
+
+
+def test_a_damaged_database_does_not_stop_a_check(folder, opened):
+    data = camvid(folder)
+    first = check(data)
+    path = filestats.facts_file(data.root)
+    path.write_bytes(path.read_bytes()[:4096] + os.urandom(path.stat().st_size - 4096))
+    again = check(data)
+    assert again.files.equals(first.files) and again.problems == first.problems and len(opened) == 40
+    check(data)
+    assert len(opened) == 40, "kept again"
+
+
+def test_a_database_that_another_process_has_locked(folder, opened, monkeypatch):
+    monkeypatch.setattr(filestats, "_LOCK_SECONDS", .1)
+    data = camvid(folder)
+    check(data)
+    with closing(sqlite3.connect(filestats.facts_file(data.root), isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        report = check(data)
+        assert report.ok and [p.message for p in report.problems if p.code == "not-kept" and "locked" in p.message]
+        other.execute("rollback")
+    opened.clear()
+    assert check(data).ok and opened == [], "it was not deleted"
+
+
+@pytest.mark.parametrize("replace", [lambda a, b: shutil.copy2(b, a), lambda a, b: os.replace(b, a),
+                                     lambda a, b: (a.unlink(), os.link(b, a)), lambda a, b: (a.unlink(), a.symlink_to(b))],
+                         ids=["cp -p", "mv", "link", "symlink"])
+def test_a_file_of_equal_size_and_time_is_another_file(tmp_path, monkeypatch, replace):
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
+    for name in "a.png", "b.png":
+        (tmp_path/name).write_text(name)
+        os.utime(tmp_path/name, (1, 1))
+    first, other = file_digests(tmp_path, ["a.png"]), file_digests(tmp_path, ["b.png"])
+    replace(tmp_path/"a.png", tmp_path/"b.png")
+    assert (tmp_path/"a.png").stat().st_mtime == 1
+    assert file_digests(tmp_path, ["a.png"]) == other != first
+
+
+def test_a_file_that_changes_right_after_it_was_read(tmp_path, monkeypatch):
+    "Within one step of the clock, both would have the same times."
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
+    path = tmp_path/"a.png"
+    for i in range(20):
+        path.write_text(f"{i:3}")
+        os.utime(path, (1, 1))
+        assert file_digests(tmp_path, ["a.png"]) == file_digests(tmp_path, ["a.png"], keep=False), i
+
+
+def test_checksums_name_what_cannot_be_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
+    os.mkfifo(tmp_path/"pipe.png")
+    (tmp_path/"empty").touch()
+    for name in "pipe.png", "nowhere.png":
+        with refuses(DataError, tmp_path/name, file=str(tmp_path/name)): file_digests(tmp_path, ["empty", name])
 
 
 # The fingerprint

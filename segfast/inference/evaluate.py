@@ -290,9 +290,10 @@ def predict_masks(
     "Predict some images, exactly as `segfast predict` does."
     arrays, n = segmenter.arrays, 1 if segmenter.tile else segmenter.batch_size
     for k in range(0, len(rows), n):
-        images = [as_image(data.path(data.pairs['image'].iloc[i])) for i in rows[k:k+n]]
+        paths = [data.path(data.pairs['image'].iloc[i]) for i in rows[k:k+n]]
+        images = list(map(as_image, paths))
         prepared, sizes = [segmenter.prepare(image) for image in images], [image.size[::-1] for image in images]
-        for i,bands in zip(rows[k:k+n], segmenter.bands(prepared, sizes)):
+        for i,bands in zip(rows[k:k+n], segmenter.bands(prepared, sizes, paths)):
             predicted, confidence = [], []
             for _,numbers in bands:
                 predicted.append(arrays.best(numbers))

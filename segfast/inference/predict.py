@@ -151,8 +151,9 @@ def predict_batch(
     probabilities:bool=False # keep them in the result
 ): # yields (name, `SegPrediction`)
     "Predict the images of a batch, each at its own size."
-    prepared, sizes = [x for _,_,x in batch], [image.size[::-1] for _,image,_ in batch]
-    for (name, image, _),bands in zip(batch, segmenter.bands(prepared, sizes)):
+    names, images, prepared = zip(*batch)
+    sizes = [image.size[::-1] for image in images]
+    for name,image,bands in zip(names, images, segmenter.bands(prepared, sizes, names)):
         ids, kept = collect_bands(segmenter, bands, probabilities)
         yield name, SegPrediction(ids, segmenter.classes, image, kept)
 

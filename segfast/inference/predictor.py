@@ -64,6 +64,10 @@ class TorchArrays:
         "Back to NumPy."
         return x.cpu().numpy()
 
+    def finite(self, x): # (n, ...) -> NumPy bool (n,)
+        "Which parts have finite numbers only: no NaN, no infinity."
+        return x.isfinite().flatten(1).all(1).cpu().numpy()
+
 # %% ../../nbs/inference/01_predictor.ipynb #61c269d8
 def predict_ids(
     logits:torch.Tensor, # (classes, h, w)
@@ -80,8 +84,11 @@ class TorchPredictor:
         model:torch.nn.Module, # images (n, 3, h, w), normalized, to logits (n, classes, h, w)
         classes:ClassTable,
         size:tuple, # (height, width) that whole images are resized to
-        precision:str='fp32' # fp32 uses the model itself; bf16 and fp16 (CUDA) use a copy
+        precision:str='fp32', # fp32 uses the model itself; bf16 and fp16 (CUDA) use a copy
+        name:str='The model', # for errors
+        sha256:str|None=None # of its weights file
     ):
+        self.name, self.sha256 = name, sha256
         device = next(model.parameters()).device
         self.classes, self.size, self.precision, self.arrays = classes, tuple(size), precision, TorchArrays(device)
         self.dtype = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)[precision]

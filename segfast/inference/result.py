@@ -117,6 +117,7 @@ def predict_image(
 )->SegPrediction:
     "The mask of one image, at its own size."
     image = as_image(img)
-    (bands,) = segmenter.bands([segmenter.prepare(image)], [image.size[::-1]])
+    name = str(img) if isinstance(img, (str, PathLike)) else 'the image'
+    (bands,) = segmenter.bands([segmenter.prepare(image)], [image.size[::-1]], [name])
     ids, kept = collect_bands(segmenter, bands, probabilities)
     return SegPrediction(ids, segmenter.classes, image, kept)

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..core.errors import DataError, csv_cell
-from ..core.files import write_atomic, write_json
+from ..core.errors import DataError
+from ..core.files import write_json, write_table
 from ..data.images import image_size, read_image
 from ..data.classes import ClassTable
 from ..data.dataset import SegData
@@ -50,7 +50,7 @@ def bands_of_rows(
         paths = [data.path(data.pairs['image'].iloc[i]) for i in some]
         if source: images = [source.image(i) for i in some]
         else: images = [segmenter.prepare(read_image(path)) for path in paths]
-        yield from zip(some, segmenter.bands(images, [image_size(path) for path in paths]))
+        yield from zip(some, segmenter.bands(images, [image_size(path) for path in paths], paths))
 
 def predictions(
     model, # `nn.Module` from images (n, 3, h, w) to logits (n, classes, h, w), predictor, or `Segmenter`
@@ -151,10 +151,7 @@ def write_scores(
     images:pd.DataFrame, # `ImageCounts.images`
     counts:pd.DataFrame # `ImageCounts.table`
 ):
-    "Write scores.json, per_class.csv, per_image.csv and per_image_counts.csv."
-    images = images.drop(columns='row').assign(image=images.image.map(csv_cell))
-    counts = counts.assign(**{'class': counts['class'].map(csv_cell)})
-    tables = dict(per_class=per_class(cm).rename(index=csv_cell).reset_index(), per_image=images,
-                  per_image_counts=counts)
-    write_json(Path(folder)/'scores.json', scores)
-    for name,table in tables.items(): write_atomic(Path(folder)/f'{name}.csv', table.to_csv(index=False))
+    "Write per_class.csv, per_image.csv, per_image_counts.csv, and then scores.json with their checksums."
+    tables = dict(per_class=per_class(cm).reset_index(), per_image=images.drop(columns='row'), per_image_counts=counts)
+    files = {f'{name}.csv': write_table(Path(folder)/f'{name}.csv', table) for name,table in tables.items()}
+    write_json(Path(folder)/'scores.json', dict(scores, files=files))

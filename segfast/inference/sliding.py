@@ -16,7 +16,7 @@ import numpy as np
 from fastcore.basics import patch
 from PIL import Image
 
-from ..core.errors import UsageError, unknown_name
+from ..core.errors import DataError, UsageError, safe_text, unknown_name
 from ..core.text import shape_text
 
 # %% ../../nbs/inference/00_sliding.ipynb #5a1d3c02
@@ -92,6 +92,10 @@ class NumpyArrays:
     def numpy(self, x): # -> NumPy float32
         "Back to NumPy."
         return np.asarray(x)
+
+    def finite(self, x): # (n, ...) -> NumPy bool (n,)
+        "Which parts have finite numbers only: no NaN, no infinity."
+        return np.isfinite(x).reshape(len(x), -1).all(1)
 
 # %% ../../nbs/inference/00_sliding.ipynb #04b316e2
 def resize_rows(
@@ -244,6 +248,24 @@ class Segmenter:
     @cached_property
     def pixel_weights(self): return self.arrays.array(tile_weights(self.tile))
 
+# %% ../../nbs/inference/00_sliding.ipynb #91520d1e
+@patch
+def view_logits(self:Segmenter,
+    images:list, # of (h, w, 3) uint8
+    names:list # of the images, for errors
+)->list: # of each view, (n, classes, height, width)
+    "The logits of all views; a `DataError` names the model and the image where they are not finite."
+    logits = [view.logits(images) for view in self.views]
+    for view,x in zip(self.views, logits):
+        odd = np.flatnonzero(~self.arrays.finite(x))
+        if not len(odd): continue
+        model, precision = getattr(view.predictor, 'name', 'The model'), getattr(view.predictor, 'precision', 'onnx')
+        damaged = precision in ('fp32', 'onnx')
+        advice = 'Its weights are damaged: use another model.' if damaged else 'Try --precision fp32.'
+        raise DataError(f'{safe_text(model)}: gives numbers that are not finite for {safe_text(names[odd[0]])}, so '
+                        f'there is no mask. {advice}')
+    return logits
+
 # %% ../../nbs/inference/00_sliding.ipynb #3ef9fa74
 # 64 MB in float32; glibc returns arrays above 32 MB to the system at once (with bands of 16 MB, 64 million pixels took
 # 1.4 GB more)
@@ -264,19 +286,21 @@ def whole_bands(self:Segmenter,
 @patch
 def tile_probabilities(self:Segmenter,
     strip:np.ndarray, # (tile height, width, 3) uint8
-    lefts:list # first column of each tile
+    lefts:list, # first column of each tile
+    name='the image' # for errors
 ): # yields (first column, probabilities (classes, tile height, tile width))
     "The mean probabilities of each tile of a strip, over all views."
     for k in range(0, len(lefts), self.batch_size):
         some = lefts[k:k+self.batch_size]
-        logits = [view.logits([strip[:, left:left+self.tile[1]] for left in some]) for view in self.views]
+        logits = self.view_logits([strip[:, left:left+self.tile[1]] for left in some], [name]*len(some))
         for i,left in enumerate(some):
             views = [self.arrays.softmax(resize_rows(x[i], self.tile, self.arrays)) for x in logits]
             yield left, sum(views)/len(views)
 
 @patch
 def tile_bands(self:Segmenter,
-    image:Image.Image # RGB, upright
+    image:Image.Image, # RGB, upright
+    name='the image' # for errors
 ): # yields (first row, probabilities (classes, rows, width))
     "The bands of an image that is predicted in tiles."
     (th, tw), (w, h), overlap = self.tile, image.size, self.options.overlap
@@ -286,7 +310,7 @@ def tile_bands(self:Segmenter,
     step = max(1, BAND_NUMBERS//(len(self.classes)*width))
     for top,below in zip(tops, [*tops[1:], height]):
         strip = pad_to_tile(np.asarray(image.crop((0, top, w, min(top + th, h)))), self.tile)
-        for left,probabilities in self.tile_probabilities(strip, lefts):
+        for left,probabilities in self.tile_probabilities(strip, lefts, name):
             numbers[..., left:left+tw] += probabilities*self.pixel_weights
             weights[..., left:left+tw] += self.pixel_weights
         done = below - top # no tile below reaches these rows
@@ -299,12 +323,14 @@ def tile_bands(self:Segmenter,
 @patch
 def bands(self:Segmenter,
     images, # list of what `prepare` returned
-    sizes # list of (height, width), the images' own
+    sizes, # list of (height, width), the images' own
+    names=None # list of their names, for errors
 ): # yields an iterator for each image; that yields (first row, numbers (classes, rows, width))
     "The rows of each image from top to bottom; use up the iterator of one image before asking for the next."
+    names = ['the image']*len(images) if names is None else names
     if self.tile:
-        yield from map(self.tile_bands, images)
+        yield from map(self.tile_bands, images, names)
         return
     for k in range(0, len(images), self.batch_size):
-        logits = [view.logits(images[k:k+self.batch_size]) for view in self.views]
+        logits = self.view_logits(images[k:k+self.batch_size], names[k:k+self.batch_size])
         for i,size in enumerate(sizes[k:k+self.batch_size]): yield self.whole_bands([x[i] for x in logits], size)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.edits import save_classes
 from helpers.tiny import make_tiny
 import torch
 from helpers.problems import is_crash, missing
@@ -20,7 +21,7 @@ from segfast.cli import app
 from segfast.data.classes import ClassTable
 from segfast.inference.evaluate import evaluate, save_evaluation
 from segfast.inference.sliding import InferenceOptions
-from segfast.runs.run import Run
+from segfast.runs.run import Run, file_checksum
 
 
 def cli(*args, code=0):
@@ -122,6 +123,8 @@ def test_what_is_written(tiny_run, demo_dir, tmp_path):
     res = cli("evaluate", tiny_run.path, "--split", "all", "--boundary", "--out", tmp_path/"out", "--json")
     found, classes = json.loads(res.stdout.splitlines()[-1]), tiny_run.classes
     saved = json.loads((tmp_path/"out/scores.json").read_text(), parse_constant=no_number)
+    sums = {name: file_checksum(tmp_path/"out"/name) for name in ("per_class.csv", "per_image.csv", "per_image_counts.csv")}
+    assert saved.pop("files") == sums and saved.pop("checksum")
     assert {**saved, "out": found["out"]} == found and found["images"] == 10 and 0 <= found["boundary_iou"] <= 1
     confusion = pd.read_csv(tmp_path/"out/confusion.csv", index_col=0)
     assert confusion.to_numpy().tolist() == found["confusion"] and confusion.index.tolist() == list(
@@ -441,7 +444,7 @@ def test_void_outside_the_names(tmp_path, demo_dir, tiny_run):
     "A model of ten classes where the eleventh value, 255, is void: scored as the same run with that table is."
     shutil.copytree(tiny_run.path, tmp_path/"run")
     names = [name.replace("Void", "Other") for name in tiny_run.classes.names]
-    ClassTable(names, void=255).save(tmp_path/"run/classes.csv")
+    save_classes(tmp_path/"run", ClassTable(names, void=255))
     folder = recoded(demo_dir, tmp_path/"data", {"Void": "Other"}, names)
     for path in (folder/"labels").iterdir():
         ids = ids_of(path).copy()

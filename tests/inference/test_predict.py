@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.edits import save_classes
 from helpers.problems import codes_of, files_of, is_crash, missing
 from helpers.refusals import invoke
 from PIL import Image, ImageOps
@@ -346,7 +347,7 @@ def test_an_ensemble_is_the_mean_of_its_members(tmp_path, tiny_run, other_run, s
 def test_an_ensemble_needs_one_table_of_classes(tmp_path, tiny_run, other_run, street):
     street.save(tmp_path/"street.png")
     names = list(other_run.classes.names)
-    ClassTable([*names[1:], names[0]], void=names.index("Void") - 1).save(other_run.path/"classes.csv")
+    save_classes(other_run.path, ClassTable([*names[1:], names[0]], void=names.index("Void") - 1))
     res = cli("predict", tiny_run.path, "--ensemble", other_run.path, tmp_path/"street.png", "--out", tmp_path/"out",
               code=2)
     assert not missing(res.output, *names) and not (tmp_path/"out").exists()

@@ -15,14 +15,14 @@ class LossyStream:
     "A stream for output that may be lost: what cannot be written raises no error."
     def __init__(self,
         stream, # a text or binary file, or None
-        errors:list|None=None # that gets the first error
-    ): self.stream, self.errors = stream, [] if errors is None else errors
+        lost:list|None=None # that gets the first error
+    ): self.stream, self.lost = stream, [] if lost is None else lost
 
     def _call(self, name, *args):
         try: return getattr(self.stream, name)(*args)
         except UnicodeEncodeError: raise
         except (OSError, ValueError) as e: # a `ValueError` for a closed file
-            if not self.errors: self.errors.append(e)
+            if not self.lost: self.lost.append(e)
 
     def write(self, data):
         if self.stream is None: return len(data)
@@ -36,7 +36,7 @@ class LossyStream:
 
     def isatty(self)->bool: return self.stream is not None and bool(self._call('isatty'))
     @property
-    def buffer(self): return LossyStream(self.stream.buffer, self.errors)
+    def buffer(self): return LossyStream(self.stream.buffer, self.lost)
     def __getattr__(self, name): return getattr(self.stream, name)
 
 # %% ../../nbs/core/07_process.ipynb #b4a5dc03
@@ -64,7 +64,7 @@ def lossy_output():
         sys.stdout, sys.stderr = kept
         for stream in lossy:
             stream.flush()
-            if stream.errors: drop_output(stream)
+            if stream.lost: drop_output(stream)
 
 # %% ../../nbs/core/07_process.ipynb #89b36194
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU',

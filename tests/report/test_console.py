@@ -1,5 +1,7 @@
 "What a person sees: fixed widths, names that are no markup, plain lines, the time left, a display that goes away."
+import errno
 import io
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +15,8 @@ from segfast.core.errors import UsageError
 from segfast.data.classes import ClassTable
 from segfast.runs.recipe import Recipe, Stage
 from segfast.runs.presets import progressive
-from segfast.report.console import Lines, Plan, Quiet, Screen, TimeLeft, make_screen, run_table, score_table
+from segfast.report.console import (Lines, Plan, Quiet, Screen, TimeLeft, make_screen, open_console, run_table,
+                                    score_table)
 from segfast.core.text import time_text
 from segfast.runs.recipe import lr_text
 from segfast.core.errors import safe_text
@@ -400,3 +403,61 @@ def test_the_import_is_light():
             "'matplotlib') if o in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           check=True).stdout.strip() == "[]"
+
+
+# Output that is lost
+
+class Broken(io.StringIO):
+    "A terminal or a pipe that vanishes after some writes."
+    def __init__(self, error, after=0): super().__init__(); self.error, self.left = error, after
+    def isatty(self): return True
+
+    def write(self, text):
+        self.left -= 1
+        if self.left < 0: raise self.error
+        return len(text)
+
+
+ERRORS = dict(pipe=BrokenPipeError(errno.EPIPE, "Broken pipe"), disk=OSError(errno.ENOSPC, "No space left on device"),
+              terminal=OSError(errno.EIO, "Input/output error"), closed=ValueError("I/O operation on closed file."))
+
+
+@pytest.mark.parametrize("after", [0, 5])
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+@pytest.mark.parametrize("kind", ["lines", "live"])
+def test_a_training_survives_its_display(monkeypatch, kind, error, after):
+    broken = Broken(error, after)
+    monkeypatch.setattr(sys, "stderr", broken)
+    with make_screen(kind) as screen: train(screen)
+    assert broken.left < 0, "it was tried"
+
+
+@pytest.mark.parametrize("kind", ["auto", "lines", "live", "quiet"])
+def test_a_training_without_stderr(monkeypatch, kind):
+    "Python has None for a stream that was closed before it started."
+    monkeypatch.setattr(sys, "stderr", None)
+    with make_screen(kind) as screen: train(screen)
+
+
+@pytest.mark.parametrize("width", [0, 1, 2, 5, 19])
+@pytest.mark.parametrize("height", [0, 1, 5])
+def test_a_training_on_a_terminal_that_is_far_too_small(width, height):
+    with Screen(terminal(width, height)) as screen: train(screen)
+    assert len(screen.rows) == 5
+
+
+@pytest.mark.parametrize("columns", ["0", "-1", "abc", "", "1", "19", "²", "1"*5000, "1e9", "4294967296"])
+def test_a_width_that_is_not_sensible_is_not_used(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("LINES", columns)
+    console = open_console(io.StringIO(), piped=100)
+    assert console.width == 100 and 0 < console.height < 1000
+    monkeypatch.setenv("COLUMNS", "70")
+    assert open_console(io.StringIO(), piped=100).width == 70
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no TERM")
+def test_without_a_known_terminal_there_is_no_live_display(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Broken(None))
+    monkeypatch.delenv("TERM", raising=False)
+    assert type(make_screen()) is Lines

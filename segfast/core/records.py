@@ -6,7 +6,6 @@
 __all__ = ['LONGEST', 'KINDS', 'RECORDS', 'NEEDED', 'kind_text', 'value_is', 'find_misfit', 'check_types', 'read_record']
 
 # %% ../../nbs/core/05_records.ipynb #9e346b00
-from numbers import Real
 from pathlib import Path
 
 from .errors import DataError, safe_text
@@ -30,13 +29,12 @@ def value_is(
     kind # such as `float`, `(float, None)` or `[str]`
 )->bool:
     "Whether a value itself is of a kind; what a list or dict holds is not looked at."
+    if type(value) is kind: return value >= 0 if kind is int else kind is not str or len(value) <= LONGEST
     if isinstance(kind, tuple): return any(value_is(value, one) for one in kind)
     if kind is None or kind is object: return kind is object or value is None
-    if isinstance(kind, (dict, list)): return isinstance(value, type(kind))
-    if isinstance(value, bool): return kind is bool
-    if kind is int: return isinstance(value, int) and value >= 0
-    if kind is str: return isinstance(value, str) and len(value) <= LONGEST
-    return isinstance(value, Real if kind is float else kind)
+    if isinstance(kind, (dict, list)):
+        return isinstance(value, type(kind)) and (isinstance(kind, dict) or len(kind) in (1, len(value)))
+    return kind is float and type(value) is int
 
 # %% ../../nbs/core/05_records.ipynb #467fb519
 def find_misfit(
@@ -46,9 +44,11 @@ def find_misfit(
 )->tuple|None: # the key of the first value of another kind, such as `classes.Road.iou`, and that kind
     "The first value, at any depth, that is not of its kind; None where all are."
     if not value_is(value, kind): return key, kind
+    if not isinstance(value, (dict, list)): return None
     if isinstance(kind, tuple): kind = next(one for one in kind if value_is(value, one))
     parts = []
-    if isinstance(kind, list): parts = [(i, part, kind[0]) for i,part in enumerate(value, 1)]
+    if isinstance(kind, list):
+        parts = [(i, part, kind[0] if len(kind) == 1 else kind[i-1]) for i,part in enumerate(value, 1)]
     elif isinstance(kind, dict) and str in kind: parts = [(k, part, kind[str]) for k,part in value.items()]
     elif isinstance(kind, dict): parts = [(k, value[k], one) for k,one in kind.items() if k in value]
     for k,part,one in parts:
@@ -67,14 +67,15 @@ _problem = dict(kind=str, code=str, file=str, message=str, fix=str, expected=str
 
 RECORDS = {
     'status.json': dict(
-        format=int, status=_text, history=([object], None), started=str, updated=str, error=_text, stages=int,
+        format=int, status=_text, history=([int, str], None), started=str, updated=str, error=_text, stages=int,
         stages_done=int, stage=int, epoch=int, epochs=int, extended_at=int, accuracy=_score, mean_iou=_score,
         seconds=_score, seconds_before=float, loggers=[str], lrs=[(float, str)],
         best=(dict(value=float, stage=int, epoch=int), None)),
     'data.json': dict(
         name=str, root=str, layout=str, origin=_text, files={str: str}, problems=[_problem], problem_count=int,
         opened=(dict(source=str, check=bool, layout=str, border=str, split=str, classes=str, seed=int), None),
-        encoding=(dict(kind=str, table=[list], rest=(int, None)), None), fingerprint=(_fingerprint, None)),
+        encoding=(dict(kind=str, table=[[(int, [int]), int]], rest=(int, None)), None),
+        fingerprint=(_fingerprint, None)),
     'environment.json': dict(
         command=[str], python=str, platform=str, packages={str: _text}, git=(dict(commit=str, changed=bool), None),
         cpu=_text, cores=int, memory_gb=float, device=str, threads=int, gpu=str, gpu_gb=float, cuda=_text),

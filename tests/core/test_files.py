@@ -1,16 +1,20 @@
 """Small text files as people save them; JSON files that are whole or not there."""
+import errno
 import json
 import os
+import socket
 from hashlib import sha256
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.problems import missing
 from helpers.refusals import refuses
 
 from segfast.core.errors import DataError
-from segfast.core.files import (cache_dir, discard, read_json, read_lines, read_table, read_text, sweep_cache, to_plain,
-                                write_atomic, write_json, write_table)
+from segfast.core.files import (append_text, cache_dir, check_plain, discard, file_checksum, new_file, new_folder,
+                                parse_toml, read_bytes, read_json, read_lines, read_table, read_text, sweep_cache,
+                                to_plain, write_atomic, write_json, write_table)
 
 
 @pytest.mark.parametrize("raw, lines, odd", [(b"a\nb\n", ["a", "b"], 0), (b"a\r\nb\r\n", ["a", "b"], 1),
@@ -139,3 +143,161 @@ def test_old_parts_are_swept(tmp_path):
     sweep_cache(tmp_path)
     sweep_cache(tmp_path/"nowhere")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".part-busy", ".part-now", "kept"]
+
+
+# What a stranger may have put there
+
+def odd_entries(folder):
+    "One entry of each kind that is not a file, by name."
+    os.mkfifo(folder/"pipe")
+    (folder/"folder").mkdir()
+    (folder/"link").symlink_to("/etc/hostname")
+    (folder/"dangling").symlink_to(folder/"nowhere")
+    (folder/"zeros").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(folder/"socket"))
+    return ["pipe", "folder", "link", "dangling", "zeros", "socket"]
+
+
+def test_only_regular_files_are_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path) # the path of a socket may have 100 characters
+    for name in odd_entries(tmp_path):
+        for read in read_bytes, read_json, file_checksum:
+            with refuses(DataError, tmp_path/name):
+                read(tmp_path/name)
+
+
+@pytest.mark.parametrize("name", ["pipe", "folder", "zeros"])
+def test_a_list_of_a_dataset_may_be_a_link_but_not_a_device(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    odd_entries(tmp_path)
+    (tmp_path/"a.txt").write_text("a\n")
+    (tmp_path/"codes.txt").symlink_to("a.txt")
+    assert read_lines(tmp_path/"codes.txt") == ["a"]
+    assert [p.code for p in read_text(tmp_path/name).problems] == ["unreadable"]
+
+
+def test_a_file_that_is_too_large(tmp_path):
+    with open(tmp_path/"a.json", "wb") as file: # takes no space on the disk
+        file.truncate(1 << 40)
+    with refuses(DataError, tmp_path/"a.json", "larger"):
+        read_json(tmp_path/"a.json")
+
+
+BOMBS = {"deep list": "["*100_000, "deep and closed": "["*900 + "]"*900, "deep dict": '{"a":'*5000,
+         "many digits": '{"a": ' + "9"*400 + "}", "very many digits": '{"a": ' + "9"*10_000 + "}",
+         "infinite": '{"a": 1e999}', "no number": '{"a": NaN}'}
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_json_that_is_built_to_do_harm(tmp_path, text):
+    (tmp_path/"a.json").write_text(text)
+    with refuses(DataError, tmp_path/"a.json"):
+        read_json(tmp_path/"a.json")
+
+
+@pytest.mark.parametrize("text", ["a = " + "["*5000, "a = " + "["*900 + "]"*900, f"a = {'9'*400}", "a = inf",
+                                  ".".join("a"*3000) + " = 1"], ids=["open", "closed", "digits", "inf", "dots"])
+def test_toml_that_is_built_to_do_harm(text):
+    with pytest.raises(ValueError):
+        parse_toml(text)
+
+
+@pytest.mark.parametrize("write", [write_atomic, append_text])
+@pytest.mark.parametrize("kind", ["link", "dangling", "hard"])
+def test_nothing_is_written_through_a_name(tmp_path, write, kind):
+    "A link with the final name is replaced or refused, and a second name of a file keeps its text."
+    (tmp_path/"private").write_text("private\n")
+    path = tmp_path/"log.txt"
+    if kind == "hard":
+        os.link(tmp_path/"private", path)
+    else:
+        path.symlink_to(tmp_path/("private" if kind == "link" else "nowhere"))
+    try:
+        write(path, "new\n")
+    except DataError as e:
+        assert write is append_text and kind != "hard" and not missing(e, path)
+    else:
+        assert not path.is_symlink() and path.read_text() in ("new\n", "private\nnew\n")
+    assert (tmp_path/"private").read_text() == "private\n" and not (tmp_path/"nowhere").exists()
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_the_umask_decides_who_may_read(tmp_path, mask):
+    def private(path): # as safetensors writes: under a name of its own, for the owner alone
+        (path.parent/"own").write_text("x")
+        (path.parent/"own").chmod(0o600)
+        os.replace(path.parent/"own", path)
+    before = os.umask(mask)
+    try:
+        with new_file(tmp_path/"a") as part:
+            private(part)
+        append_text(tmp_path/"b", "x")
+        with new_folder(tmp_path/"c"):
+            pass
+    finally:
+        os.umask(before)
+    assert [oct((tmp_path/name).stat().st_mode & 0o777) for name in "abc"] == [
+        oct(0o666 & ~mask), oct(0o666 & ~mask), oct(0o777 & ~mask)]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_fsync(tmp_path, monkeypatch, code):
+    def unsupported(fd): raise OSError(code, os.strerror(code))
+    monkeypatch.setattr(os, "fsync", unsupported)
+    write_json(tmp_path/"a.json", dict(a=1))
+    append_text(tmp_path/"a.txt", "a")
+    with new_folder(tmp_path/"b"):
+        pass
+    assert read_json(tmp_path/"a.json") == dict(a=1) and sorted(os.listdir(tmp_path)) == ["a.json", "a.txt", "b"]
+
+
+def test_a_disk_error_is_never_hidden(tmp_path, monkeypatch):
+    def broken(fd): raise OSError(errno.EIO, "Input/output error")
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError):
+        write_json(tmp_path/"a.json", dict(a=1))
+
+
+def test_every_flipped_bit_of_a_record_is_noticed(tmp_path):
+    path = tmp_path/"a.json"
+    values = dict(accuracy=.91, name="Straße", classes=[dict(iou=None, pixels=12)])
+    write_json(path, values)
+    raw = path.read_bytes()
+    for i in range(len(raw)*8):
+        flipped = bytearray(raw)
+        flipped[i//8] ^= 1 << i % 8
+        path.write_bytes(flipped)
+        try:
+            found = read_json(path)
+        except DataError:
+            continue
+        kept = {k: v for k, v in found.items() if k in values}
+        assert kept == values, (i, found) # only the name of the checksum was hit
+
+
+def test_a_folder_takes_its_place_at_once(tmp_path):
+    with new_folder(tmp_path/"a") as part:
+        (part/"x").write_text("1")
+        assert not (tmp_path/"a").exists()
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path/"a", replace=True) as part:
+        (part/"x").write_text("2")
+        1/0
+    assert (tmp_path/"a/x").read_text() == "1" and os.listdir(tmp_path) == ["a"]
+    with pytest.raises(OSError), new_folder(tmp_path/"a"):
+        pass
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("where", ["", "plots", "checkpoints/last"])
+@pytest.mark.parametrize("kind", ["pipe", "link", "dangling", "zeros", "socket"])
+def test_a_folder_with_odd_entries(tmp_path, monkeypatch, where, kind):
+    run = tmp_path/"run"
+    (run/where).mkdir(parents=True)
+    check_plain(run)
+    monkeypatch.chdir(tmp_path)
+    for name in odd_entries(tmp_path):
+        if name == kind:
+            os.rename(tmp_path/name, run/where/name)
+    with refuses(DataError, run/where/kind):
+        check_plain(run)

@@ -332,7 +332,7 @@ def test_sorting_by_what_is_no_column(four):
 
 def test_the_model_is_known_even_of_a_recipe_from_elsewhere(run):
     recipe = run.path/"recipe.toml"
-    recipe.write_text("key_of_the_future = 1\n" + recipe.read_text().replace("unet_resnet34", "other"))
+    recipe.write_text("key_of_the_future = 1\n" + to_toml(run.recipe).replace("unet_resnet34", "other"))
     assert run_rows(run.path.parent)[0]["model"] == "other"
     recipe.write_text("][")
     assert run_rows(run.path.parent)[0]["model"] is None

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MARK_WITHIN', 'HALF_WRITTEN', 'output_mark', 'has_mark', 'check_output', 'check_output_folder', 'sweep_parts',
-           'new_output', 'write_output', 'write_figure']
+           'make_folder', 'new_output', 'write_output', 'write_figure']
 
 # %% ../../nbs/core/06_outputs.ipynb #a4e20848
 import os, re, shutil, stat, time
@@ -28,7 +28,7 @@ def output_mark(
              '.pdf': f'/Creator ({name})'}
     return marks.get({'.htm': '.html'}.get(suffix.lower(), suffix.lower()), f'Written by {name}.')
 
-MARK_WITHIN = 1 << 16 # bytes of the start and of the end of a file
+MARK_WITHIN = 1 << 20 # bytes of the start and of the end of a file
 
 def has_mark(
     path, # of a file; anything else has no mark
@@ -104,6 +104,16 @@ def sweep_parts(
                 if entry.is_dir(): shutil.rmtree(entry.path)
                 elif entry.is_file(): os.unlink(entry.path)
 
+# %% ../../nbs/core/06_outputs.ipynb #14ab558b
+def make_folder(
+    folder # that outputs will be written to
+):
+    "Create a folder with its parents, if it is not there; a `DataError` says why it cannot be created."
+    try: Path(folder).mkdir(parents=True, exist_ok=True)
+    except FileExistsError: raise DataError(f'{safe_text(folder)}: is not a folder. Choose another one.') from None
+    except OSError as e:
+        raise DataError(f'{safe_text(folder)}: the folder cannot be created ({e.strerror}).') from e
+
 # %% ../../nbs/core/06_outputs.ipynb #6ad99c70
 @contextmanager
 def new_output(
@@ -119,7 +129,9 @@ def new_output(
         with new_file(path) as part:
             yield part
             check_output(path, command, option, is_ours)
-    except OSError as e: raise DataError(f'{safe_text(path)}: cannot be written ({e.strerror or e}).') from e
+    except OSError as e:
+        if e.filename and Path(str(e.filename)).parent != path.parent: raise # a file that was read in the block
+        raise DataError(f'{safe_text(path)}: cannot be written ({e.strerror or e}).') from e
 
 def write_output(
     path, # text file to write

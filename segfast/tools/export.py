@@ -8,14 +8,15 @@ __all__ = ['TRACED_AT', 'LOGITS_LIMIT', 'PIXELS_LIMIT', 'EXPORTS', 'QUANTIZE', '
            'need_exporter', 'clean_proto', 'onnx_proto', 'save_weights', 'load_exported', 'open_exported', 'Parity',
            'compare_outputs', 'open_run_data', 'spread_rows', 'resized_image', 'synthetic_images', 'comparison_batches',
            'second_size', 'CalibrationReader', 'quantize_int8', 'convert_fp16', 'score_outputs', 'Exported',
-           'markdown_table', 'markdown_code', 'class_table', 'score_section', 'usage_code', 'data_table',
-           'limit_section', 'shared_recipe', 'card_mark', 'card_path', 'comparison_section', 'model_card',
-           'check_settings', 'input_size', 'output_paths', 'ExportJob', 'export_notes', 'export']
+           'markdown_table', 'markdown_code', 'recorded_scores', 'class_table', 'score_section', 'usage_code',
+           'data_table', 'limit_section', 'shared_recipe', 'card_mark', 'card_path', 'comparison_section', 'model_card',
+           'check_settings', 'input_size', 'is_exported', 'output_paths', 'ExportJob', 'export_notes', 'export']
 
 # %% ../../nbs/tools/00_export.ipynb #53677b4b
-import json, logging, os, re, tempfile, time, warnings
+import io, json, logging, os, re, tempfile, time, warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -26,13 +27,14 @@ from fastcore.basics import patch
 from fastai.layers import ToTensorBase
 from fastai.vision.core import imagenet_stats
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from .. import __version__
 from ..core.errors import DataError, UsageError, markdown_text, safe_text, unknown_name
 from ..core.text import DASH, number_text, percent_text, shape_text, significant_text, size_text
-from ..core.files import read_json, write_atomic
+from ..core.files import read_json
+from ..core.outputs import check_output, has_mark, make_folder, new_output
 from ..data.dataset import SegData
 from ..data.open import open_data
 from ..data.loaders import seg_source
@@ -122,9 +124,8 @@ def describe_tensors(
 
 # %% ../../nbs/tools/00_export.ipynb #627077bc
 def data_facts(run:Run)->dict:
-    "The content of a run's `data.json`; empty if it cannot be read."
-    try: return read_json(run.path/'data.json')
-    except DataError: return {}
+    "The content of a run's `data.json`; empty if there is none."
+    return read_json(run.path/'data.json') if (run.path/'data.json').exists() else {}
 
 def about_run(
     run:Run,
@@ -189,7 +190,8 @@ def save_weights(
     about:dict # from `about_run`
 ):
     "Write the weights of a model, and in the header what they belong to."
-    save_file({k: v.contiguous() for k,v in net.state_dict().items()}, path, to_properties(about))
+    # written by Python, which says when the disk is full
+    Path(path).write_bytes(save({k: v.contiguous() for k,v in net.state_dict().items()}, to_properties(about)))
 
 def load_exported(
     path # a .safetensors file of `export`
@@ -435,11 +437,14 @@ def markdown_code(
     return f'{fence}{language}\n{text.rstrip()}\n{fence}'
 
 # %% ../../nbs/tools/00_export.ipynb #78267001
+def recorded_scores(run:Run)->dict:
+    "The scores of a run; empty if it was not scored; an error if its file is damaged."
+    return run.scores if (run.path/'scores.json').exists() else {}
+
 def class_table(run:Run)->str:
     "The classes and their scores on the validation images, in Markdown."
     c = run.classes
-    try: scores = run.scores.get('classes') or {}
-    except DataError: scores = {}
+    scores = recorded_scores(run).get('classes') or {}
     def row(i, name):
         found = scores.get(name) or {}
         return [str(i), markdown_text(name) + ' (void)'*(i == c.void), '{} {} {}'.format(*c.colors[i]),
@@ -451,8 +456,8 @@ def class_table(run:Run)->str:
 def score_section(run:Run)->str:
     "The scores of a run in all and per class, in Markdown."
     names = (('accuracy', 'accuracy'), ('mean IoU', 'mean_iou'), ('mean Dice', 'mean_dice'))
-    try: total = ', '.join(f'{k} {number_text(run.scores.get(v))}' for k,v in names)
-    except DataError: total = 'none: the run was not scored'
+    scores, total = recorded_scores(run), 'none: the run was not scored'
+    if scores: total = ', '.join(f'{k} {number_text(scores.get(v))}' for k,v in names)
     trained = shape_text(run.recipe.stages[-1].size)
     return (f'On the validation images, resized to {trained} and scored at their own size: {total}. The run: '
             f'{markdown_text(run.state)}.\n\n{class_table(run)}')
@@ -537,8 +542,8 @@ def card_path(
     path:Path # of the exported file
 )->Path:
     "Where a file's model card is: MODEL_CARD.md, or NAME.MODEL_CARD.md where that is not the card of this file."
-    card, mark = path.with_name('MODEL_CARD.md'), card_mark(path.name).encode()
-    if not card.exists() or card.is_file() and card.read_bytes()[:len(mark)] == mark: return card
+    card = path.with_name('MODEL_CARD.md')
+    if not os.path.lexists(card) or has_mark(card, card_mark(path.name)): return card
     return path.with_name(f'{path.name}.MODEL_CARD.md')
 
 # %% ../../nbs/tools/00_export.ipynb #545096cd
@@ -606,12 +611,18 @@ def input_size(
     return (parse_size(size) if isinstance(size, str) else tuple(size)), False
 
 # %% ../../nbs/tools/00_export.ipynb #cd8065d4
+def is_exported(
+    path # of a file
+)->bool:
+    "Whether `export` wrote a file: it contains the description of a run."
+    return has_mark(path, 'recipe_sha256')
+
 def output_paths(
     run:Run,
     to:str, # format
     quantize:str|None=None,
     out=None, # file or folder; None is in the run's folder
-    overwrite:bool=False # replace files that exist
+    overwrite:bool=False # replace an earlier export and its model card
 )->tuple: # of the file and its model card
     "Where an exported file and its model card are written."
     folder = run.path/'export'/(f'{to}-{quantize}' if quantize else to)
@@ -620,8 +631,8 @@ def output_paths(
     if path.suffix != EXPORTS[to]:
         raise UsageError(f'--out {path}: expected a name that ends in {EXPORTS[to]}, for --to {to}.')
     card = card_path(path)
-    for file in (path, card):
-        if file.is_dir(): raise UsageError(f'{file}: is a folder.')
+    for file,is_ours in ((path, is_exported), (card, partial(has_mark, mark=card_mark(path.name)))):
+        check_output(file, 'export', '--out', is_ours)
         if file.exists() and not overwrite:
             raise UsageError(f'{file}: exists already. Choose another file with --out, or replace it: --overwrite')
     return path, card
@@ -655,8 +666,9 @@ def write(self:ExportJob,
     program = trace(make_traceable(Portable(net, self.argmax)), None if dynamic else self.size)
     if self.to == 'torch-export':
         with silence_exporters():
-            return torch.export.save(program, self.part,
-                                     extra_files={'about.json': json.dumps(about, ensure_ascii=False)})
+            torch.export.save(program, buffer := io.BytesIO(),
+                              extra_files={'about.json': json.dumps(about, ensure_ascii=False)})
+        return self.part.write_bytes(buffer.getbuffer())
     proto = onnx_proto(program, IDS if self.argmax else LOGITS, self.opset)
     if self.quantize == 'int8':
         rows = spread_rows(self.data, 'train', CALIBRATION_IMAGES)
@@ -733,7 +745,7 @@ def export(
     out=None, # the file; None is in the run's folder
     argmax:bool=False, # output class ids, not logits
     data:SegData|str|Path|None=None, # where the run's data is now; None: where it was for the training
-    overwrite:bool=False # replace files that exist
+    overwrite:bool=False # replace an earlier export and its model card
 )->Exported:
     "Write a run's model as a file that runs elsewhere, and verify that it computes the same."
     start, run = time.perf_counter(), run if isinstance(run, Run) else Run(run)
@@ -745,18 +757,19 @@ def export(
     if found is None and quantize == 'int8':
         raise DataError('--quantize int8 measures the ranges of activations on training images, and they cannot be '
                         f'opened: {missing}.\nSay where they are now: --data DATA')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
-    job, before, after = ExportJob(run, to, size, part, dynamic, opset, quantize, argmax, found), None, None
-    try:
+    run.model('cpu') # damaged weights are refused before any work
+    make_folder(path.parent)
+    is_card, before, after = partial(has_mark, mark=card_mark(path.name)), None, None
+    # the file and its card are complete before either of them gets its name
+    with new_output(card, 'export', is_ours=is_card) as card_part, \
+         new_output(path, 'export', is_ours=is_exported) as part:
+        job = ExportJob(run, to, size, part, dynamic, opset, quantize, argmax, found)
         dynamic, parity, fixed = job.write_and_compare()
         if quantize and found:
             outputs = Portable(run.model('cpu'), argmax), open_exported(part, to)
             before, after = (score_outputs(f, found, size) for f in outputs)
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
-    made = Exported(path=path, card=card, to=to, size=size, dynamic=dynamic, argmax=argmax, quantize=quantize,
-                    parity=parity, about=job.about(dynamic), before=before, after=after,
-                    notes=export_notes(fixed, missing, quantize, before, after), seconds=time.perf_counter() - start)
-    write_atomic(card, model_card(run, made))
-    return made
+        made = Exported(path=path, card=card, to=to, size=size, dynamic=dynamic, argmax=argmax, quantize=quantize,
+                        parity=parity, about=job.about(dynamic), before=before, after=after,
+                        notes=export_notes(fixed, missing, quantize, before, after))
+        card_part.write_text(model_card(run, made), encoding='utf-8', errors='backslashreplace')
+    return replace(made, seconds=time.perf_counter() - start)

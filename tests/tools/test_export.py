@@ -1,6 +1,8 @@
 """Exported files: the same numbers as the model, what the files say about themselves, and what is refused."""
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -321,14 +323,13 @@ def test_the_cards_code_runs(run, to, tmp_path, monkeypatch, capsys):
 
 
 def test_names_in_the_card_are_text(run, tmp_path):
-    import shutil
-
     from segfast.runs.run import Run
     shutil.copytree(run.path, copied := tmp_path/"<b>run")
     text = (copied/"classes.csv").read_text().replace(f",{run.classes.names[0]},", ",<script>alert(1)</script>,",
                                                       1).replace(f",{run.classes.names[1]},", ",| x,", 1)
     (copied/"classes.csv").write_text(text)
     data = json.loads((copied/"data.json").read_text())
+    data = {k: v for k, v in data.items() if k not in ("checksum", "files")}
     (copied/"data.json").write_text(json.dumps(dict(data, name="[a](http://x) `b`\n# c")))
     made = export(Run(copied), "safetensors", out=tmp_path/"m.safetensors")
     assert made.about["classes"][:2] == ["<script>alert(1)</script>", "| x"]
@@ -342,11 +343,10 @@ def test_names_in_the_card_are_text(run, tmp_path):
 # Data that is gone
 
 def test_without_the_data(run, demo_dir, tmp_path):
-    import shutil
-
     from segfast.runs.run import Run
     shutil.copytree(run.path, copied := tmp_path/"run")
     data = json.loads((copied/"data.json").read_text())
+    data = {k: v for k, v in data.items() if k != "checksum"} # as a person who edits it is told
     (copied/"data.json").write_text(json.dumps(dict(data, opened=dict(data["opened"], source=str(tmp_path/"gone")))))
     alone = export(Run(copied), "safetensors")
     card, otherwise = alone.card.read_text(), str(replace(alone.parity, synthetic=False))
@@ -402,6 +402,101 @@ def test_the_card_of_another_file_is_left_alone(run, tmp_path, overwrite):
         assert made.card.read_text().startswith(card_mark("m.safetensors"))
         assert export(run, "safetensors", out=path, overwrite=True).card == made.card
         for file in path, made.card: file.unlink()
+
+
+def taken(tmp_path, suffix):
+    "Names where segfast did not write what is there: a file, links, a folder, a pipe, a device."
+    (tmp_path/f"mine{suffix}").write_bytes(b"mine")
+    (tmp_path/f"link{suffix}").symlink_to(tmp_path/f"mine{suffix}")
+    (tmp_path/f"dangling{suffix}").symlink_to(tmp_path/"made")
+    (tmp_path/f"device{suffix}").symlink_to("/dev/null")
+    os.mkfifo(tmp_path/f"pipe{suffix}")
+    return [tmp_path/f"{name}{suffix}" for name in ("mine", "link", "dangling", "device", "pipe")]
+
+
+@pytest.mark.parametrize("to", export_module.EXPORTS)
+def test_only_an_earlier_export_is_replaced(run, to, tmp_path):
+    for path in taken(tmp_path, export_module.EXPORTS[to]):
+        before = os.lstat(path)
+        for overwrite in False, True:
+            with pytest.raises(UsageError) as e: export(run, to, out=path, overwrite=overwrite)
+            assert not missing(e, path, "--out")
+        assert os.lstat(path) == before
+    assert (tmp_path/f"mine{export_module.EXPORTS[to]}").read_bytes() == b"mine" and not (tmp_path/"made").exists()
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_checkpoint_is_no_earlier_export(run, tmp_path):
+    from segfast.runs.run import Run
+    copied = Run(shutil.copytree(run.path, tmp_path/"run"))
+    weights = copied.weights_file
+    before = weights.read_bytes()
+    with pytest.raises(UsageError, match="did not write it"):
+        export(copied, "safetensors", out=weights, overwrite=True)
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["m.safetensors.MODEL_CARD.md", "MODEL_CARD.md"])
+def test_a_card_is_never_written_through_a_link(run, tmp_path, name):
+    (tmp_path/"mine.md").write_text("mine")
+    (tmp_path/"out").mkdir()
+    if name != "MODEL_CARD.md": (tmp_path/"out/MODEL_CARD.md").write_text("# Mine")
+    for target in "mine.md", "made.md":
+        (tmp_path/"out"/name).symlink_to(tmp_path/target)
+        try: made = export(run, "safetensors", out=tmp_path/"out/m.safetensors", overwrite=True)
+        except UsageError as e: assert name in str(e) and name != "MODEL_CARD.md"
+        else: assert made.card.name == "m.safetensors.MODEL_CARD.md" and not made.card.is_symlink()
+        (tmp_path/"out"/name).unlink()
+    assert (tmp_path/"mine.md").read_text() == "mine" and not (tmp_path/"made.md").exists()
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+@pytest.mark.parametrize("to", export_module.EXPORTS)
+def test_exports_have_the_permissions_of_the_umask(run, to, mask, tmp_path):
+    before = os.umask(mask)
+    try: made = export(run, to, out=tmp_path/f"new/m{export_module.EXPORTS[to]}", data=None)
+    finally: os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (made.path, made.card)} == {0o666 & ~mask}
+    assert made.path.parent.stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+@pytest.mark.parametrize("to", export_module.EXPORTS)
+def test_a_full_disk_leaves_the_old_export(run, to, tmp_path, monkeypatch):
+    path = tmp_path/f"m{export_module.EXPORTS[to]}"
+    export(run, to, out=path)
+    old = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    def full(*args): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError) as e: export(run, to, out=path, overwrite=True)
+    assert not missing(e, path, "cannot be written (No space left on device)")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == old
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("to", export_module.EXPORTS)
+def test_writers_say_that_the_disk_is_full(run, to):
+    from pathlib import Path
+    with pytest.raises(OSError, match="No space left"):
+        export_module.ExportJob(run, to, (32, 48), Path("/dev/full")).write(False)
+
+
+def test_what_killed_exports_left_is_removed(run, tmp_path):
+    left = [".m.4711.part.safetensors", ".part-0123456789abcdef.safetensors"]
+    for name in left:
+        (tmp_path/name).write_bytes(b"half")
+        os.utime(tmp_path/name, (0, 0))
+    (tmp_path/".part-fedcba9876543210.safetensors").write_bytes(b"another command writes this now")
+    export(run, "safetensors", out=tmp_path/"m.safetensors")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        ".part-fedcba9876543210.safetensors", "MODEL_CARD.md", "m.safetensors"]
+
+
+def test_damaged_scores_are_no_missing_scores(run, tmp_path):
+    from segfast.runs.run import Run
+    copied = shutil.copytree(run.path, tmp_path/"run")
+    (copied/"scores.json").write_text((copied/"scores.json").read_text().replace('"accuracy": 0', '"accuracy": 1', 1))
+    with pytest.raises(DataError) as e: export(Run(copied), "safetensors", out=tmp_path/"m.safetensors")
+    assert not missing(e, copied/"scores.json") and not (tmp_path/"m.safetensors").exists()
 
 
 @pytest.mark.parametrize("name", ["a>b--.onnx", "a\nb.onnx", "-->.onnx"])

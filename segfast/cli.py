@@ -7,8 +7,9 @@ __all__ = ['app', 'explain_error', 'quote_path', 'interruption_text', 'safe_line
            'version_option', 'main', 'debug_option', 'print_tables', 'print_json', 'progress_bar', 'parse_given',
            'find_data', 'start_weights', 'recipe_options', 'train', 'show_scores', 'show_fold_set', 'resume',
            'check_writable', 'find_lr', 'color_findings', 'fix_found', 'check', 'inference_options', 'fold_lines',
-           'show_evaluation', 'evaluate', 'split_models', 'predict', 'export', 'report', 'ui', 'prompt', 'runs',
-           'compare', 'waste_text', 'clean', 'models', 'datasets', 'demo_data']
+           'show_evaluation', 'evaluate', 'split_models', 'given_command', 'prediction_end_text', 'show_predictions',
+           'predict', 'export', 'report', 'ui', 'prompt', 'runs', 'compare', 'waste_text', 'not_cleaned', 'clean',
+           'models', 'datasets', 'demo_data']
 
 # %% ../nbs/90_cli.ipynb #03b0ef67
 import contextlib, errno, json, os, shlex, sys
@@ -53,9 +54,10 @@ def quote_path(
     return safe_text(shlex.quote(f'./{path}' if str(path).startswith('-') else str(path)))
 
 def interruption_text(
-    e:KeyboardInterrupt # with the run as `segfast_run`, if one was trained
+    e:KeyboardInterrupt # with the run as `segfast_run`, if one was trained, or with this text as `segfast_text`
 )->str:
     "What was saved, and how to resume."
+    if hasattr(e, 'segfast_text'): return e.segfast_text
     run = getattr(e, 'segfast_run', None)
     if run is None: return 'Interrupted before training began; nothing was saved.'
     return (f'Interrupted. Everything trained so far is saved in {safe_text(run.path)}.\n'
@@ -584,6 +586,33 @@ def split_models(
     if not rest: raise UsageError('Which images? segfast predict RUN IMAGE|DIR|GLOB... --out DIR')
     return [run, *(ensemble or []), *more], rest
 
+# %% ../nbs/90_cli.ipynb #f019fea8
+def given_command(
+    ctx:typer.Context, # of a command
+    *more # options to add
+)->str: # one line
+    "The command line that was given, with more options, as a shell reads it."
+    words = ['segfast', ctx.info_name]
+    for param in ctx.command.params:
+        if ctx.get_parameter_source(param.name).name != 'COMMANDLINE': continue
+        value = ctx.params[param.name]
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if param.param_type_name == 'argument': words += map(quote_path, values)
+        elif param.is_flag: words.append(param.opts[0])
+        else: words += [word for one in values for word in (param.opts[0], quote_path(one))]
+    return ' '.join([*words, *(option for option in more if option not in words)])
+
+def prediction_end_text(
+    ctx:typer.Context, # of `segfast predict`
+    masks:int, # how many images are done
+    out:Path # folder of the masks
+)->str: # one line
+    "What is there after a prediction that did not come to its end, and how to continue."
+    if not masks: return 'No mask was written.'
+    again = given_command(ctx, '--skip-existing')
+    again = again if len(again) <= 300 else 'the same command with --skip-existing'
+    return f'{count_text(masks, "mask")} in {safe_text(out)} are complete and stay. To continue: {again}'
+
 # %% ../nbs/90_cli.ipynb #256f0a12
 Images = Annotated[list[str], typer.Argument(
     metavar='IMAGE|DIR|GLOB...', help='Images, folders with all images below them, or quoted patterns.')]
@@ -592,16 +621,33 @@ Overlay = Annotated[bool, output_option('--overlay', help='Also draw the masks o
 Probabilities = Annotated[bool, output_option(
     '--probabilities', help='Also write class probabilities: probabilities/NAME.npy, (classes, h, w) float16.')]
 Rgb = Annotated[bool, output_option('--rgb', help='Write masks as RGB colors, not as palette images of class ids.')]
-OverwriteMasks = Annotated[bool, output_option('--overwrite', help='Overwrite existing masks.')]
+OverwriteMasks = Annotated[bool, output_option('--overwrite', help='Overwrite masks of segfast predict.')]
+SkipMasks = Annotated[bool, output_option(
+    '--skip-existing', help='Continue: skip images whose results are complete and of the same model and options.')]
+
+# %% ../nbs/90_cli.ipynb #64699631
+def show_predictions(
+    done, # a `segfast.inference.predict.PredictionSummary`
+    out:Path, # folder of the masks
+    as_json:bool # end with one line of JSON
+):
+    "Print what a prediction wrote; exit code 1 if an image has no mask."
+    for file,why in done.failed.items(): print_text(f'{safe_text(file)}: {safe_text(why)}', err=True)
+    skipped = f'; {count_text(done.skipped, "image")} skipped, whose masks were complete' if done.skipped else ''
+    failed = f'; {len(done.failed)} without one, named above' if done.failed else ''
+    print_text(f'{count_text(done.masks, "mask")} in {safe_text(out)}, {speed_text(done.images_per_second)} '
+               f'images/s{skipped}{failed}', err=as_json)
+    if as_json: print_json(dict(out=str(out), **done.to_dict()))
+    if done.failed: raise typer.Exit(1)
 
 # %% ../nbs/90_cli.ipynb #8886cbc9
 @app.command(rich_help_panel='Use a model')
 def predict(
-    run:ModelArgument, images:Images, out:MasksFolder, ensemble:Ensemble = None,
+    ctx:typer.Context, run:ModelArgument, images:Images, out:MasksFolder, ensemble:Ensemble = None,
     tta:Tta = False, tile:Tile = None, overlap:Overlap = None, size:InputSize = None, batch_size:InferenceBatch = None,
     precision:InferencePrecision = 'auto', device:Device = 'auto', overlay:Overlay = False,
     probabilities:Probabilities = False, rgb:Rgb = False, overwrite:OverwriteMasks = False,
-    as_json:AsJson = False, debug:Debug = False,
+    skip_existing:SkipMasks = False, as_json:AsJson = False, debug:Debug = False,
 ):
     "Write a mask for each image, at its own size."
     options = inference_options(size, tile, overlap=overlap, tta=tta, batch_size=batch_size, precision=precision,
@@ -609,16 +655,18 @@ def predict(
     ignore_import_warnings()
     from segfast.inference.predict import Output, predict
     models, images = split_models(run, ensemble, images)
-    output = Output(out, overlay=overlay, probabilities=probabilities, rgb=rgb, overwrite=overwrite)
-    with progress_bar('predicting') as progress:
-        done = predict(models, images, output, options=options, progress=progress,
-                       say=lambda text: print_text(text, err=True))
-    for file,why in done.failed.items(): print_text(f'{safe_text(file)}: {safe_text(why)}', err=True)
-    failed = f'; {len(done.failed)} without one, named above' if done.failed else ''
-    print_text(f'{count_text(done.masks, "mask")} in {safe_text(out)}, {speed_text(done.images_per_second)} '
-               f'images/s{failed}', err=as_json)
-    if as_json: print_json(dict(out=str(out), **done.to_dict()))
-    if done.failed: raise typer.Exit(1)
+    output = Output(out, overlay=overlay, probabilities=probabilities, rgb=rgb, overwrite=overwrite,
+                    skip_existing=skip_existing)
+    try:
+        with progress_bar('predicting') as progress:
+            done = predict(models, images, output, options=options, progress=progress,
+                           say=lambda text: print_text(text, err=True))
+    except (KeyboardInterrupt, DataError) as e:
+        end = prediction_end_text(ctx, getattr(e, 'segfast_masks', 0), out)
+        if isinstance(e, DataError): raise DataError(f'{e}\n{end}') if hasattr(e, 'segfast_masks') else e
+        e.segfast_text = f'Interrupted. {end}'
+        raise
+    show_predictions(done, out, as_json)
 
 # %% ../nbs/90_cli.ipynb #0203cc6a
 Format = Annotated[str, output_option('--to', metavar='FORMAT', help='onnx, safetensors or torch-export.')]
@@ -762,6 +810,13 @@ def waste_text(
     if deleted: return f'Deleted: {total}.'
     return f'This would free {total}. To delete it: {again}' if shown else f'{safe_text(out)}: nothing to delete.'
 
+def not_cleaned(
+    kept:list # `segfast.runs.clean.Waste` with a `problem`
+)->list: # of lines
+    "Why nothing of these runs is deleted, one line per run; of very many runs, the first."
+    lines = [f'Not deleted: {waste.name}: {" ".join(waste.problem.split())}' for waste in kept[:20]]
+    return [*lines, f'... and {count_text(len(kept) - 20, "more run")}.'] if len(kept) > 20 else lines
+
 @app.command(rich_help_panel='Runs')
 def clean(
     out:Annotated[Path, typer.Argument(metavar='DIR', help='Folder of all runs, or one run.')] = Path('runs'),
@@ -774,17 +829,14 @@ def clean(
     from segfast.report.console import waste_view
     found = find_waste(out, failed)
     gone = clean(found) if yes else []
-    paths, shown = [waste.run.path for waste in gone], gone if yes else found
-    kept = [waste for waste in found if waste.run.path not in paths]
+    shown, kept = gone if yes else [item for item in found if not item.problem], [w for w in found if w not in gone]
     if as_json:
         return print_json(dict(deleted=[waste.to_dict() for waste in gone], kept=[waste.to_dict() for waste in kept],
                                bytes=sum(waste.bytes for waste in shown)))
     if shown: print_tables(waste_view([waste.to_dict() for waste in shown]), '')
     again = f'segfast clean {quote_path(out)}{" --failed" if failed else ""} --yes'
     print_text(waste_text(shown, bool(gone), again, out))
-    if yes and kept:
-        print_text('Not deleted, because they are being trained or have just changed: '
-                   f'{", ".join(waste.run.name for waste in kept)}', err=True)
+    for text in not_cleaned([waste for waste in kept if waste.problem]): print_text(text, err=True)
 
 # %% ../nbs/90_cli.ipynb #aeee839d
 @app.command(rich_help_panel='Train')

@@ -70,7 +70,9 @@ class SegPrediction:
     @property
     def shares(self)->dict: # name -> share of the pixels, the largest first
         "The share of the image that each class has."
-        n = np.bincount(self.ids.ravel(), minlength=len(self.classes))
+        # in parts: NumPy counts in a copy of eight bytes per pixel
+        parts = np.array_split(self.ids.ravel(), max(1, self.ids.size >> 20))
+        n = sum(np.bincount(part, minlength=len(self.classes)) for part in parts)
         return {self.classes.names[i]: float(n[i]/n.sum()) for i in np.argsort(-n, kind='stable') if n[i]}
 
 # %% ../../nbs/inference/03_result.ipynb #85395742

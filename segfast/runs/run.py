@@ -6,7 +6,7 @@
 __all__ = ['ADJECTIVES', 'ANIMALS', 'FORMAT', 'SAID', 'SEAL', 'PACKAGES', 'BEAT', 'HISTORY', 'SILENCE', 'NO_LOCKS', 'new_name',
            'exists_error', 'run_path', 'is_outdated', 'outdated_error', 'Run', 'say_edited', 'sealed', 'changed_error',
            'check_seal', 'check_sum', 'package_version', 'git_state', 'environment', 'timestamp', 'this_process',
-           'history_text', 'state_checksum', 'checkpoint_flaw', 'is_alive', 'heartbeat', 'lock_file']
+           'history_text', 'state_checksum', 'checkpoint_flaw', 'is_alive', 'heartbeat', 'lock_file', 'has_locks']
 
 # %% ../../nbs/runs/02_run.ipynb #02fc876d
 import csv, errno, io, json, logging, os, platform, re, secrets, shlex, shutil, stat, subprocess, sys, threading, time
@@ -31,6 +31,9 @@ from ..core.outputs import sweep_parts
 from ..core.devices import cpu_name
 from ..data.classes import ClassTable
 from .recipe import SCORES, Recipe, load_recipe, to_toml
+
+try: import fcntl
+except ModuleNotFoundError: fcntl = None # Windows
 
 # %% ../../nbs/runs/02_run.ipynb #e0f56320
 ADJECTIVES = ('amber bold brave bright calm clever crisp eager fair fleet gentle glad golden happy keen kind lively '
@@ -241,7 +244,8 @@ def create(cls:Run,
             write_json(part/'environment.json', dict(environment(), **(hardware or {})))
             write_json(part/'status.json', status)
     except OSError as e:
-        if path.exists(): raise exists_error(path) from None
+        if e.errno in (errno.EEXIST, errno.ENOTEMPTY): raise exists_error(path) from None
+        shutil.rmtree(path, ignore_errors=True) # whole, but its name was not on the disk yet
         raise DataError(f'{out}: no run can be written here ({e.strerror}).') from e
     return cls(path)
 
@@ -507,6 +511,16 @@ def lock_file(
     mode = stat.S_IMODE(path.lstat().st_mode) if path.exists() else 0o644
     return FileLock(path, timeout=timeout, mode=mode)
 
+def has_locks(
+    path # of a file that exists
+)->bool:
+    "Whether the file system of a file can lock it; network file systems often cannot."
+    if fcntl is None: return True
+    with open(path, 'rb') as file:
+        try: fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as e: return e.errno not in NO_LOCKS
+    return True
+
 @patch
 @contextmanager
 def lock(self:Run):
@@ -515,14 +529,14 @@ def lock(self:Run):
     busy = DataError(f'{self.path}: is being trained by another process ({who}). Wait for it, or stop it first.')
     # the loaders of a process that was killed hold it for some seconds more
     lock = lock_file(self.path/'.lock', timeout=0 if self.is_trained_now else 15)
-    try: lock.acquire()
+    try:
+        if has_locks(self.path/'.lock'): lock.acquire()
+        elif self.state == 'running' and self.status.get('pid') != os.getpid(): raise busy
+        else: self.log('The file system has no locks: only the heartbeat shows that this process trains the run.')
     except Timeout: raise busy from None
     except OSError as e:
-        if e.errno not in NO_LOCKS:
-            raise DataError(f'{self.path}: cannot be written ({e.strerror}). Copy the run to where you may write, and '
-                            'resume the copy.') from None
-        if self.state == 'running' and self.status.get('pid') != os.getpid(): raise busy from None
-        self.log('The file system has no locks: only the heartbeat shows that this process trains the run.')
+        raise DataError(f'{self.path}: cannot be written ({e.strerror}). Copy the run to where you may write, and '
+                        'resume the copy.') from None
     try:
         with heartbeat(self.path/'.heartbeat'): yield
     finally: lock.release()

@@ -282,7 +282,7 @@ def test_a_folder_takes_its_place_at_once(tmp_path):
         assert not (tmp_path/"a").exists()
     with pytest.raises(ZeroDivisionError), new_folder(tmp_path/"a", replace=True) as part:
         (part/"x").write_text("2")
-        1/0
+        raise ZeroDivisionError
     assert (tmp_path/"a/x").read_text() == "1" and os.listdir(tmp_path) == ["a"]
     with pytest.raises(OSError), new_folder(tmp_path/"a"):
         pass

@@ -1,10 +1,12 @@
 """Run folders: written in one step or not at all, and read whatever state they are in."""
+import errno
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from PIL import Image
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
 from segfast.runs.presets import progressive
-from segfast.runs.run import HISTORY, Run, environment, new_name
+from segfast.runs.recipe import to_toml
+from segfast.runs.run import HISTORY, SEAL, Run, environment, new_name
 from segfast.runs.listing import FoldSet, list_runs, run_rows
 from segfast.core.files import to_plain, read_json
 from segfast.core.files import write_atomic, write_json
@@ -589,3 +592,227 @@ def test_a_run_is_whole_as_soon_as_it_is_imported(tmp_path, demo_dir):
     image = sorted((demo_dir/"images").iterdir())[0]
     done = subprocess.run([sys.executable, "-c", WHOLE, trained.path, image], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("(48, 64) "), done.stderr
+
+
+# A run of a stranger, and a run that changed
+
+@pytest.mark.parametrize("name", ["log.txt", "scores.csv", "plots", "plots/history.png", "evaluation", "export",
+                                  ".report.html.7.part", ".lock", "checkpoints/last/model.safetensors", "status.json"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
+def test_a_run_with_a_link_or_a_pipe_is_refused(run, tmp_path, name, kind):
+    private = tmp_path/"private"
+    private.write_text("private")
+    put(run, "last", "weights")
+    path = run.path/name
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(private if kind == "link" else tmp_path/"nowhere")
+    with pytest.raises(DataError) as e:
+        Run(run.path)
+    assert not missing(e, path) and private.read_text() == "private" and not (tmp_path/"nowhere").exists()
+
+
+def test_a_link_on_the_way_to_a_run_is_fine(run, tmp_path):
+    (tmp_path/"disk").symlink_to(run.path.parent)
+    (tmp_path/"alias").symlink_to(run.path)
+    for path in tmp_path/"disk/one", tmp_path/"alias":
+        Run(path).log("seen")
+    assert (run.path/"log.txt").read_text().count("seen") == 2
+
+
+@pytest.mark.parametrize("name", ["log.txt", "history.csv", "status.json", "recipe.toml", ".lock", ".heartbeat"])
+def test_a_second_name_of_a_file_is_never_written(run, tmp_path, name):
+    "As `cp -al` makes them for a backup."
+    row = dict.fromkeys(HISTORY, .5) | dict(stage=1, epoch=1, name="half")
+    run.log("first"); run.append(row); run.update()
+    (run.path/name).touch()
+    os.link(run.path/name, tmp_path/"backup")
+    before, mode = (tmp_path/"backup").read_bytes(), (tmp_path/"backup").stat().st_mtime_ns
+    with run.lock():
+        run.log("second"); run.append(row | dict(epoch=2)); run.update(note=1); run.save_recipe(run.recipe)
+        run.take_over(); run.rewind(1, 1)
+    assert ((tmp_path/"backup").read_bytes(), (tmp_path/"backup").stat().st_mtime_ns) == (before, mode)
+
+
+def full_after(n, real=os.fsync):
+    "An `os.fsync` that succeeds `n` times."
+    left = iter(range(n))
+
+    def fsync(fd):
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        real(fd)
+    return fsync
+
+
+def test_a_run_that_could_not_be_written_is_not_there(tmp_path, monkeypatch):
+    "Wherever the disk is full: no half run, and the error names the folder."
+    files = "image,mask\na,b\n"
+    def create(): return Run.create(tmp_path/"runs", progressive((64, 96)), classes, dict(name="d"), "one", files=files)
+    for k in range(100):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", full_after(k))
+            try:
+                create()
+                break
+            except DataError as e:
+                assert not missing(e, tmp_path/"runs", "No space left"), e
+        if (tmp_path/"runs/one").exists(): # it was whole: only the last name was not on the disk yet
+            shutil.rmtree(tmp_path/"runs/one")
+        assert list((tmp_path/"runs").iterdir()) == []
+    assert k > 4 and Run(tmp_path/"runs/one").status["status"] == "running"
+    assert (tmp_path/"runs/one/data.csv").read_text() == files
+
+
+def test_old_half_runs_are_swept(tmp_path):
+    old, young = tmp_path/"runs/.part-0123456789abcdef", tmp_path/"runs/.part-fedcba9876543210"
+    old.mkdir(parents=True); young.mkdir()
+    os.utime(old, (1, 1))
+    make(tmp_path/"runs", "one")
+    assert sorted(os.listdir(tmp_path/"runs")) == [young.name, "one"]
+
+
+@pytest.mark.parametrize("file, read", [("recipe.toml", "recipe"), ("classes.csv", "classes"),
+                                        ("scores.json", "scores"),
+                                        ("history.csv", "history"), ("checkpoints/last/state.json", "weights_file"),
+                                        ("checkpoints/last/model.safetensors", "weights_file")])
+def test_a_flipped_bit_is_named(run, file, read):
+    "Bits all over the file: an error that names the file, or the same values."
+    put(run, "last", "weights")
+    write_json(run.path/"scores.json", dict(accuracy=.9123, classes=dict(sky=dict(iou=.5, pixels=7))))
+    run.append(dict.fromkeys(HISTORY, .25) | dict(stage=1, epoch=1, name="half"))
+    run.update()
+    def values(): # an unknown key may come in, if the name of the checksum was hit
+        found = getattr(Run(run.path), read)
+        known = ("accuracy", "classes")
+        return {k: found[k] for k in known if k in found} if isinstance(found, dict) else str(found)
+    path, want = run.path/file, values()
+    raw, noticed = path.read_bytes(), 0
+    for i in range(0, len(raw)*8, max(1, len(raw)*8//97)):
+        flipped = bytearray(raw)
+        flipped[i//8] ^= 1 << i % 8
+        path.write_bytes(flipped)
+        try:
+            assert values() == want, (i, bytes(flipped))
+        except (DataError, UsageError) as e:
+            noticed += 1
+            assert not missing(e, path), e
+    assert noticed > 20
+
+
+def test_a_change_can_be_kept(run):
+    recipe = run.path/"recipe.toml"
+    recipe.write_text("".join(line for line in recipe.read_text().replace("seed = 42", "seed = 7").splitlines(True)
+                              if not line.startswith(SEAL)))
+    assert run.recipe.seed == 7
+    run.save_recipe(run.recipe)
+    assert recipe.read_text().count(SEAL) == 1 and run.recipe.seed == 7
+
+
+def test_an_edited_status_is_used_and_said(run, caplog):
+    status = run.path/"status.json"
+    status.write_text(status.read_text().replace('"running"', '"failed"'))
+    for _ in range(2):
+        assert Run(run.path).state == "failed"
+    assert len(caplog.records) == 1 and str(status) in caplog.text
+    run.update(note=1)
+    caplog.clear()
+    assert not Run(run.path).is_edited and not caplog.records
+
+
+def test_readers_get_no_other_weights(run):
+    "Only a resume takes the checkpoint before: with the scores of the lost one, the weights would lie."
+    put(run, "last", "old", epoch=1)
+    put(run, "last", "new", epoch=2)
+    run.update(status="done")
+    weights = run.path/"checkpoints/last/model.safetensors"
+    weights.write_text("nev")
+    with pytest.raises(DataError) as e:
+        _ = run.weights_file
+    assert not missing(e, weights, "segfast resume")
+    assert run.newest_checkpoint([].append).name == "previous"
+    shutil.rmtree(run.path/"checkpoints/last")
+    with pytest.raises(DataError) as e:
+        _ = run.weights_file
+    assert not missing(e, run.path, "last")
+
+
+@pytest.mark.parametrize("name", ["/proc/self/mem", "../../status.json", "/dev/zero", "..", "a/../model.safetensors"])
+def test_checksums_name_no_file_elsewhere(run, name):
+    put(run, "last", "weights")
+    state = read_json(run.path/"checkpoints/last/state.json")
+    write_json(run.path/"checkpoints/last/state.json", dict(state, sha256=dict(state["sha256"], **{name: "0"})))
+    with pytest.raises(DataError) as e:
+        _ = run.weights_file
+    assert "missing" in str(e.value) and len(str(e.value).splitlines()) <= 2
+
+
+# A process on another machine, and file systems without locks
+
+@pytest.mark.parametrize("age, state", [(0, "running"), (600, "running"), (3600, "interrupted")])
+@pytest.mark.parametrize("beats", [True, False])
+def test_a_process_on_another_machine(run, age, state, beats):
+    run.update(host="elsewhere", pid=1)
+    status, then = run.path/"status.json", time.time() - age
+    if beats:
+        (run.path/".heartbeat").touch()
+        os.utime(run.path/".heartbeat", (then, then))
+    else:
+        os.utime(status, (then, then))
+    assert run.state == state and run_rows(run.path.parent)[0]["status"] == state
+
+
+def test_the_updated_time_counts_too(run):
+    "A run that was copied has new times of its files."
+    run.update(host="elsewhere", pid=1)
+    status = read_json(run.path/"status.json")
+    write_json(run.path/"status.json", dict(status, updated="2026-01-01T00:00:00+00:00"))
+    assert run.state == "interrupted"
+
+
+def test_the_heart_beats_while_the_lock_is_held(run, monkeypatch):
+    monkeypatch.setattr("segfast.runs.run.BEAT", .01)
+    beat = run.path/".heartbeat"
+    with run.lock():
+        wait_for(beat.exists)
+        os.utime(beat, (1, 1))
+        wait_for(lambda: beat.stat().st_mtime > 1)
+    assert not beat.exists()
+
+
+def wait_for(what):
+    end = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(.01)
+
+
+def test_a_heartbeat_makes_no_run_at_the_old_place(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("segfast.runs.run.BEAT", .01)
+    with run.lock():
+        wait_for((run.path/".heartbeat").exists)
+        os.rename(run.path, tmp_path/"moved")
+        time.sleep(.05)
+        for write in (lambda: run.log("x"), lambda: run.append({}), run.update, lambda: put(run, "last", "weights")):
+            with pytest.raises((OSError, DataError)):
+                write()
+    assert not run.path.exists() and Run(tmp_path/"moved").status["status"] == "running"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks(run, monkeypatch, code):
+    def unsupported(*args): raise OSError(code, os.strerror(code))
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    with run.lock(): # of this process
+        assert run.status["pid"] == os.getpid()
+    assert "no locks" in (run.path/"log.txt").read_text()
+    run.update(pid=os.getppid(), pid_started=psutil.Process(os.getppid()).create_time())
+    with pytest.raises(DataError, match="another process"):
+        with run.lock():
+            pass
+    run.update(pid=dead_pid())
+    with run.lock():
+        pass

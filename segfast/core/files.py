@@ -6,8 +6,8 @@
 __all__ = ['DEEPEST', 'UNSUPPORTED', 'MOST_ENTRIES', 'file_kind', 'open_regular', 'read_bytes', 'file_checksum', 'value_flaw',
            'parse_json', 'parse_toml', 'TextLines', 'decode_text', 'read_text', 'read_lines', 'cache_dir', 'sync_path',
            'part_path', 'new_file', 'write_atomic', 'new_folder', 'discard', 'sweep_cache', 'append_text',
-           'check_plain', 'write_json', 'to_plain', 'without', 'value_checksum', 'read_json', 'write_table',
-           'check_recorded', 'read_table']
+           'check_plain', 'write_json', 'to_plain', 'without', 'value_checksum', 'read_json', 'table_text',
+           'write_table', 'check_recorded', 'read_table']
 
 # %% ../../nbs/core/02_files.ipynb #2d75248e
 import codecs, errno, io, json, math, os, re, secrets, shutil, stat, time
@@ -58,11 +58,12 @@ def read_bytes(
     return raw
 
 def file_checksum(
-    path
+    path,
+    follow:bool=False # whether `path` may be a link
 )->str: # 64 hex digits
     "The SHA-256 of a regular file."
     digest = sha256()
-    with open_regular(path) as file:
+    with open_regular(path, follow) as file:
         while chunk := file.read(1 << 20): digest.update(chunk)
     return digest.hexdigest()
 
@@ -337,14 +338,19 @@ def read_json(
     return without(found, 'checksum')
 
 # %% ../../nbs/core/02_files.ipynb #e14aa591
+def table_text(
+    table # a `pandas.DataFrame`; its index is not written
+)->str:
+    "A table as CSV; names that a spreadsheet would compute get an apostrophe, see `csv_cell`."
+    # with these line ends, a name with a line end of any kind is quoted
+    return table.map(csv_cell).rename(columns=csv_cell).to_csv(index=False, lineterminator='\r\n')
+
 def write_table(
     path, # CSV file to write or replace
     table # a `pandas.DataFrame`; its index is not written
 )->str: # the file's SHA-256
-    "Write a table in one step; names that a spreadsheet would compute get an apostrophe, see `csv_cell`."
-    # with these line ends, a name with a line end of any kind is quoted
-    text = table.map(csv_cell).rename(columns=csv_cell).to_csv(index=False, lineterminator='\r\n')
-    write_atomic(path, text)
+    "Write a table in one step, as `table_text` has it."
+    write_atomic(path, text := table_text(table))
     return sha256(text.encode('utf-8', 'backslashreplace')).hexdigest()
 
 def check_recorded(

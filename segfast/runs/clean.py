@@ -38,18 +38,20 @@ PART = re.compile(r'\.part-[0-9a-f]{16}(\.[^.]{0,14})?') # the names that `part_
 FORGOTTEN = 3600 # seconds without a change
 
 def is_forgotten(
-    path # of a part
+    path, # of a part
+    age:float=FORGOTTEN # seconds
 )->bool:
-    "Whether nothing has been written to a file or folder for an hour; False for a link."
+    "Whether nothing has been written to a file or folder for some time; False for a link."
     if os.path.islink(path): return False
-    return time.time() - max(os.lstat(file).st_mtime for file in (path, *files_below(path))) > FORGOTTEN
+    return time.time() - max(os.lstat(file).st_mtime for file in (path, *files_below(path))) > age
 
 def parts_in(
-    folder # of a run, or of all runs
+    folder, # of a run, or of all runs
+    age:float=FORGOTTEN # seconds; `-inf` for a process that knows that nobody else writes there
 )->list: # of paths: files and folders
     "What killed processes left in a folder itself."
     with os.scandir(folder) as entries: names = sorted(entry.name for entry in entries if PART.fullmatch(entry.name))
-    return [Path(folder)/name for name in names if is_forgotten(Path(folder)/name)]
+    return [Path(folder)/name for name in names if is_forgotten(Path(folder)/name, age)]
 
 def delete_path(
     path # a file or a folder

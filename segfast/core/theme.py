@@ -11,6 +11,7 @@ import base64, io, re
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 
 from .errors import safe_text
 
@@ -63,6 +64,7 @@ def hide_paths(
     places=() # paths of known folders; of a path in them, what follows is left
 )->str:
     "A text without the folders of this computer."
+    if len(home := str(Path.home())) > 1: text = text.replace(home, '~')
     for place in sorted({str(place).rstrip('/') for place in places}, key=len, reverse=True):
         if not place.strip('.~/'): continue
         found = re.compile(rf'(?<![\w./-]){re.escape(place)}(/(?=[^\s/])|(?![\w-]))')

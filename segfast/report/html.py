@@ -643,8 +643,7 @@ def run_places(
     "The folders that a page about a run does not name."
     run, data = found['run'].path, found.get('data', {})
     source = (data.get('opened') or {}).get('source', '')
-    return [run, run.absolute(), run.resolve(), data.get('root', ''), source if '/' in source else '', Path.home(),
-            Path.cwd()]
+    return [run, run.absolute(), run.resolve(), data.get('root', ''), source if '/' in source else '']
 
 # %% ../../nbs/report/04_html.ipynb #295f09db
 def report_values(

@@ -1,4 +1,5 @@
 "The report in a real browser: what it shows, what it does, and that it asks for nothing."
+import base64
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import pytest
 from helpers.problems import missing
 from PIL import Image
 
-from segfast.core.errors import DataError
+from segfast.core.errors import DataError, UsageError
 from segfast.report.examples import Confused, image_scores, keep_examples, pick_examples
 from segfast.data.classes import ClassTable
 from segfast.report.html import write_report
@@ -326,6 +327,7 @@ def test_the_file_stays_small(tmp_path, evil):
     rng = np.random.default_rng(0)
     run = made(tmp_path, 32)
     folder = run.path/"report"
+    change(folder/"examples.json", without_key="files")
     for path in folder.glob("*-image.jpg"):
         Image.fromarray(rng.integers(0, 255, (512, 512, 3), np.uint8)).save(path, quality=82)
     for path in folder.glob("*-*.png"):
@@ -336,6 +338,14 @@ def test_the_file_stays_small(tmp_path, evil):
     assert path.stat().st_size < 5_000_000 and int(left_out(text)[1]) > 0 and not left_out(
         evil[1].read_text(encoding="utf-8"))
     assert path.stat().st_size > 3_000_000
+
+
+def change(path, without_key=None, **values):
+    "Change values of a JSON file as somebody does who knows of its checksum."
+    found = json.loads(path.read_text(encoding="utf-8")) | values
+    for key in (without_key, "checksum"):
+        found.pop(key, None)
+    path.write_text(json.dumps(found), encoding="utf-8")
 
 
 def banner(path): return re.search(r'class="banner"[^>]*><p>(.*?)</p>', Path(path).read_text(encoding="utf-8"))
@@ -352,6 +362,8 @@ def test_a_run_that_is_not_finished(tmp_path, state):
     text = write_report(run).read_text(encoding="utf-8")
     assert banner(run.path/"report.html") and (state == "running" or state in banner(run.path/"report.html")[1].lower())
     assert "<b>no</b>" not in text and ("&lt;b&gt;no&lt;/b&gt;" in text) == (state == "failed")
+    assert "segfast resume made<" in text and "a folder" not in text
+    text = write_report(run, with_paths=True).read_text(encoding="utf-8")
     assert f"segfast resume &#39;{tmp_path}/a folder/made&#39;" in text
     assert 'id="training"' in text and 'id="classes"' not in text
 
@@ -366,32 +378,199 @@ def test_each_state_has_a_banner_of_its_own(tmp_path):
     assert banner(write_report(run)) is None
 
 
-@pytest.mark.parametrize("kind", ["0-image.jpg", "0-truth.png", "0-prediction.png", "probability-*.png"])
-def test_a_program_in_place_of_an_image_is_refused(tmp_path, monkeypatch, kind):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    "A finished run with all files, in a folder and for data that nobody else should learn of."
+    folder = tmp_path_factory.mktemp("xprivatex")
+    return made(folder, 4, (1, 1, 1), 4, (32, 48), data="street")
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    "A copy of a finished run."
+    return Run(shutil.copytree(whole.path, tmp_path/"made"))
+
+
+def problems(text):
+    "What the page says cannot be shown, part by part."
+    return [re.sub(r"\s+", " ", found) for found in re.findall(r'<p class="problem">(.*?)</p>', text, re.S)]
+
+
+def page_of(run, **options): return write_report(run, **options).read_text(encoding="utf-8")
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 80 60\n%%EndComments\nshowpage\n"
+GIF = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;"
+STRANGE = dict(ps=POSTSCRIPT, svg=b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert('xprivatex')</script></svg>",
+               html=b"<html>xprivatex</html>", gif=GIF, empty=b"")
+PLACES = [(kind, "ps", False) for kind in ("0-image.jpg", "0-truth.png", "0-prediction.png", "probability-*.png")] + [
+    ("0-truth.png", content, False) for content in STRANGE] + [("0-image.jpg", "html", True)]
+
+
+@pytest.mark.parametrize("kind, content, seal", PLACES)
+def test_no_other_file_gets_into_the_page(copy, monkeypatch, kind, content, seal):
     "A run folder may come from anybody: PostScript must not reach the interpreter that Pillow would start for it."
+    content = STRANGE[content]
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **kw: pytest.fail("Ghostscript was started"))
-    run = made(tmp_path)
-    files = sorted((run.path/"report").glob(f"*{kind}"))
-    files[0].write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 80 60\n%%EndComments\nshowpage\n")
-    with Image.open(files[0]) as im:
-        assert im.format == "EPS"
-    with pytest.raises(DataError) as e:
-        write_report(run)
-    assert e.value.problems[0].code == "not-an-image" and e.value.problems[0].file == str(files[0])
+    if not seal:
+        change(copy.path/"report/examples.json", without_key="files")
+    file = sorted((copy.path/"report").glob(f"*{kind}"))[0]
+    file.write_bytes(content)
+    text = page_of(copy)
+    assert "xprivatex" not in text and (not content or base64.b64encode(content)[:40].decode() not in text)
+    assert problems(text) and all(file.name in line for line in problems(text)), problems(text)
+    assert 'id="training"' in text and 'id="confusion"' in text
 
 
 @pytest.mark.parametrize("kind, code", [("0-image.jpg", "missing"), ("0-truth.png", "undecodable")])
-def test_an_image_that_cannot_be_read_is_named(tmp_path, kind, code):
-    run = made(tmp_path)
-    path = sorted((run.path/"report").glob(f"*{kind}"))[0]
+def test_an_image_that_cannot_be_read_is_named(copy, kind, code):
+    from segfast.report.examples import read_kept
+    change(copy.path/"report/examples.json", without_key="files")
+    path = sorted((copy.path/"report").glob(f"*{kind}"))[0]
     if code == "missing":
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(DataError) as e:
-        write_report(run)
+        read_kept(path)
     assert (e.value.problems[0].code, e.value.problems[0].file) == (code, str(path))
+    assert not missing(" ".join(problems(page_of(copy))), path.name)
 
+
+def test_metadata_of_an_image_stay_behind(copy):
+    change(copy.path/"report/examples.json", without_key="files")
+    for path in (copy.path/"report").glob("*-image.jpg"):
+        with Image.open(path) as im:
+            im.load()
+            im.save(path, comment=b"xprivatex"*20, exif=b"Exif\0\0" + b"xprivatex"*20)
+    text = page_of(copy)
+    images = [base64.b64decode(found) for found in re.findall(r"base64,([\w+/=]+)", text)]
+    assert len(images) > 5 and not problems(text) and not any(b"xprivatex" in image for image in images)
+
+
+# --- links and names that lead out of the run
+
+def secret(folder):
+    "A private image of one color that occurs nowhere else."
+    path = folder/"private.png"
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(path)
+    return path
+
+
+LINKED = ["report/00-image.jpg", "report/00-truth.png", "report/examples.json", "report/probability-0.png",
+          "plots/lr-1.json", "plots/x.png", "scores.json", "data.json", "per_image_counts.csv", "recipe.toml", "report",
+          "plots"]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe"])
+@pytest.mark.parametrize("name", LINKED)
+def test_a_link_in_a_run_is_refused(copy, tmp_path, name, kind):
+    "Also where the run was opened before, and nothing is written through the link."
+    path, aim = copy.path/name, tmp_path/"aim"
+    if path.is_dir():
+        shutil.move(path, aim)
+    else:
+        shutil.copy(path, aim) if path.exists() else aim.write_text("private")
+        path.unlink(missing_ok=True)
+    before = {file: file.read_bytes() for file in [aim, *aim.rglob("*")] if file.is_file()} if kind == "link" else {}
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to(aim if kind == "link" else tmp_path/"nowhere")
+    for run in copy, copy.path:
+        with pytest.raises(DataError) as e:
+            write_report(run)
+        assert not missing(e, path)
+    assert {file: file.read_bytes() for file in before} == before and not (tmp_path/"nowhere").exists()
+
+
+def example(copy, **values):
+    "Change the first example, without the checksum."
+    path = copy.path/"report/examples.json"
+    examples = json.loads(path.read_text(encoding="utf-8"))["examples"]
+    change(path, without_key="files", examples=[{**examples[0], **values}, *examples[1:]])
+
+
+NUMBERS = ["/etc/passwd", "../../private", "../private", 10**19, 1000, -1, 1.5, None, True, [0], {"a": 0}, "0", "00"]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=str)
+def test_a_number_is_never_a_path(copy, tmp_path, number):
+    for suffix in "-image.jpg", "-truth.png", "-prediction.png":
+        Image.new("RGB", (16, 16), (1, 2, 3)).save(copy.path/f"private{suffix}")
+        Image.new("RGB", (16, 16), (1, 2, 3)).save(tmp_path/f"private{suffix}")
+    example(copy, number=number)
+    text = page_of(copy)
+    assert any("report/examples.json: the value examples.1.number" in line for line in problems(text)), problems(text)
+    assert 'id="training"' in text and "data:image/jpeg" not in text
+
+
+@pytest.mark.parametrize("name", ["lr-../../x.json", "lr-<script>.json", "lr-99999999999999999999.json", "lr-0.json", "lr-.json"])
+def test_other_files_of_learning_rates_are_not_read(copy, name):
+    path = copy.path/"plots"/name.replace("/", "_")
+    path.write_text("no JSON: xprivatex")
+    text = page_of(copy)
+    assert not problems(text) and "xprivatex" not in text and text.count("Stage 1</figcaption>") == 1
+
+
+@pytest.mark.parametrize("place", ["out", "inside"])
+@pytest.mark.parametrize("kind", ["link", "hard link", "dangling link"])
+def test_nothing_is_written_through_a_name(copy, tmp_path, place, kind):
+    victim = tmp_path/"victim.txt"
+    victim.write_text("precious")
+    path = tmp_path/"out.html" if place == "out" else copy.path/"report.html"
+    path.unlink(missing_ok=True)
+    if kind == "hard link":
+        os.link(victim, path)
+    else:
+        path.symlink_to(victim if kind == "link" else tmp_path/"nowhere.txt")
+    try:
+        write_report(copy, path if place == "out" else None)
+    except (DataError, UsageError) as e:
+        assert not missing(e, path) and (place == "out" or kind != "hard link")
+    assert victim.read_text() == "precious" and not (tmp_path/"nowhere.txt").exists()
+    assert not list(tmp_path.glob(".part-*")) + list(copy.path.glob(".part-*"))
+
+
+# --- what a page may say
+
+def test_a_page_names_no_folder_and_no_machine(tmp_path, monkeypatch):
+    import platform
+    home = tmp_path/"xhomex/jane"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(platform, "node", lambda: "xhostx")
+    monkeypatch.setattr("sys.argv", ["/opt/xtoolx/segfast", "train", "/mnt/xdatax/street"])
+    run = made(home/"xfolderx", 4, (1, 1, 1), 4, (32, 48))
+    path = run.path/"data.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    told = [dict(kind="warning", code="x", file="a.png", fix="", message=f"is in {home}/xdatax/a b.png and /mnt/xmntx/c.png.")]
+    change(path, root=f"{home}/xdatax/my street", origin=f"archive {home}/xdatax/street.tgz, unpacked in /tmp/xcachex/street",
+           opened=dict(data["opened"], source=f"{home}/xdatax/my street"), problems=told)
+    change(run.path/"environment.json", cpu="xcpux", platform="Linux", hostname="xhostx")
+    from dataclasses import replace
+    run.save_recipe(replace(run.recipe, weights=f"{home}/xrunsx/first/model.safetensors",
+                            model_options=dict(weights_file="/srv/xsrvx/m.pth")))
+    error = (f"OSError: [Errno 2] No such file: '{home}/xdatax/my street/images/1.png' on xhostx (C:\\\\Users\\\\xjanex\\\\b.png, "
+             "https://xkeyx@xwandbx.example/p/1, ~/xrelx/c.png)")
+    run.update(status="failed", error=error)
+    (run.path/"scores.json").write_text("broken")
+    said = re.compile("xhomex|xhostx|xtoolx|xdatax|xfolderx|xmntx|xcachex|xcpux|xrunsx|xsrvx|xjanex|xkeyx|xwandbx|xrelx|jane")
+    text = write_report(run).read_text(encoding="utf-8")
+    assert not said.findall(text) and "scores.json" in text and "images/1.png" in text and "model.safetensors" in text
+    for line in re.findall(r"segfast (?:train|resume|report|predict|evaluate|export) [^<]*", text):
+        assert "/" not in line.replace("made/recipe.toml", ""), line
+    text = write_report(run, with_paths=True).read_text(encoding="utf-8")
+    assert not missing(text, f"{home}/xdatax/my street", "xcpux", "/opt/xtoolx/segfast", f"{run.path}")
+
+
+def test_the_command_line_chooses(copy):
+    from typer.testing import CliRunner
+
+    from segfast.cli import app
+    for options, there in (([], False), (["--with-paths"], True)):
+        res = CliRunner().invoke(app, ["report", str(copy.path), *options])
+        assert res.exit_code == 0, res.output
+        assert (str(copy.path) in (copy.path/"report.html").read_text(encoding="utf-8")) == there
+
+
+# --- values that nobody expects
 
 def test_the_matrix_is_that_of_scikit_learn(tmp_path):
     from sklearn.metrics import confusion_matrix

@@ -699,16 +699,18 @@ def export(
 # %% ../nbs/90_cli.ipynb #a472845b
 ReportFile = Annotated[Path|None, output_option(
     '--out', metavar='FILE', help='HTML file to write.', show_default='report.html in the run')]
+WithPaths = Annotated[bool, output_option(
+    '--with-paths', help='Include folders, the command line and the names of the machine.')]
 
 # %% ../nbs/90_cli.ipynb #41270f65
 @app.command(rich_help_panel='Runs')
 def report(
     run:Annotated[Path, typer.Argument(metavar='RUN', help='Folder of a run, in any state.')],
-    out:ReportFile = None, as_json:AsJson = False, debug:Debug = False,
+    out:ReportFile = None, with_paths:WithPaths = False, as_json:AsJson = False, debug:Debug = False,
 ):
     "Write the report of a run as one HTML file."
     from segfast.report.html import write_report
-    path = write_report(run, out)
+    path = write_report(run, out, with_paths)
     if as_json: return print_json(dict(run=str(run), report=str(path), bytes=path.stat().st_size))
     print_text(f'Report: {safe_text(path)}')
 
@@ -783,7 +785,8 @@ PageFile = Annotated[Path|None, output_option('--html', metavar='FILE', help='Wr
 def compare(
     runs:Annotated[list[Path], typer.Argument(
         metavar='RUN...', help='Folders of two or more runs; each is compared with the first.')],
-    plot:CurvesFile = None, html:PageFile = None, as_json:AsJson = False, debug:Debug = False,
+    plot:CurvesFile = None, html:PageFile = None, with_paths:WithPaths = False, as_json:AsJson = False,
+    debug:Debug = False,
 ):
     "Compare runs side by side: settings and scores."
     if plot: check_writable(plot, 'compare')
@@ -792,10 +795,11 @@ def compare(
     from segfast.report.compare import compare
     found = compare(runs)
     if plot: write_figure(found.plot(), plot, 'compare', dpi=110)
-    if html: found.save_html(html)
+    if html: found.save_html(html, with_paths)
     if as_json: return print_json(found.to_dict())
     from segfast.report.console import compare_view
     print_tables(compare_view(found.to_dict()))
+    for note in found.notes: print_text(safe_text(note))
 
 # %% ../nbs/90_cli.ipynb #e2c6dcea
 def waste_text(

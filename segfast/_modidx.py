@@ -203,6 +203,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'segfast.data.archives.ignores_case': ( 'data/archives.html#ignores_case',
                                                                                'segfast/data/archives.py'),
                                        'segfast.data.archives.is_archive': ('data/archives.html#is_archive', 'segfast/data/archives.py'),
+                                       'segfast.data.archives.keep_folder': ('data/archives.html#keep_folder', 'segfast/data/archives.py'),
                                        'segfast.data.archives.leads_through': ( 'data/archives.html#leads_through',
                                                                                 'segfast/data/archives.py'),
                                        'segfast.data.archives.member_error': ( 'data/archives.html#member_error',

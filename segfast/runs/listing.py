@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 
 from fastcore.basics import patch
 
-from ..core.errors import DataError, UsageError, unknown_name
+from ..core.errors import DataError, UsageError, safe_text, unknown_name
 from ..core.files import check_plain, parse_toml, read_bytes
 from ..core.records import read_record
 from .recipe import MOST_BYTES, SCORES, Recipe, from_toml
@@ -224,7 +224,9 @@ def recipe(self:FoldSet)->Recipe|None: # None before the first fold has started
     except UsageError as e: raise DataError(f'{self.path/FOLD_SET}: the value recipe cannot be used: {e}') from None
 
 @patch
-def __repr__(self:FoldSet): return f'FoldSet({self.name}, {self.states.count("done")} of {self.k} folds done)'
+def __repr__(self:FoldSet):
+    try: return safe_text(f'FoldSet({self.name}, {self.states.count("done")} of {self.k} folds done)')
+    except DataError: return safe_text(f'FoldSet({self.name}, damaged)')
 
 # %% ../../nbs/runs/03_listing.ipynb #1c8b2e3e
 def mean_and_sd(

@@ -84,7 +84,8 @@ def check_output_folder(
         if not os.path.lexists(between): continue
         if between.is_symlink() or not between.is_file():
             raise refused(between, f'is {file_kind(os.lstat(between).st_mode)}, not a file.')
-        if not ours: raise refused(path, f'exists, and segfast {command} did not write it.')
+        if not (ours or has_mark(path, output_mark(command, path.suffix))):
+            raise refused(path, f'exists, and segfast {command} did not write it.')
     return ours
 
 # %% ../../nbs/core/06_outputs.ipynb #c38e8f93

@@ -764,9 +764,7 @@ def to_json(self:CheckReport)->str:
     content = dict(written_by='segfast check', **self.to_dict(), fingerprint=fingerprint(self) if has_files else None)
     return json.dumps(content, indent=1, ensure_ascii=False)
 
-# %% ../../nbs/data/11_check.ipynb #a5a810e4
-REPORT_ENDINGS = ('.json', '.csv', '.html', '.md', '.txt')
-
+# %% ../../nbs/data/11_check.ipynb #3c5c78f0
 def is_text_report(
     text:str
 )->bool:
@@ -785,6 +783,9 @@ def is_report(
     if suffix == '.txt': return is_text_report(read_bytes(path).decode('utf-8', 'replace'))
     table_head = ','.join(Problem.__dataclass_fields__)
     return has_mark(path, table_head if suffix == '.csv' else output_mark('check', suffix))
+
+# %% ../../nbs/data/11_check.ipynb #a5a810e4
+REPORT_ENDINGS = ('.json', '.csv', '.html', '.md', '.txt')
 
 def check_report_path(
     path, # file that a report will be written to

@@ -334,12 +334,35 @@ def index(text): return dict(model__safetensors=None, model__safetensors__index_
     (index(b'{"weight_map": {"a": "pytorch_model.bin"}}'), [INDEX, "pytorch_model.bin", ".safetensors"]),
     (index(b'{"weight_map": {"a": "../x.safetensors"}}'), [INDEX, "../x.safetensors", ".safetensors"]),
     (index(b"{}"), [INDEX]),
+    (index(b'{"weight_map": {"a": "x.safetensors"}}'), [INDEX, "x.safetensors"]),
+    (index(b'{"weight_map": ["model.safetensors"]}'), [INDEX]),
+    (index(b'{"weight_map": {"a": "' + b"x"*10**5 + b'"}}'), [INDEX]),
+    (dict(config__json=b"["*10**5), ["config.json", "nested"]),
+    (dict(config__json=b'{"model_type": ' + b"9"*400 + b"}"), ["config.json", "64 bits"]),
+    (dict(config__json=b'{"model_type": ["sam"]}'), ["sam", "sam2"]),
+    (dict(config__json=b"\xff{}"), ["config.json"]),
+    (dict(config__json=b"{}" + b" "*(17 << 20)), ["config.json", "16 MB"]),
+    (dict(processor_config__json=b"["*10**5), ["processor_config.json", "nested"]),
+    (dict(adapter_config__json=b'{"base_model_name_or_path": "a/b"}'), ["adapter_config.json"]),
 ])
 def test_folders_that_are_no_model(files, named, folders, tmp_path):
     folder = broken(folders["sam"], tmp_path, **files)
     with refuses(DataError, folder, *named) as e:
         sam_module.load_sam(folder, device="cpu")
     assert len(str(e.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize("name", ["config.json", "processor_config.json", "generation_config.json",
+                                  "model.safetensors", "x-1.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_model_with_files_that_never_end(name, kind, folders, tmp_path):
+    folder = broken(folders["sam"], tmp_path)
+    if name.startswith("x"):
+        (folder/"model.safetensors").unlink()
+        (folder/INDEX).write_text(json.dumps(dict(weight_map=dict(a=name))))
+    (folder/name).unlink(missing_ok=True)
+    os.mkfifo(folder/name) if kind == "pipe" else (folder/name).symlink_to("/dev/zero")
+    with refuses(DataError, folder, name): sam_module.load_sam(folder, device="cpu")
 
 
 def test_no_pickle_is_ever_opened(folders, tmp_path, monkeypatch):
@@ -507,6 +530,62 @@ def test_nothing_is_written_over_unasked(sam, photo, tmp_path):
     assert sorted(file.name for file in out.iterdir()) == ["mask-000.png", "mask-mine.png", "masks.json", "overlay.png"]
 
 
+@pytest.mark.parametrize("name", ["masks.json", "overlay.png", "mask-000.png", "mask-7777.png"])
+@pytest.mark.parametrize("kind", ["file", "link", "dangling", "folder", "pipe"])
+def test_nothing_of_others_is_replaced(name, kind, sam, photo, tmp_path):
+    "Also with --overwrite, and also where an earlier result is there."
+    out, mine = tmp_path/"out", tmp_path/"mine"
+    mine.write_bytes(b"mine")
+    out.mkdir()
+    for earlier in False, True:
+        if earlier: sam_module.prompt_to_folder(photo, out, points="5,5", model=sam)
+        if earlier and kind == "file": break # the earlier result stands for all of its files
+        (out/name).unlink(missing_ok=True)
+        if kind == "file": (out/name).write_bytes(b"mine")
+        elif kind == "folder": (out/name).mkdir()
+        elif kind == "pipe": os.mkfifo(out/name)
+        else: (out/name).symlink_to(mine if kind == "link" else tmp_path/"made")
+        before = os.lstat(out/name)
+        with refuses(UsageError, "--out", name):
+            sam_module.prompt_to_folder(photo, out, grid="2x2", model=sam, overwrite=True)
+        assert os.lstat(out/name) == before and mine.read_bytes() == b"mine" and not (tmp_path/"made").exists()
+        (out/name).rmdir() if kind == "folder" else (out/name).unlink()
+
+
+def test_a_run_is_no_place_for_masks(sam, photo, tmp_path):
+    (tmp_path/"run").mkdir()
+    (tmp_path/"run/status.json").write_text("{}")
+    with refuses(UsageError, "--out", "is the folder of a run"):
+        sam_module.prompt_to_folder(photo, tmp_path/"run", points="5,5", model=sam, overwrite=True)
+    assert [path.name for path in (tmp_path/"run").iterdir()] == ["status.json"]
+
+
+def test_masks_have_the_permissions_of_the_umask(sam, photo, tmp_path):
+    for mask in 0o002, 0o077:
+        before = os.umask(mask)
+        try: sam_module.prompt_to_folder(photo, tmp_path/f"{mask}/set", points="5,5", model=sam)
+        finally: os.umask(before)
+        assert {path.stat().st_mode & 0o777 for path in (tmp_path/f"{mask}/set").iterdir()} == {0o666 & ~mask}
+
+
+def test_a_full_disk_is_named_with_the_file(sam, photo, tmp_path, monkeypatch):
+    def full(*args): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, "fsync", full)
+    with refuses(DataError, "mask-000.png", "cannot be written (No space left on device)"):
+        sam_module.prompt_to_folder(photo, tmp_path/"out", points="5,5", model=sam)
+    assert list((tmp_path/"out").iterdir()) == []
+
+
+def test_an_interrupted_result_can_be_written_again(sam, photo, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        def killed(*args, **kwargs): raise KeyboardInterrupt
+        patch.setattr(sam_module, "write_output", killed)
+        with pytest.raises(KeyboardInterrupt): sam_module.prompt_to_folder(photo, tmp_path/"out", grid="2x2", model=sam)
+    assert len(list((tmp_path/"out").iterdir())) == 5
+    sam_module.prompt_to_folder(photo, tmp_path/"out", points="5,5", model=sam)
+    assert (tmp_path/"out/masks.json").exists()
+
+
 @pytest.mark.parametrize("given, named", [
     (dict(points="5,5", overwrite=True, add=True), ["--overwrite", "--add"]),
     (dict(points="5,5", add=True), ["--add", "--as-masks"]),
@@ -572,6 +651,45 @@ def test_labels_hold_the_class_and_the_rest(sam, photo, tmp_path, monkeypatch):
     made = sam_module.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car", overwrite=True)
     [line] = [line for line in sam_module.prompt_text(made).splitlines() if "photo_P.png" in line]
     assert missing(line, "labels/photo_P.png", "Car", 1) == []
+
+
+def test_a_mask_that_a_person_drew_is_never_replaced(sam, photo, tmp_path, monkeypatch):
+    "It is drawn on if asked for, and stays the person's after that."
+    root, mask = tmp_path/"set", tmp_path/"set/labels/photo_P.png"
+    answering(sam, monkeypatch, left)
+    mask.parent.mkdir(parents=True)
+    (root/"codes.txt").write_text("background\nCar\n")
+    Image.fromarray(np.ones((45, 70), np.uint8)).save(mask)
+    before = mask.read_bytes()
+    given = dict(points="5,5", model=sam, as_masks="Car")
+    with refuses(UsageError, "photo_P.png", "did not write it"):
+        sam_module.prompt_to_folder(photo, root, **given, overwrite=True)
+    assert mask.read_bytes() == before and not (root/"prompts").exists()
+    sam_module.prompt_to_folder(photo, root, **given | dict(as_masks="Road"), add=True)
+    assert (ids(root) == np.where(left(45, 70), 2, 1)).all()
+    with refuses(UsageError, "photo_P.png", "did not write it"):
+        sam_module.prompt_to_folder(photo, root, **given, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["labels", "images", "prompts", "prompts/photo", "prompts/photo/1",
+                                  "labels/photo_P.png", "images/photo.png", "codes.txt"])
+def test_a_dataset_s_links_lead_nowhere(name, sam, photo, tmp_path, monkeypatch):
+    root, outside = tmp_path/"set", tmp_path/"outside"
+    answering(sam, monkeypatch, left)
+    (root/name).parent.mkdir(parents=True)
+    outside.mkdir()
+    (root/name).symlink_to(outside/"made" if "." in name else outside)
+    with refuses((DataError, UsageError), name, "is a link"):
+        sam_module.prompt_to_folder(photo, root, points="5,5", model=sam, as_masks="Car", overwrite=True)
+    assert list(outside.iterdir()) == [] and (root/name).is_symlink()
+
+
+def test_names_of_classes_are_written_only_if_one_is_new(sam, photo, tmp_path, monkeypatch):
+    answering(sam, monkeypatch, left)
+    (tmp_path/"set").mkdir()
+    (tmp_path/"set/codes.txt").write_bytes(b"Car\r\nbackground\r\n")
+    sam_module.prompt_to_folder(photo, tmp_path/"set", points="5,5", model=sam, as_masks="Car")
+    assert (tmp_path/"set/codes.txt").read_bytes() == b"Car\r\nbackground\r\n"
 
 
 def test_only_the_best_mask_of_a_prompt_counts(sam, photo, tmp_path, monkeypatch):

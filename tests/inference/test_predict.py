@@ -1,7 +1,14 @@
 "Masks of images: every kind of file; ids as a plain PNG reader finds them; tiles, views and ensembles against PyTorch."
+import errno
 import json
 import os
+import random
+import resource
+import shlex
 import shutil
+import signal
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from segfast.cli import app
+from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
 from segfast.inference.predictor import TorchPredictor
 from segfast.inference.result import predict_image
@@ -194,8 +202,14 @@ def test_nothing_is_overwritten(tmp_path, photos, tiny_run):
     out = tmp_path/"out"
     out.mkdir()
     (out/"b.png").write_text("mine")
+    for more in [], ["--overwrite"], ["--skip-existing"]:  # the last two are about masks of segfast predict
+        res = cli("predict", tiny_run.path, photos, "--out", out, *more, code=2)
+        assert not missing(res.output, out/"b.png") and written(out) == ["b.png"]
+        assert (out/"b.png").read_text() == "mine"
+    (out/"b.png").unlink()
+    cli("predict", tiny_run.path, photos, "--out", out)
     res = cli("predict", tiny_run.path, photos, "--out", out, code=2)
-    assert not missing(res.output, out/"b.png", "--overwrite") and written(out) == ["b.png"]
+    assert not missing(res.output, out/"a.png", "--overwrite", "--skip-existing", "4 more")
     cli("predict", tiny_run.path, photos, "--out", out, "--overwrite")
     assert len(written(out)) == 5 and read(out/"b.png").shape == (47, 53)
     (out/"overlays").mkdir()
@@ -203,7 +217,255 @@ def test_nothing_is_overwritten(tmp_path, photos, tiny_run):
     shutil.rmtree(out/"deep")
     cli("predict", tiny_run.path, photos/"deep", "--out", out/"other")
     res = cli("predict", tiny_run.path, photos/"c.png", "--out", out, "--overlay", code=2)
-    assert not missing(res.output, out/"c.png", "--overwrite") and (out/"overlays/c.jpg").read_text() == "mine"
+    assert not missing(res.output, out/"c.png", "--overwrite")
+    for more in ["--overwrite"], ["--skip-existing"]:
+        res = cli("predict", tiny_run.path, photos/"c.png", "--out", out, "--overlay", *more, code=2)
+        assert not missing(res.output, out/"overlays/c.jpg") and (out/"overlays/c.jpg").read_text() == "mine"
+
+
+@pytest.mark.parametrize("link", ["b.png", "deep", "overlays", "dangling"])
+@pytest.mark.parametrize("more", [[], ["--overwrite"], ["--skip-existing"]])
+def test_nothing_is_written_through_a_link(tmp_path, photos, tiny_run, link, more):
+    private, out = tmp_path/"private", tmp_path/"out"
+    cli("predict", tiny_run.path, photos, "--out", private, "--overlay")  # they could be taken for one's own
+    before = {p: p.read_bytes() for p in private.rglob("*") if p.is_file()}
+    out.mkdir()
+    name, target = ("b.png", tmp_path/"nowhere.png") if link == "dangling" else (link, private/link)
+    (out/name).symlink_to(target)
+    res = cli("predict", tiny_run.path, photos, "--out", out, "--overlay", *more, code=2)
+    assert not missing(res.output, out/name)
+    assert {p: p.read_bytes() for p in private.rglob("*") if p.is_file()} == before
+    assert not (tmp_path/"nowhere.png").exists() and written(out) == (["b.png"] if link == "b.png" else [])
+
+
+def test_a_hard_link_is_replaced(tmp_path, photos, tiny_run):
+    cli("predict", tiny_run.path, photos/"a.png", "--out", tmp_path/"out")
+    os.link(tmp_path/"out/a.png", tmp_path/"backup.png")
+    before = (tmp_path/"backup.png").read_bytes()
+    soft(60, 30, 9).save(photos/"a.png")
+    cli("predict", tiny_run.path, photos/"a.png", "--out", tmp_path/"out", "--overwrite")
+    assert (tmp_path/"backup.png").read_bytes() == before != (tmp_path/"out/a.png").read_bytes()
+
+
+def test_a_run_is_no_place_for_masks(tmp_path, photos, tiny_run):
+    run = shutil.copytree(tiny_run.path, tmp_path/"run")
+    before = written(run)
+    for more in [], ["--overwrite"], ["--skip-existing"]:
+        assert not missing(cli("predict", run, photos, "--out", run, *more, code=2).output, run)
+    shutil.copy(photos/"a.png", photos/"history.png")
+    cli("predict", run, photos/"history.png", "--out", run/"plots", "--overwrite", code=2)
+    assert written(run) == before
+
+
+# Continuing
+
+def content(folder): return {name: (Path(folder)/name).read_bytes() for name in written(folder)}
+
+
+@pytest.fixture
+def known(photos):
+    "A model of which masks can be recognized."
+    class Known(Channel): name, sha256 = "known.onnx", "0"*64
+    return Known()
+
+
+@pytest.mark.parametrize("change", ["mask gone", "mask cut", "mask flipped", "overlay cut", "overlay gone",
+                                    "probabilities cut", "probabilities gone", "image changed", "nothing"])
+def test_what_is_done_is_skipped(tmp_path, photos, known, change):
+    out = Output(tmp_path/"out", overlay=True, probabilities=True, skip_existing=True)
+    assert predict_images(Segmenter(known), [photos], out).masks == 5
+    want, image = content(tmp_path/"out"), photos/"c.png"
+    what, _, how = change.partition(" ")
+    path = image if what == "image" else out.files("c").get(what)
+    if how == "gone": path.unlink()
+    elif how == "cut": path.write_bytes(path.read_bytes()[:-40])
+    elif how == "flipped":
+        raw = bytearray(path.read_bytes())
+        raw[len(raw)//2] ^= 1
+        path.write_bytes(raw)
+    elif how == "changed": soft(54, 56, 77).save(image)
+    if change == "mask gone":  # the files that belong to it can no longer be recognized
+        with pytest.raises(UsageError, match="overlays"): predict_images(Segmenter(known), [photos], out)
+        (out.folder/"overlays/c.jpg").unlink()
+        (out.folder/"probabilities/c.npy").unlink()
+    times = {p: p.stat().st_mtime_ns for p in out.folder.rglob("*") if p.is_file()}
+    seen = []
+    done = predict_images(Segmenter(known), [photos], out, progress=lambda *counts: seen.append(counts))
+    expected = (0, 5) if change == "nothing" else (1, 4)
+    assert (done.masks, done.skipped) == expected and done.to_dict()["skipped"] == done.skipped
+    assert all(counts == (5, 5) for counts in seen[-1:])
+    now = content(out.folder)
+    assert now.keys() == want.keys()
+    assert all(p.stat().st_mtime_ns == n for p, n in times.items() if p.stem != "c")
+    if change != "image changed": assert now == want
+    else: assert read(out.folder/"c.png").shape == (54, 56) and now["c.png"] != want["c.png"]
+
+
+def test_masks_of_another_model_are_not_taken(tmp_path, photos, tiny_run, other_run):
+    out = tmp_path/"out"
+    cli("predict", tiny_run.path, photos/"a.png", photos/"b.png", "--out", out, "--overlay")
+    before = content(out)
+    for model, more in (other_run, []), (tiny_run, ["--tta"]), (tiny_run, ["--size", "64x64"]), (tiny_run, ["--rgb"]):
+        res = cli("predict", model.path, photos, "--out", out, "--skip-existing", *more, code=2)
+        assert not missing(res.output, out/"a.png", "another model", "--overwrite") and content(out) == before
+    res = cli("predict", tiny_run.path, photos, "--out", out, "--skip-existing", "--overlay", "--json")
+    found = json.loads(res.stdout.splitlines()[-1])
+    assert (found["masks"], found["skipped"]) == (3, 2) and "2 images skipped" in res.stderr
+    res = cli("predict", other_run.path, photos, "--out", out, "--overwrite", "--skip-existing")
+    assert "5 masks" in res.stdout and not (out/"overlays/a.jpg").exists(), "an overlay of the other model"
+    res = cli("predict", other_run.path, photos, "--out", out, "--overwrite", "--skip-existing")
+    assert "5 images skipped" in res.stdout
+    cli("predict", other_run.path, photos, "--out", tmp_path/"alone")
+    assert content(out) == content(tmp_path/"alone")
+
+
+def test_another_model_without_a_file(tmp_path, photos):
+    with pytest.raises(UsageError, match="--skip-existing"):
+        predict_images(Segmenter(Channel()), [photos], Output(tmp_path/"out", skip_existing=True))
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"], ["--overlay", "--probabilities"]])
+def test_ctrl_c_says_how_to_continue(tmp_path, photos, tiny_run, monkeypatch, more):
+    import segfast.inference.predict as module
+    out, real, calls = tmp_path/"my masks", module.predict_batch, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3: raise KeyboardInterrupt
+        return real(*args, **kwargs)
+    monkeypatch.setattr(module, "predict_batch", interrupted)
+    argv = ["predict", tiny_run.path, photos, "--out", out, "--batch-size", 2, "--device", "cpu", *more]
+    res = cli(*argv, code=130)
+    assert not missing(res.stderr, "Interrupted", "4 masks", out) and "nothing" not in res.stderr
+    again = shlex.split(res.stderr.strip().splitlines()[-1].split("To continue: ")[1])
+    assert again[:2] == ["segfast", "predict"] and sorted(again[2:]) == sorted([*map(str, argv[1:]), "--skip-existing"])
+    monkeypatch.setattr(module, "predict_batch", real)
+    res = cli(*again[1:])
+    assert not missing(res.stdout, "1 mask", "4 images skipped") and len(written(out)) == (15 if len(more) == 2 else 5)
+
+
+def test_ctrl_c_before_the_first_mask(tmp_path, photos, tiny_run, monkeypatch):
+    def interrupted(*args): raise KeyboardInterrupt
+    monkeypatch.setattr("segfast.inference.predict.open_predictors", interrupted)
+    res = cli("predict", tiny_run.path, photos, "--out", tmp_path/"out", code=130)
+    assert "No mask was written" in res.stderr and "training" not in res.stderr and not (tmp_path/"out").exists()
+
+
+# Faults of the machine
+
+def in_child(work):
+    "The pid of a forked process that does some work."
+    pid = os.fork()
+    if pid: return pid
+    code = 70
+    try: code = work() or 0
+    except BaseException as e: print(type(e).__name__, e, file=sys.stderr)
+    finally: os._exit(code)
+
+
+def leftovers(folder): return [name for name in written(folder) if ".part-" in name]
+
+
+@pytest.mark.parametrize("what, most", [("mask", 300), ("overlay", 1500), ("probabilities", 6000)])
+def test_a_full_disk(tmp_path, known, what, most):
+    "A limit on the size of files stands for it: writing fails in the same places."
+    (tmp_path/"in").mkdir()
+    noise = RNG.integers(0, 100, (60, 60, 3), np.uint8)  # of one class: the mask is small
+    noise[..., 0] += 150
+    Image.fromarray(noise).save(tmp_path/"in/noise.png")
+    out = Output(tmp_path/"out", overlay=what == "overlay", probabilities=what == "probabilities")
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+        try: predict_images(Segmenter(known), [tmp_path/"in"], out)
+        except DataError as e: text = str(e)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        (tmp_path/"said").write_text(text)
+    assert os.waitstatus_to_exitcode(os.waitpid(in_child(limited), 0)[1]) == 0
+    path, said = out.files("noise")[what], (tmp_path/"said").read_text()
+    assert not missing(said, path, "File too large") and "None" not in said
+    assert not path.exists() and not leftovers(out.folder)
+    assert all(p.stat().st_size for p in out.folder.rglob("*") if p.is_file())
+
+
+def test_a_disk_that_is_full_on_the_way(tmp_path, photos, tiny_run, monkeypatch):
+    import segfast.inference.predict as module
+    real, n = module.save_mask, []
+
+    def full(*args, **kwargs):
+        n.append(1)
+        if len(n) > 3: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*args, **kwargs)
+    monkeypatch.setattr(module, "save_mask", full)
+    res = cli("predict", tiny_run.path, photos, "--out", tmp_path/"out", "--batch-size", 1, code=1)
+    assert not missing(res.stderr, tmp_path/"out", "No space left", "3 masks", "--skip-existing")
+    assert len(written(tmp_path/"out")) == 3 and not leftovers(tmp_path/"out") and not is_crash(res.output)
+
+
+def is_whole(path):
+    if path.suffix == ".npy": return np.load(path, allow_pickle=False).ndim == 3
+    with Image.open(path) as im: im.load()
+    return True
+
+
+def test_killed_at_any_moment(tmp_path, known):
+    "No file is torn, whenever the process is killed; --skip-existing ends with the same files."
+    (tmp_path/"in").mkdir()
+    for i in range(10): Image.fromarray(RNG.integers(0, 256, (60, 50, 3), np.uint8)).save(tmp_path/f"in/{i}.png")
+    segmenter = Segmenter(known, InferenceOptions(batch_size=2))
+
+    def predict(folder): predict_images(segmenter, [tmp_path/"in"], Output(
+        folder, overlay=True, probabilities=True, skip_existing=True))
+    began = time.perf_counter()
+    os.waitpid(in_child(lambda: predict(tmp_path/"peace")), 0)
+    seconds, want, moments = time.perf_counter() - began, content(tmp_path/"peace"), random.Random(0)
+    assert len(want) == 30
+    kills, counts = 0, set()
+    for k in range(12):
+        out = tmp_path/f"out{k}"
+        pid = in_child(lambda: predict(out))
+        time.sleep(moments.uniform(0.1, 1)*seconds)
+        os.kill(pid, signal.SIGKILL)
+        kills += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        names = [name for name in written(out) if ".part-" not in name] if out.exists() else []
+        counts.add(len(names))
+        assert all(is_whole(out/name) and (out/name).read_bytes() == want[name] for name in names)
+    for path in out.parent.glob("out*/**/.part-*"): os.utime(path, (1, 1))
+    for k in range(12):
+        predict(tmp_path/f"out{k}")
+        assert content(tmp_path/f"out{k}") == want
+    assert kills > 3 and len(counts) > 2, "the moments were well chosen"
+
+
+def test_two_processes_in_one_folder(tmp_path, photos, known):
+    "The second process sees what the first wrote, even between its check and its writing."
+    class Other(Channel): sha256 = "1"*64
+    for k in range(3):
+        out = tmp_path/f"out{k}"
+        pids = [in_child(lambda: predict_images(Segmenter(model), [photos], out) and None) for model in (known, Other())]
+        codes = sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids)
+        assert 0 in codes or codes == [70, 70]
+        assert all(is_whole(out/name) for name in written(out)) and not leftovers(out)
+    segmenter = Segmenter(known, InferenceOptions(batch_size=1))
+    mine = (tmp_path/"out/c.png")
+
+    def meanwhile(done, total):
+        if done == 1: mine.write_text("mine")
+    with pytest.raises(UsageError, match="c.png"):
+        predict_images(segmenter, [photos/"a.png", photos/"b.png", photos/"d.jpg", photos/"c.png"], tmp_path/"out",
+                       progress=meanwhile)
+    assert mine.read_text() == "mine"
+
+
+def test_what_was_left_half_done_is_swept(tmp_path, photos, known):
+    old, new, other = (tmp_path/"out"/name for name in (".part-0123456789abcdef.png", ".part-fedcba9876543210.png",
+                                                       ".part-notes.txt"))
+    (tmp_path/"out").mkdir()
+    for path in old, new, other: path.write_bytes(b"x")
+    for path in old, other: os.utime(path, (1, 1))
+    predict_images(Segmenter(known), [photos], tmp_path/"out")
+    assert not old.exists() and new.exists() and other.exists()
 
 
 def test_out_is_in_or_one_with_the_input(tmp_path, photos, tiny_run):

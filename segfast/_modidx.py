@@ -1619,6 +1619,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'segfast.report.html.probability_map': ('report/html.html#probability_map', 'segfast/report/html.py'),
                                      'segfast.report.html.probability_maps': ( 'report/html.html#probability_maps',
                                                                                'segfast/report/html.py'),
+                                     'segfast.report.html.read_classes': ('report/html.html#read_classes', 'segfast/report/html.py'),
                                      'segfast.report.html.read_finder': ('report/html.html#read_finder', 'segfast/report/html.py'),
                                      'segfast.report.html.read_history': ('report/html.html#read_history', 'segfast/report/html.py'),
                                      'segfast.report.html.read_image_scores': ( 'report/html.html#read_image_scores',

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['MOST_EPOCHS', 'FINDER', 'READERS', 'STATES', 'PARTS', 'try_part', 'read_optional', 'read_scores', 'read_image_scores',
-           'read_history', 'read_finder', 'RunFiles', 'read_run', 'score_tiles', 'machine_facts', 'run_lead',
-           'run_duration', 'state_banner', 'first_screen', 'ExampleImages', 'wrong_share', 'examples_of', 'strip',
-           'image_score', 'cards', 'probability_map', 'probability_maps', 'class_rows', 'matrix_cell', 'matrix_rows',
-           'confusion_counts', 'mistakes', 'scored_part', 'confusion_part', 'data_facts', 'data_classes',
+           'read_history', 'read_finder', 'read_classes', 'RunFiles', 'read_run', 'score_tiles', 'machine_facts',
+           'run_lead', 'run_duration', 'state_banner', 'first_screen', 'ExampleImages', 'wrong_share', 'examples_of',
+           'strip', 'image_score', 'cards', 'probability_map', 'probability_maps', 'class_rows', 'matrix_cell',
+           'matrix_rows', 'confusion_counts', 'mistakes', 'scored_part', 'confusion_part', 'data_facts', 'data_classes',
            'setting_text', 'recipe_facts', 'environment_facts', 'commands', 'stage_rows', 'finder_charts',
            'training_part', 'image_parts', 'page_parts', 'hide_names', 'run_places', 'report_values', 'write_report']
 
@@ -117,8 +117,17 @@ def read_finder(
     return found
 
 # %% ../../nbs/report/04_html.ipynb #6d3d977d
+def read_classes(
+    run:Run
+)->ClassTable:
+    "The classes of a run; not verified if `data.json`, which has their checksum, cannot be read."
+    try: return run.classes
+    except DataError as e:
+        if 'classes.csv' in str(e): raise
+    return ClassTable.load(run.path/'classes.csv')
+
 READERS = dict(status=lambda run: run.status, state=lambda run: run.state, recipe=lambda run: run.recipe,
-               classes=lambda run: run.classes, data=lambda run: read_optional(run.path/'data.json'),
+               classes=read_classes, data=lambda run: read_optional(run.path/'data.json'),
                env=lambda run: read_optional(run.path/'environment.json'), history=read_history,
                scores=lambda run: read_scores(run.path/'scores.json'),
                images=lambda run: read_image_scores(run.path/'per_image_counts.csv'),
@@ -499,7 +508,7 @@ def setting_text(
 )->str:
     "A setting as it is shown: sizes as 48×64, the rest as in JSON."
     if isinstance(value, tuple): return shape_text(value, '×')
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (bool, dict, list)) else str(value)
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (bool, dict, list)) else str(value)
 
 def recipe_facts(
     found:dict # of `read_run`

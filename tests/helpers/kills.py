@@ -256,8 +256,8 @@ SHARES = {Train: 30, Resume: 20, Predict: 10, Repredict: 5, Export: 8, Onnx: 2, 
 
 class Kills:
     "Trials by number: the same seed and number repeat the same kill, except those at a moment of time."
-    def __init__(self, m, seed=0, kinds=SHARES):
-        self.m, self.seed = m, seed
+    def __init__(self, m, seed=0, kinds=SHARES, times=True):
+        self.m, self.seed, self.times = m, seed, times
         self.shares, self.ready = {kind: SHARES[kind] for kind in kinds}, {}
 
     def scenario(self, kind):
@@ -292,10 +292,9 @@ class Kills:
         "Whether a command ended with an error of its own; a run that is done already is none."
         return ended.code not in (0, -signal.SIGKILL) and "--extend" not in ended.text
 
-    @staticmethod
-    def draw(rng, s):
-        "A moment to die at: two of three are file operations."
-        if rng.random() < 2/3: return dict(die_at=rng.randint(1, len(s.operations)))
+    def draw(self, rng, s):
+        "A moment to die at: two of three are file operations, all of them without `times`."
+        if rng.random() < 2/3 or not self.times: return dict(die_at=rng.randint(1, len(s.operations)))
         return dict(after=rng.uniform(0, s.seconds), count=False)
 
     @staticmethod

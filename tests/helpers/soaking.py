@@ -19,8 +19,11 @@ def soak(doc, n, make, counted=lambda found: 1, what="trials"):
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     began, trials, bad, kinds, done = time.perf_counter(), make(folder, args.seed), [], collections.Counter(), 0
     numbers = iter([args.only]) if args.only is not None else iter(range(args.first, sys.maxsize))
+    took = collections.Counter()
     for i in numbers:
+        start = time.perf_counter()
         found = trials.trial(i)
+        took[found["kind"]] += time.perf_counter() - start
         done += counted(found)
         kinds[found["kind"]] += counted(found)
         if found["wrong"]: bad.append(found | dict(repeat=f"python {sys.argv[0]} --seed {args.seed} --only {i} OUT.json"))
@@ -28,7 +31,9 @@ def soak(doc, n, make, counted=lambda found: 1, what="trials"):
         if args.only is None and done >= args.n: break
         if args.seconds and time.perf_counter() - began > args.seconds: break
     seconds = round(time.perf_counter() - began)
-    args.out.write_text(json.dumps(dict(n=done, seed=args.seed, seconds=seconds, kinds=kinds, wrong=bad), indent=1,
+    args.out.write_text(json.dumps(dict(n=done, seed=args.seed, seconds=seconds, kinds=kinds,
+                                        seconds_each={k: round(took[k]/max(kinds[k], 1), 2) for k in kinds},
+                                        wrong=bad), indent=1,
                                    default=str) + "\n", encoding="utf-8")
     each = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
     print(f"{done} {what} in {seconds} s ({each}): {f'{len(bad)} WRONG' if bad else 'nothing wrong'}")

@@ -2,6 +2,7 @@
 import errno
 import json
 import os
+import re
 import socket
 from hashlib import sha256
 
@@ -117,8 +118,9 @@ def test_a_table_that_is_a_pipe_or_a_link(tmp_path):
 
 # What a cache holds
 
-@pytest.mark.parametrize("make", [lambda p: p.write_text("x"), lambda p: p.mkdir(), lambda p: (p/"b").mkdir(parents=True),
-                                  lambda p: p.symlink_to(p.parent/"other"), lambda p: p.symlink_to(p.parent/"nowhere"),
+@pytest.mark.parametrize("make", [lambda p: p.write_text("x"), lambda p: p.mkdir(),
+                                  lambda p: (p/"b").mkdir(parents=True), lambda p: p.symlink_to(p.parent/"other"),
+                                  lambda p: p.symlink_to(p.parent/"nowhere"),
                                   lambda p: os.mkfifo(p), lambda p: os.link(p.parent/"other/file", p)],
                          ids=["file", "folder", "full folder", "link", "dangling link", "pipe", "hard link"])
 def test_whatever_lies_there_is_removed_and_nothing_behind_it(tmp_path, make):
@@ -274,6 +276,28 @@ def test_every_flipped_bit_of_a_record_is_noticed(tmp_path):
             continue
         kept = {k: v for k, v in found.items() if k in values}
         assert kept == values, (i, found) # only the name of the checksum was hit
+
+
+@pytest.mark.parametrize("layout", [dict(), dict(indent=2), dict(indent=4, ensure_ascii=False)], ids=str)
+def test_a_record_that_a_program_wrote_again(tmp_path, caplog, layout):
+    path = tmp_path/"a.json"
+    write_json(path, dict(name="Straße", pixels=10))
+    path.write_text(json.dumps(json.loads(path.read_text()) | dict(pixels=20), **layout))
+    assert read_json(path) == read_json(path) == dict(name="Straße", pixels=20)
+    assert len(caplog.records) == 1 and str(path) in caplog.text
+
+
+def test_a_record_that_a_person_edited(tmp_path, caplog):
+    path = tmp_path/"a.json"
+    write_json(path, dict(name="Straße", pixels=10))
+    text = path.read_text()
+    for old, new in ("10", "20"), ("10", "1 "), ("10", "1"):
+        path.write_text(text.replace(old, new, 1))
+        with refuses(DataError, path, "checksum"):
+            read_json(path)
+    assert read_json(path, verify=False)["pixels"] == 1 and str(path) in caplog.text
+    path.write_text(re.sub(r',\n "checksum": .*', "", path.read_text()))
+    assert read_json(path) == dict(name="Straße", pixels=1)
 
 
 def test_a_folder_takes_its_place_at_once(tmp_path):

@@ -720,7 +720,7 @@ def test_an_edited_status_is_used_and_said(run, caplog):
     assert len(caplog.records) == 1 and str(status) in caplog.text
     run.update(note=1)
     caplog.clear()
-    assert not Run(run.path).is_edited and not caplog.records
+    assert Run(run.path).state == "failed" and not caplog.records
 
 
 def test_readers_get_no_other_weights(run):

@@ -30,7 +30,7 @@ from ..data.masks import colorize
 from ..runs.run import Run
 from ..runs.listing import fold_runs, is_fold_set
 from .sliding import InferenceOptions, Segmenter
-from .result import SegPrediction, as_image, collect_bands
+from .result import SegPrediction, as_image, collect_bands, save_jpeg
 
 # %% ../../nbs/inference/06_predict.ipynb #cd89d863
 def images_at(
@@ -243,7 +243,7 @@ def write(self:Output,
             make_folder(path.parent)
             with new_file(path) as part:
                 if what == 'mask': save_mask(found, part, self.rgb, dict(note, Files=listed))
-                elif what == 'overlay': found.overlay().save(part, quality=90)
+                elif what == 'overlay': save_jpeg(found.overlay(), part)
                 else: save_array(found.probabilities.astype(np.float16), part)
     except OSError as e: raise DataError(f'{safe_text(path)}: cannot be written ({e.strerror or e}).') from e
 

@@ -366,11 +366,11 @@ def in_child(work):
 def leftovers(folder): return [name for name in written(folder) if ".part-" in name]
 
 
-@pytest.mark.parametrize("what, most", [("mask", 300), ("overlay", 1500), ("probabilities", 6000)])
+@pytest.mark.parametrize("what, most", [("mask", 300), ("overlay", 4000), ("probabilities", 6000)])
 def test_a_full_disk(tmp_path, known, what, most):
     "A limit on the size of files stands for it: writing fails in the same places."
     (tmp_path/"in").mkdir()
-    noise = RNG.integers(0, 100, (60, 60, 3), np.uint8)  # of one class: the mask is small
+    noise = RNG.integers(0, 100, (200, 200, 3), np.uint8)  # of one class: the mask is small
     noise[..., 0] += 150
     Image.fromarray(noise).save(tmp_path/"in/noise.png")
     out = Output(tmp_path/"out", overlay=what == "overlay", probabilities=what == "probabilities")
@@ -422,20 +422,20 @@ def test_killed_at_any_moment(tmp_path, known):
     seconds, want, moments = time.perf_counter() - began, content(tmp_path/"peace"), random.Random(0)
     assert len(want) == 30
     kills, counts = 0, set()
-    for k in range(12):
+    for k in range(5):
         out = tmp_path/f"out{k}"
         pid = in_child(lambda: predict(out))
-        time.sleep(moments.uniform(0.1, 1)*seconds)
+        time.sleep(moments.uniform(0.05, 0.8)*seconds)
         os.kill(pid, signal.SIGKILL)
         kills += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
         names = [name for name in written(out) if ".part-" not in name] if out.exists() else []
         counts.add(len(names))
         assert all(is_whole(out/name) and (out/name).read_bytes() == want[name] for name in names)
     for path in out.parent.glob("out*/**/.part-*"): os.utime(path, (1, 1))
-    for k in range(12):
+    for k in range(5):
         predict(tmp_path/f"out{k}")
         assert content(tmp_path/f"out{k}") == want
-    assert kills > 3 and len(counts) > 2, "the moments were well chosen"
+    assert kills > 1 and len(counts) > 1, "the moments were well chosen"
 
 
 def test_two_processes_in_one_folder(tmp_path, photos, known):

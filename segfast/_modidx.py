@@ -85,6 +85,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'segfast.core.files.check_recorded': ('core/files.html#check_recorded', 'segfast/core/files.py'),
                                     'segfast.core.files.decode_text': ('core/files.html#decode_text', 'segfast/core/files.py'),
                                     'segfast.core.files.discard': ('core/files.html#discard', 'segfast/core/files.py'),
+                                    'segfast.core.files.exchange_paths': ('core/files.html#exchange_paths', 'segfast/core/files.py'),
                                     'segfast.core.files.file_checksum': ('core/files.html#file_checksum', 'segfast/core/files.py'),
                                     'segfast.core.files.file_kind': ('core/files.html#file_kind', 'segfast/core/files.py'),
                                     'segfast.core.files.is_rewritten': ('core/files.html#is_rewritten', 'segfast/core/files.py'),

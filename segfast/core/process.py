@@ -21,7 +21,7 @@ class LossyStream:
     def _call(self, name, *args):
         try: return getattr(self.stream, name)(*args)
         except UnicodeEncodeError: raise
-        except (OSError, ValueError) as e: # a `ValueError` for a closed file
+        except (OSError, ValueError, RuntimeError) as e: # closed; a signal's handler prints in the middle of a print
             if not self.lost: self.lost.append(e)
 
     def write(self, data):

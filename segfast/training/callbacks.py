@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['batch_files', 'EpochSeed', 'nan_error', 'RunRecorder', 'sample_arrays', 'AccumulateGradients', 'SkipBatches',
-           'stop_handler', 'stop_on_signals', 'ReportProgress', 'Precision', 'precision_cbs']
+           'request_stop', 'stop_on_signals', 'ReportProgress', 'Precision', 'precision_cbs']
 
 # %% ../../nbs/training/06_callbacks.ipynb #209c0fc6
-import math, os, signal, threading, time
-from contextlib import contextmanager
+import math, time
 
 import torch
 from fastai.callback.core import Callback, CancelBatchException, CancelFitException
@@ -19,11 +18,13 @@ from fastcore.basics import patch
 from torch.amp import GradScaler, autocast
 
 from ..core.errors import DataError
+from ..core.files import new_file
+from ..core.process import on_stop_signals
 from ..core.text import a_few
 from ..data.loaders import seed_epoch
 from ..runs.recipe import Stage
 from ..report.plots import show_masks
-from .checkpoints import STOPS_WITHIN, Training, save_checkpoint, set_generators
+from .checkpoints import STOPS_WITHIN, Training, is_finite, save_checkpoint, set_generators
 
 # %% ../../nbs/training/06_callbacks.ipynb #47833ad1
 def batch_files(
@@ -117,6 +118,9 @@ def _between_batches(self:RunRecorder):
     if getattr(self.learn, 'skipping', False): return self._skip_batch()
     self.state.batches += 1
     if self.state.stop and self.between_steps():
+        if not is_finite(self.model):
+            raise nan_error(self.stage, f'epoch {self.epoch + 1}, batch {self.iter + 1}',
+                            'the step left weights that are not numbers. The weights of the epoch before are kept.')
         save_checkpoint(self.state, self.learn, None)
         self.state.wait_for_checkpoint()
         raise KeyboardInterrupt
@@ -143,7 +147,7 @@ def after_epoch(self:RunRecorder):
     training = self.state
     if self.epoch < training.epoch: return # done before the process that resumed
     row = self._row()
-    if not (math.isfinite(row['valid_loss']) and all(torch.isfinite(p).all() for p in self.model.parameters())):
+    if not (math.isfinite(row['valid_loss']) and is_finite(self.model)):
         raise nan_error(self.stage, f'after epoch {row["epoch"]}',
                         f'the last step left weights or a validation loss ({row["valid_loss"]}) that are not numbers. '
                         'The weights of the epoch before are kept.')
@@ -162,7 +166,8 @@ def _report_epoch(self:RunRecorder, row):
     if training.recipe.samples and number % training.recipe.samples == 0:
         folder = training.run.path/'plots/samples'
         folder.mkdir(exist_ok=True)
-        show_masks(self.sample, training.data.classes).savefig(folder/f'epoch-{number:03}.png', dpi=90)
+        with new_file(folder/f'epoch-{number:03}.png') as part:
+            show_masks(self.sample, training.data.classes).savefig(part, dpi=90)
     training.run.update(stage=training.stage+1, epoch=training.epoch, epochs=self.stage.epochs)
     training.screen.epoch(row)
     training.screen.sample(*self.sample[0], training.data.classes)
@@ -190,31 +195,19 @@ class SkipBatches(Callback):
         if self.learn.skipping: raise CancelBatchException
 
 # %% ../../nbs/training/06_callbacks.ipynb #09a6d038
-def stop_handler(
-    training:Training # the first signal sets its `stop`
-): # called with a signal's number and the frame
-    "A signal handler that stops a training after the batch, and the second time at once."
-    owner = os.getpid()
-    def on_signal(number, frame):
-        if os.getpid() != owner: return # in a loader's process, which gets a terminal's Ctrl-C too
-        if training.stop: raise KeyboardInterrupt
-        training.stop = True
-        training.screen.say('Stopping after this batch (once more to stop at once).')
-    return on_signal
+def request_stop(
+    training:Training # the first request sets its `stop`
+):
+    "Stop a training after the batch; the second time at once."
+    if training.stop: raise KeyboardInterrupt
+    training.stop = True
+    training.screen.say('Stopping after this batch (once more to stop at once).')
 
-@contextmanager
 def stop_on_signals(
     training:Training # the first signal sets its `stop`
-):
-    "In the block, SIGINT and SIGTERM stop the training after the batch; a second one ends it at once."
-    if threading.current_thread() is not threading.main_thread(): # signals are for the main thread
-        yield
-        return
-    handler = stop_handler(training)
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try: yield
-    finally:
-        for number,previous in before.items(): signal.signal(number, previous)
+): # context manager
+    "In the block, signals that ask the process to end stop the training after the batch; a second Ctrl-C at once."
+    return on_stop_signals(lambda: request_stop(training))
 
 # %% ../../nbs/training/06_callbacks.ipynb #b46c1d4a
 class ReportProgress(Callback):

@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['STOPS_WITHIN', 'BestEpoch', 'split_tensors', 'join_tensors', 'set_generators', 'load_optimizer', 'write_tensors',
-           'read_tensors', 'Training', 'run_in_thread', 'save_checkpoint', 'save_best', 'load_checkpoint']
+           'read_tensors', 'Training', 'is_in_place', 'check_place', 'is_finite', 'run_in_thread', 'save_checkpoint',
+           'save_best', 'read_state', 'load_checkpoint']
 
 # %% ../../nbs/training/05_checkpoints.ipynb #ffdcd089
 import math, os, re, shutil
+from contextlib import suppress
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Thread
@@ -22,7 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 
 from ..core.errors import DataError
-from ..core.files import read_json
+from ..core.files import new_file, open_regular, read_json
+from ..core.records import check_types
 from ..data.dataset import SegData
 from ..runs.recipe import Recipe
 from ..runs.run import HISTORY, Run
@@ -115,7 +118,8 @@ def write_tensors(
     path # of the file
 ):
     "Write a safetensors file; a full disk is an `OSError`, as for any other file."
-    try: save_file(tensors, path)
+    try:
+        with new_file(path) as part: save_file(tensors, part)
     except SafetensorError as e: # hides what the system said, such as "os error 28": no space left
         if not (code := re.search(r'os error (\d+)', str(e))): raise
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from e
@@ -124,7 +128,9 @@ def read_tensors(
     path # of a checkpoint's file
 )->dict: # name -> tensor
     "The tensors in a safetensors file; any other kind of file is refused."
-    try: return load_file(path)
+    try:
+        open_regular(path).close()
+        return load_file(path)
     except (SafetensorError, OSError) as e:
         raise DataError(f'{path}: not a safetensors file ({" ".join(str(e).split())[:100]}). No other format is read: '
                         'a pickle would run code.') from e
@@ -157,6 +163,31 @@ class Training:
     def __post_init__(self):
         self.best = self.best or BestEpoch(self.recipe.monitor, self.recipe.patience)
         if self.ema is None and self.recipe.ema: self.ema = make_ema(self.model, self.recipe.ema)
+
+# %% ../../nbs/training/05_checkpoints.ipynb #e6506935
+def is_in_place(
+    run:Run # that this process trains
+)->bool:
+    "Whether the run's folder is still where it was: neither moved, nor deleted, nor replaced by another run."
+    if not os.path.lexists(run.path/'status.json'): return False
+    with suppress(DataError): return run.status.get('pid', os.getpid()) == os.getpid()
+    return True # damaged, but there
+
+def check_place(
+    run:Run # that this process trains
+):
+    "Raise a `DataError` if the run's folder is not where it was."
+    if is_in_place(run): return
+    raise DataError(f'{run.path}: is not there any more: the folder was moved or deleted during the training, which '
+                    'has ended.\nWhat was saved is complete, wherever it is now. To resume it there: '
+                    'segfast resume FOLDER')
+
+# %% ../../nbs/training/05_checkpoints.ipynb #ced20613
+def is_finite(
+    model:torch.nn.Module
+)->bool:
+    "Whether all weights of a model are numbers."
+    return all(bool(torch.isfinite(p).all()) for p in model.parameters())
 
 # %% ../../nbs/training/05_checkpoints.ipynb #a738a739
 @patch(as_prop=True)
@@ -206,6 +237,7 @@ def save_checkpoint(
     files = {name: {k: v.detach().to('cpu', copy=True).contiguous() for k,v in tensors.items()}
              for name,tensors in files.items()}
     training.wait_for_checkpoint()
+    check_place(training.run)
     training.writing = run_in_thread(_write_files, training.run, state, files, row if is_best else None)
 
 def _checkpoint_state(training, learn, row):
@@ -239,30 +271,58 @@ def _link(src, dest):
     except OSError: shutil.copyfile(src, dest)
 
 # %% ../../nbs/training/05_checkpoints.ipynb #6a644294
+_STATE = dict(stage=int, epoch=int, batch=(int, None), batches=int, lrs=[(float, str)], ema_updates=(int, None),
+              best_so_far=dict(value=(float, None), where=([int, int], None), epochs=int, since=int),
+              optimizer=dict, scaler=dict, smooth_loss=[int, float], generators=(dict, None))
+
+def read_state(
+    folder, # of a checkpoint
+    recipe:Recipe # of its run
+)->dict:
+    "The state in a checkpoint; a `DataError` names the value that does not fit the recipe."
+    path = folder/'state.json'
+    state = read_json(path)
+    if lacking := [k for k in _STATE if k not in state and k not in ('batch', 'generators')]:
+        raise DataError(f'{path}: the value {lacking[0]!r} is missing.')
+    check_types(state, path, _STATE)
+    stages = recipe.stages
+    if not 1 <= state['stage'] <= len(stages) or state['epoch'] > stages[state['stage'] - 1].epochs:
+        raise DataError(f'{path}: is at stage {state["stage"]}, epoch {state["epoch"]}, which {folder.parents[1]}/'
+                        'recipe.toml does not have: one of them is from another run.')
+    return state
+
 def load_checkpoint(
     training:Training, # fresh, of the run's own recipe and data; changed in place
 )->dict|None: # the state that was read; None where there is no checkpoint
     "Set a training to the state in its last complete checkpoint."
     folder = training.run.newest_checkpoint(training.screen.say)
     if folder is None: return None
-    # damaged, it must not replace the good one
-    if folder.name != 'last': shutil.rmtree(folder.with_name('last'), ignore_errors=True)
-    state = read_json(folder/'state.json')
+    state = read_state(folder, training.recipe)
     _load_weights(training, folder, state['ema_updates'])
     training.best.load_state_dict(state['best_so_far'])
     training.lrs, training.batches = state['lrs'], state['batches']
     training.stage, training.epoch = state['stage'] - 1, state['epoch']
     memory = {k: state.get(k) for k in ('optimizer', 'smooth_loss', 'scaler', 'batch', 'generators')}
-    training.memory = join_tensors(memory, read_tensors(folder/'memory.safetensors'))
+    try: training.memory = join_tensors(memory, read_tensors(folder/'memory.safetensors'))
+    except (KeyError, TypeError):
+        raise DataError(f'{folder/"memory.safetensors"}: lacks a tensor that state.json names.') from None
+    # damaged, it must not replace the good one
+    if folder.name != 'last': shutil.rmtree(folder.with_name('last'), ignore_errors=True)
     if training.epoch >= training.recipe.stages[training.stage].epochs:
         training.stage, training.epoch, training.memory = training.stage + 1, 0, None
     return dict(state, folder=folder)
 
 def _load_weights(training, folder, updates):
-    own = folder/('training.safetensors' if training.ema else 'model.safetensors')
+    own, models = folder/('training.safetensors' if training.ema else 'model.safetensors'), [training.model]
     try:
         training.model.load_state_dict(read_tensors(own))
-        if training.ema: load_ema(training.ema, read_tensors(folder/'model.safetensors'), updates)
+        if training.ema:
+            if updates is None: raise RuntimeError('no average')
+            load_ema(training.ema, read_tensors(folder/'model.safetensors'), updates)
+            models.append(training.ema.module)
     except RuntimeError:
         raise DataError(f'{folder}: does not fit the model in {training.run.path/"recipe.toml"}: one of them is from '
                         'another run. Put back the one that belongs there.') from None
+    if not all(map(is_finite, models)):
+        raise DataError(f'{folder}: has weights that are not numbers. Delete this folder; if there is a folder '
+                        '`previous` beside it, the run resumes from that.')

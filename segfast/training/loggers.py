@@ -8,7 +8,7 @@ __all__ = ['LOGGERS', 'finite', 'side_by_side', 'Logger', 'TensorBoard', 'wandb_
 
 # %% ../../nbs/training/04_loggers.ipynb #7830346c
 import math, os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib import import_module
 from textwrap import indent
@@ -20,7 +20,7 @@ from fastai.learner import Recorder
 from fastai.torch_core import TensorImage, TensorMask
 from fastcore.basics import patch
 
-from ..core.errors import UsageError, unknown_name
+from ..core.errors import UsageError, safe_text, unknown_name
 from ..core.files import to_plain
 from ..data.classes import ClassTable
 from ..data.masks import colorize
@@ -51,7 +51,18 @@ class Logger(Callback):
     order, package = Recorder.order + 20, None # after `RunRecorder`, which writes the history
     def __init__(self,
         record:Run # whose history is followed
-    ): self.record, self.batches, self.epochs, self.sample = record, 0, 0, None
+    ):
+        self.record, self.batches, self.epochs, self.sample, self.failed = record, 0, 0, None, False
+        self.say = record.log # a training adds its screen
+
+    def attempt(self, write, *args):
+        "Call a function that writes; after an error, which is said once, nothing more is written."
+        if self.failed and write != self.close: return
+        try: write(*args)
+        except Exception as e: # of the tracker's library: a curve is worth less than the training
+            failed, self.failed = self.failed, True
+            text = f'The logger {type(self).__name__} failed ({type(e).__name__}: {safe_text(e)[:200]}). The training '
+            with suppress(OSError): failed or self.say(f'{text}continues without it.')
 
     def write_scalars(self,
         values:dict, # name -> finite number
@@ -95,18 +106,18 @@ def after_batch(self:Logger):
     if getattr(self.learn, 'skipping', False): return # trained before the run was resumed
     self.batches += 1
     lrs = {f'batch/lr_{i}': hyper['lr'] for i,hyper in enumerate(self.opt.hypers)}
-    self.write_scalars(finite({'batch/loss': self.loss.item(), 'batch/smooth_loss': self.smooth_loss.item(), **lrs}),
-                       self.batches)
+    values = finite({'batch/loss': self.loss.item(), 'batch/smooth_loss': self.smooth_loss.item(), **lrs})
+    self.attempt(self.write_scalars, values, self.batches)
 
 @patch
 def after_epoch(self:Logger):
     "Write the rows of history that are new."
-    self.write_new_epochs()
+    self.attempt(self.write_new_epochs)
 
 @patch
 def after_fit(self:Logger):
     "Write the last rows of history."
-    self.write_new_epochs()
+    self.attempt(self.write_new_epochs)
 
 @patch
 def _keep_sample(self:Logger, n=2):
@@ -129,8 +140,8 @@ class TensorBoard(Logger):
         for k,v in values.items(): self.writer.add_scalar(k, v, step)
     def write_image(self, image, step): self.writer.add_image('samples', image, step, dataformats='HWC')
     def close(self, ok=True):
-        super().close(ok)
-        self.writer.close()
+        try: super().close(ok)
+        finally: self.writer.close()
 
 # %% ../../nbs/training/04_loggers.ipynb #5ffabbf0
 _MODES = ('online', 'offline', 'shared', 'disabled', 'dryrun')
@@ -153,8 +164,8 @@ class WandB(Logger):
         from wandb import Image
         self.board.log({'samples': Image(image)}, step=step)
     def close(self, ok=True):
-        super().close(ok)
-        self.board.finish(exit_code=0 if ok else 1)
+        try: super().close(ok)
+        finally: self.board.finish(exit_code=0 if ok else 1)
 
 def _init_wandb(record):
     mode = wandb_mode()
@@ -196,7 +207,7 @@ def make_loggers(
     try:
         for name in check_loggers(names): out.append(LOGGERS[name](run))
     except BaseException:
-        for logger in out: logger.close(False)
+        for logger in out: logger.attempt(logger.close, False)
         raise
     return out
 
@@ -211,4 +222,4 @@ def open_loggers(
         yield cbs
         ok = True
     finally:
-        for logger in cbs: logger.close(ok)
+        for logger in cbs: logger.attempt(logger.close, ok)

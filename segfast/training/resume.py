@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 
 from ..core.errors import DataError, UsageError
-from ..core.files import read_json, write_atomic
+from ..core.files import read_json
 from ..core.devices import keep_memory, pick_device, pick_precision, pick_workers
+from ..core.process import interrupt, on_stop_signals
 from ..data.dataset import SegData
 from ..models.zoo import seg_model
-from ..runs.recipe import Recipe, to_toml
+from ..runs.recipe import Recipe
 from ..runs.run import Run
-from ..runs.reopen import reopen_data
+from ..runs.reopen import recorded_files, reopen_data
 from ..report.console import make_screen
 from .losses import make_loss
 from .checkpoints import Training, save_best, load_checkpoint
@@ -53,6 +54,7 @@ def check_resumable(
                         'and train again.')
     if run.status.get('status') == 'done' and not extend:
         raise UsageError(f'{run.path}: is finished. To train on, add a stage: --extend EPOCHS')
+    _ = run.recipe, run.classes, recorded_files(run) # an error names a file that somebody edited
 
 # %% ../../nbs/training/11_resume.ipynb #e93e44dc
 def align_files(
@@ -110,7 +112,7 @@ def resume(
     "Continue a run from its last complete checkpoint, exactly as if it had not stopped."
     run, started, device = run if isinstance(run, Run) else Run(run), time.perf_counter(), pick_device(device)
     screen = make_screen(screen) if isinstance(screen, str) else screen
-    with run.lock(), screen, _name_run_on_interrupt(run):
+    with on_stop_signals(interrupt), run.lock(), screen, _name_run_on_interrupt(run):
         check_resumable(run, extend)
         for stage in run.recipe.stages: pick_precision(stage.precision, device)
         if device.type == 'cpu': keep_memory()
@@ -134,5 +136,5 @@ def _name_run_on_interrupt(run):
 
 def _write_extension(training, epochs):
     training.run.update(extended_at=training.best.epochs)
-    write_atomic(training.run.path/'recipe.toml', to_toml(training.recipe))
+    training.run.save_recipe(training.recipe)
     training.run.log(f'extended by {epochs} epochs')

@@ -1,9 +1,13 @@
 """Class tables: names, colors, void, and the files they are read from."""
+import os
+import time
+
 import pytest
 from helpers.refusals import refuses
 
 from segfast.core.errors import DataError
 from segfast.data.classes import CAMVID_COLORS, ClassTable, codes_table, default_colors, find_void, read_codes
+from segfast.data.classes import try_codes, try_label_colors
 
 n_classes = 32
 names = tuple(f"class {i}" for i in range(n_classes))
@@ -111,3 +115,59 @@ def test_void_by_name(name):
     assert find_void(["a", name + "s", "b"]) is None
     with refuses(DataError, name, "ignored", code="codes-void", found=[name, "ignored"]):
         find_void(["a", name, "ignored"])
+
+
+# Files that a stranger may have made
+
+HEAD, ROAD = "id,name,red,green,blue,void", "0,Road,128,64,128,0"
+
+
+@pytest.mark.parametrize("lines, named", [
+    ([], ["line 1", HEAD]), (["id,name", "0,Road"], ["line 1"]), ([HEAD, "0,Road"], ["line 2", 2, 6]),
+    ([HEAD, ROAD, "1,Car,1,2,3,0,9"], ["line 3", 7, 6]), ([HEAD, "0,Road,128,64,256,0"], ["line 2", "blue", "256"]),
+    ([HEAD, "0,Road,128,64,-1,0"], ["line 2", "blue", "-1"]), ([HEAD, "0,Road,1e2,0,0,0"], ["line 2", "red", "1e2"]),
+    ([HEAD, f"0,Road,{'9'*5000},0,0,0"], ["line 2", "red"]), ([HEAD, "0,Road,\u0663,0,0,0"], ["line 2", "red"]),
+    ([HEAD, "0,Road,128,64,128,2"], ["line 2", "void", 2]), ([HEAD, ROAD, "0,Car,1,2,3,0"], ["line 3", "id", 0, 1]),
+    ([HEAD, ROAD, "5,Car,1,2,3,0"], ["line 3", "id", 5, 1]), ([HEAD, ROAD, "1,,1,2,3,0"], ["line 3", "name"]),
+    ([HEAD, ROAD, "0,,0,0,0,1"], ["line 3", "name"]),
+    ([HEAD, "0,Road,1,2,3,1", "1,Car,1,2,3,1"], ["line 3", "void"]),
+    ([HEAD, ROAD, "255,,0,0,0,1", "254,,0,0,0,1"], ["line 4", "void"]),
+    ([HEAD, ROAD, "255,,0,0,0,1", "1,Car,1,2,3,0"], ["line 4", "void"]),
+    ([HEAD, ROAD, "1,Road,1,2,3,0"], ["Road", "more than once"]), ([HEAD], ["at least one name"]),
+    ([HEAD, '0,"Road' + "x"*200_000 + '",1,2,3,0'], ["line 2"]), ([HEAD, "0,Ro\0ad\n"], ["line 2"])])
+def test_a_table_that_save_did_not_write(lines, named, tmp_path):
+    path = tmp_path/"classes.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with refuses(DataError, path, *named) as e: ClassTable.load(path)
+    assert len(str(e.value)) < 400 + len(str(path))
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "large", "bytes", "nothing"])
+def test_a_table_that_is_no_text_file(kind, tmp_path):
+    path, other = tmp_path/"classes.csv", tmp_path/"other.csv"
+    ClassTable(["Road"]).save(other)
+    if kind == "link": path.symlink_to(other)
+    elif kind == "pipe": os.mkfifo(path)
+    elif kind == "folder": path.mkdir()
+    elif kind == "large": path.write_bytes(other.read_bytes() + b"\n"*(1 << 20))
+    elif kind == "bytes": path.write_bytes(b"\xff\xfe\x00")
+    with refuses(DataError, path): ClassTable.load(path)
+
+
+def test_saving_replaces_a_link_and_does_not_follow_it(tmp_path):
+    (tmp_path/"mine").write_text("mine")
+    (tmp_path/"classes.csv").symlink_to(tmp_path/"mine")
+    ClassTable(["Road"]).save(tmp_path/"classes.csv")
+    assert (tmp_path/"mine").read_text() == "mine" and ClassTable.load(tmp_path/"classes.csv").names == ("Road",)
+
+
+@pytest.mark.parametrize("read", [try_codes, try_label_colors])
+@pytest.mark.parametrize("line", ["1 2 3 a", "x", "\0", "1 2 3 a\r"])
+def test_large_lists_take_no_time(read, line, tmp_path):
+    "A list of 100 kilobytes is read in less than a second, a larger file than a megabyte not at all."
+    (tmp_path/"a.txt").write_text(f"{line}\n"*(100_000//len(line)))
+    start = time.perf_counter()
+    assert any(problem.kind == "error" for problem in read(tmp_path/"a.txt")[1])
+    (tmp_path/"a.txt").write_text(f"{line}\n"*(1_200_000//len(line)))
+    [problem] = read(tmp_path/"a.txt")[1]
+    assert "1 MB" in problem.message and time.perf_counter() - start < 10

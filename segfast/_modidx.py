@@ -1739,6 +1739,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'segfast.runs.listing.FoldSet.states': ( 'runs/listing.html#foldset.states',
                                                                                'segfast/runs/listing.py'),
                                       'segfast.runs.listing.class_spread': ('runs/listing.html#class_spread', 'segfast/runs/listing.py'),
+                                      'segfast.runs.listing.empty_row': ('runs/listing.html#empty_row', 'segfast/runs/listing.py'),
                                       'segfast.runs.listing.fold_folders': ('runs/listing.html#fold_folders', 'segfast/runs/listing.py'),
                                       'segfast.runs.listing.fold_row': ('runs/listing.html#fold_row', 'segfast/runs/listing.py'),
                                       'segfast.runs.listing.fold_runs': ('runs/listing.html#fold_runs', 'segfast/runs/listing.py'),

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['DEEPEST', 'UNSUPPORTED', 'MOST_ENTRIES', 'SAID', 'file_kind', 'open_regular', 'read_bytes', 'file_checksum',
            'value_flaw', 'parse_json', 'parse_toml', 'TextLines', 'decode_text', 'read_text', 'read_lines', 'cache_dir',
-           'sync_path', 'part_path', 'new_file', 'write_atomic', 'new_folder', 'discard', 'sweep_cache', 'append_text',
-           'check_plain', 'write_json', 'to_plain', 'without', 'value_checksum', 'say_changed', 'is_rewritten',
-           'read_json', 'table_text', 'write_table', 'check_recorded', 'read_table']
+           'sync_path', 'part_path', 'new_file', 'write_atomic', 'exchange_paths', 'new_folder', 'discard',
+           'sweep_cache', 'append_text', 'check_plain', 'write_json', 'to_plain', 'without', 'value_checksum',
+           'say_changed', 'is_rewritten', 'read_json', 'table_text', 'write_table', 'check_recorded', 'read_table']
 
 # %% ../../nbs/core/02_files.ipynb #2d75248e
-import codecs, errno, io, json, logging, math, os, re, secrets, shutil, stat, time
+import codecs, ctypes, errno, io, json, logging, math, os, re, secrets, shutil, stat, time, sys
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from itertools import islice
@@ -208,6 +208,15 @@ def write_atomic(
         file.write(text)
 
 # %% ../../nbs/core/02_files.ipynb #ca5eeb19
+def exchange_paths(
+    first, # path of a file or a folder
+    second # on the same disk
+)->bool: # False where the system cannot do it; then nothing was changed
+    "Exchange two entries of folders in one step, so that a crash leaves one or the other."
+    rename = getattr(ctypes.CDLL(None), 'renameat2', None) if sys.platform == 'linux' else None
+    here, exchange = -100, 2 # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
+
 @contextmanager
 def new_folder(
     path, # of the folder; its parents are created
@@ -219,7 +228,8 @@ def new_folder(
     part.mkdir()
     try:
         yield part
-        if replace and path.is_dir():
+        if replace and path.is_dir() and exchange_paths(part, path): pass # `part` is the old folder now
+        elif replace and path.is_dir():
             os.rename(path, old := part_path(path))
             os.rename(part, path)
             shutil.rmtree(old, ignore_errors=True)

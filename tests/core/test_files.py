@@ -325,3 +325,28 @@ def test_a_folder_with_odd_entries(tmp_path, monkeypatch, where, kind):
             os.rename(tmp_path/name, run/where/name)
     with refuses(DataError, run/where/kind):
         check_plain(run)
+
+
+def test_a_folder_is_replaced_in_one_step(tmp_path, monkeypatch):
+    "There is never a moment without it; where the system cannot exchange, two renames do it."
+    import segfast.core.files as files
+    for can in True, False:
+        if not can: monkeypatch.setattr(files, "exchange_paths", lambda *paths: False)
+        folder = tmp_path/f"{can}"
+        with files.new_folder(folder) as part: (part/"a").write_text("old")
+        with pytest.raises(KeyError), files.new_folder(folder, replace=True) as part:
+            (part/"a").write_text("new")
+            raise KeyError
+        assert (folder/"a").read_text() == "old"
+        with files.new_folder(folder, replace=True) as part: (part/"b").write_text("new")
+        assert [path.name for path in folder.iterdir()] == ["b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["False", "True"]
+    assert not files.exchange_paths(tmp_path/"True", tmp_path/"nowhere") and (tmp_path/"True/b").exists()
+
+
+def test_the_checksum_of_a_link(tmp_path):
+    (tmp_path/"a.png").write_bytes(b"x")
+    (tmp_path/"b.png").symlink_to(tmp_path/"a.png")
+    assert file_checksum(tmp_path/"b.png", follow=True) == file_checksum(tmp_path/"a.png")
+    with refuses(DataError, "b.png"):
+        file_checksum(tmp_path/"b.png")

@@ -186,16 +186,21 @@ class Attacks:
                     name=SECRET, started=SECRET, command=[SECRET])), "utf-8")
         os.mkfifo(self.work/"pipe")
 
+    def base(self, name): return self.m.folds if name == "folds" else self.m.runs/name
+
     def plan(self, i):
         "The base of a hostile run, and what is done to it: (kind, name) once or several times."
         rng = random.Random(f"{self.seed}-{i}")
-        base = rng.choice(("done", "half"))
-        there = [path.relative_to(self.m.runs/base) for path in sorted((self.m.runs/base).rglob("*"))
+        base = rng.choices(("done", "half", "folds"), (4, 4, 1))[0]
+        there = [path.relative_to(self.base(base)) for path in sorted(self.base(base).rglob("*"))
                  if not path.name.startswith(".last")]
         text = [path for path in there if path.suffix in (".json", ".toml", ".csv")]
+        if base == "folds": text += [path for path in text if path.name == "fold_set.json"]*20
         known = ["status.json", "data.json", "recipe.toml", "scores.json", "history.csv", "classes.csv", "data.csv",
                  "log.txt", "environment.json", "report/examples.json", "checkpoints/last/state.json",
                  "checkpoints/last/model.safetensors", "report.html", "checkpoints", "checkpoints/last", "plots"]
+        if base == "folds": known = ["fold_set.json", "fold-1", "fold-2", "fold-3", "fold-1/log.txt", "fold-1/status.json",
+                                     "fold-2/checkpoints", ".lock"]
         special = rng.random() < .45
         steps = []
         for _ in range(rng.choice((1, 1, 1, 2, 4))):
@@ -210,7 +215,7 @@ class Attacks:
         base, steps, signed, seed = plan
         rng = random.Random(seed)
         if self.run.exists(): shutil.rmtree(self.run)
-        shutil.copytree(self.m.runs/base, self.run)
+        shutil.copytree(self.base(base), self.run)
         done = [self.attack(kind, self.run/name, rng) for kind, name in steps]
         if signed: sign(self.run)
         return [f"{kind} {name}: {text}"[:200] for (kind, name), text in zip(steps, done)]

@@ -30,6 +30,15 @@ def train_in_fork(data, out, name, die_after=None, **options):
     return Path(out)/name
 
 
+def train_folds_in_fork(data, out, name):
+    "Two folds of a training of one epoch per stage."
+    def work():
+        from segfast.training.crossval import train_folds
+        train_folds(str(data), recipe(1), 2, out=out, name=name, device="cpu", screen="quiet")
+    ended = run_forked(work, limit=120)
+    assert ended.code == 0, ended
+
+
 def die_at_checkpoint(n):
     "Kill this process when the n-th checkpoint would get its name."
     seen = []
@@ -51,6 +60,12 @@ class Material:
 
     @property
     def cache(self): return self.folder/"cache"
+    @property
+    def folds(self):
+        "A fold set, trained when it is first asked for."
+        path = self.folder/"sets/folds"
+        if not path.exists(): train_folds_in_fork(self.data, path.parent, path.name)
+        return path
 
     def command(self, *argv, limit=20., **options):
         "A command of segfast in a forked process."

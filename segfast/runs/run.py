@@ -329,7 +329,7 @@ def history(self:Run):
 def state_checksum(
     state:dict # JSON-ready
 )->str: # 64 hex digits
-    "The checksum of a state without its checksums, as older versions have it among those of the files."
+    "The checksum of a state without its checksums, as JSON gives it back."
     values = to_plain(without(state, 'sha256', 'checksum'))
     return sha256(json.dumps(values, ensure_ascii=False).encode()).hexdigest()
 
@@ -367,7 +367,7 @@ def checkpoint(self:Run,
     try:
         yield part
         sums = {file.name: file_checksum(file) for file in sorted(part.iterdir())}
-        write_json(part/'state.json', dict(state, sha256=sums))
+        write_json(part/'state.json', dict(state, sha256=sums | {'state.json': state_checksum(state)}), checksum=False)
         for path in (*part.iterdir(), part): sync_path(path)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True) # it would only fill the disk

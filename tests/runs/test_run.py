@@ -698,8 +698,8 @@ def test_a_flipped_bit_is_named(run, file, read):
         try:
             assert values() == want, (i, bytes(flipped))
         except (DataError, UsageError) as e:
-            noticed += 1
-            assert not missing(e, path), e
+            noticed += 1 # a flip in the sum of another file is found as a change of that file
+            assert not missing(e, path.parent if path.name == "state.json" else path), e
     assert noticed > 20
 
 

@@ -6,8 +6,10 @@ import io
 import json
 import os
 import pickle
+import random
 import re
 import shlex
+import shutil
 import stat
 import struct
 import tarfile
@@ -493,6 +495,78 @@ def test_links_through_links(tmp_path, cache, chain):
     assert tree(tmp_path) == ["cache", "cache/unpacked", "chain.tar"]
 
 
+SYM, HARD, FOLDER = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE
+
+
+def is_closed(folder):
+    "Whether nothing below a folder leads out of it."
+    root = folder.resolve()
+    return all(root in [path.resolve(), *path.resolve().parents] for path in root.rglob("*"))
+
+
+@pytest.mark.parametrize("items", [
+    [("a/b/c", SYM, "../.."), ("c", HARD, "a/b/c")],
+    [("a/b/c", SYM, "../.."), ("a/d", HARD, "a/b/c"), ("e", HARD, "a/d")],
+    [("a/b/c/d", SYM, "../../../private"), ("d", HARD, "./a/b/c/d")],
+    [("a/b/c", SYM, "../.."), ("c", HARD, "a/x/../b/c")],
+    [("a/b/c", SYM, "../.."), ("c", HARD, "a/b/c"), ("c/out.txt", tarfile.REGTYPE, "")],
+    [("a/b/c", SYM, "../.."), ("c", HARD, "a/b/c"), ("c/e", SYM, "x")],
+    [("c", HARD, "a/b/c"), ("a/b/c", SYM, "../..")],
+    [("a", FOLDER, ""), ("b", HARD, "a")], [("a", HARD, "a")], [("a", HARD, "nowhere")],
+    [("a", SYM, "b"), ("c", HARD, "a")],
+    [("top", SYM, "a/b/.."), ("a/b", SYM, "../a"), ("x", SYM, "top/../..")],
+    [("d/y", SYM, ".."), ("x", SYM, "d/y/../..")], [("x", SYM, "d/y/../.."), ("d/y", SYM, "..")],
+    [("a", SYM, "."), ("a/a/a/../../..", SYM, "x")]], ids=range(15))
+def test_links_that_would_land_elsewhere(tmp_path, cache, items):
+    "A relative target means something else at another depth, or when another link is there."
+    path = tar_of("evil.tar", member("good.txt"), *(member(*item) for item in items))
+    with pytest.raises(DataError) as e: unpack(path)
+    assert "evil.tar" in str(e.value) and any(repr(item[0]) in str(e.value) for item in items)
+    assert tree(tmp_path) == ["cache", "cache/unpacked", "evil.tar"]
+
+
+@pytest.mark.parametrize("items", [[("A", SYM, "b"), ("a/x", SYM, "../..")],
+                                   [("d/Y", SYM, ".."), ("x", SYM, "d/y/../..")],
+                                   [("Deep/er/c", SYM, "../.."), ("c", HARD, "deep/er/c")]])
+def test_links_on_a_disk_that_ignores_case(tmp_path, cache, monkeypatch, items):
+    monkeypatch.setattr(archives, "ignores_case", lambda folder: True)
+    try: root = unpack(tar_of("evil.tar", *(member(*item) for item in items)))
+    except DataError: return
+    assert is_closed(root)
+
+
+def random_tar(rng):
+    "Members with few names, so that they meet: files, folders, links and hard links to each other and to the outside."
+    parts = ["a", "b", "A", "..", "."]
+    def way(deep): return "/".join(rng.choices(parts[:3], k=rng.randint(1, deep)))
+    def target(): return "/".join(rng.choices(parts, k=rng.randint(1, 5)))
+    kinds = [tarfile.REGTYPE, tarfile.REGTYPE, FOLDER, SYM, SYM, HARD, HARD]
+    names, items = [], []
+    for _ in range(rng.randint(2, 6)):
+        kind = rng.choice(kinds)
+        aim = rng.choice([target(), way(3), *names[-2:]]) if kind in (SYM, HARD) else ""
+        names.append(way(3))
+        items.append(member(names[-1], kind, aim))
+    return items
+
+
+def test_no_random_archive_leads_outside(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(archives, "wait_for_clock", lambda stamps: None)
+    (tmp_path/"private").mkdir()
+    (tmp_path/"private/key").write_text("secret")
+    rng, unpacked, links = random.Random(0), 0, 0
+    for i in range(120):
+        try: root = unpack(tar_of(f"{i}.tar", *random_tar(rng)))
+        except DataError: continue
+        finally: Path(f"{i}.tar").unlink()
+        folder = next(path for path in (root, *root.parents) if path.parent == cache)
+        assert is_closed(folder), i
+        unpacked, links = unpacked + 1, links + any(path.is_symlink() for path in folder.rglob("*"))
+        shutil.rmtree(folder)
+    assert unpacked > 5 and links > 1, "many are no attack"
+    assert tree(tmp_path) == ["cache", "cache/unpacked", "private", "private/key"]
+
+
 @pytest.mark.parametrize("name", ["new\nline.txt", "tab\t.txt", "a\\b.txt", "esc\x1b[2J.txt", "rtl\u202etxt.exe",
                                   "[bold red].txt", "<script>.txt", "$(touch it-ran).txt", "a b'c\".txt", " ",
                                   "\u00e9.txt", "e\u0301.txt", "😀.txt", "x"*200])
@@ -889,7 +963,7 @@ def test_a_run_from_elsewhere(small, tmp_path):
     "Its files may say anything, and say it as text."
     run = Run.create(tmp_path/"runs", recipe_of({}), small.classes, dict(name="a"), "a")
     for name in MULTI:
-        run.update(status=name, started=name, stages_done=name, stages=name)
+        run.update(status="failed", started=name, error=name)
         (run.path/"data.json").write_text(json.dumps(dict(name=name)))
         harmless(run._repr_html_(), name)
         assert not CONTROL.search(repr(run))

@@ -5,17 +5,19 @@
 # %% auto #0
 __all__ = ['ARCHIVES', 'is_archive', 'member_error', 'check_member_name', 'check_unpacked_size', 'ignores_case',
            'check_member_once', 'extract_zip', 'leads_through', 'check_links', 'CheckedMember', 'check_end',
-           'extract_tar', 'cache_error', 'new_part_folder', 'only_folder_in', 'unpack']
+           'write_links', 'check_inside', 'extract_tar', 'cache_error', 'new_part_folder', 'only_folder_in',
+           'folder_checksum', 'find_intact', 'keep_folder', 'extract_archive', 'unpack']
 
 # %% ../../nbs/data/08_archives.ipynb #5808805d
-import errno, lzma, os, shutil, stat, struct, tarfile, tempfile, time, unicodedata, zipfile, zlib
+import errno, logging, lzma, os, shutil, stat, struct, tarfile, unicodedata, zipfile, zlib
 from hashlib import sha256
 from pathlib import Path
 
 from ..core.errors import DataError, Problem
 from ..core.text import size_text
-from ..core.files import cache_dir
+from ..core.files import cache_dir, discard, file_kind, part_path, sweep_cache
 from .pairing import folder_entries, is_system
+from .filestats import file_digests, file_stamp, wait_for_clock
 
 # %% ../../nbs/data/08_archives.ipynb #84aff83e
 ARCHIVES = ('.zip', '.tgz', '.tar.gz', '.tar')
@@ -121,10 +123,12 @@ def check_links(
     path:Path, # of the archive
     members:list # of `tarfile.TarInfo`
 ):
-    "Refuse members and links that lead through another link: their target depends on the order of writing."
-    links = {os.path.normpath(member.name) for member in members if member.issym()}
-    if not links: return
+    "Refuse members and links that lead through another link, and hard links to anything but an earlier file."
+    links, files = {os.path.normpath(member.name) for member in members if member.issym()}, set()
     for member in members:
+        if member.islnk() and os.path.normpath(member.linkname) not in files:
+            raise member_error(path, member.name, 'is a hard link, but not to a file that comes before it')
+        if member.isreg() or member.islnk(): files.add(os.path.normpath(member.name))
         ways = [member.name]
         if member.issym(): ways.append(f'{os.path.dirname(member.name)}/{member.linkname}')
         elif member.islnk(): ways.append(member.linkname)
@@ -150,16 +154,48 @@ def check_end(
     if archive.fileobj.tell() < archive.offset + 512: raise tarfile.ReadError('the end is missing')
 
 # %% ../../nbs/data/08_archives.ipynb #5eded720
+def write_links(
+    path:Path, # of the archive
+    folder:Path, # with all its files
+    members:list # of `tarfile.TarInfo`
+):
+    "Copy the files that hard links lead to, then write the symbolic links."
+    for member in [*filter(tarfile.TarInfo.islnk, members), *filter(tarfile.TarInfo.issym, members)]:
+        place = folder/os.path.normpath(member.name)
+        if any((folder/way).is_symlink() for way in place.relative_to(folder).parents):
+            raise member_error(path, member.name, 'leads through a link')
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(place): raise member_error(path, member.name, 'is contained twice')
+        if member.issym(): place.symlink_to(member.linkname)
+        else: shutil.copy2(folder/os.path.normpath(member.linkname), place, follow_symlinks=False)
+
+def check_inside(
+    path:Path, # of the archive
+    folder:Path # with its content
+):
+    "Refuse an archive if one of the links in the folder leads outside."
+    root = os.path.realpath(folder)
+    for place,folders,files in os.walk(root): # does not enter links
+        for link in (os.path.join(place, name) for name in (*folders, *files)):
+            if not os.path.islink(link): continue
+            try: target = os.path.realpath(link, strict=True)
+            except FileNotFoundError: target = os.path.realpath(link) # nowhere, but perhaps outside
+            except OSError: target = os.sep # in a circle, or through a file
+            if os.path.commonpath([root, target]) != root:
+                raise member_error(path, os.path.relpath(link, root), 'is a link that leads outside, or to itself')
+
 def extract_tar(
     path:Path,
     folder:Path # exists, empty
 ):
     "Unpack a tar whose members are all plain files, or links inside the folder."
     with tarfile.open(path, tarinfo=CheckedMember) as archive:
-        members, seen, size, alike = [], set(), 0, ignores_case(folder)
+        members, seen, sizes, size, alike = [], set(), {}, 0, ignores_case(folder)
         for member in archive:
             members.append(member)
-            size += max(0, member.size)
+            copied = sizes.get(os.path.normpath(member.linkname), 0) # by a hard link
+            sizes[os.path.normpath(member.name)] = copied if member.islnk() else max(0, member.size)
+            size += sizes[os.path.normpath(member.name)]
             check_unpacked_size(path, size, len(members), folder)
             check_member_name(path, member.name)
             if not member.isdir(): check_member_once(path, member.name, seen, alike)
@@ -170,7 +206,10 @@ def extract_tar(
                 raise member_error(path, member.name, f'is not plain data ({type(e).__name__})') from e
         check_end(archive)
         check_links(path, members)
-        archive.extractall(folder, filter='data')
+        plain = [member for member in members if not (member.issym() or member.islnk())]
+        archive.extractall(folder, plain, filter='data')
+    write_links(path, folder, members)
+    check_inside(path, folder)
 
 # %% ../../nbs/data/08_archives.ipynb #0eb0b320
 def cache_error(
@@ -186,9 +225,9 @@ def new_part_folder(
     "A new folder to unpack in; folders that killed processes left a day ago or earlier are deleted."
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob('.part-*'):
-            if time.time() - old.stat().st_mtime > 86400: shutil.rmtree(old, ignore_errors=True)
-        return Path(tempfile.mkdtemp(dir=folder, prefix='.part-'))
+        sweep_cache(folder)
+        (part := part_path(folder/'unpacked')).mkdir()
+        return part
     except OSError as e: raise cache_error(folder, e) from e
 
 # %% ../../nbs/data/08_archives.ipynb #2d2c5cf9
@@ -201,35 +240,88 @@ def only_folder_in(
         if len(inner) != 1 or not inner[0].endswith('/'): return folder
         folder = folder/inner[0].rstrip('/')
 
+# %% ../../nbs/data/08_archives.ipynb #73e1bec9
+_ADDED = ('.DS_Store', 'Thumbs.db', 'desktop.ini') # by programs that show folders
+
+def folder_checksum(
+    folder:Path,
+    keep:bool=True # whether the files' checksums are kept, and those that were kept are used
+)->str: # 24 hexadecimal digits
+    "A checksum of the names, links and files in a folder; a `DataError` for anything else in it."
+    def fail(e): raise e
+    root, found, files = only_folder_in(folder), [], []
+    for place,folders,names in os.walk(folder, onerror=fail):
+        for path in (os.path.join(place, name) for name in (*folders, *names) if name not in _ADDED):
+            name, mode = os.path.relpath(path, root), os.lstat(path).st_mode
+            if stat.S_ISREG(mode): files.append(name)
+            elif stat.S_ISLNK(mode): found.append((name, 'link', os.readlink(path)))
+            elif stat.S_ISDIR(mode): found.append((name, 'folder', ''))
+            else: raise DataError(f'{path}: is {file_kind(mode)}.')
+    found += zip(files, ['file']*len(files), file_digests(root, files, keep))
+    return sha256(repr(sorted(found)).encode()).hexdigest()[:24]
+
+def find_intact(
+    place:Path, # a folder of the cache
+    key:str, # with which the folder's name begins; it ends with its checksum
+    again:str # what is done when it is damaged, for the message: "unpacked"
+)->Path|None:
+    "The folder in the cache with a key, if its content is as it was made; a damaged one is removed."
+    for folder in sorted(place.glob(f'{key}-*')):
+        try:
+            intact = not folder.is_symlink() and folder.is_dir() and folder.name == f'{key}-{folder_checksum(folder)}'
+        except (OSError, DataError): intact = False
+        if intact: return folder
+        logging.getLogger('segfast').warning(f'{folder}: was changed or damaged, so its content is {again} again.')
+        try: discard(folder)
+        except OSError as e: raise cache_error(place, e) from e
+
+def keep_folder(
+    part:Path, # filled
+    key:str # with which its name will begin
+)->Path:
+    "Give a folder in the cache its final name, of the key and the checksum of its content."
+    folder = part.with_name(f'{key}-{folder_checksum(part, keep=False)}')
+    try: part.rename(folder)
+    except OSError as e:
+        if not folder.is_dir(): raise cache_error(part.parent, e) from e # else another process was faster
+    return folder
+
 # %% ../../nbs/data/08_archives.ipynb #54ba1b46
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
            NotImplementedError, RuntimeError, ValueError)
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+def extract_archive(
+    path:Path, # of the archive
+    part:Path # an empty folder
+):
+    "Unpack an archive into a folder; a `DataError` says why it cannot be unpacked."
+    try:
+        (extract_zip if path.suffix.lower() == '.zip' else extract_tar)(path, part)
+        if not any(part.iterdir()):
+            raise DataError(Problem('error', 'no-images', str(path), 'the archive is empty.'))
+    except DataError: raise
+    except _BROKEN as e:
+        if getattr(e, 'errno', None) in _DISK: raise cache_error(part.parent, e) from e
+        reason = ' '.join(str(e).split())[:80] or type(e).__name__
+        message = f'is truncated or is not an archive ({reason}). Nothing of it was kept.'
+        raise DataError(Problem('error', 'undecodable', str(path), message)) from e
 
 def unpack(
     path # a .zip, .tgz, .tar.gz or .tar file
 )->Path: # the folder with its content
     "An archive's content in the cache, unpacked at the first call."
     path = Path(path).resolve()
-    try: status = path.stat()
+    try: path.stat()
     except OSError as e:
         raise DataError(Problem('error', 'folder-missing', str(path), f'cannot be read ({e.strerror}).')) from e
-    key = sha256(repr((str(path), status.st_mtime_ns, status.st_size)).encode()).hexdigest()[:24]
-    folder = cache_dir()/'unpacked'/key
-    if folder.is_dir(): return only_folder_in(folder)
-    part = new_part_folder(folder.parent)
+    place, stamp = cache_dir()/'unpacked', file_stamp(path)
+    key = sha256(repr((str(path), stamp)).encode()).hexdigest()[:24]
+    if found := find_intact(place, key, 'unpacked'): return only_folder_in(found)
+    part = new_part_folder(place)
     try:
-        (extract_zip if path.suffix.lower() == '.zip' else extract_tar)(path, part)
-        if not any(part.iterdir()):
-            raise DataError(Problem('error', 'no-images', str(path), 'the archive is empty.'))
-        try: part.rename(folder)
-        except OSError:
-            if not folder.is_dir(): raise # else another process unpacked the same archive meanwhile
-    except DataError: raise
-    except _BROKEN as e:
-        if getattr(e, 'errno', None) in _DISK: raise cache_error(part, e) from e
-        reason = ' '.join(str(e).split())[:80] or type(e).__name__
-        message = f'is truncated or is not an archive ({reason}). Nothing of it was kept.'
-        raise DataError(Problem('error', 'undecodable', str(path), message)) from e
+        wait_for_clock([stamp])
+        extract_archive(path, part)
+        if file_stamp(path) != stamp: raise DataError(f'{path}: was changed while it was unpacked. Start again.')
+        return only_folder_in(keep_folder(part, key))
     finally: shutil.rmtree(part, ignore_errors=True)
-    return only_folder_in(folder)

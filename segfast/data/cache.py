@@ -151,8 +151,7 @@ def decode_unchanged(
     "One pair, decoded from files that still have these checksums; otherwise a `DataError`."
     for rel,digest in zip(data.pairs.iloc[i][['image', 'mask']], digests[2*i:2*i+2]):
         if bytes_facts(data.path(rel)).get('digest') != digest:
-            raise DataError(f'{data.path(rel)}: was changed or removed while it was in use. Start again: the data is then '
-                            'read as it is now.')
+            raise DataError(f'{data.path(rel)}: was changed or removed while it was in use. Start again.')
     return open_pair(data, i, size)
 
 @patch
@@ -291,8 +290,8 @@ def full_disk_error(
     "The error of a cache that cannot be written: which folder, how much is written, and what to do."
     if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): return cache_error(root, e)
     return DataError(f'{root}: the disk is full ({e.strerror}); the decoded images take {size_text(need)}. Nothing was '
-                     'kept.\nFree some space, point SEGFAST_CACHE at a larger disk, train at a smaller --size, or decode '
-                     'in every epoch with --set cache=false.')
+                     'kept.\nFree some space, point SEGFAST_CACHE at a larger disk, train at a smaller --size, or '
+                     'decode in every epoch with --set cache=false.')
 
 def write_cache(
     data:SegData,

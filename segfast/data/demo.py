@@ -6,7 +6,7 @@
 __all__ = ['CODES', 'COLORS', 'scene', 'write_demo', 'demo']
 
 # %% ../../nbs/data/09_demo.ipynb #edf31a66
-import math, tempfile
+import math, os, shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -17,8 +17,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from fastcore.basics import patch
 
-from ..core.files import cache_dir
+from ..core.files import cache_dir, new_folder
+from ..core.outputs import sweep_parts
 from .dataset import SegData
+from .archives import cache_error, find_intact, keep_folder, new_part_folder
 from .formats.camvid import camvid
 
 # %% ../../nbs/data/09_demo.ipynb #ed93de97
@@ -611,22 +613,19 @@ def write_demo(
     dest, taken = Path(dest), f'{dest} exists and is not an empty folder: name a new one, or delete this one first'
     if n < 2: raise ValueError(f'n = {n} leaves no scene for validation: ask for 2 scenes or more')
     if dest.exists() and not (dest.is_dir() and not any(dest.iterdir())): raise FileExistsError(taken)
-    dest.parent.mkdir(parents=True, exist_ok=True)
+    sweep_parts(dest.parent)
     stems = [f'scene_{i:03d}' for i in range(n)]
-    with tempfile.TemporaryDirectory(prefix=f'.{dest.name}-', dir=dest.parent) as tmp, ThreadPoolExecutor(2) as pool:
-        folder = Path(tmp) / 'demo'
-        for sub in ('images', 'labels'): (folder / sub).mkdir(parents=True)
-        jobs = pool.map(lambda i: write_scene(folder, stems[i], seed * 10_000 + i, size), range(n))
-        for i, _ in enumerate(jobs, 1):
-            if progress: progress(i, n)
-        (folder / 'codes.txt').write_text('\n'.join(CODES) + '\n')
-        (folder / 'valid.txt').write_text(''.join(f'{stem}.png\n' for stem in stems[-max(1, n // 5):]))
-        try:
-            if dest.exists(): dest.rmdir() # an error if something has been put there in the meantime
-            folder.rename(dest)
-        except OSError as e:
-            if dest.exists(): raise FileExistsError(taken) from e
-            raise
+    try:
+        with new_folder(dest) as folder, ThreadPoolExecutor(2) as pool:
+            for sub in ('images', 'labels'): (folder / sub).mkdir()
+            jobs = pool.map(lambda i: write_scene(folder, stems[i], seed * 10_000 + i, size), range(n))
+            for i, _ in enumerate(jobs, 1):
+                if progress: progress(i, n)
+            (folder / 'codes.txt').write_text('\n'.join(CODES) + '\n')
+            (folder / 'valid.txt').write_text(''.join(f'{stem}.png\n' for stem in stems[-max(1, n // 5):]))
+    except OSError as e:
+        if dest.exists() and not (dest.is_dir() and not any(dest.iterdir())): raise FileExistsError(taken) from e
+        raise
     return dest
 
 # %% ../../nbs/data/09_demo.ipynb #17a3d4a8
@@ -639,10 +638,13 @@ def demo(
     "The built-in dataset of street scenes, drawn at the first call."
     image, mask = scene(seed, (48, 64)) # another version of this code draws other scenes
     key = sha256(image.tobytes() + mask.tobytes()).hexdigest()[:10]
-    root = cache_dir()/'demo'/f'{n}-{size[0]}x{size[1]}-{seed}-{key}'
-    if not root.exists():
-        try: write_demo(root, n=n, size=size, seed=seed, progress=progress)
-        except FileExistsError: pass # another process drew the same scenes meanwhile
+    place, key = cache_dir()/'demo', f'{n}-{size[0]}x{size[1]}-{seed}-{key}'
+    root = find_intact(place, key, 'drawn')
+    if not root:
+        part = new_part_folder(place)
+        try: root = keep_folder(write_demo(part, n=n, size=size, seed=seed, progress=progress), key)
+        except OSError as e: raise cache_error(place, e) from e
+        finally: shutil.rmtree(part, ignore_errors=True)
     data = camvid(root, name='demo')
     data.classes, data.known = replace(data.classes, colors=COLORS), 'demo'
     data.origin = f'built-in demo: {n} drawn street scenes, in {root}'

@@ -219,6 +219,112 @@ def test_two_processes_unpack_one_archive(tmp_path, cache):
     assert len(set(found)) == 1 and len(kept(cache)) == 1
 
 
+def content(folder):
+    "Names and bytes of all files below a folder; links by their target."
+    return {p.relative_to(folder).as_posix(): os.readlink(p) if p.is_symlink() else p.read_bytes()
+            for p in sorted(folder.rglob("*")) if p.is_symlink() or not p.is_dir()}
+
+
+def swap(path):
+    "Other bytes, of equal size and time, as `cp -p` of another file gives."
+    status, raw = path.stat(), path.read_bytes()
+    path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [swap, lambda p: p.unlink(), lambda p: p.write_bytes(b""),
+                                    lambda p: os.truncate(p, 9),
+                                    lambda p: (p.unlink(), p.symlink_to("/etc/passwd")),
+                                    lambda p: (p.unlink(), p.symlink_to(p.parents[1]/"val/2.png")),
+                                    lambda p: (p.unlink(), os.mkfifo(p)), lambda p: (p.unlink(), p.mkdir()),
+                                    lambda p: (p.parent/"9.png").write_bytes(p.read_bytes()),
+                                    lambda p: (p.parent/"more").symlink_to("/etc"),
+                                    lambda p: p.rename(p.with_name("z.png")),
+                                    lambda p: os.replace(p.with_name("1.png"), p), lambda p: shutil.rmtree(p.parent)],
+                         ids=["equal size and time", "gone", "empty", "cut", "link", "link inside", "pipe", "folder",
+                              "more", "link to a folder", "renamed", "swapped", "a folder gone"])
+@pytest.mark.parametrize("reads", [1, 2])
+def test_what_was_changed_in_the_cache_is_unpacked_again(tmp_path, cache, caplog, change, reads):
+    draw_segnet(tmp_path/"inner")
+    path = pack(tmp_path/"inner", tmp_path/"x.tar")
+    for _ in range(reads): root = unpack(path)
+    first = content(root)
+    change(root/"train/0.png")
+    again = unpack(path)
+    assert content(again) == first
+    said = [record.getMessage() for record in caplog.records]
+    assert any(str(root.parent) in text and "unpacked again" in text for text in said)
+    caplog.clear()
+    assert unpack(path) == again and not caplog.records and len(kept(cache)) == 1
+
+
+def test_a_link_in_place_of_the_unpacked_folder(tmp_path, cache):
+    draw_segnet(tmp_path/"inner")
+    path = pack(tmp_path/"inner", tmp_path/"x.tar")
+    root = unpack(path)
+    first, theirs = content(root), tmp_path/"theirs"
+    for inner in (root.parent, root):
+        inner.rename(theirs)
+        inner.symlink_to(theirs)
+        assert content(unpack(path)) == first and not inner.is_symlink() and theirs.is_dir()
+        shutil.rmtree(theirs)
+
+
+def test_what_programs_that_show_folders_add_is_no_damage(tmp_path, cache, caplog):
+    draw_segnet(tmp_path/"inner")
+    path = pack(tmp_path/"inner", tmp_path/"x.zip")
+    root = unpack(path)
+    for name in ".DS_Store", "Thumbs.db", "desktop.ini": (root/"train"/name).write_text("x")
+    before = root.stat().st_ino
+    assert unpack(path).stat().st_ino == before and not caplog.records
+
+
+def test_an_archive_replaced_by_one_of_equal_size_and_time(tmp_path, cache):
+    for name, text in ("a", b"one"), ("b", b"two"):
+        (tmp_path/f"{name}.tar").write_bytes(tar_with(tmp_path/"any.tar", ("a.txt", tarfile.REGTYPE, "")).read_bytes()
+                                             .replace(b"out", text))
+        os.utime(tmp_path/f"{name}.tar", (1, 1))
+    assert (unpack(tmp_path/"a.tar")/"a.txt").read_bytes() == b"one"
+    shutil.copy2(tmp_path/"b.tar", tmp_path/"a.tar")
+    assert (unpack(tmp_path/"a.tar")/"a.txt").read_bytes() == b"two"
+
+
+def test_an_archive_that_changes_while_it_is_unpacked(tmp_path, cache, monkeypatch):
+    draw_segnet(tmp_path/"inner")
+    path, unzip = pack(tmp_path/"inner", tmp_path/"x.zip"), archives.extract_zip
+
+    def slow(path, part):
+        unzip(path, part)
+        path.write_bytes(path.read_bytes() + b"x")
+    monkeypatch.setattr(archives, "extract_zip", slow)
+    with refuses(DataError, path): unpack(path)
+    assert not kept(cache)
+
+
+def test_the_unpacked_folder_follows_the_umask(tmp_path, cache):
+    draw_segnet(tmp_path/"inner")
+    before = os.umask(0o027)
+    try: root = unpack(pack(tmp_path/"inner", tmp_path/"x.tar"))
+    finally: os.umask(before)
+    assert oct(root.parent.stat().st_mode & 0o777) == "0o750"
+
+
+def test_hard_links_become_copies_and_count(tmp_path, cache, monkeypatch):
+    members = [("a.png", tarfile.REGTYPE, ""), *((f"{i}.png", tarfile.LNKTYPE, f"{i - 1}.png" if i else "a.png")
+                                                 for i in range(40))]
+    path = tar_with(tmp_path/"x.tar", *members)
+    root = unpack(path)
+    assert {p.read_bytes() for p in root.iterdir()} == {b"out"} and all(p.stat().st_nlink == 1 for p in root.iterdir())
+    monkeypatch.setattr(archives, "_BOMB", 100)
+    real = archives.check_unpacked_size
+    sizes = []
+    monkeypatch.setattr(archives, "check_unpacked_size", lambda path, size, n, folder: sizes.append(size) or real(
+        path, size, n, folder))
+    os.utime(path, (1, 1))
+    unpack(path)
+    assert sizes[-1] == 41*3
+
+
 def test_an_archive_that_another_process_unpacked_meanwhile(tmp_path, cache, monkeypatch):
     draw_segnet(tmp_path/"inner")
     path, unzip = pack(tmp_path/"inner", tmp_path/"x.zip"), archives.extract_zip

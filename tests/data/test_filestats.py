@@ -217,7 +217,8 @@ def test_no_flipped_bit_gives_a_wrong_fact_and_none_stays(database):
 def older(path):
     path.unlink()
     with closing(sqlite3.connect(path)) as db:
-        db.execute("create table facts (file blob, kind text, stamp text, facts text, primary key (file, kind)) without rowid")
+        db.execute("create table facts (file blob, kind text, stamp text, facts text, primary key (file, kind)) "
+                   "without rowid")
         db.execute("insert into facts values (?,?,?,?)", (b"1.png", "image", "1 2 3 4", "{}"))
         db.commit()
 
@@ -278,7 +279,8 @@ def test_a_database_that_another_process_has_locked(folder, opened, monkeypatch)
 
 
 @pytest.mark.parametrize("replace", [lambda a, b: shutil.copy2(b, a), lambda a, b: os.replace(b, a),
-                                     lambda a, b: (a.unlink(), os.link(b, a)), lambda a, b: (a.unlink(), a.symlink_to(b))],
+                                     lambda a, b: (a.unlink(), os.link(b, a)),
+                                     lambda a, b: (a.unlink(), a.symlink_to(b))],
                          ids=["cp -p", "mv", "link", "symlink"])
 def test_a_file_of_equal_size_and_time_is_another_file(tmp_path, monkeypatch, replace):
     monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))

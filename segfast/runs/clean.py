@@ -120,6 +120,7 @@ def look_at(
     linked = next((p for p in (path, path.parent) if p.is_symlink() and (p == path or is_fold_set(p))), None)
     try:
         if linked: raise DataError(f'{linked}: is a link, so nothing behind it is deleted.')
+        os.scandir(path).close() # says why it cannot be looked into
         return waste(Run(path), failed)
     except (DataError, OSError) as e: return Waste(path, [], 0, '', str(e))
 

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['FOLD_SET', 'MOST_FOLDS', 'ROW', 'NUMBERS', 'MOST_FIRST', 'is_fold_set', 'is_like_run', 'folders_in', 'fold_folders',
-           'fold_runs', 'read_fold_set', 'is_damaged_set', 'run_folders', 'recipe_model', 'read_row', 'run_row',
-           'sort_value', 'run_rows', 'list_runs', 'FoldSet', 'mean_and_sd', 'class_spread', 'fold_row', 'fold_scores']
+           'fold_runs', 'read_fold_set', 'is_damaged_set', 'run_folders', 'recipe_model', 'empty_row', 'read_row',
+           'run_row', 'sort_value', 'run_rows', 'list_runs', 'FoldSet', 'mean_and_sd', 'class_spread', 'fold_row',
+           'fold_scores']
 
 # %% ../../nbs/runs/03_listing.ipynb #3eb2825e
 import os, re
@@ -19,7 +20,7 @@ from ..core.errors import DataError, UsageError, safe_text, unknown_name
 from ..core.files import check_plain, parse_toml, read_bytes
 from ..core.records import read_record
 from .recipe import MOST_BYTES, SCORES, Recipe, from_toml
-from .run import FORMAT, SEAL, Run, is_outdated, outdated_error, sealed
+from .run import FORMAT, SEAL, Run, outdated_error, sealed
 
 # %% ../../nbs/runs/03_listing.ipynb #c958d79e
 FOLD_SET = 'fold_set.json'
@@ -107,15 +108,24 @@ def recipe_model(
         return str(parse_toml(lines.partition('\n[')[0] if text == sealed(lines) else text)['model'])
     except (KeyError, ValueError, OSError) as e: raise DataError(f'{path}: cannot be read ({e}).') from None
 
+def empty_row(
+    path:Path, # of a run
+    status:str # why it is empty
+)->dict: # one value for each of `ROW`
+    "The row of a run that cannot be used."
+    return dict.fromkeys(ROW) | dict(name=path.name, status=status, started='', path=str(path))
+
 def read_row(
     path:Path # of a run
-)->dict: # one value for each of `ROW`, except its name
-    "The data, model, state and scores of a run; an error if it is damaged or outdated."
+)->dict: # one value for each of `ROW`
+    "The data, model, state and scores of a run; an error if it is damaged."
     check_plain(path)
     status = read_record(path/'status.json', verify=False)
-    if status.get('format') != FORMAT: raise DataError(f'{path}: has another format.')
+    if status.get('format') != FORMAT:
+        if not status.get('status'): raise DataError(f'{path/"status.json"}: has no status.')
+        return empty_row(path, 'outdated')
     state = Run(path).state if status.get('status') == 'running' else status.get('status') or 'unknown'
-    return dict(data=read_record(path/'data.json').get('name'), model=recipe_model(path), status=state,
+    return dict(name=path.name, data=read_record(path/'data.json').get('name'), model=recipe_model(path), status=state,
                 stages=f'{status.get("stages_done", 0)}/{status.get("stages", "?")}',
                 **{k: status.get(k) for k in NUMBERS}, started=status.get('started', ''), path=str(path))
 
@@ -125,12 +135,11 @@ def run_row(
     "The data, model, state and scores of a run; only the status if it is damaged or outdated."
     path = Path(path)
     is_fold = is_fold_set(path.parent) and not is_fold_set(path)
-    name = f'{path.parent.name}/{path.name}' if is_fold else path.name
     try:
-        if not (is_fold and path.is_symlink()): return dict(name=name) | read_row(path)
-    except (DataError, OSError): pass
-    state = 'outdated' if is_outdated(path) else 'damaged'
-    return dict.fromkeys(ROW) | dict(name=name, status=state, started='', path=str(path))
+        if is_fold and path.is_symlink(): raise DataError(f'{path}: is a link.')
+        row = read_row(path)
+    except (DataError, OSError): row = empty_row(path, 'damaged')
+    return row | dict(name=f'{path.parent.name}/{path.name}') if is_fold else row
 
 # %% ../../nbs/runs/03_listing.ipynb #8b83a698
 MOST_FIRST = ('stages', 'accuracy', 'mean_iou', 'started')
@@ -174,7 +183,7 @@ class FoldSet:
         self.path = Path(path)
         if not is_fold_set(path): raise DataError(f'{path}: is not a fold set (it has no {FOLD_SET}).')
         check_plain(self.path)
-        if not (self.path/FOLD_SET).is_file(): raise outdated_error(path)
+        if not os.path.lexists(self.path/FOLD_SET): raise outdated_error(path)
 
     @property
     def name(self)->str: return self.path.name

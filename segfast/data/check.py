@@ -26,9 +26,9 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from ..core.errors import DataError, Problem, UsageError, errors_of, markdown_text, safe_text, csv_cell
+from ..core.errors import DataError, Problem, UsageError, errors_of, markdown_text, safe_text
 from ..core.text import a_few, count_text, number_text, percent_text, plural, shape_text
-from ..core.files import read_bytes
+from ..core.files import read_bytes, table_text
 from ..core.theme import render
 from ..core.outputs import check_output, has_mark, output_mark, write_output
 from .pairing import IMAGE_SUFFIXES, is_system
@@ -808,7 +808,7 @@ def save(self:CheckReport,
     "Write the report to a file, in the format of its ending; replaces an earlier report only."
     path = check_report_path(path, self.data and self.data.root)
     formats = {'.json': self.to_json, '.html': self.to_html,
-               '.csv': lambda: problem_table(self.problems).map(csv_cell).to_csv(index=False),
+               '.csv': lambda: table_text(problem_table(self.problems)),
                '.md': self.to_markdown, '.txt': self.text}
     write_output(path, formats[path.suffix.lower()](), 'check', '--report', is_report)
 

@@ -9,11 +9,12 @@ __all__ = ['COPY_LAYOUT', 'LOG_COLUMNS', 'NEAR_VALUE', 'NEAR_COLOR', 'ROTATIONS'
            'recode_changes', 'gray_values', 'recode_values', 'recode_colors', 'recode_painted', 'recode_mask',
            'orient_mask', 'FixedPair', 'leave_out', 'fix_pair', 'doubtful_rows', 'unusable_pairs', 'name_indexes',
            'rows_of_line', 'apply_list', 'fix_lists', 'balance_split', 'find_twins', 'find_all_void', 'clean_name',
-           'copy_names', 'copy_image', 'numbered_mask', 'place_pair', 'other_changes', 'write_lists', 'common_changes',
-           'write_masks', 'too_few_pairs_error', 'choose_pairs', 'write_copy', 'write_fixed_copy']
+           'copy_names', 'outside_link', 'linked_files', 'copy_image', 'numbered_mask', 'place_pair', 'other_changes',
+           'write_lists', 'common_changes', 'write_masks', 'too_few_pairs_error', 'choose_pairs', 'write_copy',
+           'write_fixed_copy']
 
 # %% ../../nbs/data/12_fix.ipynb #2e19d840
-import os, re, shutil, tempfile, unicodedata, warnings
+import os, re, shutil, unicodedata, warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +26,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..core.errors import DataError, Problem, csv_cell
+from ..core.errors import DataError, Problem
 from ..core.text import a_few, count_text, plural, shape_text
-from ..core.files import read_text
+from ..core.files import cache_dir, open_regular, part_path, read_text, sync_path, write_table
+from ..core.outputs import sweep_parts
 from .pairing import IMAGE_SUFFIXES, SPLITS, is_system
 from .images import apply_orientation, inspect_file, orientation, read_image, stored_values, to_rgb
 from .classes import VOID_NAMES, ClassTable, distinct_names, try_label_colors
@@ -49,9 +51,9 @@ def check_target(
         raise DataError(f'{folder}: is inside the dataset {root}, which must not change. Give a folder elsewhere.')
     if target in original.parents:
         raise DataError(f'{folder}: the dataset {root} is inside it. Give a folder elsewhere.')
-    if folder.is_dir() and not any(folder.iterdir()): return folder
     if not os.path.lexists(folder): return folder
-    state = 'is not empty' if folder.is_dir() else 'is a file or a link'
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()): return folder
+    state = 'is not empty' if folder.is_dir() and not folder.is_symlink() else 'is a file or a link'
     raise DataError(f'{folder}: {state}. Give a new or an empty folder for the corrected copy.')
 
 # %% ../../nbs/data/12_fix.ipynb #6425ec34
@@ -59,11 +61,10 @@ def rename_folder(
     part:Path, # temporary folder
     folder:Path # its final name; may be an empty folder
 ):
-    "Give a complete temporary folder its name, and the permissions of an ordinary folder."
-    os.umask(mask := os.umask(0)) # the only way to read it
-    part.chmod(0o777 & ~mask) # temporary folders are private
-    if folder.is_dir(): folder.rmdir()
+    "Give a complete temporary folder its name."
+    if folder.is_dir(): folder.rmdir() # an error if it is not empty
     os.rename(part, folder)
+    sync_path(folder.parent)
 
 @contextmanager
 def atomic_folder(
@@ -71,16 +72,17 @@ def atomic_folder(
 ): # yields the temporary folder
     "A temporary folder that is renamed to `folder` if all goes well, and deleted if not."
     made = [parent for parent in folder.parents if not parent.exists()]
-    part = None
+    part = part_path(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix='.repair-'))
+        sweep_parts(folder.parent)
+        part.mkdir()
         yield part
         rename_folder(part, folder)
         made = []
     except OSError as e: raise DataError(f'{folder}: cannot be written ({e.strerror or e}). Nothing was kept.') from e
     finally:
-        if part: shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
         for parent in made:
             with suppress(OSError): parent.rmdir()
 
@@ -567,6 +569,31 @@ def copy_names(
         names.append(name)
     return names
 
+# %% ../../nbs/data/12_fix.ipynb #69530f46
+def outside_link(
+    data:SegData,
+    file:str # of a pair
+)->str|None: # a file or a folder of the dataset
+    "The link by which a file is in the dataset, if it leads out of it."
+    path, root = PurePosixPath(file), Path(data.root)
+    if path.is_absolute() or '..' in path.parts: return None # a table names such files openly
+    links = (part for part in (*reversed(path.parents), path) if (root/part).is_symlink())
+    return next((str(link) for link in links if root.resolve() not in (root/link).resolve().parents), None)
+
+def linked_files(
+    data:SegData,
+    rows # of the table of pairs
+): # yields a `Change` for each link
+    "The files that are copied from outside of a dataset; a `DataError` if it was unpacked from an archive."
+    links = Counter(outside_link(data, file) for row in rows for file in (row.image, row.mask))
+    unpacked = cache_dir().resolve() in Path(data.root).resolve().parents
+    for link,n in links.items():
+        if link is None: continue
+        if unpacked:
+            raise DataError(f'{data.root/link}: is a link out of its archive, so nothing was copied. Delete it.')
+        what = f'{count_text(n, "file")} copied from where this link leads, outside of the dataset'
+        yield Change(link, 'linked', what)
+
 # %% ../../nbs/data/12_fix.ipynb #2314fecf
 def copy_image(
     source:Path,
@@ -574,7 +601,7 @@ def copy_image(
 )->str: # what was done, if anything
     "Copy an image; one in a format that no layout looks for is saved as PNG."
     if source.suffix.lower() in IMAGE_SUFFIXES:
-        shutil.copyfile(source, dest)
+        with open_regular(source, follow=True) as file, open(dest, 'xb') as copy: shutil.copyfileobj(file, copy)
         return ''
     read_image(source).save(dest, 'PNG')
     return 'saved as PNG'
@@ -679,6 +706,7 @@ def write_masks(
         warnings.simplefilter('ignore') # Pillow warns about what `check` has reported
         for pair in pool.map(work, range(len(rows))):
             pairs.append(pair)
+            os.utime(part) # a sign of life, see `sweep_parts`
             if progress: progress(len(pairs), len(rows))
     return pairs
 
@@ -730,6 +758,7 @@ def write_copy(
     for i,name in zip(keep, names): moved += place_pair(data, part, i, pairs[i].row.image, name)
     for i in set(range(len(pairs))) - kept: numbered_mask(part, i).unlink(missing_ok=True)
     rows = list(zip(names, (split[i] for i in keep)))
+    moved += linked_files(data, [pairs[i].row for i in keep])
     lists = write_lists(part, classes, any(pairs[i].void for i in keep), rows)
     of_pairs = [change for i,pair in enumerate(pairs) if i in kept or not pair.kept for change in pair.changes]
     changes = [*of_pairs, *chosen, *lists, *moved, *common_changes(data, meaning, len(keep))]
@@ -745,7 +774,7 @@ def write_fixed_copy(
     folder = check_target(report.data.root, folder)
     with atomic_folder(folder) as part:
         log = change_table(write_copy(report, part, progress))
-        log.map(csv_cell).to_csv(part/'changes.csv', index=False)
+        write_table(part/'changes.csv', log)
         left = check(LAYOUTS[COPY_LAYOUT].make(part, name=folder.name), cache=False).errors
         if left:
             message = f'the copy would still have {len(left)} errors, so it was not kept. The first:'

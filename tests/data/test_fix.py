@@ -1,4 +1,5 @@
 """Every defect that `write_fixed_copy` fixes, by its code in the log; a failure leaves nothing behind."""
+import csv
 import os
 import shutil
 import warnings
@@ -630,3 +631,108 @@ def test_one_and_255_are_written_alike(tmp_path):
     write_fixed_copy(report, tmp_path/"copy")
     copy = open_data(tmp_path/"copy")
     assert all(np.array_equal(copy.ids(f"labels/{Path(name).stem}_P.png"), ids) for name, ids in truth.items())
+
+
+# Files that lead elsewhere, killed copies, permissions
+
+def test_what_links_bring_into_the_copy_is_said(folder, tmp_path):
+    outside = shutil.move(folder/"images", tmp_path/"elsewhere")
+    (folder/"images").symlink_to(outside)
+    other = shutil.move(mask(folder, 3), tmp_path/"mask.png")
+    mask(folder, 3).symlink_to(other)
+    mask(folder, 4).rename(folder/"labels/other.png")
+    mask(folder, 4).symlink_to("other.png") # it stays in the dataset
+    log = write_fixed_copy(check(open_data(folder), cache=False), tmp_path/"copy")
+    rows = logged(log, "linked")
+    assert rows.file.tolist() == ["images", "labels/scene_003_P.png"]
+    assert "10 files" in rows.what.iloc[0] and not any(path.is_symlink() for path in (tmp_path/"copy").rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["images/scene_003.png", "labels/scene_003_P.png"])
+def test_an_archive_does_not_lead_outside(folder, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("SEGFAST_CACHE", str(tmp_path/"cache"))
+    unpacked = shutil.move(folder, tmp_path/"cache/unpacked/scenes")
+    private = shutil.move(unpacked/name, tmp_path/"private.png")
+    (unpacked/name).symlink_to(private)
+    report = check(open_data(unpacked), cache=False)
+    with refuses(DataError, unpacked/name, "is a link out of its archive"):
+        write_fixed_copy(report, tmp_path/"copy")
+    assert not (tmp_path/"copy").exists() and not list(tmp_path.glob(".part-*"))
+
+
+def test_a_link_to_an_empty_folder_is_no_empty_folder(report, tmp_path):
+    (tmp_path/"empty").mkdir()
+    (tmp_path/"link").symlink_to("empty")
+    with refuses(DataError, tmp_path/"link", "link"): write_fixed_copy(report, tmp_path/"link")
+    assert (tmp_path/"link").is_symlink() and list((tmp_path/"empty").iterdir()) == []
+
+
+def test_a_folder_that_was_filled_meanwhile_is_kept(report, tmp_path, monkeypatch):
+    def fill(data, **kwargs):
+        (tmp_path/"copy/mine").write_text("mine")
+        return check(data, **kwargs)
+    (tmp_path/"copy").mkdir()
+    monkeypatch.setattr(fix, "check", fill)
+    with refuses(DataError, tmp_path/"copy", "not empty"): write_fixed_copy(report, tmp_path/"copy")
+    assert [path.name for path in (tmp_path/"copy").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_permissions_follow_the_umask(report, tmp_path, mask):
+    before = os.umask(mask)
+    try: write_fixed_copy(report, tmp_path/"copy")
+    finally: os.umask(before)
+    made = [tmp_path/"copy", *(tmp_path/"copy").rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o777 & ~mask}
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {0o666 & ~mask}
+
+
+def test_what_killed_copies_left_is_deleted_a_day_later(report, tmp_path):
+    old, young = [".part-0123456789abcdef", ".repair-ab12cd_9"], [".part-fedcba9876543210", ".repair-xb12cd_9"]
+    for name in (*old, *young): (tmp_path/name/"images").mkdir(parents=True)
+    for name in old: os.utime(tmp_path/name, (0, 0))
+    write_fixed_copy(report, tmp_path/"copy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*young, "copy", "scenes"])
+
+
+def test_a_killed_copy_leaves_no_folder_of_that_name(report, tmp_path, monkeypatch):
+    "At any file operation: the folder is there whole, or not at all."
+    import signal
+    moments = {"mkdir": 3, "rename": 5, "replace": 1}
+    for name, n in moments.items():
+        pid = os.fork()
+        if pid == 0:
+            left = [n]
+            real = getattr(os, name)
+            def count(*args, **kwargs):
+                left[0] -= 1
+                if left[0] <= 0: os.kill(os.getpid(), signal.SIGKILL)
+                return real(*args, **kwargs)
+            setattr(os, name, count)
+            fix.ThreadPoolExecutor = InThread
+            try: write_fixed_copy(report, tmp_path/"copy")
+            finally: os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL, name
+        assert not (tmp_path/"copy").exists(), name
+    assert len(list(tmp_path.glob(".part-*"))) == 3
+    assert len(write_fixed_copy(report, tmp_path/"copy")) == 1
+
+
+class InThread:
+    "A pool that works in the thread that asks: a fork has no other."
+    def __init__(self, n): pass
+    def __enter__(self): return self
+    def __exit__(self, *args): pass
+    map = staticmethod(map)
+
+
+def test_the_log_is_shown_and_not_computed(folder, tmp_path):
+    name = "=HYPERLINK(1)\r=cmd"
+    image(folder, 3).rename(folder/f"images/{name}.png")
+    mask(folder, 3).rename(folder/f"labels/{name}_P.png")
+    put(folder/f"labels/{name}_P.png", np.full((48, 64), 77, np.uint8))
+    write_fixed_copy(check(open_data(folder), cache=False), tmp_path/"copy")
+    with open(tmp_path/"copy/changes.csv", newline="", encoding="utf-8") as file: rows = list(csv.reader(file))
+    assert any("HYPERLINK" in cell for row in rows for cell in row)
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
+    assert all(len(row) == 4 for row in rows)

@@ -26,7 +26,9 @@ from starlette.testclient import TestClient  # noqa: E402
 from segfast.report.compare import compare  # noqa: E402
 from segfast.core.errors import DataError, UsageError  # noqa: E402
 from segfast.runs.run import Run  # noqa: E402
-from segfast.core.files import write_json  # noqa: E402
+from segfast.core.files import check_plain, write_json  # noqa: E402
+from segfast.runs.listing import run_row  # noqa: E402
+from segfast.tools import ui  # noqa: E402
 from segfast.tools.ui import MOST_BYTES, Pages, serve_ui, ui_app, uploaded_image  # noqa: E402
 
 HOST = "http://127.0.0.1:8110"
@@ -412,6 +414,310 @@ def test_a_file_that_does_not_say_its_length_is_counted(client):
     assert answer.status_code == 413
 
 
+# Many runs
+
+def count_reads(monkeypatch):
+    "The names of the runs that are read from now on."
+    names = []
+    monkeypatch.setattr(ui, "run_row", lambda path: (names.append(path.name), run_row(path))[1])
+    return names
+
+
+def settle(): time.sleep(.06)  # a file that has changed just now is read once more
+
+
+def test_only_a_run_that_changed_is_read_again(client, runs, monkeypatch):
+    names = count_reads(monkeypatch)
+    settle()
+    client.get("/")
+    assert sorted(names) == ["first", "second"]
+    names.clear()
+    for path in ("/", "/?sort=name", "/run/first", "/run/first/history.png", "/compare?run=first&run=second"):
+        assert client.get(path).status_code == 200
+    assert names == []
+    Run(runs/"second").update(seconds=7)
+    settle()
+    assert "0:07" in client.get("/").text and names == ["second"]
+
+
+@pytest.mark.parametrize("file", ["status.json", "data.json", "recipe.toml"])
+def test_a_file_of_the_same_size_and_time_is_noticed(client, runs, file, monkeypatch):
+    settle()
+    client.get("/")
+    names, path = count_reads(monkeypatch), runs/"second"/file
+    facts = path.stat()
+    (runs/"copy").write_bytes(path.read_bytes())
+    os.utime(runs/"copy", ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    os.replace(runs/"copy", path)
+    settle()
+    client.get("/")
+    assert names == ["second"]
+
+
+def test_new_and_deleted_runs_are_noticed(client, runs):
+    assert "/run/third" not in client.get("/").text
+    os.rename(runs/"second", runs/"third")
+    assert client.get("/run/third").status_code == 200 and client.get("/run/second").status_code == 404
+    page = client.get("/").text
+    assert "/run/third" in page and "/run/second" not in page
+
+
+def test_a_page_of_one_run_lists_no_others(client, monkeypatch):
+    client.get("/")
+    monkeypatch.setattr(ui, "run_rows", lambda *_: pytest.fail("listed all runs"))
+    for path in ("/run/first", "/run/first/report", "/run/first/history.png"):
+        assert client.get(path).status_code == 200
+    assert send(client, png()).status_code == 200
+
+
+def test_a_run_whose_training_died_is_noticed(client, runs):
+    import psutil
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        started = psutil.Process(process.pid).create_time()
+        Run(runs/"second").update(status="running", pid=process.pid, pid_started=started)
+        settle()
+        assert all("running" in client.get("/").text for _ in range(2))
+        process.communicate(b"\n")
+    assert "interrupted" in client.get("/").text
+
+
+def test_the_list_is_right_while_runs_come_and_go(client, runs):
+    "Sixteen threads ask, as Starlette's pool does."
+    from concurrent.futures import ThreadPoolExecutor
+    stop = threading.Event()
+
+    def move():
+        while not stop.is_set():
+            os.rename(runs/"second", runs/"moved")
+            os.rename(runs/"moved", runs/"second")
+    mover = threading.Thread(target=move)
+    mover.start()
+    with ThreadPoolExecutor(16) as pool:
+        pages = list(pool.map(lambda i: client.get(("/", "/run/first")[i % 2]), range(64)))
+    stop.set()
+    mover.join()
+    assert {page.status_code for page in pages} == {200} and all("first" in page.text for page in pages)
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_are_shown_quickly(one, tmp_path):
+    small = ("status.json", "data.json", "recipe.toml", "scores.json", "classes.csv")
+    for i in range(1000):
+        (tmp_path/f"run-{i}").mkdir()
+        for name in small:
+            shutil.copyfile(one.path/name, tmp_path/f"run-{i}"/name)
+    client = ask(tmp_path)
+    client.get("/")
+
+    def seconds(path):
+        start = time.process_time()
+        assert client.get(path).status_code == 200
+        return time.process_time() - start
+    assert min(seconds("/") for _ in range(5)) < .3, "0.9 s where each run is read each time"
+    assert min(seconds("/run/run-7") for _ in range(5)) < .1
+
+
+def test_a_name_like_an_address_takes_no_other_runs_place(client, runs):
+    os.rename(runs/"second", runs/"a run")
+    address = ui.address_of("a run")
+    shutil.copytree(runs/"first", runs/address)
+    page = client.get("/").text
+    assert page.count('href="/run/n-') == 2 and ">a run<" in page and f">{address}<" in page
+
+
+# A run from a stranger
+
+def pipe(path): os.mkfifo(path)
+def zeros(path): path.symlink_to("/dev/zero")
+def folder(path): path.mkdir()
+def nested(path): path.write_text('{"status":' + "["*100_000)
+def long_number(path): path.write_text('{"status": "done", "format": 1, "mean_iou": ' + "9"*5000 + "}")
+def a_list(path): path.write_text('{"status": ["x"], "format": 1, "stages": {"a": 1}, "pid": [1], "started": [2]}')
+def deep_toml(path): path.write_text("a = " + "["*5000 + "]"*5000)
+def loop(path): path.symlink_to(path)
+def nulls(path): path.write_bytes(bytes(1 << 20))
+
+
+@pytest.mark.parametrize("make", [pipe, zeros, folder, nested, long_number, a_list, deep_toml, loop, nulls])
+@pytest.mark.parametrize("file", ["status.json", "data.json", "recipe.toml", "scores.json", "classes.csv",
+                                  "report.html", "plots/history.png"])
+def test_one_hostile_run_hides_nothing(client, runs, file, make):
+    (runs/"second"/file).unlink(missing_ok=True)
+    make(runs/"second"/file)
+    start = time.monotonic()
+    page = client.get("/").text
+    assert "/run/first" in page and "/run/second" in page
+    if file == "status.json" or make in (pipe, zeros, loop):
+        assert 'class="state damaged"' in page or 'class="state outdated"' in page or make is a_list
+    for path in ("", "/report", "/history.png"):
+        answer = client.get(f"/run/second{path}")
+        assert answer.status_code in (200, 400, 404) and "root:" not in answer.text
+    assert client.get("/compare?run=first&run=second").status_code in (200, 400, 404)
+    assert client.get("/run/first").status_code == 200 and time.monotonic() - start < 20
+
+
+ODD = [None, True, -1, 2**63, 1e308, "", "x", "\0\x1b[2J", "9"*5000, "²/٣", [], [[1]], {}, {"a": {"b": []}},
+       "x"*300_000]
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize("file", ["status.json", "data.json", "scores.json"])
+def test_odd_values_hide_nothing(client, runs, file, value):
+    "Each value of a file of a run at once, and the first levels below."
+    path = runs/"second"/file
+    found = {k: v for k, v in json.loads(path.read_text()).items() if k != "checksum"}
+    keep = {"format": 1} if file == "status.json" else {}
+    deeper = {k: {name: value for name in v} if isinstance(v, dict) else v for k, v in found.items()}
+    for values in ({k: value for k in found} | keep, deeper, *([{**found, "status": value}] if keep else ())):
+        path.write_text(json.dumps(values))
+        for sort in ("started", "stages", "mean_iou", "data"):
+            page = client.get(f"/?sort={sort}").text
+            assert "/run/first" in page and "/run/second" in page and len(page) < 20_000 and "\x1b" not in page
+        assert client.get("/run/second").status_code in (200, 400)
+        assert client.get("/compare?run=first&run=second").status_code in (200, 400)
+
+
+@pytest.mark.parametrize("swapped", ["report.html", "plots/history.png", "plots", ""])
+def test_a_link_that_appears_after_the_check_is_not_followed(client, runs, tmp_path, monkeypatch, swapped):
+    outside = tmp_path/"outside"
+    shutil.copytree(runs/"second", outside)
+    (outside/"report.html").write_text("the secret")
+    (outside/"plots"/"history.png").write_text("the secret")
+    path = "/run/second/report" if "plots" not in swapped else "/run/second/history.png"
+    assert client.get(path).status_code == 200
+
+    def late(folder):
+        check_plain(folder)
+        target = runs/"second"/swapped
+        shutil.move(target, tmp_path/"gone")
+        target.symlink_to(outside/swapped)
+    monkeypatch.setattr(ui, "check_plain", late)
+    answer = client.get(path)
+    assert answer.status_code in (400, 404) and "the secret" not in answer.text
+
+
+@pytest.mark.parametrize("path, file", [("report", "report.html"), ("history.png", "plots/history.png")])
+def test_a_file_that_is_too_large_is_said(client, runs, path, file):
+    os.truncate(runs/"first"/file, ui.MOST_SERVED + 1)
+    answer = client.get(f"/run/first/{path}")
+    assert answer.status_code == 400 and file in answer.text and "64 MB" in answer.text
+
+
+def test_a_run_that_vanishes_while_its_page_is_made(client, runs, monkeypatch):
+    original = ui.run_summary
+    monkeypatch.setattr(ui, "run_summary", lambda run: (shutil.rmtree(run.path), original(run)))
+    page = client.get("/run/second")
+    assert page.status_code in (200, 400, 404) and "second" in page.text
+    assert client.get("/run/second").status_code == 404
+
+
+# Weights
+
+def damage(path):
+    raw = bytearray(path.read_bytes())
+    raw[-9] ^= 1
+    path.write_bytes(raw)
+
+
+def spoil(path):
+    "Weights that are not numbers, with the checksum that belongs to them."
+    import torch
+    from safetensors.torch import load_file, save_file
+    from segfast.runs.run import file_checksum, state_checksum
+    save_file({k: torch.full_like(v, float("nan")) if v.is_floating_point() else v for k, v in load_file(path).items()},
+              path)
+    state = {k: v for k, v in json.loads(path.with_name("state.json").read_text()).items() if k != "checksum"}
+    state["sha256"][path.name] = file_checksum(path)
+    state["sha256"]["state.json"] = state_checksum(state)
+    write_json(path.with_name("state.json"), state)
+
+
+@pytest.mark.parametrize("change", [damage, spoil])
+def test_damaged_weights_are_named_and_no_others_are_taken(client, runs, change):
+    last, best = (runs/"second"/"checkpoints"/kind/"model.safetensors" for kind in ("last", "best"))
+    shutil.copytree(last.parent, runs/"second"/"checkpoints"/"previous")
+    assert send(client, png(), run="second").status_code == 200, "the model is in memory now"
+    for path in (last, best):
+        raw = path.read_bytes()
+        path.unlink()  # they may be one file with two names
+        path.write_bytes(raw)
+        change(path)
+    answer = send(client, png(), run="second")
+    assert answer.status_code == 400 and "model.safetensors" in answer.text
+    assert send(client, png()).status_code == 200
+
+
+# Many images
+
+def test_who_finds_no_place_is_asked_to_come_back(client, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+    free, waiting, original = threading.Event(), threading.Semaphore(0), Pages.predict
+
+    def slow(*args):
+        waiting.release()
+        assert free.wait(60)
+        return original(*args)
+    monkeypatch.setattr(Pages, "predict", slow)
+    with ThreadPoolExecutor(10) as pool:
+        first = [pool.submit(send, client, png(), follow_redirects=False) for _ in range(ui.MOST_UPLOADS)]
+        for _ in first:
+            assert waiting.acquire(timeout=60)
+        late = [send(client, png()) for _ in range(6)]
+        free.set()
+        answers = [future.result() for future in first]
+    assert [answer.status_code for answer in answers] == [303]*ui.MOST_UPLOADS
+    assert {answer.status_code for answer in late} == {503} and late[0].headers["retry-after"]
+    assert "Try again" in late[0].text and send(client, png()).status_code == 200
+
+
+def test_one_image_is_in_memory_at_a_time(client, monkeypatch):
+    "It is decoded under the same lock, from a file and not from bytes."
+    from concurrent.futures import ThreadPoolExecutor
+    now, most, kinds, original = [], [], set(), ui.uploaded_image
+
+    def decode(raw, name):
+        now.append(1)
+        most.append(len(now))
+        kinds.add(isinstance(raw, bytes))
+        time.sleep(.05)
+        image = original(raw, name)
+        now.pop()
+        return image
+    monkeypatch.setattr(ui, "uploaded_image", decode)
+    with ThreadPoolExecutor(ui.MOST_UPLOADS) as pool:
+        answers = list(pool.map(lambda _: send(client, png()), range(ui.MOST_UPLOADS)))
+    assert {answer.status_code for answer in answers} == {200} and set(most) == {1} and kinds == {False}
+
+
+def test_the_limit_of_pixels_is_shown_and_kept(client, monkeypatch):
+    import psutil
+    from types import SimpleNamespace
+    assert f"{ui.MOST_PIXELS/1e6:.0f} million pixels" in client.get("/run/first").text
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=96 << 20))
+    assert "2 million pixels" in client.get("/run/first").text
+    page = send(client, png((1500, 1500), "L"), "photo.png")
+    assert page.status_code == 400 and "photo.png: has 2 million pixels" in page.text
+
+
+def test_the_kept_masks_are_limited_in_bytes(runs):
+    pages = Pages(runs, "cpu")
+    tokens = [pages.keep(ui.Answer("first", "first", "a.png", (1, 1), [], b"", bytes(ui.KEPT_BYTES//3), 0))
+              for _ in range(5)]
+    assert list(pages.answers) == tokens[-3:]
+
+
+def test_a_full_temporary_folder_is_said(client, monkeypatch):
+    import errno
+    import tempfile
+
+    def full(*args): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "write", full)
+    page = send(client, png())
+    assert page.status_code == 400 and tempfile.gettempdir() in page.text and "No space left" in page.text
+    monkeypatch.undo()
+    assert all(send(client, png()).status_code == 200 for _ in range(ui.MOST_UPLOADS + 1)), "its place is free again"
+
+
 # On this machine only
 
 def test_a_port_that_is_taken_and_a_folder_that_is_not_there(runs):
@@ -469,6 +775,194 @@ def test_forwarded_headers_change_nothing(served):
         urllib.request.urlopen(request, timeout=20)
 
 
+# Who does not finish
+
+def wait(what, seconds=30):
+    end = time.time() + seconds
+    while not what():
+        assert time.time() < end, "waited in vain"
+        time.sleep(.1)
+
+HASTY = """
+import sys, time, segfast.tools.ui as ui
+ui.IDLE_SECONDS, ui.LOOK_SECONDS, ui.BODY_SECONDS = 1, .2, 2.5
+
+def predict(self, run, address, file, raw):
+    "As slow as a small model, without the seconds that importing torch takes."
+    ui.uploaded_image(raw, file)
+    time.sleep(.3)
+    return self.keep(ui.Answer(address, run.name, file, (1, 1), [], b"", b"", .3))
+ui.Pages.predict = predict
+ui.serve_ui(sys.argv[1], 0, device="cpu", say=lambda text: print(repr(text), flush=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def hasty(one, tmp_path_factory):
+    "A page that waits for seconds only, and its port; at the end it must have printed nothing."
+    runs = tmp_path_factory.mktemp("hasty")/"runs"
+    shutil.copytree(one.path, runs/"first")
+    with open(runs/"first"/"report.html", "wb") as file:
+        file.truncate(60 << 20)
+    with subprocess.Popen([sys.executable, "-c", HASTY, str(runs)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:
+        yield process, int(re.search(r"127\.0\.0\.1:(\d+)/", process.stdout.readline())[1])
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 0 and "Stopped" in out and err == ""
+
+
+def connect(port): return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def is_answered(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/run/first", timeout=20) as answer:
+        return answer.status == 200
+
+
+def closes(link, drip=b""):
+    "Wait until the other side closes a connection; meanwhile a byte now and then."
+    link.settimeout(.2 if drip else 20)
+    end, got = time.monotonic() + 20, b""
+    while time.monotonic() < end:
+        try:
+            if drip:
+                link.sendall(drip)
+            piece = link.recv(1 << 16)
+            if not piece:
+                return got
+            got += piece
+        except TimeoutError:
+            continue
+        except (ConnectionResetError, BrokenPipeError):
+            return got
+    pytest.fail("the connection stayed open")
+
+
+def upload_head(port, length):
+    return (f"POST /run/first/mask HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
+            f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {length}\r\n\r\n").encode()
+
+
+def upload_body(raw):
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    return head + raw + b"\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize("start, drip", [(b"", b""), (b"GET / HT", b""), (b"GET / HTTP/1.1\r\nHost: 127.0.0.1", b""),
+                                         (b"GET / HTTP/1.1\r\nX: ", b"a"), (b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
+                                         (b"", b"\r\n")])
+def test_a_request_that_never_ends_is_not_waited_for(hasty, start, drip):
+    with connect(hasty[1]) as link:
+        link.sendall(start)
+        closes(link, drip)
+    assert is_answered(hasty[1])
+
+
+@pytest.mark.parametrize("drip", [b"", b"X: y\r\n"])
+def test_a_connection_is_not_kept_without_a_next_request(hasty, drip):
+    with connect(hasty[1]) as link:
+        link.sendall(f"GET /ui.svg HTTP/1.1\r\nHost: 127.0.0.1:{hasty[1]}\r\n\r\n".encode())
+        assert closes(link, drip).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("body, drip", [(b"", b""), (upload_body(b"\x89PNG")[:80], b""),
+                                        (upload_body(b"\x89PNG")[:80], b"a")], ids=["nothing", "part", "drip"])
+def test_an_image_that_never_arrives_is_not_waited_for(hasty, body, drip):
+    with connect(hasty[1]) as link:
+        link.sendall(upload_head(hasty[1], 1 << 20) + body)
+        assert closes(link, drip).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("path", ["/", "/run/first/history.png", "/run/first/mask"])
+def test_a_body_where_none_belongs_is_not_waited_for(hasty, path):
+    with connect(hasty[1]) as link:
+        link.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{hasty[1]}\r\nContent-Length: 9\r\n\r\n".encode())
+        assert closes(link, b"a")
+
+
+def connections(process):
+    import psutil
+    return [found for found in psutil.Process(process.pid).net_connections() if found.status != "LISTEN"]
+
+
+def test_an_answer_that_nobody_takes_is_not_kept(hasty):
+    process, port = hasty
+    with connect(port) as link:
+        link.sendall(f"GET /run/first/report HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        wait(lambda: connections(process), 5)
+        wait(lambda: not connections(process), 20)
+
+
+def test_connections_are_limited_and_the_page_is_answered_all_the_same(hasty):
+    process, port = hasty
+    links = [connect(port) for _ in range(3*ui.MOST_CONNECTIONS)]
+    assert is_answered(port)
+    assert len(connections(process)) <= ui.MOST_CONNECTIONS + 1
+    for link in links:
+        link.close()
+
+
+def upload(port, raw):
+    body = upload_body(raw)
+    with connect(port) as link:
+        link.sendall(upload_head(port, len(body)) + body)
+        link.settimeout(60)
+        return link.recv(1 << 16)[:12]
+
+
+def test_an_upload_that_is_aborted_frees_its_place_and_its_file(hasty):
+    process, port = hasty
+    for _ in range(ui.MOST_UPLOADS + 1):
+        with connect(port) as link:
+            link.sendall(upload_head(port, 20 << 20) + upload_body(bytes(4 << 20))[:3 << 20])
+            time.sleep(.1)
+    wait(lambda: not connections(process), 20)
+    if os.path.isdir("/proc/self/fd"):
+        files = [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")]
+        assert not any("(deleted)" in file for file in files)
+    assert upload(port, png()) == b"HTTP/1.1 303"
+
+
+def test_a_browser_that_leaves_before_its_mask_is_ready(hasty):
+    process, port = hasty
+    body = upload_body(png((1500, 1000)))
+    for _ in range(ui.MOST_UPLOADS):
+        with connect(port) as link:
+            link.sendall(upload_head(port, len(body)) + body)
+    wait(lambda: upload(port, png()) == b"HTTP/1.1 303", 60)
+
+
+def test_a_file_that_is_too_large_gets_its_answer(hasty):
+    with connect(hasty[1]) as link:
+        link.sendall(upload_head(hasty[1], 40 << 20) + bytes(40 << 20))
+        assert link.recv(1 << 16).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"X: " + b"a"*40_000, b"\0"*100,
+                                  b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+                                  b"Connection: upgrade\r\n\r\n", b"upload"])
+def test_nonsense_is_no_news(hasty, sent):
+    "Nothing in the terminal: the fixture looks at it."
+    with connect(hasty[1]) as link:
+        link.sendall(upload_head(hasty[1], 99) + b"a"*99 if sent == b"upload" else sent)
+        closes(link)
+    assert is_answered(hasty[1])
+
+
+@pytest.mark.parametrize("moment", ["waits", pytest.param("predicts", marks=pytest.mark.slow)])
+def test_ctrl_c_while_an_image_arrives_or_is_predicted(served, moment):
+    process, address = served
+    port, body = int(address.split(":")[2].strip("/")), upload_body(png((600, 400)))
+    with connect(port) as link, connect(port) as silent:
+        silent.sendall(b"GET / HT")
+        link.sendall(upload_head(port, len(body)) + body[:len(body)//2 if moment == "waits" else len(body)])
+        time.sleep(.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0 and len(out.splitlines()) == 1 and err == ""
+
+
 # In a browser
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
@@ -490,13 +984,6 @@ def browser(tmp_path):
     found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield found
     found.quit()
-
-
-def wait(what, seconds=30):
-    end = time.time() + seconds
-    while not what():
-        assert time.time() < end, "waited in vain"
-        time.sleep(.1)
 
 
 def test_a_walk_through_the_page(browser, served, runs, tmp_path):

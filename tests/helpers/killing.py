@@ -73,6 +73,7 @@ class Moments:
     "Counts events, writes them down, and dies at the planned one."
     def __init__(self, job):
         self.plan, self.signals, self.fails = job.get("kill"), job.get("signals") or [], job.get("fails")
+        self.loader, self.moves, self.replaced = job.get("loader"), job.get("moves"), job.get("replaced")
         self.trace, self.counts, self.pid = open(job["trace"], "a"), {}, os.getpid()
 
     def __call__(self, name, dying=None):
@@ -84,12 +85,22 @@ class Moments:
             if dying: dying()
             os.kill(self.pid, signal.SIGKILL) # from a loader's process too
             time.sleep(60)
+        if self.loader and name == "load" and os.getpid() != self.pid and self.counts.get(
+            self.loader[0], 0) >= self.loader[1]:
+            os.kill(os.getpid(), signal.SIGKILL) # as the system does when memory is short
+        if self.moves and self.moves[:2] == [name, n] and os.getpid() == self.pid: self.move(*self.moves[2:])
         for at, i, number in self.signals:
             if [at, i] == [name, n] and os.getpid() == self.pid:
                 (os.killpg if number.startswith("all-") else os.kill)(self.pid,
                                                                       getattr(signal, number.removeprefix("all-")))
         if self.fails and self.fails[0] == name and n >= self.fails[1]:
             raise OSError(self.fails[2], os.strerror(self.fails[2]), str(self.fails[3]))
+
+    def move(self, folder, dest):
+        "Rename a folder, or without a new name delete it; perhaps a copy of another one takes its place."
+        if dest: os.rename(folder, dest)
+        else: shutil.rmtree(folder)
+        if self.replaced: shutil.copytree(self.replaced, folder)
 
     def around(self, place, name, event, dying=None):
         "Make a function report before and after it is called."
@@ -195,10 +206,22 @@ def command_line(argv):
     return 0
 
 
+def _break_stream(number, how):
+    "Let stdout (1) or stderr (2) go to a full disk, to a pipe or a terminal that has gone, or be closed."
+    import pty
+    if how == "none":
+        setattr(sys, ("stdout", "stderr")[number - 1], None)
+        return
+    other, end = pty.openpty() if how == "terminal" else os.pipe()
+    os.dup2(os.open("/dev/full", os.O_WRONLY) if how == "full" else end, number)
+    for fd in other, end: os.close(fd)
+
+
 def _child(job):
     os.setpgid(0, 0)
     for i, name in enumerate(("out.txt", "err.txt"), 1):
         os.dup2(os.open(Path(job["trace"]).with_name(name), os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644), i)
+    for i, how in (job.get("streams") or {}).items(): _break_stream(int(i), how)
     code = 70
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -206,8 +229,8 @@ def _child(job):
     except BaseException:
         import traceback
         traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in sys.stdout, sys.stderr:
+        if stream and not job.get("streams"): stream.flush()
     os._exit(code)
 
 

@@ -14,7 +14,7 @@ from helpers import killing
 from helpers.killing import Killed, Server, differences, kill_at_each, leftovers, plans, variant, whole
 from helpers.problems import is_crash, missing
 
-from segfast.runs.run import HISTORY, Run
+from segfast.runs.run import HISTORY, SEAL, Run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -107,10 +107,9 @@ def test_killed_while_a_crash_is_repaired(begin, undisturbed):
 
 def test_killed_before_it_began(begin):
     k = begin("ema")
-    assert k.go(["replace-done", 1]) # its first status
-    k.go()
-    assert k.code == 1 and k.err.startswith("DataError") and not missing(k.err,
-        k.path) and "segfast resume" not in k.err
+    for moment in ["replace-done", 1], ["replace", 3], ["rename", 1]: # a run is complete or not there
+        assert k.go(moment) and not k.path.exists()
+    k.finish()
 
 
 def test_another_seed_is_another_result(begin, undisturbed):
@@ -125,7 +124,11 @@ def test_an_epoch_that_is_seeded_otherwise_shows(begin, undisturbed):
     k = begin("sgd")
     assert k.go(["save", 4])
     recipe = k.path/"recipe.toml"
-    recipe.write_text(recipe.read_text().replace("seed = 42", "seed = 43"))
+    edited = recipe.read_text().replace("seed = 42", "seed = 43")
+    recipe.write_text(edited)
+    k.go()
+    assert k.code == 1 and not missing(k.err, recipe) and SEAL.strip() in k.err, "said, and how to keep the change"
+    recipe.write_text(edited.partition(SEAL)[0])
     odd = differences(undisturbed("sgd").path, k.finish().path)
     assert {"last/model.safetensors", "last/memory.safetensors",
             "history"} <= odd.keys(), "the same up to the last epochs, and yet it is seen"
@@ -145,12 +148,12 @@ def test_the_size_on_disk_is_bounded(begin):
 
 # Asked to stop
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
 @pytest.mark.parametrize("variant, at, batch", [("ema", ["backward", 2], 2), ("ema", ["backward", 5], 2),
                                                 ("ema", ["backward-done", 4], 4), ("bf16", ["batch", 7], 3),
                                                 ("sgd", ["load", 40], 2)])
 def test_stopped_after_a_batch(begin, undisturbed, variant, at, batch, number):
-    if number == "SIGTERM" and at != ["backward", 5]: pytest.skip("once is enough")
+    if number != "SIGINT" and at != ["backward", 5]: pytest.skip("once is enough")
     k = begin(variant)
     k.go(signals=[[*at, number]])
     assert k.code == 130 and Run(k.path).state == "interrupted"
@@ -194,6 +197,15 @@ def test_stopped_twice_ends_at_once(begin, undisturbed):
     equal(k.finish(), undisturbed)
 
 
+def test_a_scheduler_that_repeats_itself_is_heard_once(begin, undisturbed):
+    "A terminal that closes sends SIGHUP twice, a limit of CPU time SIGXCPU once per second."
+    k = begin("ema")
+    k.go(signals=[["backward", 6, "SIGHUP"], ["backward-done", 6, "SIGHUP"], ["backward-done", 6, "SIGXCPU"],
+                  ["save", 2, "SIGXCPU"], ["sum", 8, "SIGUSR1"]])
+    assert k.code == 130 and state_of(k)["batch"] == 2
+    equal(k.finish(), undisturbed)
+
+
 @pytest.mark.slow
 def test_stopped_twice_in_a_checkpoint(begin, undisturbed):
     k = begin("ema")
@@ -213,10 +225,11 @@ def test_stopped_in_a_validation(begin, undisturbed, at):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize("at", [["finder", 1], ["evaluate", 1], ["stage", 1]])
-def test_stopped_between_fits(begin, undisturbed, at):
+def test_stopped_between_fits(begin, undisturbed, at, number):
     k = begin("ranger")
-    k.go(signals=[[*at, "SIGINT"]])
+    k.go(signals=[[*at, number]])
     assert k.code == 130 and Run(k.path).state == "interrupted"
     equal(k.finish(), undisturbed)
 
@@ -289,7 +302,7 @@ def test_a_lock_that_is_held_is_respected(begin):
     k.go(["save", 2])
     # what was half written is swept away
     before = {o: o.read_bytes() for o in k.path.rglob("*") if o.is_file() and o.name != "status.json"
-              and ".part" not in str(o)}
+              and ".part" not in str(o) and o.name != ".heartbeat"}
     with Run(k.path).lock():
         Run(k.path).take_over()
         k.go()
@@ -338,6 +351,64 @@ def test_data_that_changed_is_refused(server, folder, begin, tmp_path):
     assert (k.path/"status.json").read_text() == before
     k.go(argv=["resume", str(k.path), "--device", "cpu", "--data-changed"])
     assert k.code == 0
+
+
+# A loader process that is killed, a folder that moves, output that is lost
+
+@pytest.mark.parametrize("after", [["epoch", 2], *(pytest.param(at, marks=pytest.mark.slow) for at in (
+    ["epoch", 1], ["validate", 1], ["stage", 2], ["validate", 4]))], ids=lambda at: f"{at[0]}-{at[1]}")
+def test_a_loader_process_that_is_killed(begin, undisturbed, after):
+    "As the system does it when memory is short: in a training, in a validation."
+    k = begin("workers")
+    k.go(loader=after)
+    assert k.code == 1 and not missing(k.err, k.path) and "Out of memory?" in k.err, k.err
+    assert k.err.splitlines()[-1] == f"To resume: segfast resume {k.path}" and not is_crash(k.err)
+    assert Run(k.path).status["status"] == "failed"
+    equal(k.finish(), undisturbed)
+
+
+MOVES = [["backward", 6], ["save", 2], ["file", 4], ["sum", 8], ["rename", 4], ["row", 2], ["stage", 2], ["evaluate", 1],
+         ["evaluate-done", 1]]
+
+
+@pytest.mark.parametrize("at", [at if i < 2 else pytest.param(at, marks=pytest.mark.slow) for i, at in enumerate(MOVES)],
+                         ids=lambda at: f"{at[0]}-{at[1]}")
+@pytest.mark.parametrize("how", ["renamed", pytest.param("deleted", marks=pytest.mark.slow),
+                                 pytest.param("replaced", marks=pytest.mark.slow)])
+def test_a_run_whose_folder_goes_away(begin, undisturbed, at, how):
+    k = begin("ema")
+    dest = k.path.with_name(f"{k.name}-elsewhere")
+    other = Run(undisturbed("ema").path).path
+    k.go(moves=[*at, str(k.path), str(dest)] if how != "deleted" else [*at, str(k.path), None],
+         **(dict(replaced=str(other)) if how == "replaced" else {}))
+    assert k.code == 1 and not missing(k.err, k.path) and "moved or deleted" in k.err and not is_crash(k.err), k.err
+    if how == "replaced": assert files_of(k.path) == files_of(other), "nothing is written into the run that is there"
+    else: assert not k.path.exists(), "no second run at the old place"
+    if how != "deleted":
+        k.name = dest.name
+        equal(k.finish(), undisturbed)
+
+
+def files_of(folder): return {str(o.relative_to(folder)): o.read_bytes() for o in folder.rglob("*") if o.is_file()}
+
+
+@pytest.mark.parametrize("how", ["full", "gone", "terminal", "none"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_output_that_is_lost(begin, folder, undisturbed, tmp_path, number, how):
+    "A log on a full disk, `| head -3`, a terminal that was closed, `>&-`: the training goes on, and ends well."
+    k = begin("ema")
+    k.go(argv=["train", str(folder/"data"), "--recipe", str(toml(tmp_path, "ema")), "--out", str(k.path.parent), "--name",
+               k.name, "--device", "cpu"], streams={number: how})
+    assert k.code == 0
+    equal(k, undisturbed)
+
+
+def test_a_disk_that_is_full_before_the_run_exists(begin):
+    k = begin("ema")
+    for at in ["replace", 2], ["fsync", 4], ["rename", 1]:
+        k.go(fails=[*at, errno.ENOSPC, "somewhere"])
+        assert k.code == 1 and not missing(k.err, k.path.parent, os.strerror(errno.ENOSPC)) and "segfast resume" not in k.err
+        assert not k.path.exists() and not list(k.path.parent.glob(".part-*")), "complete or not there"
 
 
 # A disk that is full, or spoils files

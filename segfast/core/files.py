@@ -257,9 +257,9 @@ def sweep_cache(
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in [entry for entry in entries if entry.name.startswith('.part-')]:
             with suppress(OSError): # another process deletes it too
-                newest = entry.stat(follow_symlinks=False).st_mtime
-                if entry.is_dir(follow_symlinks=False):
-                    newest = max([newest, *(inner.stat(follow_symlinks=False).st_mtime for inner in os.scandir(entry))])
+                files = [entry] # a folder in which a file was changed lately is still filled
+                if entry.is_dir(follow_symlinks=False): files += [f for f in os.scandir(entry) if not f.is_dir()]
+                newest = max(file.stat(follow_symlinks=False).st_mtime for file in files)
                 if time.time() - newest > age: discard(entry.path)
 
 # %% ../../nbs/core/02_files.ipynb #4749aec4

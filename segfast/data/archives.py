@@ -207,7 +207,7 @@ def extract_tar(
         check_end(archive)
         check_links(path, members)
         plain = [member for member in members if not (member.issym() or member.islnk())]
-        archive.extractall(folder, plain, filter='data')
+        archive.extractall(folder, members=plain, filter='data')
     write_links(path, folder, members)
     check_inside(path, folder)
 

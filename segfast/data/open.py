@@ -7,7 +7,7 @@ __all__ = ['KNOWN', 'download', 'fetch', 'Known', 'check_options', 'read_layout'
            'unknown_dataset_error', 'open_data']
 
 # %% ../../nbs/data/10_open.ipynb #e0e54431
-import contextlib, os, shutil, sys
+import contextlib, errno, os, shutil, sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -67,6 +67,8 @@ def fetch(
         if not isinstance(e, Exception): raise
         archive.unlink(missing_ok=True)
         reason = ' '.join(str(getattr(e, 'reason', e)).split())
+        if getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            reason = f'{root.parent} cannot be written ({e.strerror}). Set FASTAI_HOME to a folder on another disk.'
         raise DataError(f'{name}: could not download {url} ({size}): {reason}\n{_OFFLINE}') from e
     data = camvid(root, name=name)
     data.known = name

@@ -168,6 +168,63 @@ def test_weights_at_the_command_line(server, hub, demo_dir, monkeypatch, tmp_pat
     assert not (tmp_path/"runs").exists()
 
 
+def full(*args): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_weights_on_a_full_disk(server, hub, monkeypatch):
+    "The folder is named, and nothing is left in it."
+    content, name = published()
+    server.files[name] = content, "whole"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.hub, "READ_DATA_CHUNK", 100)
+        patch.setattr(hashlib, "sha256", lambda *args: type("Full", (), dict(update=full))())
+        with pytest.raises(DataError) as e: download_weights(server.url(name))
+    assert not missing(e, hub, "No space left on device", "TORCH_HOME", "--weights none") and list(hub.iterdir()) == []
+    assert "w" in download_weights(server.url(name))
+
+
+def test_what_killed_downloads_left_is_swept(server, hub):
+    content, name = published()
+    server.files[name] = content, "whole"
+    hub.mkdir(parents=True)
+    for mark, time in ("old", (1, 1)), ("new", None):
+        (hub/f"{name}.{mark}.partial").write_bytes(content[:50])
+        os.utime(hub/f"{name}.{mark}.partial", time)
+    (hub/"other.pth.old.partial").write_bytes(b"of another program")
+    assert "w" in download_weights(server.url(name))
+    assert sorted(p.name for p in hub.iterdir()) == sorted([name, f"{name}.new.partial", "other.pth.old.partial"])
+
+
+def test_a_pipe_in_place_of_the_weights(server, hub):
+    _, name = published()
+    hub.mkdir(parents=True)
+    os.mkfifo(hub/name)
+    with pytest.raises(DataError) as e: download_weights(server.url(name))
+    assert not missing(e, hub/name) and server.asked == []
+
+
+CUT = """
+import sys
+from segfast.models.weights import download_weights
+download_weights(sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_a_download_of_weights(server, hub):
+    content, name = published()
+    server.files[name] = content, "stuck"
+    child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", CUT, server.url(name)], stderr=subprocess.DEVNULL)
+    assert server.halfway.wait(60)
+    child.kill()
+    child.wait()
+    server.release.set()
+    assert not (hub/name).exists()
+    for part in hub.iterdir(): os.utime(part, (1, 1))
+    server.files[name] = content, "whole"
+    assert "w" in download_weights(server.url(name)) and [p.name for p in hub.iterdir()] == [name]
+
+
 # --- data sets ---
 
 @pytest.fixture
@@ -257,6 +314,16 @@ def test_unpacking_broken_off(server, home, tiny, archive, monkeypatch, error):
         m.setattr(tarfile.TarFile, "extractall", half)
         with pytest.raises(DataError if isinstance(error, OSError) else KeyboardInterrupt): open_data("camvid_tiny")
     assert list((home/"data").iterdir()) == []
+    assert len(open_data("camvid_tiny").pairs) == 10
+
+
+@pytest.mark.parametrize("step", ["fastdownload.FastDownload.download", "tarfile.TarFile.extractall"])
+def test_an_archive_on_a_full_disk(server, home, tiny, archive, monkeypatch, step):
+    server.files[tiny] = archive, "whole"
+    with monkeypatch.context() as patch:
+        patch.setattr(step, full if "tarfile" not in step else lambda *args, **kwargs: full())
+        three_lines([str(home/"data"), "No space left on device", "FASTAI_HOME"])
+    assert left(home) == [] and not list((home/"data").glob("*"))
     assert len(open_data("camvid_tiny").pairs) == 10
 
 

@@ -231,7 +231,7 @@ def first_screen(
              ('Recipe', f'{recipe.name}, seed {recipe.seed}' if recipe else None)]
     return dict(title=f'{recipe.model if recipe else "A model"} on {data.get("name", "unknown data")}',
                 lead=part(run_lead), tiles=part(score_tiles, []), facts=[fact for fact in facts if fact[1] is not None],
-                banner=part(state_banner), flaws=list(found.flaws.values()))
+                banner=part(state_banner), flaws=list(dict.fromkeys(found.flaws.values())))
 
 # %% ../../nbs/report/04_html.ipynb #8b05d9b4
 class ExampleImages:
@@ -661,6 +661,7 @@ def report_values(
 )->dict: # what the template `report.html` names
     "Everything that the page of a run shows."
     found, hide = read_run(run), str
+    if {'status', 'recipe', 'classes', 'history', 'scores'} <= set(found.flaws): raise DataError(found.flaws['status'])
     if not with_paths:
         hide = partial(hide_paths, places=run_places(found))
         for key in ('env', 'data'):

@@ -1,23 +1,25 @@
 "Comparing runs: what differs, and a paired bootstrap that is checked by slower and by other people's code."
 import json
+import os
 import re
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import odd_values
 from helpers.problems import is_crash, missing
 from scipy import stats
 from typer.testing import CliRunner
 
 from segfast.cli import app
-from segfast.report.compare import bootstrap, by_class, compare, differences, mean_ious, paired_counts
+from segfast.report.compare import bootstrap, by_class, compare, differences, image_counts, mean_ious, paired_counts
 from segfast.report.compare import totals, versus
 from segfast.core.errors import DataError, UsageError
 from segfast.data.classes import ClassTable
 from segfast.runs.presets import progressive
 from segfast.runs.run import HISTORY, Run
-from segfast.core.files import write_json
+from segfast.core.files import write_json, write_table
 
 classes = ClassTable(["sky", "<script>alert(1)</script>", "void"], 2)
 
@@ -289,6 +291,98 @@ def test_wrong_arguments(tmp_path):
     with pytest.raises(DataError) as e:
         compare([first, tmp_path/"nothing"])
     assert not missing(e, tmp_path/"nothing", "status.json")
+
+
+# Damaged runs, and what a page may say
+
+ODD = {}
+for case in odd_values.some_cases():
+    ODD.setdefault(case[0], []).append(case)
+
+
+@pytest.mark.parametrize("file", [file for file in ODD if "/" not in file])
+def test_odd_values_in_one_run_hide_nothing_of_the_other(tmp_path, file):
+    first, second = made(tmp_path, "a"), made(tmp_path, "b", wd=.5)
+    (second.path/"per_class.csv").write_text("iou\n0.5\n")
+    (second.path/"per_image.csv").write_text("accuracy\n0.5\n")
+    data = dict(name="toy", root="", origin="", layout="", opened=dict(source=""), problem_count=1,
+                problems=[dict(message="")], files={}, fingerprint=dict(
+                    splits=dict(train=1), sizes={}, mean=[], class_share={}, class_images={}, void_share=0, duplicates=0,
+                    digest=""))
+    write_json(second.path/"data.json", data)
+    scores = json.loads((second.path/"scores.json").read_text())
+    write_json(second.path/"scores.json", dict(scores, images=3, confusion=[[1]], files={},
+                                               classes={"class 0": dict(iou=.5, pixels=1), **scores["classes"]}))
+    environment = json.loads((second.path/"environment.json").read_text())
+    write_json(second.path/"environment.json", dict(environment, threads=1, gpu="", device="cpu"))
+    second.update(error="", lrs=[])
+    for number, (_, key, name, text) in enumerate(ODD[file]):
+        run = shutil.copytree(second.path, tmp_path/f"copy-{number}")
+        odd_values.spoil(run, file, key, text)
+        try:
+            found = compare([first, run], resamples=50)
+        except DataError as e:
+            assert not missing(e, run), (key, name)
+            continue
+        page = found._repr_html_()
+        assert "<script>alert(1)" not in page and str(tmp_path) not in page, (key, name)
+        assert found.totals.loc["mean_iou", "a"] == .5 and found.classes.loc["sky", "a"] == pytest.approx(6/13)
+        json.dumps(found.to_dict(), allow_nan=False)
+        assert all(file in note for note in found.notes), (key, name, found.notes)
+        assert "sky" in page and found.versus[0]["sentence"]
+
+
+def test_what_cannot_be_read_is_said(tmp_path):
+    first, second = made(tmp_path, "a"), made(tmp_path, "b")
+    (second.path/"environment.json").write_text('{"cores": "many"}')
+    (second.path/"history.csv").write_text("stage\n")
+    res = cli("compare", first.path, second.path, "--html", tmp_path/"c.html")
+    page = (tmp_path/"c.html").read_text(encoding="utf-8")
+    for text in page, res.stdout:
+        assert not missing(" ".join(text.split()), "environment.json", "cores")
+    assert res.exit_code == 0 and "history.csv" in page and "<h2>Classes</h2>" in page
+
+
+def test_a_page_names_no_folder_and_no_machine(tmp_path, monkeypatch):
+    home = tmp_path/"xhomex/jane"
+    monkeypatch.setenv("HOME", str(home))
+    runs = [made(home/"xfolderx"/name, "same", weights=f"{home}/xrunsx/{name}.pth") for name in ("one", "two")]
+    for run, cpu in zip(runs, ("xcpux", "xcpuyx")):
+        found = json.loads((run.path/"environment.json").read_text())
+        write_json(run.path/"environment.json", dict(found, cpu=cpu, command=[f"{home}/xtoolx"]))
+    (runs[1].path/"per_image_counts.csv").unlink()
+    found = compare(runs)
+    found.save_html(tmp_path/"c.html")
+    said = re.compile("xhomex|xfolderx|xrunsx|xcpu|xtoolx|jane")
+    for page in (tmp_path/"c.html").read_text(encoding="utf-8"), found._repr_html_():
+        assert not said.findall(page) and not missing(page, "same (1)", "same (2)", "one.pth", "per_image_counts.csv")
+    found.save_html(tmp_path/"c.html", with_paths=True)
+    assert not missing((tmp_path/"c.html").read_text(encoding="utf-8"), str(runs[0].path), "xcpuyx")
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "dangling link"])
+def test_nothing_is_written_through_a_name(tmp_path, kind):
+    runs = [made(tmp_path, "a").path, made(tmp_path, "b").path]
+    victim = tmp_path/"victim.txt"
+    victim.write_text("precious")
+    for option, name in ("--html", "c.html"), ("--plot", "c.png"):
+        path = tmp_path/name
+        os.link(victim, path) if kind == "hard link" else path.symlink_to(
+            victim if kind == "link" else tmp_path/"nowhere.txt")
+        res = cli("compare", *runs, option, path)
+        assert res.exit_code == 2 and not missing(res.output, name)
+    assert victim.read_text() == "precious" and not (tmp_path/"nowhere.txt").exists()
+
+
+def test_names_like_formulas_are_matched_exactly(tmp_path):
+    names = ("=1+1.png", "'=1+1.png", "NA")
+    first, second = made(tmp_path, "a", images=names), made(tmp_path, "b", tp=(7, 5), images=names)
+    for run in first, second:
+        for file in "data.csv", "per_image_counts.csv":
+            table = pd.read_csv(run.path/file, dtype=str, keep_default_na=False)
+            write_table(run.path/file, table)
+            assert "\n=" not in (run.path/file).read_text()
+    assert image_counts(first)[0] == list(names) and versus(first, second)["images"] == 3
 
 
 # A real training

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import odd_values
 from helpers.problems import missing
 from PIL import Image
 
@@ -21,7 +22,7 @@ from segfast.data.classes import ClassTable
 from segfast.report.html import write_report
 from segfast.runs.presets import progressive
 from segfast.runs.run import Run
-from segfast.core.files import write_json
+from segfast.core.files import write_json, write_table
 
 EVIL = "<script>alert(1)</script>"
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -382,11 +383,33 @@ def test_each_state_has_a_banner_of_its_own(tmp_path):
 def whole(tmp_path_factory):
     "A finished run with all files, in a folder and for data that nobody else should learn of."
     folder = tmp_path_factory.mktemp("xprivatex")
-    return made(folder, 4, (1, 1, 1), 4, (32, 48), data="street")
+    run = made(folder, 4, (1, 1, 1), 4, (32, 48), data="street")
+    images = [f"images/{i}.png" for i in range(4)]
+    tables = dict(data=dict(image=images, mask=images, split="valid"), per_class=dict(iou=[.5, .6]),
+                  per_image=dict(image=images, accuracy=.5))
+    for name, columns in tables.items():
+        write_table(run.path/f"{name}.csv", pd.DataFrame(columns))
+    return run
+
+
+DRAWN = {}
 
 
 @pytest.fixture
-def copy(whole, tmp_path):
+def drawn_once(monkeypatch):
+    "Charts of the same values are drawn only once for all tests."
+    import segfast.report.html as html
+    for name in "history_chart", "lr_chart", "class_bars":
+        def chart(*values, draw=getattr(html, name)):
+            key = repr([v.to_csv() if hasattr(v, "to_csv") else v for v in values])
+            if key not in DRAWN:
+                DRAWN[key] = draw(*values)
+            return DRAWN[key]
+        monkeypatch.setattr(html, name, chart)
+
+
+@pytest.fixture
+def copy(whole, drawn_once, tmp_path):
     "A copy of a finished run."
     return Run(shutil.copytree(whole.path, tmp_path/"made"))
 
@@ -570,7 +593,55 @@ def test_the_command_line_chooses(copy):
         assert (str(copy.path) in (copy.path/"report.html").read_text(encoding="utf-8")) == there
 
 
+def test_a_name_like_a_formula_is_matched_exactly(copy):
+    from segfast.report.examples import read_examples
+    from segfast.report.html import image_score, read_run
+    rows = []
+    for image, tp in ("=1+1.png", 1), ("'=1+1.png", 2), ("NA", 3):
+        rows += [(image, 0, "class 0", tp, 1, 1)]
+    (copy.path/"scores.json").unlink()
+    write_table(copy.path/"per_image_counts.csv", pd.DataFrame(rows, columns=["image", "id", "class", "tp", "fp", "fn"]))
+    found = read_run(copy)
+    scores = [image_score(found, dict(image=image), "mean_iou") for image in ("=1+1.png", "'=1+1.png", "NA", "1+1.png")]
+    assert scores == [1/3, 2/4, 3/5, None] and read_examples(copy.path)["examples"]
+
+
 # --- values that nobody expects
+
+SECTIONS = "data", "recipe", "environment", "next"
+ALWAYS_SHOWN = "training", "classes", "confusion", "images", "probabilities"  # where the files are whole
+
+
+@pytest.mark.parametrize("file, key, name, text", [*odd_values.some_cases()], ids=odd_values.case_id)
+def test_odd_values_hide_no_other_part(copy, file, key, name, text):
+    odd_values.spoil(copy.path, file, key, text)
+    try:
+        page = page_of(copy)
+    except DataError as e:
+        assert file == "status.json" and not missing(e, copy.path)
+        return
+    assert all(f'<h2 id="{part}"' in page for part in SECTIONS) and "<script>alert(1)" not in page
+    told = problems(page) + re.findall(r"<li>(.*?)</li>", (re.findall(r"on this page\.</p><ul>(.*?)</ul>", page) or [""])[0])
+    assert all(re.search(rf"{re.escape(file)}|recipe\.toml|classes\.csv", line) for line in told), told
+    if file not in ("status.json", "classes.csv", "recipe.toml"):
+        assert len([line for line in told if not line.startswith(file)]) <= 4
+        shown = [part for part in ALWAYS_SHOWN if f'<h2 id="{part}"' in page]
+        assert len(shown) >= 3, shown
+
+
+def test_a_run_of_which_nothing_can_be_read(copy):
+    for path in copy.path.rglob("*"):
+        if path.is_file() and path.name != "status.json":
+            path.write_bytes(b"\0\xff<script>alert(1)</script>")
+    page = page_of(copy)
+    assert "<script>alert(1)" not in page and all(f'<h2 id="{part}"' in page for part in SECTIONS)
+    assert not missing(page, "recipe.toml", "classes.csv", "data.json", "environment.json", "history.csv", "scores.json",
+                       "report/examples.json")
+    (copy.path/"status.json").write_text("{")
+    with pytest.raises(DataError) as e:
+        write_report(copy.path)
+    assert not missing(e, copy.path)
+
 
 def test_the_matrix_is_that_of_scikit_learn(tmp_path):
     from sklearn.metrics import confusion_matrix

@@ -4,37 +4,45 @@ import json
 LONG, DEEP = "x"*200_000, "["*100_000 + "]"*100_000
 NESTED = json.dumps({"a": {"b": [{"c": [[["d"]]]}]}})
 # as text, because some of them are not JSON
-VALUES = dict(null="null", true="true", text='"x"', empty='""', negative="-1", fraction="0.5", huge="1e308", beyond="1e999",
-              nan="NaN", infinite="-Infinity", digits="1"*400, bits=str(2**64), most=str(2**64 - 1), list="[]",
+VALUES = dict(null="null", true="true", text='"x"', empty='""', negative="-1", fraction="0.5", huge="1e308",
+              beyond="1e999", nan="NaN", infinite="-Infinity", digits="1"*400, bits=str(2**64), most=str(2**64 - 1),
+              list="[]",
               texts='["x"]', nulls="[null]", numbers="[1, 2]", table="{}", nested=NESTED, deep=DEEP, long=f'"{LONG}"',
               control='"a\\u001b[2J\\u0000\\n\\u2028b"', html='"<script>alert(1)</script>"', half='"\\ud800"')
 
 # keys of each file; a dot leads into a table, a number into a list
 KEYS = {
     "status.json": ("status", "started", "seconds", "error", "lrs", "host", "pid", "stages_done", "format", "history"),
-    "data.json": ("name", "root", "origin", "layout", "opened", "opened.source", "problems", "problems.0", "problem_count",
-                  "problems.0.message", "fingerprint", "fingerprint.splits", "fingerprint.splits.train", "fingerprint.sizes",
-                  "fingerprint.mean", "fingerprint.class_share", "fingerprint.class_images", "fingerprint.void_share",
+    "data.json": ("name", "root", "origin", "layout", "opened", "opened.source", "problems", "problems.0",
+                  "problem_count", "problems.0.message", "fingerprint", "fingerprint.splits",
+                  "fingerprint.splits.train",
+                  "fingerprint.sizes", "fingerprint.mean", "fingerprint.class_share", "fingerprint.class_images",
+                  "fingerprint.void_share",
                   "fingerprint.duplicates", "fingerprint.digest", "files"),
-    "environment.json": ("command", "python", "packages", "packages.torch", "git", "cpu", "cores", "memory_gb", "threads", "gpu",
-                         "device", "platform"),
+    "environment.json": ("command", "python", "packages", "packages.torch", "git", "cpu", "cores", "memory_gb",
+                         "threads",
+                         "gpu", "device", "platform"),
     "scores.json": ("mean_iou", "accuracy", "images", "classes", "classes.class 0", "classes.class 0.iou",
                     "classes.class 0.pixels", "confusion", "confusion.0", "confusion.0.0", "split", "files"),
     "report/examples.json": ("examples", "examples.0", "examples.0.number", "examples.0.image", "examples.0.why",
                              "examples.0.why.0", "examples.0.pixels", "examples.0.wrong", "probabilities",
                              "probabilities.image", "probabilities.means", "probabilities.means.0", "files"),
     "plots/lr-1.json": ("lrs", "lrs.0", "losses", "losses.0", "valley")}
-WHOLE = dict(nothing="", brace="{", null="null", list="[]", number="1", deep=DEEP, zeros="\0"*1000, page="<html>", table="{}")
+WHOLE = dict(nothing="", brace="{", null="null", list="[]", number="1", deep=DEEP, zeros="\0"*1000, page="<html>",
+             table="{}")
 TABLES = {
     "history.csv": ("stage", "epoch", "lr", "train_loss", "accuracy", "seconds", "name", "size"),
     "per_image_counts.csv": ("image", "id", "tp", "fp"), "classes.csv": ("id", "name", "red", "void"),
     "data.csv": ("image", "split"), "per_class.csv": ("iou",), "per_image.csv": ("accuracy",)}
-CELLS = dict(nothing="", text="x", negative="-1", fraction="0.5", huge="1e308", beyond="1e999", nan="nan", infinite="-inf",
-             digits="1"*400, bits=str(2**64), long=LONG[:140_000], control="\x1b[2J\x00", html="<script>alert(1)</script>",
+CELLS = dict(nothing="", text="x", negative="-1", fraction="0.5", huge="1e308", beyond="1e999", nan="nan",
+             infinite="-inf", digits="1"*400, bits=str(2**64), long=LONG[:140_000], control="\x1b[2J\x00",
+             html="<script>alert(1)</script>",
              formula="=1+1", quote='"')
-TOML = dict(nothing="", deep="x = " + "["*5000 + "]"*5000, digits="seed = " + "1"*400, date="stages = 2020-01-01", infinite="wd = inf",
-            page="<html>", stages="stages = 5", size='[[stages]]\nname = "a"\nsize = [1, 2]\nepochs = 1', model="model = 5",
-            options='model = "fast"\nmodel_options = {a = 2020-01-01}\n[[stages]]\nname = "a"\nsize = [32, 32]\nepochs = 1',
+TOML = dict(nothing="", deep="x = " + "["*5000 + "]"*5000, digits="seed = " + "1"*400, date="stages = 2020-01-01",
+            infinite="wd = inf", page="<html>", stages="stages = 5", model="model = 5",
+            size='[[stages]]\nname = "a"\nsize = [1, 2]\nepochs = 1',
+            options='model = "fast"\nmodel_options = {a = 2020-01-01}\n[[stages]]\nname = "a"\nsize = [32, 32]\n'
+                    'epochs = 1',
             epochs='[[stages]]\nname = "a"\nsize = [32, 32]\nepochs = 18446744073709551615', zeros="\0")
 
 

@@ -307,8 +307,8 @@ def test_odd_values_in_one_run_hide_nothing_of_the_other(tmp_path, file):
     (second.path/"per_image.csv").write_text("accuracy\n0.5\n")
     data = dict(name="toy", root="", origin="", layout="", opened=dict(source=""), problem_count=1,
                 problems=[dict(message="")], files={}, fingerprint=dict(
-                    splits=dict(train=1), sizes={}, mean=[], class_share={}, class_images={}, void_share=0, duplicates=0,
-                    digest=""))
+                    splits=dict(train=1), sizes={}, mean=[], class_share={}, class_images={}, void_share=0,
+                    duplicates=0, digest=""))
     write_json(second.path/"data.json", data)
     scores = json.loads((second.path/"scores.json").read_text())
     write_json(second.path/"scores.json", dict(scores, images=3, confusion=[[1]], files={},

@@ -265,10 +265,10 @@ def save_best(
     with run.checkpoint('best', **{k: state[k] for k in (*HISTORY, 'epochs') if k in state}) as folder:
         _link(source/'model.safetensors', folder/'model.safetensors')
 
-def _link(src, dest):
+def _link(src, part):
     "The same file under two names where the file system can, else a copy; a checkpoint's files never change in place."
-    try: os.link(src, dest)
-    except OSError: shutil.copyfile(src, dest)
+    try: os.link(src, part)
+    except OSError: shutil.copyfile(src, part)
 
 # %% ../../nbs/training/05_checkpoints.ipynb #6a644294
 _STATE = dict(stage=int, epoch=int, batch=(int, None), batches=int, lrs=[(float, str)], ema_updates=(int, None),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.problems import missing
-from helpers.training import fit, recipe_of
+from helpers.training import Said, fit, recipe_of
 
 import segfast.training.loggers as loggers
 import segfast.training.train as train_module
@@ -204,6 +204,39 @@ def test_one_that_does_not_start_closes_those_that_did(a_run, monkeypatch):
 
 
 # Names
+
+class Broken(Logger):
+    "A tracker that fails at everything."
+    package = "tensorboard"
+    def write_scalars(self, values, step): raise OSError(28, "No space left on device")
+    def write_image(self, image, step): raise RuntimeError("no image")
+    def close(self, ok=True): raise ConnectionError("nobody there")
+
+
+def test_a_tracker_that_fails_ends_no_training(small, tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(LOGGERS, "tensorboard", Broken)
+    plain, screen = fit(small, recipe_of(dict(epochs=2)), tmp_path/"plain"), Said()
+    run = fit(small, recipe_of(dict(epochs=2)), tmp_path/"watched", loggers=["tensorboard"], screen=screen)
+    said = [text for text in screen.lines if "Broken" in text]
+    assert run.state == "done" and len(said) == 1 and "No space left on device" in said[0], "said once"
+    assert run.history.train_loss.tolist() == plain.history.train_loss.tolist()
+
+
+def test_an_interrupt_in_a_tracker_is_one(a_run, monkeypatch):
+    def interrupt(self, values, step): raise KeyboardInterrupt
+    monkeypatch.setattr(Broken, "write_scalars", interrupt)
+    with pytest.raises(KeyboardInterrupt): Broken(a_run).attempt(Broken(a_run).write_scalars, {}, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOGGERS)
+def test_a_run_with_a_tracker_holds_only_files_and_folders(small, tiny, tmp_path, watched, name, monkeypatch):
+    "Links would make it a run that every command refuses."
+    pytest.importorskip(name)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run = watched(small, recipe_of(dict(epochs=1)), tmp_path, name)
+    assert (run.path/name).is_dir() and Run(run.path).state == "done"
+
 
 def test_names_are_checked():
     assert check_loggers([]) == []

@@ -89,10 +89,15 @@ def parse_json(
     "The value of a JSON text; a `ValueError` for anything that is not JSON or that is built to do harm."
     return _parse(json.loads, text)
 
+_KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.){0,200}"|'[^'\n]{0,200}')"""
+# a key of so many parts: Python's parser needs memory for the square of their number
+_DOTTED = re.compile(rf'(?<![A-Za-z0-9_-]){_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{{DEEPEST}}}')
+
 def parse_toml(
     text:str
 )->dict:
     "The values of a TOML text; a `ValueError` for anything that is not TOML or that is built to do harm."
+    if _DOTTED.search(text): raise ValueError(f'it is nested more than {DEEPEST} levels deep')
     return _parse(tomllib.loads, text)
 
 def _parse(parse, text):

@@ -156,18 +156,18 @@ def check_end(
 # %% ../../nbs/data/08_archives.ipynb #5eded720
 def write_links(
     path:Path, # of the archive
-    folder:Path, # with all its files
+    part:Path, # with all its files
     members:list # of `tarfile.TarInfo`
 ):
     "Copy the files that hard links lead to, then write the symbolic links."
     for member in [*filter(tarfile.TarInfo.islnk, members), *filter(tarfile.TarInfo.issym, members)]:
-        place = folder/os.path.normpath(member.name)
-        if any((folder/way).is_symlink() for way in place.relative_to(folder).parents):
+        place = part/os.path.normpath(member.name)
+        if any((part/way).is_symlink() for way in place.relative_to(part).parents):
             raise member_error(path, member.name, 'leads through a link')
         place.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(place): raise member_error(path, member.name, 'is contained twice')
         if member.issym(): place.symlink_to(member.linkname)
-        else: shutil.copy2(folder/os.path.normpath(member.linkname), place, follow_symlinks=False)
+        else: shutil.copy2(part/os.path.normpath(member.linkname), part/os.path.normpath(member.name))
 
 def check_inside(
     path:Path, # of the archive
@@ -217,7 +217,7 @@ def cache_error(
     e:OSError # why it cannot be written
 )->DataError: # to raise
     "The error of a cache folder that cannot be written."
-    return DataError(f'{folder}: cannot be written ({e.strerror}). Point SEGFAST_CACHE at a folder that can.')
+    return DataError(f'{folder}: cannot be written ({e.strerror or e}). Point SEGFAST_CACHE at a folder that can.')
 
 def new_part_folder(
     folder:Path # where to make it

@@ -105,7 +105,7 @@ class StoredRows:
         return np.frombuffer(raw, np.uint8).reshape(self.shape[1:])
 
 # %% ../../nbs/data/14_cache.ipynb #eb8e6b14
-ARRAYS = ('checksums.npy', 'images.npy', 'masks.npy')
+ARRAYS = ('images.npy', 'masks.npy', 'checksums.npy')
 
 class CachedPairs:
     "The decoded pairs of a dataset at one size, in the order of its table."
@@ -131,7 +131,7 @@ class CachedPairs:
         "Open the arrays in a folder; a `DataError` if they are not as expected."
         folder, n, header = Path(folder), len(data.pairs), array_header((len(data.pairs), 2))
         if not stat.S_ISDIR(mode := os.lstat(folder).st_mode): raise DataError(f'{folder}: is {file_kind(mode)}.')
-        if tuple(sorted(os.listdir(folder))) != ARRAYS: raise DataError(f'{folder}: does not have the expected files.')
+        if set(os.listdir(folder)) != set(ARRAYS): raise DataError(f'{folder}: does not have the expected files.')
         raw = read_bytes(folder/'checksums.npy', len(header) + 8*n)
         if len(raw) != len(header) + 8*n or raw[:len(header)] != header:
             raise DataError(f'{folder}: its checksums are not as expected.')
@@ -214,14 +214,14 @@ def write_at(
 def fill_cache(
     data:SegData,
     size:tuple, # (height, width)
-    folder:Path, # exists, empty
+    part:Path, # exists, empty
     progress:Callable|None # called with (done, total)
 ):
     "Decode every pair into arrays on disk."
-    n, shapes = len(data.pairs), dict(images=(*size, 3), masks=size)
-    checksums, headers = np.zeros((n, 2), '<u4'), [array_header((n, *shape)) for shape in shapes.values()]
+    n = len(data.pairs)
+    checksums, headers = np.zeros((n, 2), '<u4'), [array_header(shape) for shape in ((n, *size, 3), (n, *size), (n, 2))]
     with ExitStack() as stack:
-        files = [stack.enter_context(open(folder/f'{name}.npy', 'xb', buffering=0)) for name in shapes]
+        files = [stack.enter_context(open(part/name, 'xb', buffering=0)) for name in ARRAYS]
         for file,header in zip(files, headers): write_at(file.fileno(), header, 0)
         def put(i):
             for k,array in enumerate(open_pair(data, i, size)):
@@ -231,8 +231,8 @@ def fill_cache(
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for done,_ in enumerate(pool.map(put, range(n)), 1):
                 if progress: progress(done, n)
-    np.save(folder/'checksums.npy', checksums)
-    for name in ARRAYS: sync_path(folder/name) # some file systems say only now that the disk is full
+        write_at(files[2].fileno(), checksums, len(headers[2]))
+    for name in ARRAYS: sync_path(part/name) # some file systems say only now that the disk is full
 
 # %% ../../nbs/data/14_cache.ipynb #133e140b
 def cache_limit()->float: # bytes

@@ -595,11 +595,11 @@ def scene(
     return lens(pixels, grain), mask
 
 # %% ../../nbs/data/09_demo.ipynb #a3c7cbfd
-def write_scene(folder, stem, seed, size):
+def write_scene(part, stem, seed, size):
     "Draw one scene into `images/` and `labels/` of a folder."
     image, mask = scene(seed, size)
-    image.save(folder / 'images' / f'{stem}.png', compress_level=1)
-    Image.fromarray(mask).save(folder / 'labels' / f'{stem}_P.png')
+    image.save(part / 'images' / f'{stem}.png', compress_level=1)
+    Image.fromarray(mask).save(part / 'labels' / f'{stem}_P.png')
 
 # %% ../../nbs/data/09_demo.ipynb #782cd9a3
 def write_demo(

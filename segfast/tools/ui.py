@@ -8,8 +8,8 @@ __all__ = ['PLAIN_NAME', 'STAMPED_FILES', 'JUST_NOW', 'TEXTS', 'LONGEST_CELL', '
            'MOST_COMPARED', 'LONGEST_SIDE', 'KEPT_ANSWERS', 'KEPT_BYTES', 'MODEL_FILES', 'IDLE_SECONDS', 'BODY_SECONDS',
            'HEADERS', 'APP_ERRORS', 'PORT', 'MOST_CONNECTIONS', 'LOOK_SECONDS', 'address_of', 'is_outside',
            'file_stamp', 'file_stamps', 'RunIndex', 'respond', 'Pages', 'column_heads', 'list_values', 'list_page',
-           'open_within', 'FileAnswer', 'try_part', 'run_summary', 'class_part', 'plan_part', 'most_pixels',
-           'can_predict', 'upload_values', 'uploaded_image', 'Answer', 'as_answer', 'refusal', 'RequestGuard',
+           'open_within', 'FileAnswer', 'run_summary', 'class_part', 'plan_part', 'most_pixels', 'can_predict',
+           'upload_values', 'uploaded_image', 'Answer', 'as_answer', 'check_model_size', 'refusal', 'RequestGuard',
            'AddHeaders', 'error_page', 'ui_app', 'listen', 'Connection', 'serve_ui']
 
 # %% ../../nbs/tools/02_ui.ipynb #ab606845
@@ -35,6 +35,7 @@ from ..runs.recipe import PLAN, plan_rows
 from ..runs.run import Run
 from ..runs.listing import run_row, run_rows
 from ..report.compare import compare
+from ..report.html import try_part
 from ..inference.result import SegPrediction
 
 try:
@@ -308,16 +309,6 @@ def plot_file(self:Pages, request):
     return self.served(run, f'plots/{name}.png', missing, 'image/png')
 
 # %% ../../nbs/tools/02_ui.ipynb #033c5035
-def try_part(
-    part, # function of a run, or of several, that gives a dict
-    run:Run|list
-)->dict: # the same, and `broken`: why there is nothing else
-    "A part of a page, or why it cannot be shown."
-    try: return dict(part(run), broken=None)
-    except (DataError, UsageError) as e: return dict(broken=str(e))
-    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, OSError):
-        return dict(broken='This part of the run cannot be read.')
-
 def run_summary(run:Run)->dict: # state, error, tiles
     "The state and the scores of a run."
     status, scores = run.status, run.scores if (run.path/'scores.json').is_file() else {}
@@ -358,7 +349,9 @@ def show(self:Pages, request):
     run, address = self.run(request), request.path_params['address']
     plots = [(file, about) for file,about in PLOTS.items() if (run.path/'plots'/f'{file}.png').is_file()]
     return respond('run', name=run.name, path=shlex.quote(str(run.path)), report=(run.path/'report.html').is_file(),
-                   summary=try_part(run_summary, run), classes=try_part(class_part, run), plan=try_part(plan_part, run),
+                   summary=try_part(run_summary, run, files='status.json, scores.json'),
+                   classes=try_part(class_part, run, files='scores.json, classes.csv'),
+                   plan=try_part(plan_part, run, files='recipe.toml'),
                    plots=plots, **upload_values(run, address))
 
 # %% ../../nbs/tools/02_ui.ipynb #8745c52f
@@ -460,6 +453,16 @@ def keep(self:Pages,
         del self.answers[next(iter(self.answers))]
     return token
 
+# %% ../../nbs/tools/02_ui.ipynb #a69a23ee
+def check_model_size(
+    run:Run
+):
+    "Raise a `DataError` if a run's model is given images that are too large for this page."
+    height, width = run.recipe.stages[-1].size
+    if height*width > most_pixels()//4: # a network needs some hundred bytes for each pixel
+        raise DataError(f'{run.path}: its model is given images of {height}x{width} pixels, too many for this page. '
+                        'Use: segfast predict')
+
 @patch
 def predict(self:Pages,
     run:Run,
@@ -471,12 +474,16 @@ def predict(self:Pages,
     ignore_import_warnings()
     from segfast.inference.run_model import predict_with # here, because it imports torch
     with self._one:
+        check_model_size(run)
         image, stamps = uploaded_image(raw, file), [run.path, *file_stamps(run.path, MODEL_FILES)]
         if self._stamps != stamps: self._kept, self._stamps = run, stamps
         start = time.perf_counter()
         try:
             found = predict_with(self._kept, image, device=self.device)
             return self.keep(as_answer(found, address, run.name, file, time.perf_counter() - start))
+        except (RuntimeError, MemoryError) as e: # torch has no other error for too little memory
+            why = ' '.join(str(e).split())[:200] or 'too little memory'
+            raise DataError(f'{run.path}: its model cannot predict this image ({why}).') from e
         finally:
             found = image = None
             return_memory() # else each of the threads keeps the memory of an image
@@ -678,6 +685,10 @@ class Connection(H11Protocol):
         "Close the connection at once."
         self.connections.discard(self)
         self.transport.abort()
+
+    def on_response_complete(self):
+        self.moved = self.loop.time()
+        super().on_response_complete()
 
     def connection_lost(self, exc):
         self.timer.cancel()

@@ -647,6 +647,18 @@ def test_damaged_weights_are_named_and_no_others_are_taken(client, runs, change)
     assert send(client, png()).status_code == 200
 
 
+@pytest.mark.parametrize("old, new, said", [(r"size = \[[^]]*\]", "size = [16384, 16384]", "segfast predict"),
+                                            (r"middle = 8", "middle = 1000000000000", "its model cannot predict"),
+                                            (r"middle = 8", 'middle = "x"', "middle")])
+def test_a_model_that_would_eat_the_memory_is_refused(client, runs, old, new, said):
+    text = (runs/"second"/"recipe.toml").read_text()
+    assert re.search(old, text)
+    (runs/"second"/"recipe.toml").write_text(re.sub(old, new, re.sub("(?m)^# SHA-256 of .*\n", "", text)))
+    answer = send(client, png(), run="second")
+    assert answer.status_code == 400 and said in answer.text
+    assert send(client, png()).status_code == 200
+
+
 # Many images
 
 def test_who_finds_no_place_is_asked_to_come_back(client, monkeypatch):
@@ -687,6 +699,33 @@ def test_one_image_is_in_memory_at_a_time(client, monkeypatch):
     with ThreadPoolExecutor(ui.MOST_UPLOADS) as pool:
         answers = list(pool.map(lambda _: send(client, png()), range(ui.MOST_UPLOADS)))
     assert {answer.status_code for answer in answers} == {200} and set(most) == {1} and kinds == {False}
+
+
+@pytest.mark.slow
+def test_ten_large_images_at_once_take_the_memory_of_one(served):
+    "25 million pixels each; they took 2.5 GB and more."
+    from concurrent.futures import ThreadPoolExecutor
+
+    import psutil
+    process, address = served
+    port, file = int(address.split(":")[2].strip("/")), io.BytesIO()
+    assert upload(port, png()) == b"HTTP/1.1 303"
+    Image.new("RGB", (6000, 4100), (90, 120, 200)).save(file, "PNG")
+    memory = psutil.Process(process.pid).memory_info
+    base, peak, stop = memory().rss, [0], threading.Event()
+
+    def watch():
+        while not stop.wait(.01):
+            peak[0] = max(peak[0], memory().rss)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: upload(port, file.getvalue()), range(10)))
+    stop.set()
+    watcher.join()
+    assert set(answers) == {b"HTTP/1.1 303", b"HTTP/1.1 503"}
+    assert peak[0] - base < 6000*4100*ui.PIXEL_BYTES + (100 << 20)
+    assert memory().rss - base < 150 << 20, "and it is given back"
 
 
 def test_the_limit_of_pixels_is_shown_and_kept(client, monkeypatch):
@@ -907,7 +946,7 @@ def upload(port, raw):
     body = upload_body(raw)
     with connect(port) as link:
         link.sendall(upload_head(port, len(body)) + body)
-        link.settimeout(60)
+        link.settimeout(120)
         return link.recv(1 << 16)[:12]
 
 

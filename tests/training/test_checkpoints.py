@@ -145,9 +145,9 @@ def test_weights_that_are_no_numbers_are_refused(copied, small, value):
     assert not missing(e, folder) and folder.is_dir()
 
 
-ODD = [dict(stage=0), dict(stage=9), dict(stage="1"), dict(epoch=10**9), dict(epoch=None), dict(lrs="x"), dict(lrs=[[]]),
-       dict(best_so_far={"value": "x"}), dict(best_so_far=7), dict(smooth_loss=[1]), dict(batches=-1), dict(optimizer=[]),
-       dict(optimizer={"state": [{"tensor": "none"}]}), dict(batch="x"), dict(ema_updates=[])]
+ODD = [dict(stage=0), dict(stage=9), dict(stage="1"), dict(epoch=10**9), dict(epoch=None), dict(lrs="x"),
+       dict(lrs=[[]]), dict(best_so_far={"value": "x"}), dict(best_so_far=7), dict(smooth_loss=[1]), dict(batches=-1),
+       dict(optimizer=[]), dict(optimizer={"state": [{"tensor": "none"}]}), dict(batch="x"), dict(ema_updates=[])]
 
 
 @pytest.mark.parametrize("changes", ODD, ids=str)

@@ -562,11 +562,15 @@ def evaluate(
     options = inference_options(size, tile, overlap=overlap, tta=tta, batch_size=batch_size, precision=precision,
                                 device=device)
     ignore_import_warnings()
-    from segfast.inference.evaluate import evaluate, save_evaluation
+    from segfast.inference.evaluate import check_evaluation_folder, evaluate, evaluation_path, save_evaluation
     models = [model for model in (run, *(ensemble or [])) if model]
-    found = evaluate(models, predictions=predictions, data=data, split=split, boundary=boundary, options=options,
-                     layout=layout, border=border, classes=classes)
-    out = out or (run/'evaluation'/f'{found.scores["data"]}-{found.scores["split"]}' if run and run.is_dir() else None)
+    if out: check_evaluation_folder(out)
+    try: found = evaluate(models, predictions=predictions, data=data, split=split, boundary=boundary, options=options,
+                          layout=layout, border=border, classes=classes)
+    except KeyboardInterrupt as e:
+        e.segfast_text = 'Interrupted; no scores were written.'
+        raise
+    out = out or (evaluation_path(run, found.scores) if run and run.is_dir() else None)
     if out: save_evaluation(found, out)
     show_evaluation(found, out, as_json)
 

@@ -1,9 +1,16 @@
 "Scores of a run against scikit-learn and torchmetrics on the PNGs that `segfast predict` writes, read by Pillow alone."
+import csv
+import dataclasses
+import errno
 import json
 import math
+import os
+import random
 import re
 import shutil
+import signal
 import statistics
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +26,10 @@ from typer.testing import CliRunner
 
 from segfast.cli import app
 from segfast.data.classes import ClassTable
-from segfast.inference.evaluate import evaluate, save_evaluation
+from segfast.core.errors import DataError, UsageError
+from segfast.core.files import read_table
+from segfast.inference.evaluate import evaluate, evaluation_path, save_evaluation
+from segfast.inference.score import write_scores
 from segfast.inference.sliding import InferenceOptions
 from segfast.runs.run import Run, file_checksum
 
@@ -466,3 +476,187 @@ def as_plain(camvid, folder):
         shutil.copy(camvid/"labels"/f"{path.stem}_P.png", folder/"masks"/f"{path.stem}.png")
     shutil.copy(camvid/"codes.txt", folder)
     return folder
+
+
+# Where it is saved
+
+def content(folder): return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def found(tiny_run, demo_dir):
+    return evaluate(tiny_run.path, data=demo_dir, screen="quiet", worst=2, options=InferenceOptions(device="cpu"))
+
+
+def user_folder(kind, folder, tiny_run, demo_dir):
+    "A place with files that are not an evaluation."
+    if kind == "run": return shutil.copytree(tiny_run.path, folder)
+    if kind == "dataset": return shutil.copytree(demo_dir, folder)
+    folder.mkdir()
+    if kind == "table": (folder/"per_class.csv").write_text("my table")
+    if kind == "scores of a run":
+        for name in "scores.json", "per_class.csv", "per_image.csv", "per_image_counts.csv":
+            shutil.copy(tiny_run.path/name, folder)
+    if kind == "part of a run": shutil.copytree(tiny_run.path/"plots", folder, dirs_exist_ok=True)
+    if kind == "masks": shutil.copytree(demo_dir/"labels", folder, dirs_exist_ok=True)
+    if kind == "hidden": (folder/".git").mkdir()
+    return folder
+
+
+PLACES = ["run", "dataset", "table", "scores of a run", "part of a run", "masks", "hidden"]
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_no_other_folder_is_replaced(tiny_run, demo_dir, tmp_path, found, kind):
+    folder = user_folder(kind, tmp_path/"place", tiny_run, demo_dir)
+    before = content(folder)
+    with pytest.raises(UsageError) as e: save_evaluation(found, folder)
+    assert not missing(e, folder) and content(folder) == before and [p.name for p in tmp_path.iterdir()] == ["place"]
+    if kind in ("run", "table"):
+        res = cli("evaluate", tiny_run.path, "--out", folder, code=2)
+        assert not missing(res.output, folder, "--out") and content(folder) == before
+
+
+@pytest.mark.parametrize("spoil", ["a file of the user", "a link", "a link in worst", "a folder", "no scores",
+                                   "broken scores"])
+def test_an_evaluation_with_something_else_in_it(tmp_path, found, spoil):
+    folder = save_evaluation(found, tmp_path/"out")
+    (tmp_path/"private").mkdir()
+    (tmp_path/"private/a.txt").write_text("private")
+    if spoil == "a file of the user": (folder/"notes.txt").write_text("mine")
+    elif spoil == "a link": (folder/"reliability.png").unlink(); (folder/"reliability.png").symlink_to(tmp_path/"private/a.txt")
+    elif spoil == "a link in worst": (folder/"worst/01-x.jpg").symlink_to(tmp_path/"private/a.txt")
+    elif spoil == "a folder": (folder/"more").mkdir()
+    elif spoil == "no scores": (folder/"scores.json").unlink()
+    else: (folder/"scores.json").write_text("{")
+    before = content(tmp_path)
+    with pytest.raises(UsageError, match="not from segfast evaluate"): save_evaluation(found, folder)
+    assert content(tmp_path) == before
+
+
+def test_links_as_the_place(tmp_path, found):
+    (tmp_path/"dangling").symlink_to(tmp_path/"nowhere")
+    with pytest.raises(DataError, match="dangling"): save_evaluation(found, tmp_path/"dangling")
+    assert not (tmp_path/"nowhere").exists()
+    (tmp_path/"disk").mkdir()
+    (tmp_path/"linked").symlink_to(tmp_path/"disk")
+    for _ in range(2): save_evaluation(found, tmp_path/"linked")
+    assert (tmp_path/"linked").is_symlink() and (tmp_path/"disk/scores.json").is_file()
+    (tmp_path/"file").write_text("mine")
+    for place in tmp_path/"file", tmp_path/"file/below":
+        with pytest.raises(DataError) as e: save_evaluation(found, place)
+        assert not missing(e, tmp_path/"file")
+    assert (tmp_path/"file").read_text() == "mine"
+
+
+def test_an_evaluation_is_replaced_as_a_whole(tmp_path, found):
+    folder = save_evaluation(found, tmp_path/"out")
+    assert len(list((folder/"worst").iterdir())) == 2 and (folder/"reliability.png").exists()
+    found.calibration, found.worst = None, found.worst[:1]
+    save_evaluation(found, folder)
+    assert len(list((folder/"worst").iterdir())) == 1 and not (folder/"reliability.png").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_full_disk_keeps_the_evaluation_before(tmp_path, found, monkeypatch):
+    folder = save_evaluation(found, tmp_path/"out")
+    before = content(folder)
+
+    def full(*args): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr("segfast.inference.evaluate.write_scores", full)
+    with pytest.raises(DataError) as e: save_evaluation(found, folder)
+    assert not missing(e, folder, "No space left", "--out") and content(folder) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_killed_while_an_evaluation_is_replaced(tmp_path, found):
+    "The old one or the new one, never a part of each."
+    found.calibration = None  # its figure takes most of the time
+    other = dataclasses.replace(found, scores=dict(found.scores, accuracy=0.5), worst=found.worst[:1])
+    want = [content(save_evaluation(one, tmp_path/name)) for one, name in ((found, "a"), (other, "b"))]
+    folder, moments, kills = save_evaluation(found, tmp_path/"out"), random.Random(0), 0
+    for _ in range(6):
+        pid = os.fork()
+        if not pid:
+            try:
+                for k in range(1000): save_evaluation((other, found)[k % 2], folder)
+            finally: os._exit(1)
+        time.sleep(moments.uniform(0.02, 0.2))
+        os.kill(pid, signal.SIGKILL)
+        kills += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        assert content(folder) in want
+    assert kills == 6
+    parts = list(tmp_path.glob(".part-*"))
+    for path in parts: os.utime(path, (1, 1))
+    save_evaluation(found, folder)
+    assert content(folder) == want[0] and not list(tmp_path.glob(".part-*"))
+
+
+NAMES = ["../../../outside", "/etc", "a/b", "..", "x"*300, "日本"*90, "a\nb\0c", ".part-0123456789abcdef", "", "=1+1",
+         "\udcff"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_of_a_dataset_stays_in_the_run(tmp_path, found, name):
+    run = tmp_path/"runs/one"
+    run.mkdir(parents=True)
+    path = evaluation_path(run, dict(data=name, split="valid"))
+    assert path.parent == run/"evaluation" and path.name not in ("", ".", "..") and not path.name.startswith(".")
+    found.scores["data"] = name
+    save_evaluation(found, path)
+    assert path.is_dir() and [p.name for p in tmp_path.iterdir()] == ["runs"] and len(list(path.parent.iterdir())) == 1
+
+
+def test_names_that_differ_have_folders_that_differ():
+    names = ["a", "a/", "-a", "a-", "a\n", "a ", " a", "x"*300, "x"*301, *NAMES]
+    paths = {evaluation_path("run", dict(data=name, split="valid")) for name in names}
+    assert len(paths) == len(set(names))
+
+
+def test_a_linked_folder_in_a_fold_set(tmp_path):
+    (tmp_path/"set").mkdir()
+    (tmp_path/"private").mkdir()
+    (tmp_path/"set/evaluation").symlink_to(tmp_path/"private")
+    with pytest.raises(DataError, match="evaluation"): evaluation_path(tmp_path/"set", dict(data="a", split="valid"))
+
+
+def test_scores_of_names_that_a_spreadsheet_computes(tiny_run, demo_dir, tmp_path):
+    "Every table shows them, computes none, and is read back exactly."
+    names = ["=1+1.png", "'x.png", "-a.png", "@b.png", "+c.png", "'=d.png", "NA.png", "e\r=1.png", "f.png", "g.png"]
+    folder = shutil.copytree(demo_dir, tmp_path/"data")
+    for old, new in zip(sorted((folder/"images").iterdir()), names):
+        (folder/"labels"/f"{old.stem}_P.png").rename(folder/"labels"/f"{Path(new).stem}_P.png")
+        old.rename(folder/"images"/new)
+    (folder/"valid.txt").unlink()
+    run = Run(shutil.copytree(tiny_run.path, tmp_path/"run"))
+    save_classes(run.path, ClassTable(["=cmd()", *run.classes.names[1:]], void=run.classes.void))
+    (folder/"codes.txt").write_text("\n".join(run.classes.names))
+    cli("evaluate", run.path, "--data", folder, "--out", tmp_path/"out")
+    for name in "per_image.csv", "per_image_counts.csv", "per_class.csv", "confusion.csv":
+        with open(tmp_path/"out"/name, newline="", encoding="utf-8") as f: rows = list(csv.reader(f))
+        assert not any(cell.startswith(tuple("=+@\t\r-")) for row in rows for cell in row), name
+    images = read_table(tmp_path/"out/per_image.csv").image
+    assert sorted(image.removeprefix("images/") for image in images) == sorted(names)
+    assert set(read_table(tmp_path/"out/per_image_counts.csv")["image"]) == set(images)
+    assert read_table(tmp_path/"out/per_class.csv")["class"][0] == "=cmd()"
+    table = read_table(tmp_path/"out/confusion.csv", ("truth", "=cmd()"))
+    assert table.truth.tolist() == list(run.classes.names)
+
+
+def test_images_at_the_top_of_the_data(tmp_path, found):
+    "The names of images are cells of their own."
+    names = {old: new for old, new in zip(found.images.image, ["=1+1.png", "'=1.png"])}
+    images, counts = (table.assign(image=table.image.map(names)) for table in (found.images, found.counts))
+    write_scores(tmp_path, found.scores, found.cm, images, counts)
+    for name in "per_image.csv", "per_image_counts.csv":
+        assert read_table(tmp_path/name).image.unique().tolist() == list(dict.fromkeys(
+            (images if name == "per_image.csv" else counts).image))
+        with open(tmp_path/name, newline="") as f: assert all(row[0][:2] in ("'=", "''", "im") for row in csv.reader(f))
+
+
+def test_tables_that_were_changed_are_noticed(tmp_path, found):
+    folder = save_evaluation(found, tmp_path/"out")
+    for name in "per_class.csv", "per_image.csv", "per_image_counts.csv":
+        assert len(read_table(folder/name))
+        (folder/name).write_bytes((folder/name).read_bytes().replace(b"1", b"2", 1))
+        with pytest.raises(DataError, match=name): read_table(folder/name)

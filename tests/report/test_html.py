@@ -619,6 +619,7 @@ ALWAYS_SHOWN = "training", "classes", "confusion", "images", "probabilities"  # 
 @pytest.mark.parametrize("file, key, name, text", [*odd_values.some_cases()], ids=odd_values.case_id)
 def test_odd_values_hide_no_other_part(copy, file, key, name, text):
     odd_values.spoil(copy.path, file, key, text)
+    assert "<script>" not in copy._repr_html_()
     try:
         page = page_of(copy)
     except DataError as e:

@@ -11,6 +11,7 @@ import torch
 from fastai.data.block import DataBlock
 from fastai.torch_core import TensorImage, TensorMask
 from fastai.vision.data import ImageBlock, MaskBlock
+from helpers import odd_values
 from helpers.problems import missing
 from PIL import Image
 
@@ -219,11 +220,23 @@ def test_a_run_shows_where_it_stands(tmp_path):
     run.update(status="done", stages_done=3, accuracy=.91234, mean_iou=.5, seconds=12.3, error=EVIL)
     html = run._repr_html_()
     assert "0.9123" in html and "<b>run" not in html and "<script" not in html and html.count("<tr>") == 4
-    for odd in (None, "text", float("nan"), []):
-        run.update(accuracy=odd, mean_iou=odd, seconds=None)
-        assert run._repr_html_()
+    for none in None, float("nan"):
+        run.update(accuracy=none, mean_iou=none, seconds=None)
+        assert "done" in run._repr_html_() and "nan" not in run._repr_html_()
     (run.path/"recipe.toml").write_text("future = 1\n")
     assert "future" in run._repr_html_()
+
+
+@pytest.mark.parametrize("case", [case for case in odd_values.some_cases() if case[0] in ("status.json", "recipe.toml")],
+                         ids=lambda case: "-".join(map(str, case[:3])))
+def test_a_damaged_run_says_so(tmp_path, case):
+    run = Run.create(tmp_path, progressive((96, 128)), ClassTable(["a", "b"]), dict(name="toy"), name="<b>run")
+    run.update(seconds=1., error="no", lrs=[.1], stages_done=1, history=None)
+    odd_values.spoil(run.path, *case[:2], case[3])
+    html = run._repr_html_()
+    assert "<script" not in html and "<b>run" not in html and "Traceback" not in html and repr(run).startswith("Run(")
+    if "damaged" in html:
+        assert case[0] in html
 
 
 def test_a_table_of_classes():

@@ -1,5 +1,6 @@
 """Recipes: what they hold, how they are written down, and what a command line makes of them."""
 import itertools
+import os
 import random
 from dataclasses import fields, replace
 
@@ -9,7 +10,7 @@ from helpers.refusals import refuses
 from segfast.core.errors import UsageError
 from segfast.runs.recipe import MONITORS, SCHEDULES, PRECISIONS, Recipe, Stage, from_toml
 from segfast.runs.presets import PRESETS, RecipeOptions, half_size
-from segfast.runs.recipe import load_recipe, parse_counts, parse_lr, parse_size, resize_recipe
+from segfast.runs.recipe import load_recipe, parse_counts, parse_lr, parse_size, parse_value, resize_recipe
 from segfast.runs.presets import preset, progressive
 from segfast.runs.recipe import save_recipe, set_value, to_toml, with_lr, with_stages
 from segfast.runs.presets import single
@@ -94,6 +95,46 @@ def test_bad_recipe_values(key, values):
     for value in values:
         with refuses(UsageError, key, repr(value)):
             Recipe([Stage("s", SIZE, 1)], **{key: value})
+
+
+# What a stranger gives
+
+BOMBS = {"deep": "a = " + "["*5000, "tables": "[" + ".".join("a"*5000) + "]", "dotted": ".".join("a"*500_000) + " = 1",
+         "quoted": "x = {" + " . ".join(['"a"']*100_000) + " = 1}", "digits": "seed = 1" + "0"*400, "nan": "wd = nan",
+         "infinite": "wd = inf", "large": "# " + "x"*2_000_000, "null bytes": "\0"*99, "not utf-8": "\udcff", "list": "[1]",
+         "many stages": '[[stages]]\nname="a"\nsize=[16,16]\nepochs=1\n'*1001, "huge size": '[[stages]]\nname="a"\n'
+         "size=[1000000,1000000]\nepochs=1", "long value": 'model = "' + "x"*500_000 + '"\nstages = 3',
+         "long key": "k"*500_000 + " = 1", "control": '"\\u001b[2J" = 1'}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_recipe_that_is_built_to_do_harm(kind, tmp_path):
+    (tmp_path/"r.toml").write_text(BOMBS[kind], encoding="utf-8", errors="surrogateescape")
+    for use in (lambda: load_recipe(tmp_path/"r.toml"), lambda: RecipeOptions(recipe=str(tmp_path/"r.toml"))):
+        with pytest.raises(UsageError, match="r.toml") as e: use()
+        assert len(str(e.value)) < 1500
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero"),
+                                  lambda path: path.symlink_to(path)])
+def test_a_recipe_that_is_no_file(make, tmp_path):
+    make(tmp_path/"r.toml")
+    with pytest.raises(UsageError, match="r.toml"): load_recipe(tmp_path/"r.toml")
+
+
+def test_a_recipe_may_be_a_link(tmp_path):
+    "It is the user who names it; what is written in its place replaces the link."
+    recipe = preset("single", SIZE)
+    save_recipe(recipe, tmp_path/"r.toml")
+    (tmp_path/"link.toml").symlink_to(tmp_path/"r.toml")
+    assert load_recipe(tmp_path/"link.toml") == recipe
+    save_recipe(preset("progressive", SIZE), tmp_path/"link.toml")
+    assert load_recipe(tmp_path/"r.toml") == recipe and not (tmp_path/"link.toml").is_symlink()
+
+
+@pytest.mark.parametrize("text", ["[[[[", "1"*400, "nan", "{a", "a.b = 1", "9"*20])
+def test_a_typed_value_that_is_none_is_text(text):
+    assert parse_value(text) == text
 
 
 # What the lesson says

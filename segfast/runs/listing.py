@@ -31,13 +31,13 @@ def is_fold_set(
 )->bool:
     "Whether a folder is a fold set: one run for each fold of a dataset."
     # other versions used the second name; `FoldSet` refuses it
-    return any(os.path.lexists(Path(path)/name) for name in (FOLD_SET, 'family.json'))
+    return any(os.path.lexists(os.path.join(path, name)) for name in (FOLD_SET, 'family.json'))
 
 def is_like_run(
     path # of a folder
 )->bool: # True for one that cannot be looked into
     "Whether a folder is a run, perhaps a damaged one."
-    try: os.lstat(Path(path)/'status.json')
+    try: os.lstat(os.path.join(path, 'status.json'))
     except PermissionError: return os.path.isdir(path)
     except (OSError, ValueError): return all(os.path.lexists(Path(path)/name) for name in ('recipe.toml', 'data.json'))
     return True
@@ -48,7 +48,7 @@ def folders_in(
     "The folders in a folder."
     if not os.path.isdir(path): return []
     with os.scandir(path) as entries: names = [entry.name for entry in entries if not entry.name.startswith('.part-')]
-    return [Path(path)/name for name in sorted(names) if os.path.isdir(Path(path)/name)]
+    return [Path(path)/name for name in sorted(names) if os.path.isdir(os.path.join(path, name))]
 
 # %% ../../nbs/runs/03_listing.ipynb #9a06a806
 def fold_folders(

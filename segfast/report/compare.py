@@ -21,7 +21,7 @@ from ..core.errors import DataError, UsageError
 from ..core.files import parse_toml, read_table, to_plain, without
 from ..core.outputs import write_output
 from ..core.text import DASH, number_text, time_text
-from ..core.theme import data_uri, hide_paths, page_values, render
+from ..core.theme import data_uri, hide_paths, page_values, path_name, render
 from ..runs.recipe import SCORES, read_recipe
 from ..runs.run import Run
 from .plots import plot_history
@@ -323,6 +323,7 @@ def page_values(self:Comparison,
               for k,v in zip(self.totals.index, self.totals.values.tolist())]
     names = labels(self.runs) if with_paths else numbered([run.name for run in self.runs])
     settings = self.differences if with_paths else self.differences.drop('environment.cpu', errors='ignore')
+    if not with_paths and 'weights' in settings.index: settings.loc['weights'] = settings.loc['weights'].map(path_name)
     values = dict(runs=names, sentences=[pair['sentence'] for pair in self.versus], totals=scores, notes=self.notes,
                   differences=rows(settings, str), classes=rows(self.classes, lambda x: number_text(x, 4)),
                   class_columns=[*names, *self.classes.columns[len(names):]],

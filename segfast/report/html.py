@@ -13,7 +13,7 @@ __all__ = ['MOST_EPOCHS', 'FINDER', 'READERS', 'STATES', 'PARTS', 'try_part', 'r
 
 # %% ../../nbs/report/04_html.ipynb #db146d95
 import json, os, platform, re, shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from numbers import Real
@@ -30,7 +30,7 @@ from ..core.outputs import sweep_parts, write_output
 from ..core.records import check_types, read_record
 from ..core.text import (DASH, count_text, date_text, duration_text, number_text, percent_text, shape_text,
                                significant_text)
-from ..core.theme import data_uri, hide_paths, page_values, render
+from ..core.theme import data_uri, hide_paths, page_values, path_name, render
 from ..data.classes import ClassTable
 from ..runs.recipe import SCORES, to_toml
 from ..runs.run import HISTORY, Run
@@ -91,7 +91,8 @@ def read_history(
     path, history = run.path/'history.csv', run.history[list(HISTORY)]
     if len(history) > MOST_EPOCHS: raise DataError(f'{path}: has more than {MOST_EPOCHS:,} rows.')
     columns = [c for c in HISTORY if c not in ('name', 'size')]
-    numbers = history[columns].apply(pd.to_numeric, errors='coerce').astype(float)
+    # as text: pandas keeps a number of hundreds of digits as it is
+    numbers = history[columns].astype(str).apply(pd.to_numeric, errors='coerce').astype(float)
     def odd(c):
         if c in ('stage', 'epoch') and not (numbers[c].between(1, 1e6) & (numbers[c] % 1 == 0)).all(): return True
         return (numbers[c].isna() & history[c].notna()).any()
@@ -666,6 +667,7 @@ def report_values(
         hide = partial(hide_paths, places=run_places(found))
         for key in ('env', 'data'):
             if key in found: found[key] = without(found[key], 'command', 'cpu', 'root')
+        if 'recipe' in found: found['recipe'] = replace(found['recipe'], weights=path_name(found['recipe'].weights))
     values = dict(page_parts(found), commands=commands(run, with_paths), with_paths=with_paths)
     if not with_paths and values['top']['banner']:
         values['top']['banner'] = [hide_names(text, found) for text in values['top']['banner']]

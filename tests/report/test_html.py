@@ -571,7 +571,7 @@ def test_a_page_names_no_folder_and_no_machine(tmp_path, monkeypatch):
            opened=dict(data["opened"], source=f"{home}/xdatax/my street"), problems=told)
     change(run.path/"environment.json", cpu="xcpux", platform="Linux", hostname="xhostx")
     from dataclasses import replace
-    run.save_recipe(replace(run.recipe, weights=f"{home}/xrunsx/first/model.safetensors",
+    run.save_recipe(replace(run.recipe, weights="xrunsx/first/model.safetensors",
                             model_options=dict(weights_file="/srv/xsrvx/m.pth")))
     error = (f"OSError: [Errno 2] No such file: '{home}/xdatax/my street/images/1.png' on xhostx "
              "(C:\\\\Users\\\\xjanex\\\\b.png, https://xkeyx@xwandbx.example/p/1, ~/xrelx/c.png)")

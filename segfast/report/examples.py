@@ -202,7 +202,8 @@ def read_examples(
     def bad(key): return DataError(f'{path}: the value {key} is not as segfast wrote it.')
     for i,example in enumerate(found['examples'], 1):
         if key := example_misfit(example): raise bad(f'examples.{i}.{key}')
-    if len(found['examples']) > 1000: raise bad('examples')
+    # a hundred is more than `pick_examples` ever takes
+    if sum(map(len, (example['why'] for example in found['examples']))) > 100: raise bad('examples')
     if (maps := found['probabilities']) is None: return found
     if not {'image', 'means'} <= set(maps): raise bad('probabilities')
     # the ids of classes become names of files

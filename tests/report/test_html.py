@@ -635,6 +635,35 @@ def test_odd_values_hide_no_other_part(copy, file, key, name, text):
         assert len(shown) >= 3, shown
 
 
+BOMBS = {
+    "problems": ("data.json", dict(problems=[dict(kind="warning", message="odd")]*20_000, problem_count=20_000)),
+    "packages": ("environment.json", dict(packages={f"package {i}": "1" for i in range(20_000)})),
+    "classes": ("scores.json", dict(classes={f"class {i}": dict(iou=.5, pixels=1) for i in range(20_000)})),
+    "sizes": ("data.json", dict(fingerprint=dict(sizes={f"{i}x1": 1 for i in range(20_000)},
+                                                 splits={f"split {i}": 1 for i in range(20_000)}))),
+    "reasons": ("report/examples.json", dict(examples=[dict(number=0, image="a", pixels=1, wrong=0,
+                                                            why=[["worst", 0]]*20_000)]))}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_very_many_values_do_not_fill_the_page(copy, name):
+    file, values = BOMBS[name]
+    change(copy.path/file, **values)
+    start = time.process_time()
+    page = page_of(copy)
+    assert len(page) < 500_000 and time.process_time() - start < 5 and 'id="training"' in page
+
+
+def test_very_many_stages_and_epochs(copy):
+    stages = "".join(f'[[stages]]\nname = "s{i}"\nsize = [32, 32]\nepochs = 1\n' for i in range(3_000))
+    (copy.path/"recipe.toml").write_text('model = "fast"\n' + stages)
+    head, *rows = (copy.path/"history.csv").read_text().strip().split("\n")
+    (copy.path/"history.csv").write_text("\n".join([head, *rows*10_000]))
+    change(copy.path/"status.json", without_key="history")
+    page = page_of(copy)
+    assert len(page) < 500_000 and not missing(page, "recipe.toml", "history.csv", "10,000")
+
+
 def test_a_run_of_which_nothing_can_be_read(copy):
     for path in copy.path.rglob("*"):
         if path.is_file() and path.name != "status.json":

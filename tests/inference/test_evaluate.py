@@ -133,7 +133,8 @@ def test_what_is_written(tiny_run, demo_dir, tmp_path):
     res = cli("evaluate", tiny_run.path, "--split", "all", "--boundary", "--out", tmp_path/"out", "--json")
     found, classes = json.loads(res.stdout.splitlines()[-1]), tiny_run.classes
     saved = json.loads((tmp_path/"out/scores.json").read_text(), parse_constant=no_number)
-    sums = {name: file_checksum(tmp_path/"out"/name) for name in ("per_class.csv", "per_image.csv", "per_image_counts.csv")}
+    tables = "per_class.csv", "per_image.csv", "per_image_counts.csv"
+    sums = {name: file_checksum(tmp_path/"out"/name) for name in tables}
     assert saved.pop("files") == sums and saved.pop("checksum")
     assert {**saved, "out": found["out"]} == found and found["images"] == 10 and 0 <= found["boundary_iou"] <= 1
     confusion = pd.read_csv(tmp_path/"out/confusion.csv", index_col=0)
@@ -524,7 +525,9 @@ def test_an_evaluation_with_something_else_in_it(tmp_path, found, spoil):
     (tmp_path/"private").mkdir()
     (tmp_path/"private/a.txt").write_text("private")
     if spoil == "a file of the user": (folder/"notes.txt").write_text("mine")
-    elif spoil == "a link": (folder/"reliability.png").unlink(); (folder/"reliability.png").symlink_to(tmp_path/"private/a.txt")
+    elif spoil == "a link":
+        (folder/"reliability.png").unlink()
+        (folder/"reliability.png").symlink_to(tmp_path/"private/a.txt")
     elif spoil == "a link in worst": (folder/"worst/01-x.jpg").symlink_to(tmp_path/"private/a.txt")
     elif spoil == "a folder": (folder/"more").mkdir()
     elif spoil == "no scores": (folder/"scores.json").unlink()

@@ -443,7 +443,8 @@ def test_two_processes_in_one_folder(tmp_path, photos, known):
     class Other(Channel): sha256 = "1"*64
     for k in range(3):
         out = tmp_path/f"out{k}"
-        pids = [in_child(lambda: predict_images(Segmenter(model), [photos], out) and None) for model in (known, Other())]
+        pids = [in_child(lambda: predict_images(Segmenter(model), [photos], out) and None)
+                for model in (known, Other())]
         codes = sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids)
         assert 0 in codes or codes == [70, 70]
         assert all(is_whole(out/name) for name in written(out)) and not leftovers(out)

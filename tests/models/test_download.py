@@ -327,6 +327,17 @@ def test_an_archive_on_a_full_disk(server, home, tiny, archive, monkeypatch, ste
     assert len(open_data("camvid_tiny").pairs) == 10
 
 
+@pytest.mark.filterwarnings("ignore:flock not supported:UserWarning")
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks(server, home, tiny, archive, monkeypatch, code):
+    "CIFS, 9p, some of FUSE."
+    import fcntl
+    server.files[tiny] = archive, "whole"
+    def refuse(*args): raise OSError(code, os.strerror(code))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert len(open_data("camvid_tiny").pairs) == 10
+
+
 def tar_of(*names, kind=tarfile.REGTYPE, target=""):
     "An archive with empty members."
     out = io.BytesIO()

@@ -88,6 +88,7 @@ def file_stamps(
     names # of files in it
 )->list: # a `file_stamp` for each
     "The stamps of some files."
+    folder = os.fspath(folder)
     return [file_stamp(os.path.join(folder, name) if name else folder) for name in names]
 
 # %% ../../nbs/tools/02_ui.ipynb #00081777

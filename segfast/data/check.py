@@ -796,6 +796,7 @@ def check_report_path(
     if path.suffix.lower() not in REPORT_ENDINGS:
         raise UsageError(f'{path}: a report ends in {", ".join(REPORT_ENDINGS)}.')
     check_output(path, 'check', '--report', is_report)
+    if not path.parent.is_dir(): raise UsageError(f'--report {safe_text(path)}: there is no folder {path.parent}.')
     if root is not None and path.exists() and Path(root).resolve() in path.resolve().parents:
         raise UsageError(f'--report {safe_text(path)}: is a file in the dataset, so it is not replaced. Choose another '
                          'name.')

@@ -542,12 +542,12 @@ def save_prompted(
     "Write masks, overlay and `masks.json`; masks of an earlier result in the same folder are deleted."
     folder, files, rows = Path(folder), check_prompt_folder(folder), []
     make_folder(folder)
-    def save(name, pixels): save_image(Image.fromarray(pixels), folder/name, lambda file: file in files)
+    def draw(name, pixels): save_image(Image.fromarray(pixels), folder/name, lambda file: file in files)
     for i,(mask,box) in enumerate(zip(found.masks, found.boxes)):
-        save(f'mask-{i:03}.png', mask.astype(np.uint8)*255)
+        draw(f'mask-{i:03}.png', mask.astype(np.uint8)*255)
         rows.append(dict(file=f'mask-{i:03}.png', prompt=int(found.prompt_index[i]), score=float(found.scores[i]),
                          pixels=int(mask.sum()), box=box))
-    save('overlay.png', draw_prompts(found.image, found.masks, found.prompts))
+    draw('overlay.png', draw_prompts(found.image, found.masks, found.prompts))
     made = to_plain(dict(written_by='segfast prompt', size=list(found.image.shape[:2]), model=found.model,
                          prompts=[asdict(prompt) for prompt in found.prompts], masks=rows, overlay='overlay.png',
                          **about))

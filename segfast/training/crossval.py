@@ -87,7 +87,8 @@ def open_fold_set(
 def write_progress(self:FoldSet):
     "Update `fold_set.json`: the recipe, and the state and the scores of each fold."
     rows = [fold_row(self, i)[0] for i in range(1, self.k + 1)]
-    rows = [{k: row[k] for k in ('fold', 'run', 'state', 'accuracy', 'mean_iou')} for row in rows]
+    rows = [{k: row[k] for k in ('fold', 'run', 'accuracy', 'mean_iou')} | dict(state=state)
+            for row,state in zip(rows, self.states)]
     recipe = to_toml(self.recipe) if self.recipe else None
     write_json(self.path/FOLD_SET, {**self.info, 'recipe': recipe, 'runs': rows})
 

@@ -242,6 +242,7 @@ def test_stopped_before_its_first_step(fold_set, place):
     fold_set, _ = fold_set
     want = [o.scores["confusion"] for o in fold_set.runs]
     (fold_set.path/"fold-2/data.csv").unlink()
+    shutil.rmtree(fold_set.path/"fold-2/checkpoints")
     fold_set.fold(2).update(status="running", pid=2**22 - 1)
     shutil.rmtree(fold_set.path/"fold-3")
     (fold_set.path/"fold-3").mkdir()
@@ -375,3 +376,112 @@ def test_spoilt_fold_set_file(fold_set):
         res = cli("resume", "runs/three", code=1)
         assert not missing(res.output, "runs/three/fold_set.json") and not is_crash(res.output)
         assert len(run_rows("runs")) == 3
+
+
+# A fold set is there completely or not at all, and a stranger's does no harm
+
+class Crash(BaseException): pass
+
+
+CALLS = "open", "mkdir", "rename", "replace", "fsync"
+
+
+def crash_at(patch, name, i):
+    "From the i-th call on, a function of `os` ends the process."
+    left = [i]
+
+    def crash(*args, _real=getattr(os, name), **kwargs):
+        if left[0] <= 0: raise Crash
+        left[0] -= 1
+        return _real(*args, **kwargs)
+    patch.setattr(os, name, crash)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_new_fold_set_that_is_cut_short_at_any_call(small, tmp_path, name):
+    about = dict(folds=2, data=crossval.describe_data(small, small, True, {}), asked=dict(recipe={}, loggers=[]))
+    seen = set()
+    for i in range(40):
+        out = tmp_path/str(i)
+        with pytest.MonkeyPatch.context() as patch:
+            crash_at(patch, name, i)
+            try: crossval.open_fold_set(out, "set", "toy", about)
+            except Crash: pass
+            else: break
+        there = (out/"set").exists()
+        assert not there or FoldSet(out/"set").k == 2, i
+        assert run_rows(out) == [] if out.exists() else True
+        fold_set, new = crossval.open_fold_set(out, "set", "toy", about)
+        assert new != there and fold_set.states == ["missing"]*2
+        seen.add(there)
+    assert i < 39 and False in seen
+
+
+def test_the_next_training_sweeps_what_was_killed(two):
+    parts = two.path/".part-0123456789abcdef.json", two.path/".part-0123456789abcdef"
+    parts[0].touch(); parts[1].mkdir(); (parts[1]/"a").touch()
+    shutil.rmtree(two.path/"fold-2")
+    assert resume_folds(two.path, screen="quiet").states == ["done"]*2
+    assert not any(part.exists() for part in parts)
+
+
+@pytest.fixture
+def two(small, place, no_training):
+    "A finished fold set of two runs that were not trained."
+    return train_folds("data", k=2, out="runs", name="two", screen="quiet")
+
+
+def test_a_fold_with_weights_is_never_deleted(two):
+    weights = two.path/"fold-2/checkpoints/last/model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("a night of work")
+    two.fold(2).update(status="failed")
+    for lost in "data.csv", "status.json", "recipe.toml":
+        (two.path/"fold-2"/lost).unlink()
+        res = cli("resume", two.path, code=1)
+        assert "fold-2" in res.output and weights.read_text() == "a night of work"
+
+
+LINKS = {"fold": ("fold-2", "photos"), "new fold": ("fold-3", "photos"), "record": ("fold_set.json", "photos/set.json"),
+         "lock": (".lock", "photos/a.png"), "part": (".part-0123456789abcdef", "photos"), "status": ("fold-1/status.json", "photos/a.png"),
+         "log": ("fold-1/log.txt", "photos/a.png"), "dangling": ("fold-1/scores.csv", "photos/new.csv")}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_fold_set_with_a_link_is_refused(two, place, link):
+    (place/"photos").mkdir()
+    (place/"photos/a.png").write_text("private")
+    (place/"photos/set.json").write_text((two.path/"fold_set.json").read_text())
+    name, target = LINKS[link]
+    if (two.path/name).is_dir(): shutil.rmtree(two.path/name)
+    (two.path/name).unlink(missing_ok=True)
+    (two.path/name).symlink_to(place/target)
+    before = stamps(place)
+    for args in ("resume", two.path), ("train", "data", "--folds", 2, "--name", "two"):
+        assert not missing(text_of(cli(*args, code=1)), two.path/name, "link")
+    assert stamps(place) == before and (place/"photos/a.png").read_text() == "private"
+
+
+def test_a_lock_with_two_names_is_not_emptied(two, place):
+    shutil.rmtree(two.path/"fold-2")
+    (place/"note.txt").write_text("private")
+    (two.path/".lock").unlink(missing_ok=True)
+    os.link(place/"note.txt", two.path/".lock")
+    assert resume_folds(two.path, screen="quiet").states == ["done"]*2
+    assert (place/"note.txt").read_text() == "private"
+
+
+@pytest.mark.parametrize("options", [{"progress": 1, "evil": 2, "source": "x"}, {"layout": "nowhere"}, {"classes": "/dev/zero"},
+                                     {"split": "a"*99}, {"seed": 2**63 - 1}])
+def test_settings_of_a_stranger(two, options):
+    "They are used, ignored or refused; never a crash."
+    info = two.info
+    write_json(two.path/"fold_set.json", info | dict(data=info["data"] | dict(options=options)))
+    shutil.rmtree(two.path/"fold-2")
+    try: resume_folds(two.path, screen="quiet")
+    except (DataError, UsageError) as e: assert len(str(e)) < 600
+    else: assert FoldSet(two.path).states == ["done"]*2
+
+
+def test_very_many_folds(place):
+    assert not missing(text_of(cli("train", "data", "--folds", 10**6, *SETTINGS, code=2)), "--folds", 1000)

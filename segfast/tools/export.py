@@ -47,7 +47,7 @@ from ..runs.run import Run
 from ..runs.reopen import open_arguments
 from ..inference.predictor import normalize, predict_ids
 from ..inference.onnx import CONTRACT, IDS, INPUT, LOGITS, about_classes, from_properties, need_onnxruntime
-from ..inference.onnx import open_session, to_properties
+from ..inference.onnx import add_checksum, open_session, to_properties
 
 # %% ../../nbs/tools/00_export.ipynb #71a132c3
 class Portable(nn.Module):
@@ -676,7 +676,7 @@ def write(self:ExportJob,
     if self.quantize == 'fp16': proto = convert_fp16(proto)
     onnx = need_exporter()
     onnx.helper.set_model_props(proto, to_properties(about))
-    onnx.save(proto, self.part)
+    self.part.write_bytes(add_checksum(proto.SerializeToString()))
 
 # %% ../../nbs/tools/00_export.ipynb #0536e8c7
 @patch

@@ -184,6 +184,7 @@ def check_inside(
             if os.path.commonpath([root, target]) != root:
                 raise member_error(path, os.path.relpath(link, root), 'is a link that leads outside, or to itself')
 
+# %% ../../nbs/data/08_archives.ipynb #e390f956
 def extract_tar(
     path:Path,
     folder:Path # exists, empty
@@ -260,6 +261,7 @@ def folder_checksum(
     found += zip(files, ['file']*len(files), file_digests(root, files, keep))
     return sha256(repr(sorted(found)).encode()).hexdigest()[:24]
 
+# %% ../../nbs/data/08_archives.ipynb #75d825ad
 def find_intact(
     place:Path, # a folder of the cache
     key:str, # with which the folder's name begins; it ends with its checksum

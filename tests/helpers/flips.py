@@ -39,8 +39,9 @@ def flipped(path, rng):
     where, raw, times = flip(path, rng)
     try: yield where
     finally:
-        path.write_bytes(raw)
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        if path.parent.is_dir(): # a command may have deleted a damaged cache
+            path.write_bytes(raw)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def digest(value):

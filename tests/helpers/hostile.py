@@ -149,7 +149,8 @@ def sign(run):
             for key in "files", "sha256", "sums":
                 for name in value.get(key) if isinstance(value.get(key), dict) else ():
                     file = path.parent/name
-                    if file.is_file() and not file.is_symlink() and file.parent == path.parent and name != path.name:
+                    if file.is_symlink() or not file.is_file() or file.stat().st_size > 1 << 24: continue
+                    if file.parent == path.parent and name != path.name:
                         value[key][name] = file_checksum(file)
             if isinstance(value.get("sha256"), dict): value["sha256"]["state.json"] = state_checksum(
                 {k: v for k, v in value.items() if k != "checksum"})
@@ -356,7 +357,13 @@ class Attacks:
                     built = facts(self.run)
                 ended, odd = self.give(name, command)
                 odd += self.judge(name, ended, single and special and words != ["-"]*len(words))
-                odd += [f"private: {text}" for text in watcher.seen()]
+                touched = watcher.seen()
+                if touched: # or was it another process, such as a search through all files of the machine?
+                    self.build(plan)
+                    watcher.seen()
+                    self.give(name, command)
+                    touched = [text for text in watcher.seen() if text in touched]
+                odd += [f"private: {text}" for text in touched]
                 odd += changes(fixed, (facts(self.private), facts(self.hard), facts(self.runs/"good")))
                 watcher.seen() # that was this process itself
                 odd += self.told(ended)

@@ -13,7 +13,7 @@ from helpers.material import Material, recipe
 from helpers.torn import Operations, content, parts_in, torn_files
 
 OLD = 2*24*3600 # seconds: what a killed process left is swept by the next one when it is more than a day old
-CLOCK = "status.json", "log.txt", "environment.json", "history.csv", "scores.json", "report.html", "page.html" # and times
+CLOCK = "status.json", "log.txt", "environment.json", "history.csv", "scores.json", "report.html", "page.html", ".heartbeat"
 
 
 @dataclass
@@ -101,10 +101,11 @@ class Scenario:
 
 
 def age_parts(folder, run=None):
-    "Make what was left half done two days old; what is in a run stays young."
+    "Make what was left half done two days old, with all that is in it; what is in a run stays young."
     then = time.time() - OLD
     for path in (Path(folder)/name for name in parts_in(folder)):
-        if run not in path.parents: os.utime(path, (then, then), follow_symlinks=False)
+        if run in path.parents: continue
+        for each in (*path.rglob("*"), path): os.utime(each, (then, then), follow_symlinks=False)
 
 
 class Train(Scenario):
@@ -123,8 +124,17 @@ class Train(Scenario):
 
     def finish(self):
         ended = self.run(self.again, count=False)
-        if ended.code == 0 or "--extend" in ended.text: return []
+        if ended.code == 0 or "--extend" in ended.text: return self.next_training()
         return [f"the next command failed with {ended.code}: {ended.text[-600:]}"]
+
+
+    def next_training(self):
+        "What a killed command left beside the run is swept by the next training, not by a resume."
+        if all(name.startswith("result/") for name in parts_in(self.work)): return []
+        argv = [*Train.command(self), "--name", "next"]
+        if not (self.work/"recipe.toml").exists(): argv[argv.index("--recipe") + 1] = self.result/"recipe.toml"
+        ended = self.run(lambda: argv, count=False)
+        return [] if ended.code == 0 else [f"the next training failed with {ended.code}: {ended.text[-600:]}"]
 
 
 class Resume(Train):

@@ -19,11 +19,14 @@ def soak(doc, n, make, counted=lambda found: 1, what="trials"):
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     began, trials, bad, kinds, done = time.perf_counter(), make(folder, args.seed), [], collections.Counter(), 0
     numbers = iter([args.only]) if args.only is not None else iter(range(args.first, sys.maxsize))
-    took = collections.Counter()
+    took, told = collections.Counter(), began
     for i in numbers:
         start = time.perf_counter()
         found = trials.trial(i)
         took[found["kind"]] += time.perf_counter() - start
+        if time.perf_counter() - told > 60:
+            told = time.perf_counter()
+            print(f"{done} {what}, {len(bad)} wrong, {told - began:.0f} s", file=sys.stderr, flush=True)
         done += counted(found)
         kinds[found["kind"]] += counted(found)
         if found["wrong"]: bad.append(found | dict(repeat=f"python {sys.argv[0]} --seed {args.seed} --only {i} OUT.json"))

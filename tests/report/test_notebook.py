@@ -227,8 +227,10 @@ def test_a_run_shows_where_it_stands(tmp_path):
     assert "future" in run._repr_html_()
 
 
-@pytest.mark.parametrize("case", [case for case in odd_values.some_cases() if case[0] in ("status.json", "recipe.toml")],
-                         ids=lambda case: "-".join(map(str, case[:3])))
+DAMAGED = [case for case in odd_values.some_cases() if case[0] in ("status.json", "recipe.toml")]
+
+
+@pytest.mark.parametrize("case", DAMAGED, ids=lambda case: "-".join(map(str, case[:3])))
 def test_a_damaged_run_says_so(tmp_path, case):
     run = Run.create(tmp_path, progressive((96, 128)), ClassTable(["a", "b"]), dict(name="toy"), name="<b>run")
     run.update(seconds=1., error="no", lrs=[.1], stages_done=1, history=None)

@@ -229,3 +229,21 @@ def test_masks_of_a_person_stay(tmp_path, demo_dir):
     before, photo = tree(out), next((demo_dir/"images").iterdir())
     done = cli("prompt", photo, "--out", out, "--points", "5,5", "--overwrite", "--model", tmp_path/"no-model")
     assert done.exit_code == 2 and not missing(done.output, "--out", "did not write it") and tree(out) == before
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_report_replaces_only_run_reports(run, tmp_path, kind):
+    out = tmp_path/"out"
+    out.mkdir()
+    occupy(out/"r.html", kind)
+    before = tree(out)
+    assert cli("report", run, "--out", out/"r.html").exit_code == 2 and tree(out) == before
+    for _ in range(2): assert cli("report", run, "--out", out/"new.html").exit_code == 0
+    assert cli("check", "demo", "--report", out/"new.html").exit_code == 2
+
+
+@pytest.mark.parametrize("out", ["run", "run/plots", "data", "data/images", "mine"])
+def test_an_evaluation_replaces_only_an_evaluation(run, data, tmp_path, out):
+    (tmp_path/"mine").mkdir()
+    (tmp_path/"mine/per_class.csv").write_text("mine")
+    before = tree(tmp_path)
+    assert cli("evaluate", run, "--data", data, "--out", tmp_path/out).exit_code == 2
+    assert tree(tmp_path) == before

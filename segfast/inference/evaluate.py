@@ -23,6 +23,7 @@ from PIL import Image
 from ..core.errors import DataError, UsageError, safe_text
 from ..core.text import a_few, number_text, plural, shape_text
 from ..core.files import check_plain, new_file, new_folder, read_json, write_table
+from ..core.records import read_record
 from ..core.outputs import make_folder, sweep_parts
 from ..data.images import inspect_file
 from ..data.classes import ClassTable
@@ -194,9 +195,13 @@ def training_encoding(
     runs:list # of `Run`, or empty
 )->Encoding:
     "How the masks of the first run's training were encoded."
-    known = read_json(runs[0].path/'data.json').get('encoding') if runs else None
+    known = read_record(runs[0].path/'data.json').get('encoding') if runs else None
     if not known: return INDEX
-    table = tuple((tuple(raw) if isinstance(raw, list) else raw, i) for raw,i in known['table'])
+    table = tuple((tuple(raw) if isinstance(raw, list) else raw, i) for raw,i in known.get('table', ()))
+    odd = [raw for raw,_ in table if isinstance(raw, tuple) != (known.get('kind') == 'colors')
+           or isinstance(raw, tuple) and (len(raw) != 3 or max(raw) > 255)]
+    if odd or known.get('kind') not in ('index', 'values', 'colors') or any(i > 255 for _,i in table):
+        raise DataError(f'{runs[0].path/"data.json"}: does not say how the masks of the training were encoded.')
     return Encoding(known['kind'], table, known.get('rest'))
 
 def with_classes(

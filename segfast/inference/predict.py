@@ -8,7 +8,7 @@ __all__ = ['MARK', 'images_at', 'find_images', 'Output', 'prediction_settings', 
            'runs_at', 'open_predictors', 'scale_note', 'predict']
 
 # %% ../../nbs/inference/06_predict.ipynb #709211dc
-import glob, os, time
+import glob, os, re, time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, replace
@@ -21,7 +21,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..core.errors import DataError, Problem, UsageError, safe_text
-from ..core.files import file_checksum, new_file, read_json, value_checksum
+from ..core.files import file_checksum, new_file, value_checksum
+from ..core.records import read_record
 from ..core.outputs import has_mark, make_folder, output_mark, sweep_parts
 from ..core.text import shape_text
 from ..data.pairing import walk_images
@@ -396,9 +397,11 @@ def scale_note(
     tile:tuple # (height, width)
 )->str|None:
     "A note for a user whose tiles show objects much larger than in training; None if they do not."
-    sizes = (read_json(run.path/'data.json').get('fingerprint') or {}).get('sizes') or {}
-    h, w = (int(n) for n in max(sizes, key=sizes.get).split('x')) if sizes else run.recipe.stages[-1].size
-    seen = run.recipe.stages[-1].size
+    sizes, seen = (read_record(run.path/'data.json').get('fingerprint') or {}).get('sizes'), run.recipe.stages[-1].size
+    most = max(sizes, key=sizes.get) if sizes else shape_text(seen)
+    if not re.fullmatch('[1-9][0-9]{0,5}x[1-9][0-9]{0,5}', most):
+        raise DataError(f'{run.path/"data.json"}: has the size {safe_text(most[:40])!r}; expected HEIGHTxWIDTH.')
+    h, w = map(int, most.split('x'))
     if h*w < 2*seen[0]*seen[1]: return None
     times = (h*w/(seen[0]*seen[1]))**0.5
     return (f'The model was trained on images of {shape_text((h, w))}, resized to {shape_text(seen)}. '

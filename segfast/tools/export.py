@@ -48,6 +48,7 @@ from ..runs.reopen import open_arguments
 from ..inference.predictor import normalize, predict_ids
 from ..inference.onnx import CONTRACT, IDS, INPUT, LOGITS, about_classes, from_properties, need_onnxruntime
 from ..inference.onnx import add_checksum, open_session, to_properties
+from ..inference.run_model import check_finite
 
 # %% ../../nbs/tools/00_export.ipynb #71a132c3
 class Portable(nn.Module):
@@ -202,6 +203,7 @@ def load_exported(
         state = load_file(path)
     except (SafetensorError, OSError) as e:
         raise DataError(f'{path}: not a safetensors file ({" ".join(str(e).split())[:120]}).') from e
+    check_finite(state, path)
     about = from_properties(properties, path)
     if not isinstance(about.get('model'), str) or not isinstance(about.get('model_options', {}), dict):
         raise DataError(f'{path}: does not say which model it holds.')
@@ -219,7 +221,9 @@ def open_exported(
         session = open_session(path)
         return lambda images: torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
     if to == 'torch-export':
-        with silence_exporters(): return torch.export.load(path).module(check_guards=False)
+        with silence_exporters(): program = torch.export.load(path)
+        check_finite(program.state_dict, path)
+        return program.module(check_guards=False)
     return Portable(load_exported(path)[0])
 
 # %% ../../nbs/tools/00_export.ipynb #f934d54f

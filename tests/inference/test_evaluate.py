@@ -27,8 +27,9 @@ from typer.testing import CliRunner
 from segfast.cli import app
 from segfast.data.classes import ClassTable
 from segfast.core.errors import DataError, UsageError
-from segfast.core.files import read_table
-from segfast.inference.evaluate import evaluate, evaluation_path, save_evaluation
+from segfast.core.files import read_json, read_table, write_json
+from segfast.data.masks import INDEX
+from segfast.inference.evaluate import evaluate, evaluation_path, save_evaluation, training_encoding
 from segfast.inference.score import write_scores
 from segfast.inference.sliding import InferenceOptions
 from segfast.runs.run import Run, file_checksum
@@ -663,3 +664,19 @@ def test_tables_that_were_changed_are_noticed(tmp_path, found):
         assert len(read_table(folder/name))
         (folder/name).write_bytes((folder/name).read_bytes().replace(b"1", b"2", 1))
         with pytest.raises(DataError, match=name): read_table(folder/name)
+
+
+ENCODINGS = [{}, {"kind": "secret"}, {"kind": "colors", "table": [[3, 1]]},
+             {"kind": "values", "table": [[[1, 2, 3], 1]]},
+             {"kind": "colors", "table": [[[1, 2], 1]]}, {"kind": "values", "table": [[3, 900]]}, {"kind": 5}, "index",
+             {"kind": "values", "table": "x"}, {"kind": "values", "table": [[1, 2, 3]]},
+             {"kind": "colors", "rest": "x"}]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
+def test_a_run_whose_encoding_is_odd(tiny_run, tmp_path, encoding):
+    run = Run(shutil.copytree(tiny_run.path, tmp_path/"run"))
+    write_json(run.path/"data.json", {**read_json(run.path/"data.json"), "encoding": encoding})
+    if not encoding: assert training_encoding([run]) == INDEX
+    else:
+        with pytest.raises(DataError, match="data.json"): training_encoding([run])

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 from segfast.cli import app
 from segfast.core.errors import DataError, UsageError
+from segfast.core.files import read_json, write_json
 from segfast.data.classes import ClassTable
 from segfast.inference.predictor import TorchPredictor
 from segfast.inference.result import predict_image
@@ -694,3 +695,15 @@ def test_output_names_every_file(tmp_path):
     out = Output(tmp_path, overlay=True, probabilities=True)
     assert {k: v.relative_to(tmp_path).as_posix() for k, v in out.files("a/b.c").items()} == {"mask": "a/b.c.png",
         "overlay": "overlays/a/b.c.jpg", "probabilities": "probabilities/a/b.c.npy"}
+
+
+ODD = [{"abc": 3}, {"9x": 1}, {"1x2x3": 1}, {"0x5": 1}, {"480x640": "many"}, ["480x640"], 3]
+
+
+@pytest.mark.parametrize("sizes", ODD)
+def test_a_run_whose_sizes_are_odd(tmp_path, photos, tiny_run, sizes):
+    run = shutil.copytree(tiny_run.path, tmp_path/"run")
+    data = read_json(run/"data.json")
+    write_json(run/"data.json", {**data, "fingerprint": {**data["fingerprint"], "sizes": sizes}})
+    res = cli("predict", run, photos, "--out", tmp_path/"out", "--tile", "32x32", code=1)
+    assert not missing(res.output, run/"data.json") and not is_crash(res.output) and not (tmp_path/"out").exists()

@@ -104,3 +104,23 @@ def test_outputs_that_are_no_numbers(tmp_path, photo, tile):
 def test_a_predictor_knows_its_file(run):
     predictor = run_predictor(run, InferenceOptions(device="cpu"))
     assert (predictor.name, predictor.sha256) == (str(run.path), file_checksum(run.weights_file))
+
+
+@pytest.mark.slow
+def test_exported_files_that_are_no_numbers(tmp_path):
+    from segfast.inference.onnx import CONTRACT
+    from segfast.models.zoo import seg_model
+    from segfast.tools.export import Portable, load_exported, open_exported, save_weights, trace
+    options = dict(channels=[4], middle=4)
+    net = seg_model("unet", ClassTable(["a", "b"]), "none", **options).eval()
+    about = dict(contract=CONTRACT, classes=["a", "b"], colors=[[0, 0, 0], [9, 9, 9]], void=None, size=[32, 32],
+                 model="unet", model_options=options)
+    weight = next(net.parameters())
+    save_weights(net, tmp_path/"a.safetensors", about)
+    assert load_exported(tmp_path/"a.safetensors")[1]["classes"] == ["a", "b"]
+    with torch.no_grad(): weight.view(-1)[0] = float("nan")
+    save_weights(net, tmp_path/"a.safetensors", about)
+    torch.export.save(trace(Portable(net), (32, 32)), tmp_path/"a.pt2")
+    for to, file in ("safetensors", "a.safetensors"), ("torch-export", "a.pt2"):
+        with pytest.raises(DataError, match="not finite") as e: open_exported(tmp_path/file, to)
+        assert not missing(e, tmp_path/file) and "down.0.0.weight" in str(e.value)

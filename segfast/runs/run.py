@@ -123,6 +123,7 @@ class Run:
         "The classes, their colors, and which one is void."
         check_sum(self.path, 'classes.csv')
         try: return ClassTable.load(self.path/'classes.csv')
+        except DataError: raise
         except (ValueError, KeyError, TypeError, csv.Error) as e:
             raise DataError(f'{self.path/"classes.csv"}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
 

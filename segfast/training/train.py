@@ -175,6 +175,7 @@ def evaluate_training(
     def each(i, matrix): counts(i, matrix); confused(i, matrix)
     def progress(done, total): training.screen.work("evaluating at the masks' own size", done, total)
     cm = score_split(model, data, last.size, bs=last.batch_size, cache=recipe.cache, progress=progress, each=each)
+    check_place(run)
     scores = score_dict(cm, data.splits['valid'], time.perf_counter() - started)
     write_scores(run.path, dict(scores, split='valid', checkpoint=recipe.keep), cm, counts.images, counts.table)
     rows = [i for i,split in enumerate(data.pairs.split) if split == 'valid']
@@ -259,7 +260,6 @@ def _finish(training, started):
     # as `segfast evaluate` does
     model = TorchPredictor(training.model, training.data.classes, last.size, last.precision)
     cm, chosen = evaluate_training(training, model)
-    check_place(run)
     with new_file(run.path/'plots/history.png') as part: plot_history(run.history).savefig(part, dpi=90)
     save_examples(training, model, chosen)
     seconds = time.perf_counter() - started

@@ -262,12 +262,14 @@ def test_what_nobody_foresaw_is_told_apart_from_a_refusal(tmp_path, monkeypatch)
     assert not is_crash(cli("check", tmp_path/"nowhere").stderr)
 
 
-def test_interrupted(demo_dir, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, *(pytest.param(getattr(signal, name), marks=pytest.mark.slow)
+                                    for name in ("SIGTERM", "SIGHUP", "SIGXCPU") if hasattr(signal, name))])
+def test_interrupted(demo_dir, tmp_path, number):
     with process("train", demo_dir, "--size", "32x48", "--epochs", "99,1,1", "--weights", "none", "--device", "cpu",
                  "--out", tmp_path, "--name", "first") as p:
         for line in p.stderr:
             if "1/99" in line: break
-        p.send_signal(signal.SIGINT)
+        p.send_signal(number)
         out, err = p.communicate(timeout=30)
     said = [text for text in err.splitlines() if not re.match(r"stage \d/3 ", text)]
     assert p.returncode == 130 and out == ""
@@ -423,6 +425,45 @@ def test_disk_full():
         p.wait(timeout=60)
     assert p.returncode == 1
     assert os.strerror(errno.ENOSPC) in err and not is_crash(err) and len(err.splitlines()) <= 3
+
+
+def test_a_loader_process_that_died_is_no_unexpected_error():
+    from segfast.cli import explain_error
+    code, text = explain_error(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))
+    assert code == 1 and "Out of memory?" in text and not is_crash(text)
+    assert explain_error(OSError(errno.ENOMEM, "Cannot allocate memory"))[1].startswith("Out of memory")
+
+
+STREAMS = {"closed": "{} >&- 2>&-", "pipe": "{} 2>&1 | head -0; exit ${{PIPESTATUS[0]}}",
+           "full": "{} >/dev/full 2>/dev/full"}
+small = ("--size 32x48 --epochs 1 --no-progressive --weights none --model unet --set model_options.channels=[4] "
+         "--set model_options.middle=4 --device cpu")
+
+
+def shell(stream, *args, **env):
+    "The exit code of a command whose streams a shell closed, broke, or sent to a full disk."
+    start = "'from segfast.cli import app; app(prog_name=\"segfast\")'"
+    command = " ".join([sys.executable, "-c", start, *map(str, args)])
+    env = os.environ | {"OMP_NUM_THREADS": "1"} | env
+    return subprocess.run(["bash", "-c", STREAMS[stream].format(command)], env=env, timeout=300).returncode
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (Path("/dev/full").exists() and shutil.which("bash")), reason="needs bash and /dev/full")
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_command_whose_output_is_lost_does_its_work(demo_dir, tmp_path, stream):
+    "A training ends well; the others say by their exit code that stdout was lost, as other tools do."
+    run, lost = tmp_path/"runs/one", {"closed": 0, "pipe": 141, "full": 1}[stream]
+    train = shell(stream, "train", demo_dir, small, "--out", run.parent, "--name", run.name, COLUMNS="0", LINES="-1")
+    assert train == 0 and Run(run).state == "done" and (run/"report.html").is_file()
+    assert shell(stream, "resume", run, "--extend", 1, "--device", "cpu") == 0 and len(Run(run).history) == 2
+    assert shell(stream, "evaluate", run, "--device", "cpu") == lost
+    assert len(list(run.glob("evaluation/*/scores.json"))) == 1
+    assert shell(stream, "predict", run, demo_dir/"images", "--out", tmp_path/"masks", "--device", "cpu") == lost
+    assert len(list((tmp_path/"masks").glob("*.png"))) == 10
+    assert shell(stream, "export", run, "--to", "safetensors") == lost and list(run.glob("export/*/*.safetensors"))
+    assert shell(stream, "check", demo_dir, "--fix", tmp_path/"fixed") == lost
+    assert (tmp_path/"fixed/changes.csv").is_file()
 
 
 @pytest.mark.slow

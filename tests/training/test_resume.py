@@ -401,6 +401,7 @@ MOVES = [["backward", 6], ["save", 2], ["file", 4], ["sum", 8], ["rename", 4], [
 @pytest.mark.parametrize("how", ["renamed", pytest.param("deleted", marks=pytest.mark.slow),
                                  pytest.param("replaced", marks=pytest.mark.slow)])
 def test_a_run_whose_folder_goes_away(begin, undisturbed, at, how):
+    if how == "replaced" and at[0] not in ("backward", "stage", "evaluate"): pytest.skip("between a look and a write")
     k = begin("ema")
     dest = k.path.with_name(f"{k.name}-elsewhere")
     other = Run(undisturbed("ema").path).path

@@ -287,15 +287,18 @@ MOST_ENTRIES = 100_000
 def check_plain(
     folder # of a run
 ):
-    "Raise a `DataError` if a folder holds anything but files and folders, or very many of them."
-    todo, seen = [Path(folder)], 0
+    "Raise a `DataError` if a folder holds anything but files and folders, very many of them, or very deep ones."
+    todo, seen = [(Path(folder), 0)], 0
     while todo:
-        with os.scandir(todo.pop()) as entries:
+        at, depth = todo.pop()
+        # deleting a folder needs a call per level
+        if depth > DEEPEST: raise DataError(f'{folder}: has folders in folders, more than {DEEPEST}, so it is no run.')
+        with os.scandir(at) as entries:
             found = [(e.path, e.stat(follow_symlinks=False)) for e in islice(entries, MOST_ENTRIES + 1)]
         seen += len(found)
         if seen > MOST_ENTRIES: raise DataError(f'{folder}: has more than {MOST_ENTRIES} files, so it is no run.')
         for path,facts in found:
-            if stat.S_ISDIR(facts.st_mode): todo.append(path)
+            if stat.S_ISDIR(facts.st_mode): todo.append((path, depth + 1))
             elif not stat.S_ISREG(facts.st_mode):
                 raise DataError(f'{path}: is {file_kind(facts.st_mode)}; a run has only files and folders. The run is '
                                 'not used. If you know it, delete that entry.')
@@ -387,6 +390,7 @@ def write_table(
     write_atomic(path, text := table_text(table))
     return sha256(text.encode('utf-8', 'backslashreplace')).hexdigest()
 
+# %% ../../nbs/core/02_files.ipynb #66bfcc12
 def check_recorded(
     path, # of a file in a run
     raw:bytes, # its content

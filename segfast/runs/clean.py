@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import DataError
-from ..core.files import part_path, read_json, without, write_json
+from ..core.files import check_plain, part_path, read_json, without, write_json
 from .run import Run, checkpoint_flaw
 from .listing import folders_in, is_fold_set, is_like_run, run_folders
 
@@ -41,8 +41,10 @@ def is_forgotten(
     path, # of a part
     age:float=FORGOTTEN # seconds
 )->bool:
-    "Whether nothing has been written to a file or folder for some time; False for a link."
+    "Whether nothing has been written to a file or folder for some time; False for what segfast cannot have left."
     if os.path.islink(path): return False
+    try: os.path.isdir(path) and check_plain(path)
+    except (DataError, OSError): return False
     return time.time() - max(os.lstat(file).st_mtime for file in (path, *files_below(path))) > age
 
 def parts_in(

@@ -108,6 +108,7 @@ def recipe_model(
         return str(parse_toml(lines.partition('\n[')[0] if text == sealed(lines) else text)['model'])
     except (KeyError, ValueError, OSError) as e: raise DataError(f'{path}: cannot be read ({e}).') from None
 
+# %% ../../nbs/runs/03_listing.ipynb #b371e752
 def empty_row(
     path:Path, # of a run
     status:str # why it is empty

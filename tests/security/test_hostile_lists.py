@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -211,6 +213,40 @@ def test_a_folder_of_very_many_files(runs, monkeypatch):
     monkeypatch.setattr("segfast.core.files.MOST_ENTRIES", 50)
     for i in range(60): (runs/"bad"/f"{i}.txt").touch()
     check_commands(runs)
+
+
+def nest(path, n=1200):
+    "Folders in folders, as deep as a path may be."
+    path.mkdir()
+    for _ in range(n):
+        path = path/"a"
+        path.mkdir()
+
+
+@pytest.fixture
+def removed(runs):
+    "Python's own functions fail at a thousand folders in folders, pytest's too."
+    yield
+    subprocess.run(["rm", "-rf", runs], check=True)
+
+
+def test_folders_in_folders(runs, removed):
+    nest(runs/"bad/plots/a")
+    for part in runs/".part-0123456789abcdef", runs/"set/.part-0123456789abcdef":
+        nest(part)
+        for path in (part, *part.glob("*")): os.utime(path, (HOUR_AGO, HOUR_AGO))
+    with within(10): rows = {row["name"]: row["status"] for row in run_rows(runs)}
+    assert rows == {"bad": "damaged", "good": "done", "set/fold-1": "done", "set/fold-2": "done"}
+    res = cli("clean", runs, "--failed", "--yes")
+    assert res.exit_code == 0 and not missing(res.stderr, "bad", "folders in folders") and Run(runs/"good").is_cleaned
+    with pytest.raises(DataError, match="folders in folders"): Run(runs/"bad")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names of files are text there")
+def test_names_that_are_no_text(runs):
+    os.rename(os.fsencode(runs/"bad"), os.fsencode(runs) + b"/bad \xff\n")
+    assert cli("runs", runs).exit_code == 0 and len(json.loads(cli("runs", runs, "--json").stdout)) == 4
+    assert cli("clean", runs, "--yes").exit_code == 0 and len(cli("clean", runs, "--json").stdout) > 9
 
 
 @pytest.fixture

@@ -436,8 +436,8 @@ def evaluate(
         return evaluate_models(list(models), data, split, **settings)
 
 # %% ../../nbs/inference/07_evaluate.ipynb #36671bc5
-SAVED = re.compile(r'(scores\.json|(per_class|per_image|per_image_counts|confusion|reliability)\.csv|reliability\.png|worst'
-                   r'|worst/\d\d-[^/]*\.jpg|\.part-[0-9a-f]{16}.*)', re.DOTALL)
+SAVED = re.compile(r'(scores\.json|(per_class|per_image|per_image_counts|confusion|reliability)\.csv|reliability\.png'
+                   r'|worst|worst/\d\d-[^/]*\.jpg|\.part-[0-9a-f]{16}.*)', re.DOTALL)
 
 def is_evaluation(
     folder

@@ -6,7 +6,7 @@
 __all__ = ['CONTRACT', 'INPUT', 'LOGITS', 'IDS', 'NEEDED', 'MOST_TEXT', 'LARGEST', 'MOST_FIELDS', 'to_properties', 'short_text',
            'from_properties', 'about_classes', 'about_size', 'proto_fields', 'check_graph', 'add_checksum',
            'verify_checksum', 'need_onnxruntime', 'free_memory_only', 'open_session', 'read_onnx', 'takes_one_size',
-           'OnnxModel']
+           'run_session', 'OnnxModel']
 
 # %% ../../nbs/inference/02_onnx.ipynb #adb8eb5e
 import json, os, re
@@ -44,6 +44,7 @@ def short_text(
     "A value on one line, cut off: for values of a file inside an error."
     return safe_text(' '.join(str(value)[:10*n].split())[:n])
 
+# %% ../../nbs/inference/02_onnx.ipynb #640d5f4d
 def from_properties(
     properties:dict, # name -> text
     path # named in errors
@@ -184,7 +185,7 @@ _LIMITED = Lock() # the limit is that of the process, and threads would reset ea
 
 @contextmanager
 def free_memory_only():
-    "In the block, this process gets no more memory than is free now; where the system cannot limit it, nothing happens."
+    "In the block, this process gets no more memory than is free now, where the system can limit it."
     if os.name != 'posix' or not _LIMITED.acquire(blocking=False):
         yield
         return
@@ -193,7 +194,8 @@ def free_memory_only():
     before = resource.getrlimit(resource.RLIMIT_AS)
     try:
         most = min(limit for limit in (now + free, *before) if limit != resource.RLIM_INFINITY)
-        with suppress(OSError, ValueError): resource.setrlimit(resource.RLIMIT_AS, (most, before[1])) # not on all systems
+        # not all systems can do it
+        with suppress(OSError, ValueError): resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
         yield
     finally:
         with suppress(OSError, ValueError): resource.setrlimit(resource.RLIMIT_AS, before)
@@ -254,6 +256,19 @@ def takes_one_size(
         raise DataError(f'{path}: takes images of {short_text(sides, 20)}, but says {size[0]}x{size[1]}.')
     return fixed
 
+# %% ../../nbs/inference/02_onnx.ipynb #a7feee10
+def run_session(
+    session, # an `onnxruntime.InferenceSession`
+    x:np.ndarray, # (n, 3, height, width) float32
+    path # named in errors
+)->np.ndarray:
+    "The output of a graph; a `DataError` says why there is none."
+    try:
+        with free_memory_only(): return np.asarray(session.run([LOGITS], {INPUT: x})[0])
+    except Exception as e: # onnxruntime's exceptions have no common base class
+        raise DataError(f'{path}: cannot be run on {len(x)} images of {shape_text(x.shape[2:])} '
+                        f'({short_text(e)}). If memory is short: --batch-size 1, or --tile.') from e
+
 # %% ../../nbs/inference/02_onnx.ipynb #7d0eb462
 class OnnxModel:
     "A file of `segfast export` as a predictor; needs neither torch nor fastai."
@@ -283,20 +298,10 @@ class OnnxModel:
         if self.fixed and size != self.size:
             raise ValueError(f'{self.path}: takes images of {shape_text(self.size)} only, not {shape_text(size)}.')
         x = np.stack([resize_rows(x.transpose(2, 0, 1).astype(np.float32), size, self.arrays) for x in images])
-        logits, expected = self.run(x), (len(x), len(self.classes), *size)
+        logits, expected = run_session(self.session, x, self.path), (len(x), len(self.classes), *size)
         if logits.shape == expected and logits.dtype == np.float32: return logits
         raise DataError(f'{self.path}: gives {logits.dtype} {logits.shape} for {len(x)} images of {shape_text(size)}; '
                         f'expected float32 {expected}. It is not as its properties say.')
-
-    def run(self,
-        x:np.ndarray # (n, 3, height, width) float32
-    )->np.ndarray:
-        "The output of the graph."
-        try:
-            with free_memory_only(): return np.asarray(self.session.run([LOGITS], {INPUT: x})[0])
-        except Exception as e: # onnxruntime's exceptions have no common base class
-            raise DataError(f'{self.path}: cannot be run on {len(x)} images of {shape_text(x.shape[2:])} '
-                            f'({short_text(e)}). If memory is short: --batch-size 1, or --tile.') from e
 
     def __repr__(self):
         only = ' only' if self.fixed else ''

@@ -310,8 +310,8 @@ def find_done(self:Output,
     "The images that `skip_existing` skips; none if it is not set."
     if not self.skip_existing: return []
     if settings is None:
-        raise UsageError('--skip-existing needs a run or an .onnx file: of another model it cannot be known which masks '
-                         'are its own.')
+        raise UsageError('--skip-existing needs a run or an .onnx file: of another model it cannot be known which '
+                         'masks are its own.')
     return [name for name,path in images.items() if self.done(name, path, settings)]
 
 def write_predictions(

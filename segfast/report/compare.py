@@ -312,6 +312,7 @@ def shown_names(self:Comparison,
     for path in sorted(places, key=len, reverse=True): text = text.replace(path, places[path])
     return hide_paths(text)
 
+# %% ../../nbs/report/05_compare.ipynb #7dac4432
 @patch
 def page_values(self:Comparison,
     curves:bool=True, # with the plot of the training curves

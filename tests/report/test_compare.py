@@ -356,7 +356,8 @@ def test_a_page_names_no_folder_and_no_machine(tmp_path, monkeypatch):
     said = re.compile("xhomex|xfolderx|xrunsx|xcpu|xtoolx|jane")
     for page in (tmp_path/"c.html").read_text(encoding="utf-8"), found._repr_html_():
         assert not said.findall(page) and not missing(page, "same (1)", "same (2)", "one.pth", "per_image_counts.csv")
-    found.save_html(tmp_path/"c.html", with_paths=True)
+    res = cli("compare", *(run.path for run in runs), "--html", tmp_path/"c.html", "--with-paths")
+    assert res.exit_code == 0, res.output
     assert not missing((tmp_path/"c.html").read_text(encoding="utf-8"), str(runs[0].path), "xcpuyx")
 
 

@@ -312,6 +312,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'segfast.data.cache.open_mask': ('data/cache.html#open_mask', 'segfast/data/cache.py'),
                                     'segfast.data.cache.open_pair': ('data/cache.html#open_pair', 'segfast/data/cache.py'),
                                     'segfast.data.cache.pair_files': ('data/cache.html#pair_files', 'segfast/data/cache.py'),
+                                    'segfast.data.cache.pixels_checksum': ('data/cache.html#pixels_checksum', 'segfast/data/cache.py'),
                                     'segfast.data.cache.write_at': ('data/cache.html#write_at', 'segfast/data/cache.py'),
                                     'segfast.data.cache.write_cache': ('data/cache.html#write_cache', 'segfast/data/cache.py')},
             'segfast.data.check': { 'segfast.data.check.CheckReport': ('data/check.html#checkreport', 'segfast/data/check.py'),

@@ -7,11 +7,10 @@ __all__ = ['LONGEST_LINE', 'read_asset', 'content_security_policy', 'data_uri', 
            'clean_text', 'jinja_environment', 'render']
 
 # %% ../../nbs/core/04_theme.ipynb #83575219
-import base64, io, re
+import base64, io, os, re
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
-from pathlib import Path
 
 from .errors import safe_text
 
@@ -64,7 +63,7 @@ def hide_paths(
     places=() # paths of known folders; of a path in them, what follows is left
 )->str:
     "A text without the folders of this computer."
-    if len(home := str(Path.home())) > 1: text = text.replace(home, '~')
+    if len(home := os.path.expanduser('~')) > 1: text = text.replace(home, '~')
     for place in sorted({str(place).rstrip('/') for place in places}, key=len, reverse=True):
         if not place.strip('.~/'): continue
         found = re.compile(rf'(?<![\w./-]){re.escape(place)}(/(?=[^\s/])|(?![\w-]))')

@@ -649,10 +649,11 @@ def hide_names(
     text:str, # an error of the training
     found:RunFiles
 )->str:
-    "A text without the name of a machine or of this user."
-    names = found.get('status', {}).get('host'), platform.node(), Path.home().name
+    "A text without the name of a machine or of this user, and without what is before the run's name in a path."
+    names = found.get('status', {}).get('host'), platform.node(), os.path.basename(os.path.expanduser('~'))
     hidden = '|'.join(re.escape(name) for name in names if name and len(name) > 2 and name != 'root')
-    return re.sub(rf'(?<![\w-])({hidden})(?![\w-])', '…', text) if hidden else text
+    if hidden: text = re.sub(rf'(?<![\w-])({hidden})(?![\w-])', '…', text)
+    return re.sub(rf'[^\s\'"(]*/(?={re.escape(found["run"].name)}(?![\w-]))', '', text)
 
 def run_places(
     found:RunFiles

@@ -574,7 +574,7 @@ def test_a_page_names_no_folder_and_no_machine(tmp_path, monkeypatch):
     run.save_recipe(replace(run.recipe, weights="xrunsx/first/model.safetensors",
                             model_options=dict(weights_file="/srv/xsrvx/m.pth")))
     error = (f"OSError: [Errno 2] No such file: '{home}/xdatax/my street/images/1.png' on xhostx "
-             "(C:\\\\Users\\\\xjanex\\\\b.png, https://xkeyx@xwandbx.example/p/1, ~/xrelx/c.png)")
+             "(C:\\\\Users\\\\xjanex\\\\b.png, https://xkeyx@xwandbx.example/p/1, ~/xrelx/c.png, in xrunsx/made/plots)")
     run.update(status="failed", error=error)
     (run.path/"scores.json").write_text("broken")
     said = re.compile("x(home|host|tool|data|folder|mnt|cache|cpu|runs|srv|jane|key|wandb|rel)x|jane")

@@ -314,9 +314,10 @@ def unpack(
 )->Path: # the folder with its content
     "An archive's content in the cache, unpacked at the first call."
     path = Path(path).resolve()
-    try: path.stat()
+    try: mode = path.stat().st_mode
     except OSError as e:
         raise DataError(Problem('error', 'folder-missing', str(path), f'cannot be read ({e.strerror}).')) from e
+    if not stat.S_ISREG(mode): raise DataError(f'{path}: is {file_kind(mode)}; an archive was expected.')
     place, stamp = cache_dir()/'unpacked', file_stamp(path)
     key = sha256(repr((str(path), stamp)).encode()).hexdigest()[:24]
     if found := find_intact(place, key, 'unpacked'): return only_folder_in(found)

@@ -126,6 +126,12 @@ def test_what_is_no_archive(tmp_path, cache, name, content):
     assert cache_dir() == cache.parent
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda p: os.symlink("/dev/zero", p)])
+def test_what_is_no_file(tmp_path, cache, make):
+    make(tmp_path/"x.tar")
+    with pytest.raises(DataError): unpack(tmp_path/"x.tar")
+
+
 # Archives, again
 
 def test_bombs(tmp_path, cache, monkeypatch):

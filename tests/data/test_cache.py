@@ -197,6 +197,24 @@ def test_damage_after_it_was_opened(copy, cache, caplog):
         assert same(write_cache(copy, SIZE), pairs)
 
 
+def test_folders_and_rows_that_are_swapped(copy, cache, tmp_path):
+    "All of their checksums are right, elsewhere."
+    other = replace(copy, pairs=copy.pairs.iloc[::-1].reset_index(drop=True))
+    write_cache(copy, SIZE)
+    one, = cache.iterdir()
+    write_cache(other, SIZE)
+    two, = (path for path in cache.iterdir() if path != one)
+    one.rename(tmp_path/"kept")
+    two.rename(one)
+    (tmp_path/"kept").rename(two)
+    assert same(write_cache(copy, SIZE), truth(copy)) and same(write_cache(other, SIZE), truth(other))
+    write_cache(copy, SIZE)
+    for name, n in ("images", 32*48*3), ("masks", 32*48), ("checksums", 8):
+        raw = (one/f"{name}.npy").read_bytes()
+        (one/f"{name}.npy").write_bytes(raw[:128] + raw[128 + n:128 + 2*n] + raw[128:128 + n] + raw[128 + 2*n:])
+    assert same(write_cache(copy, SIZE), truth(copy))
+
+
 def test_a_damaged_pair_whose_file_has_changed_is_an_error(copy, cache):
     cached = write_cache(copy, SIZE)
     path, = cache.glob("*/masks.npy")

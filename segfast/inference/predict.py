@@ -164,7 +164,7 @@ def conflict(self:Output,
         if not path.is_file(): return f'{safe_text(path)}: is not a file.'
         if not (self.overwrite or self.skip_existing): return f'{safe_text(path)}: exists already.'
         ours = self.written(name) if ours is None else ours
-        if what not in ours: return f'{safe_text(path)}: exists, and segfast predict did not write it.'
+        if what not in ours: return f'{safe_text(path)}: exists, and this version of segfast predict did not write it.'
     if not ours or self.overwrite or settings is None: return None
     other = mask_note(files['mask'], decode=False).get('Settings', settings) != settings
     return f'{safe_text(files["mask"])}: is from another model or other options.' if other else None
@@ -198,7 +198,7 @@ def check(self:Output,
 ):
     "Raise an error if files would be lost or cannot be written."
     folder = Path(self.folder).absolute()
-    above = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    above = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     if not above.is_dir() or not os.access(above, os.W_OK):
         why = 'read-only' if above.is_dir() else 'not a folder'
         raise DataError(f'{safe_text(self.folder)}: no mask can be written here ({safe_text(above)} is {why}). '

@@ -79,8 +79,9 @@ def predict_with(
 )->SegPrediction: # at the image's own size; an array of ids for NumPy
     "The class of every pixel of an image. The model is loaded once, and kept with the run."
     options = InferenceOptions(**options)
-    weights = sorted((str(p), p.stat().st_mtime_ns) for p in (run.path/'checkpoints').glob('*/model.safetensors'))
+    files = {path: path.stat() for path in (run.path/'checkpoints').glob('*/model.safetensors')}
     # a checksum of the weights would take as long as predicting an image
+    weights = sorted((str(path), at.st_mtime_ns, at.st_size, at.st_ino) for path,at in files.items())
     key = (options.device, options.precision, options.size, *weights)
     if getattr(run, '_kept', (None,))[0] != key: run._kept = key, run_predictor(run, options)
     return predict_image(Segmenter(run._kept[1], options), img, probabilities)

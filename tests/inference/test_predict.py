@@ -239,6 +239,16 @@ def test_nothing_is_written_through_a_link(tmp_path, photos, tiny_run, link, mor
     assert not (tmp_path/"nowhere.png").exists() and written(out) == (["b.png"] if link == "b.png" else [])
 
 
+def test_a_folder_that_is_a_link(tmp_path, photos, tiny_run):
+    (tmp_path/"dangling").symlink_to(tmp_path/"nowhere")
+    res = cli("predict", tiny_run.path, photos, "--out", tmp_path/"dangling", code=1)
+    assert not missing(res.output, tmp_path/"dangling", "--out") and not (tmp_path/"nowhere").exists()
+    (tmp_path/"disk").mkdir()
+    (tmp_path/"linked").symlink_to(tmp_path/"disk") # to a folder on another disk, for instance
+    cli("predict", tiny_run.path, photos, "--out", tmp_path/"linked")
+    assert len(written(tmp_path/"disk")) == 5
+
+
 def test_a_hard_link_is_replaced(tmp_path, photos, tiny_run):
     cli("predict", tiny_run.path, photos/"a.png", "--out", tmp_path/"out")
     os.link(tmp_path/"out/a.png", tmp_path/"backup.png")

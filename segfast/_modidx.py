@@ -2313,6 +2313,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'segfast/training/loggers.py'),
                                           'segfast.training.loggers.Logger.before_fit': ( 'training/loggers.html#logger.before_fit',
                                                                                           'segfast/training/loggers.py'),
+                                          'segfast.training.loggers.Logger.begin': ( 'training/loggers.html#logger.begin',
+                                                                                     'segfast/training/loggers.py'),
                                           'segfast.training.loggers.Logger.close': ( 'training/loggers.html#logger.close',
                                                                                      'segfast/training/loggers.py'),
                                           'segfast.training.loggers.Logger.write_image': ( 'training/loggers.html#logger.write_image',

@@ -82,6 +82,7 @@ def pixels_checksum(
     "The checksum of a row; another one in another folder or at another place."
     return zlib.crc32(raw, zlib.crc32(f'{key} {i}'.encode()))
 
+# %% ../../nbs/data/14_cache.ipynb #98e5b5ce
 class StoredRows:
     "The rows of an array in a file, each compared with its checksum when it is first read."
     def __init__(self,

@@ -9,7 +9,7 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers.forking import run_command, run_forked
+from helpers.forking import run_forked
 from helpers.killing import outcome
 from helpers.material import Material, recipe
 from helpers.problems import is_crash
@@ -17,9 +17,10 @@ from helpers.torn import content
 
 MEMORY = 2 << 30 # bytes that a command may take
 LIMIT = 20       # seconds
-SAYS = re.compile(r"damaged|changed since|was changed|cannot be read|could not be read|not complete|missing|broken"
+SAYS = re.compile(r"damaged|changed since|was changed|cannot be|could not be|is not UTF-8|not complete|missing|broken"
                   r"|checksum|decoded again|read again|unpacked again|left out|not shown", re.I)
-CLOCK = re.compile(r'"(seconds|images_per_second|evaluated|started|updated|checksum)": [^,\n}]*|on \d+ \w+ \d+, \d+:\d+')
+CLOCK = re.compile(r'"(seconds|images_per_second|evaluated|started|updated|checksum)": [^,\n}]*'
+                   r'|on \d+ \w+ \d+, \d+:\d+')
 
 
 def flip(path, rng):

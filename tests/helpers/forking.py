@@ -101,8 +101,14 @@ def run_forked(
                      json.loads(texts["value"]) if texts["value"] else None)
 
 
+def patience():
+    "By how much a busy machine is slower: 1 where each process has a core."
+    return max(1, os.getloadavg()[0]/(os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1
+
+
 def _wait(pid, began, limit, after):
     "Exit code, and whether the limit was reached."
+    limit *= patience()
     pause, late, killed = .001, False, False
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)

@@ -98,7 +98,8 @@ def note_writes(allowed, write, prefix="\0"):
 TEXTS = {"path": "/etc", "up": "../../../private/secret.txt", "above": "..", "root": "/", "proc": "/proc/self/environ",
          "zero": "/dev/zero", "null byte": "a\0b", "escape": "\x1b[2J\x1b]0;x\x07", "html": "<script>alert(1)</script>",
          "quote": "'\"><img src=x onerror=alert(1)>", "formula": "=1+1", "line ends": "a\nb\r\nc", "long": "x"*300_000,
-         "surrogate": "\ud800", "right to left": "\u202egnp", "shell": "$(touch it-ran)", "empty": "", "format": "{0.__class__}%s"}
+         "surrogate": "\ud800", "right to left": "\u202egnp", "shell": "$(touch it-ran)", "empty": "",
+         "format": "{0.__class__}%s"}
 NUMBERS = -1, 0, 1, 10**9, 10**18, 2**63, 10**30, 1e308, -0.5, 1e-320
 ODD = [None, True, [], {}, ["x"], {"x": 1}, [[]], *NUMBERS, *TEXTS.values(), [1e9]*3, {"": {"": [None]}}]
 BOMBS = {"deep list": "["*100_000, "deep dict": '{"a":'*100_000, "huge int": '{"a": 1' + "0"*5000 + "}",
@@ -107,8 +108,9 @@ BOMBS = {"deep list": "["*100_000, "deep dict": '{"a":'*100_000, "huge int": '{"
          "deep toml": "a = " + "["*5000 + "]"*5000, "many keys": "\n".join(f"k{i} = {i}" for i in range(20_000)),
          "dotted toml": ".".join("a"*2000) + " = 1", "csv": "a,b\n1\n2,3,4\n", "wide csv": ",".join("a"*50_000) + "\n",
          "long line": "x"*5_000_000, "null bytes": "\0"*1000, "quotes": '"'*999, "formula": "=1+1,@x\n-1,+2\n"}
-EXTRA = (".lock", ".part-0123456789abcdef.json", ".part-0123456789abcdef", ".report.html.part", "checkpoints/.last.part",
-         "checkpoints/.best.old", "checkpoints/.best.part", "plots/lr-1.png", "plots/lr-1.json", "plots/curves.svg",
+EXTRA = (".lock", ".part-0123456789abcdef.json", ".part-0123456789abcdef", ".report.html.part",
+         "checkpoints/.last.part", "checkpoints/.best.old", "checkpoints/.best.part",
+         "plots/lr-1.png", "plots/lr-1.json", "plots/curves.svg",
          "evaluation", "evaluation/data-valid", "evaluation/data-valid/scores.json", "export", "export/safetensors",
          "export/safetensors/model.safetensors", "export/safetensors/MODEL_CARD.md", "export/onnx", "samples",
          "fold_set.json", "family.json", "fold-1", "tensorboard", "wandb", ".report.part", "data", "unknown")
@@ -180,7 +182,8 @@ class Attacks:
         (self.private/"folder").mkdir()
         (self.private/"folder/secret.txt").write_text(SECRET + "\n")
         for path in self.private.rglob("*"): # valid, and with the secret in it
-            if path.suffix in (".csv", ".txt", ".html"): path.write_text(path.read_text("utf-8") + f"\n{SECRET}\n", "utf-8")
+            if path.suffix in (".csv", ".txt", ".html"):
+                path.write_text(path.read_text("utf-8") + f"\n{SECRET}\n", "utf-8")
             elif path.name in ("status.json", "scores.json", "environment.json", "data.json"):
                 value = json.loads(path.read_text("utf-8"))
                 path.write_text(json.dumps({k: v for k, v in value.items() if k != "checksum"} | dict(
@@ -200,8 +203,8 @@ class Attacks:
         known = ["status.json", "data.json", "recipe.toml", "scores.json", "history.csv", "classes.csv", "data.csv",
                  "log.txt", "environment.json", "report/examples.json", "checkpoints/last/state.json",
                  "checkpoints/last/model.safetensors", "report.html", "checkpoints", "checkpoints/last", "plots"]
-        if base == "folds": known = ["fold_set.json", "fold-1", "fold-2", "fold-3", "fold-1/log.txt", "fold-1/status.json",
-                                     "fold-2/checkpoints", ".lock"]
+        if base == "folds": known = ["fold_set.json", "fold-1", "fold-2", "fold-3", "fold-1/log.txt",
+                                     "fold-1/status.json", "fold-2/checkpoints", ".lock"]
         special = rng.random() < .45
         steps = []
         for _ in range(rng.choice((1, 1, 1, 2, 4))):
@@ -382,7 +385,8 @@ class Attacks:
         if name == "pages":
             if not isinstance(ended.value, dict): return [f"the ui ended with {ended.code}: {text[-400:]}"]
             odd = {path: code for path, code in ended.value.items() if code >= 500}
-            if ended.value["/"] != 200 or ended.value["/run/good"] != 200 or "good" not in ended.out: odd["/"] = "hidden"
+            if ended.value["/"] != 200 or ended.value["/run/good"] != 200 or "good" not in ended.out:
+                odd["/"] = "hidden"
             return [f"pages: {odd}"] if odd else []
         if ended.code not in (0, 1, 2): return [f"exit code {ended.code}: {text[-400:]}"]
         if name in ("runs", "table of runs") and (ended.code or "good" not in ended.out or "evil" not in ended.out):

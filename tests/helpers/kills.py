@@ -13,7 +13,9 @@ from helpers.material import Material, recipe
 from helpers.torn import Operations, content, parts_in, torn_files
 
 OLD = 2*24*3600 # seconds: what a killed process left is swept by the next one when it is more than a day old
-CLOCK = "status.json", "log.txt", "environment.json", "history.csv", "scores.json", "report.html", "page.html", ".heartbeat"
+# have times in them
+CLOCK = ("status.json", "log.txt", "environment.json", "history.csv", "scores.json", "report.html", "page.html",
+         ".heartbeat")
 
 
 @dataclass

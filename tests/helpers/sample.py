@@ -14,7 +14,8 @@ from helpers.forking import load_library
 from helpers.material import make_material
 
 NUMBERS = dict(kills=10, flips=25, hostile=15)
-READERS = {"runs", "clean one", "compare", "report", "predict", "export", "recipe", "pages"} # of the commands, the fast ones
+# of the commands, those that are fast
+READERS = {"runs", "clean one", "compare", "report", "predict", "export", "recipe", "pages"}
 
 
 def main(folder, out):

@@ -29,8 +29,9 @@ def soak(doc, n, make, counted=lambda found: 1, what="trials"):
             print(f"{done} {what}, {len(bad)} wrong, {told - began:.0f} s", file=sys.stderr, flush=True)
         done += counted(found)
         kinds[found["kind"]] += counted(found)
-        if found["wrong"]: bad.append(found | dict(repeat=f"python {sys.argv[0]} --seed {args.seed} --only {i} OUT.json"))
-        if found["wrong"]: print(json.dumps(bad[-1], indent=1, default=str), flush=True)
+        if found["wrong"]:
+            bad.append(found | dict(repeat=f"python {sys.argv[0]} --seed {args.seed} --only {i} OUT.json"))
+            print(json.dumps(bad[-1], indent=1, default=str), flush=True)
         if args.only is None and done >= args.n: break
         if args.seconds and time.perf_counter() - began > args.seconds: break
     seconds = round(time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""Small samples of the three soaks (kills, bit flips, hostile runs), and tests that the soaks see what they look for."""
+"""Small samples of the soaks (kills, bit flips, hostile runs), and tests that the soaks see what they look for."""
 import json
 import os
 import random
@@ -21,7 +21,8 @@ SAMPLE = Path(__file__).resolve().parents[1]/"helpers/sample.py"
 def samples(tmp_path_factory):
     "What went wrong in a small sample of each soak; in a process of its own, which may fork."
     folder = tmp_path_factory.mktemp("samples")
-    made = subprocess.run([sys.executable, SAMPLE, folder/"material", folder/"found.json"], capture_output=True, text=True)
+    command = [sys.executable, SAMPLE, folder/"material", folder/"found.json"]
+    made = subprocess.run(command, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-3000:]
     return json.loads((folder/"found.json").read_text())
 
@@ -62,7 +63,8 @@ def test_a_file_that_grows_may_end_within_a_line(tmp_path):
 
 
 def test_names_of_unfinished_files():
-    assert all(map(is_part, [".part-0a1b.json", "masks/.part-1/a.png", ".last.part", ".best.old", ".model.7.part.onnx"]))
+    assert all(map(is_part, [".part-0a1b.json", "masks/.part-1/a.png", ".last.part", ".best.old",
+                             ".model.7.part.onnx"]))
     assert not any(map(is_part, ["part.json", ".lock", "a.part", "parts/x.png", "status.json"]))
 
 
@@ -106,7 +108,8 @@ def without_material(monkeypatch):
 
 @pytest.mark.parametrize("command, after, found", [
     (Reader, ended(0), {"mask": "a"}), (Reader, ended(1, "run/status.json: cannot be read."), None),
-    (Runs, ended(0), {"mask": "damaged: status.json"}), (Runs, ended(0, "status.json: cannot be read"), {"mask": None})])
+    (Runs, ended(0), {"mask": "damaged: status.json"}),
+    (Runs, ended(0, "status.json: cannot be read"), {"mask": None})])
 def test_what_is_said_may_differ(command, after, found):
     assert Flips.judge(command(None), Path("run/status.json"), (ended(0), {"mask": "a"}), (after, found)) == []
 
@@ -140,7 +143,8 @@ def test_changes_outside_are_seen(tmp_path):
     assert changes([before], [facts(tmp_path)]) == []
     (tmp_path/"a").write_text("xy")
     (tmp_path/"b").touch()
-    assert {str(tmp_path/"a"), str(tmp_path/"b")} <= {text.split(": ")[1] for text in changes([before], [facts(tmp_path)])}
+    found = {text.split(": ")[1] for text in changes([before], [facts(tmp_path)])}
+    assert {str(tmp_path/"a"), str(tmp_path/"b")} <= found
 
 
 WRITES = """
@@ -173,7 +177,8 @@ sees(1, lambda: shutil.rmtree(outside))
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the hook reads /proc")
 def test_the_hook_sees_writes_elsewhere(tmp_path):
     "In a process of its own: an audit hook cannot be taken away."
-    made = subprocess.run([sys.executable, "-c", WRITES, SAMPLE.parents[1]], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", WRITES, SAMPLE.parents[1]]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
 
 

@@ -293,15 +293,14 @@ def check_plain(
         at, depth = todo.pop()
         # deleting a folder needs a call per level
         if depth > DEEPEST: raise DataError(f'{folder}: has folders in folders, more than {DEEPEST}, so it is no run.')
-        with os.scandir(at) as entries:
-            found = [(e.path, e.stat(follow_symlinks=False)) for e in islice(entries, MOST_ENTRIES + 1)]
+        with os.scandir(at) as entries: found = list(islice(entries, MOST_ENTRIES + 1))
         seen += len(found)
         if seen > MOST_ENTRIES: raise DataError(f'{folder}: has more than {MOST_ENTRIES} files, so it is no run.')
-        for path,facts in found:
-            if stat.S_ISDIR(facts.st_mode): todo.append((path, depth + 1))
-            elif not stat.S_ISREG(facts.st_mode):
-                raise DataError(f'{path}: is {file_kind(facts.st_mode)}; a run has only files and folders. The run is '
-                                'not used. If you know it, delete that entry.')
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False): todo.append((entry.path, depth + 1))
+            elif not entry.is_file(follow_symlinks=False):
+                raise DataError(f'{entry.path}: is {file_kind(entry.stat(follow_symlinks=False).st_mode)}; a run has '
+                                'only files and folders. The run is not used. If you know it, delete that entry.')
 
 # %% ../../nbs/core/02_files.ipynb #71395a3f
 def write_json(

@@ -40,11 +40,10 @@ def value_is(
 # %% ../../nbs/core/05_records.ipynb #467fb519
 def find_misfit(
     value, # from JSON
-    kind, # such as `float`, `(float, None)` or `[str]`
-    key:str='' # where the value is, for the result
+    kind # such as `float`, `(float, None)` or `[str]`
 )->tuple|None: # the key of the first value of another kind, such as `classes.Road.iou`, and that kind
     "The first value, at any depth, that is not of its kind; None where all are."
-    if not value_is(value, kind): return key, kind
+    if not value_is(value, kind): return '', kind
     if not isinstance(value, (dict, list)): return None
     if isinstance(kind, tuple): kind = next(one for one in kind if value_is(value, one))
     parts = []
@@ -53,7 +52,7 @@ def find_misfit(
     elif isinstance(kind, dict) and str in kind: parts = [(k, part, kind[str]) for k,part in value.items()]
     elif isinstance(kind, dict): parts = [(k, value[k], one) for k,one in kind.items() if k in value]
     for k,part,one in parts:
-        if found := find_misfit(part, one, f'{key}.{k}' if key else str(k)): return found
+        if found := find_misfit(part, one): return f'{k}.{found[0]}' if found[0] else str(k), found[1]
 
 # %% ../../nbs/core/05_records.ipynb #bd5400ff
 _score, _text = (float, None), (str, None)

@@ -22,7 +22,7 @@ import segfast
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 
-from ..core.errors import DataError, UsageError, safe_text
+from ..core.errors import DataError, UsageError, csv_cell, from_csv_cell, safe_text
 from ..core.text import DASH, number_text
 from ..core.records import read_record
 from ..core.files import (append_text, check_plain, file_checksum, new_folder, read_bytes, read_json, sync_path,
@@ -272,7 +272,7 @@ def history_text(
     "A history as CSV."
     text = io.StringIO(newline='')
     writer = csv.DictWriter(text, HISTORY, extrasaction='ignore')
-    writer.writeheader(); writer.writerows(rows)
+    writer.writeheader(); writer.writerows({**row, 'name': csv_cell(row.get('name'))} for row in rows)
     return text.getvalue()
 
 @patch
@@ -320,7 +320,7 @@ def history(self:Run):
     import pandas as pd # here, because `segfast runs` must not wait for it
     raw, path = self.history_bytes, self.path/'history.csv'
     if not raw: return pd.DataFrame(columns=HISTORY)
-    try: df = pd.read_csv(io.BytesIO(raw))
+    try: df = pd.read_csv(io.BytesIO(raw), converters=dict(name=from_csv_cell))
     except ValueError as e:
         raise DataError(f'{path}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
     if lacking := [c for c in HISTORY if c not in df]: raise DataError(f'{path}: has no column {lacking[0]}.')
@@ -539,8 +539,9 @@ def take_over(self:Run, **values):
 def history_rows(self:Run)->list: # of dicts of text
     "The complete rows of `history.csv`; a row that a crash cut short is left out."
     text = self.history_bytes.decode('utf-8', 'replace').replace('\0', '')
-    return [row for row in csv.DictReader(io.StringIO(text, newline='')) if None not in row.values()
+    rows = [row for row in csv.DictReader(io.StringIO(text, newline='')) if None not in row.values()
             and row.get('stage', '').isdecimal() and row.get('epoch', '').isdecimal()]
+    return [row | dict(name=from_csv_cell(row.get('name'))) for row in rows]
 
 @patch
 def rewind(self:Run,

@@ -816,3 +816,16 @@ def test_a_file_system_without_locks(run, monkeypatch, code):
     run.update(pid=dead_pid())
     with run.lock():
         pass
+
+
+def test_names_in_tables_of_a_run_are_no_formulas(tmp_path):
+    "A stage or a class may have any name; a spreadsheet shows it, and segfast reads it exactly."
+    names = ["=HYPERLINK(1)", "'=1", "-1", "plain"]
+    run = Run.create(tmp_path, progressive((64, 96)), ClassTable(names), dict(name="d"), "one")
+    for i, name in enumerate(names, 1):
+        run.append(dict.fromkeys(HISTORY, -.5) | dict(stage=1, epoch=i, name=name))
+    run.rewind(1, len(names))
+    assert list(run.history.name) == names == list(run.classes.names) and set(run.history.lr) == {-.5}
+    for file in "history.csv", "classes.csv":
+        cells = [cell for line in (run.path/file).read_text().splitlines() for cell in line.split(",")]
+        assert "'=HYPERLINK(1)" in cells and "''=1" in cells and not any(cell.startswith("=") for cell in cells)

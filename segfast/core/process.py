@@ -89,6 +89,7 @@ class StopHandler:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
+# %% ../../nbs/core/07_process.ipynb #2ecb5a63
 @contextmanager
 def on_stop_signals(
     act # called without arguments, in the main thread

@@ -291,6 +291,7 @@ def read_state(
                         'recipe.toml does not have: one of them is from another run.')
     return state
 
+# %% ../../nbs/training/05_checkpoints.ipynb #ca22e2f5
 def load_checkpoint(
     training:Training, # fresh, of the run's own recipe and data; changed in place
 )->dict|None: # the state that was read; None where there is no checkpoint

@@ -244,19 +244,16 @@ def run_stages(
     run = training.run
     try:
         with record_end(run), open_loggers(run.status.get('loggers', ()), run) as loggers:
-            for logger in loggers:
-                logger.batches, logger.epochs, logger.say = training.batches, len(run.history), training.screen.say
+            for logger in loggers: logger.begin(training.batches, training.screen.say)
             training.cbs = [*training.cbs, *loggers]
             training.screen.plan(make_plan(report, training.recipe, training.model, training.device, run))
             try: train_stages(training)
             finally: training.wait_for_checkpoint()
             _finish(training, time.perf_counter() if started is None else started)
-    finally:
-        if is_in_place(run): _try_report(training) # however it ended
+    finally: _try_report(training) # however it ended
 
 def _finish(training, started):
     run, last = training.run, training.recipe.stages[-1]
-    check_place(run)
     # as `segfast evaluate` does
     model = TorchPredictor(training.model, training.data.classes, last.size, last.precision)
     cm, chosen = evaluate_training(training, model)
@@ -271,6 +268,7 @@ def _finish(training, started):
 
 def _try_report(training):
     "Write the run's report; an error is shown, and does not fail the training."
+    if not is_in_place(training.run): return
     try: write_report(training.run)
     except Exception as e:
         text = (f'The report could not be written ({type(e).__name__}: {safe_text(e)}). The rest of the run is not '

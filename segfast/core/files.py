@@ -57,6 +57,7 @@ def read_bytes(
     if len(raw) > most: raise DataError(f'{path}: is larger than {most/2**20:g} MB, so it was not read.')
     return raw
 
+# %% ../../nbs/core/02_files.ipynb #7d85e93c
 def file_checksum(
     path,
     follow:bool=False # whether `path` may be a link
@@ -185,6 +186,7 @@ def part_path(
     path = Path(path)
     return path.with_name(f'.part-{secrets.token_hex(8)}{path.suffix if len(path.suffix) < 16 else ""}')
 
+# %% ../../nbs/core/02_files.ipynb #531b9c79
 @contextmanager
 def new_file(
     path # file to write or replace

@@ -612,7 +612,7 @@ def prediction_end_text(
     out:Path # folder of the masks
 )->str: # one line
     "What is there after a prediction that did not come to its end, and how to continue."
-    if not masks: return 'No mask was written.'
+    if not masks: return 'No image was finished.'
     again = given_command(ctx, '--skip-existing')
     again = again if len(again) <= 300 else 'the same command with --skip-existing'
     return f'{count_text(masks, "mask")} in {safe_text(out)} are complete and stay. To continue: {again}'

@@ -359,7 +359,7 @@ def test_ctrl_c_before_the_first_mask(tmp_path, photos, tiny_run, monkeypatch):
     def interrupted(*args): raise KeyboardInterrupt
     monkeypatch.setattr("segfast.inference.predict.open_predictors", interrupted)
     res = cli("predict", tiny_run.path, photos, "--out", tmp_path/"out", code=130)
-    assert "No mask was written" in res.stderr and "training" not in res.stderr and not (tmp_path/"out").exists()
+    assert "No image was finished" in res.stderr and "training" not in res.stderr and not (tmp_path/"out").exists()
 
 
 # Faults of the machine

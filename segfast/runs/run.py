@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ADJECTIVES', 'ANIMALS', 'FORMAT', 'SEAL', 'PACKAGES', 'BEAT', 'HISTORY', 'SILENCE', 'NO_LOCKS', 'new_name',
-           'exists_error', 'run_path', 'is_outdated', 'outdated_error', 'Run', 'sealed', 'changed_error', 'check_seal',
-           'check_sum', 'package_version', 'git_state', 'environment', 'timestamp', 'this_process', 'history_text',
-           'state_checksum', 'checkpoint_flaw', 'is_alive', 'heartbeat', 'lock_file', 'has_locks']
+           'exists_error', 'run_path', 'is_outdated', 'outdated_error', 'Run', 'sealed', 'check_seal',
+           'package_version', 'git_state', 'environment', 'timestamp', 'this_process', 'history_text', 'state_checksum',
+           'checkpoint_flaw', 'is_alive', 'heartbeat', 'lock_file', 'has_locks']
 
 # %% ../../nbs/runs/02_run.ipynb #02fc876d
 import csv, errno, io, json, os, platform, re, secrets, shlex, shutil, stat, subprocess, sys, threading, time
@@ -25,8 +25,8 @@ from filelock import FileLock, Timeout
 from ..core.errors import DataError, UsageError, csv_cell, from_csv_cell, safe_text
 from ..core.text import DASH, number_text
 from ..core.records import read_record
-from ..core.files import (append_text, check_plain, file_checksum, new_folder, read_bytes, read_json, sync_path,
-                                to_plain, without, write_atomic, write_json)
+from ..core.files import (append_text, changed_error, check_plain, check_recorded, file_checksum, new_folder,
+                                read_bytes, read_json, sync_path, to_plain, without, write_atomic, write_json)
 from ..core.outputs import sweep_parts
 from ..core.devices import cpu_name
 from ..data.classes import ClassTable
@@ -121,11 +121,13 @@ class Run:
     @property
     def classes(self)->ClassTable:
         "The classes, their colors, and which one is void."
-        check_sum(self.path, 'classes.csv')
-        try: return ClassTable.load(self.path/'classes.csv')
+        path = self.path/'classes.csv'
+        try:
+            check_recorded(path, read_bytes(path, 1 << 20), 'data.json')
+            return ClassTable.load(path)
         except DataError: raise
-        except (ValueError, KeyError, TypeError, csv.Error) as e:
-            raise DataError(f'{self.path/"classes.csv"}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as e:
+            raise DataError(f'{path}: cannot be read ({" ".join(str(e).split())[:120]}).') from None
 
 # %% ../../nbs/runs/02_run.ipynb #94ef9604
 SEAL = '# SHA-256 of the lines above: '
@@ -136,13 +138,6 @@ def sealed(
     "A text with a last line, a comment, that has its checksum."
     return f'{text}{SEAL}{sha256(text.encode()).hexdigest()}\n'
 
-def changed_error(
-    path, # of the changed file
-    accept:str # what to do to keep the change
-)->DataError:
-    "The error for a file of a run that is not as segfast wrote it."
-    return DataError(f'{path}: was changed since segfast wrote it. Restore it; or, to keep the change, {accept}.')
-
 def check_seal(
     path # of a `recipe.toml`
 ):
@@ -151,16 +146,6 @@ def check_seal(
         text, mark, found = read_bytes(path).decode('utf-8', 'replace').rpartition(SEAL)
         if mark and found.strip() != sha256(text.encode()).hexdigest():
             raise changed_error(path, f'delete its line "{SEAL.strip()} ..."')
-
-def check_sum(
-    folder, # of the run
-    name:str # of a file in it
-):
-    "Raise a `DataError` if a file differs from its checksum in `data.json`."
-    path, sums = Path(folder)/name, read_json(Path(folder)/'data.json').get('files') or {}
-    with suppress(OSError): # missing: the reader's error says so
-        if isinstance(sums, dict) and name in sums and sums[name] != file_checksum(path):
-            raise changed_error(path, f'delete its value in "files" of data.json, and the value "checksum" there')
 
 # %% ../../nbs/runs/02_run.ipynb #a5b71d9e
 PACKAGES = ('segfast', 'fastai', 'torch', 'torchvision', 'numpy', 'pandas', 'pillow', 'safetensors')

@@ -829,3 +829,17 @@ def test_names_in_tables_of_a_run_are_no_formulas(tmp_path):
     for file in "history.csv", "classes.csv":
         cells = [cell for line in (run.path/file).read_text().splitlines() for cell in line.split(",")]
         assert "'=HYPERLINK(1)" in cells and "''=1" in cells and not any(cell.startswith("=") for cell in cells)
+
+
+@pytest.mark.parametrize("file, read", [("classes.csv", "classes"), ("recipe.toml", "recipe"),
+                                        ("status.json", "status"), ("history.csv", "history"), ("scores.json", "scores"),
+                                        ("checkpoints/last/model.safetensors", "weights_file")])
+def test_a_file_of_a_terabyte_is_not_read(run, file, read):
+    "It takes no space on the disk."
+    put(run, "last", "weights")
+    with open(run.path/file, "wb") as big:
+        big.truncate(1 << 40)
+    start = time.monotonic()
+    with pytest.raises((DataError, UsageError)) as e:
+        getattr(Run(run.path), read)
+    assert not missing(e, run.path/file) and time.monotonic() - start < 10

@@ -197,6 +197,7 @@ def create(cls:Run,
     "A new run folder, complete or not at all, with its recipe, classes and environment; its status is `running`."
     path = run_path(out, new_name(data['name']) if name is None else name)
     sweep_parts(out)
+    made = None # what identifies the new folder
     status = dict(format=FORMAT, status='running', started=timestamp(), stages=len(recipe.stages), **this_process(),
                   **status)
     try:
@@ -209,9 +210,11 @@ def create(cls:Run,
             write_json(part/'data.json', dict(data, files=sums))
             write_json(part/'environment.json', dict(environment(), **(hardware or {})))
             write_json(part/'status.json', status)
+            made = part.stat().st_ino
     except OSError as e:
         if e.errno in (errno.EEXIST, errno.ENOTEMPTY): raise exists_error(path) from None
-        shutil.rmtree(path, ignore_errors=True) # whole, but its name was not on the disk yet
+        # whole, but its name was not on the disk yet; a run of another process is kept
+        if made and path.exists() and path.stat().st_ino == made: shutil.rmtree(path, ignore_errors=True)
         raise DataError(f'{out}: no run can be written here ({e.strerror}).') from e
     return cls(path)
 

@@ -667,6 +667,20 @@ def test_a_run_that_could_not_be_written_is_not_there(tmp_path, monkeypatch):
     assert (tmp_path/"runs/one/data.csv").read_text() == files
 
 
+def test_a_run_that_another_process_made_meanwhile_is_kept(tmp_path, monkeypatch):
+    other, real = make(tmp_path/"other", "one"), os.fsync
+
+    def full(fd):
+        if not (tmp_path/"runs/one").exists():
+            shutil.copytree(other.path, tmp_path/"runs/one")
+            raise OSError(28, "No space left on device")
+        real(fd)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match="No space left"):
+        make(tmp_path/"runs", "one")
+    assert os.listdir(tmp_path/"runs") == ["one"] and Run(tmp_path/"runs/one").status == other.status
+
+
 def test_old_half_runs_are_swept(tmp_path):
     old, young = tmp_path/"runs/.part-0123456789abcdef", tmp_path/"runs/.part-fedcba9876543210"
     old.mkdir(parents=True); young.mkdir()
@@ -832,7 +846,8 @@ def test_names_in_tables_of_a_run_are_no_formulas(tmp_path):
 
 
 @pytest.mark.parametrize("file, read", [("classes.csv", "classes"), ("recipe.toml", "recipe"),
-                                        ("status.json", "status"), ("history.csv", "history"), ("scores.json", "scores"),
+                                        ("status.json", "status"), ("history.csv", "history"),
+                                        ("scores.json", "scores"),
                                         ("checkpoints/last/model.safetensors", "weights_file")])
 def test_a_file_of_a_terabyte_is_not_read(run, file, read):
     "It takes no space on the disk."

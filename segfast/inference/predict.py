@@ -321,18 +321,24 @@ def write_predictions(
     settings:str|None, # from `prediction_settings`
     written:list, # gets the name of each image whose files are written
     failed:dict, # gets each image that cannot be decoded -> why
-    progress # called without arguments for each batch
+    progress, # called with the number of images of each batch
+    done=() # names of images whose results are there
 ):
     "Decode, predict and write at the same time."
     def write(name, found):
         out.write(name, found, dict(Settings=settings or '', Image=sums[name]))
         written.append(name)
-    sums, writing = {}, []
+    sums, writing, done, n = {}, [], set(done), 1 if segmenter.tile else segmenter.batch_size
+    # the batches stay as they are without `done`: the last bits of probabilities depend on the other images of a batch
+    names = list(images)
+    batches = [names[k:k+n] for k in range(0, len(names), n)]
+    images = {name: images[name] for batch in batches if not done.issuperset(batch) for name in batch}
     with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
         for batch in decode_batches(readers, segmenter, images, failed, sums):
             for future in writing: future.result() # one batch may be written while the next is computed, and no more
-            writing = [writers.submit(write, *found) for found in predict_batch(segmenter, batch, out.probabilities)]
-            progress(len(batch))
+            found = predict_batch(segmenter, batch, out.probabilities)
+            writing = [writers.submit(write, *one) for one in found if one[0] not in done]
+            progress(len(writing))
         for future in writing: future.result()
 
 # %% ../../nbs/inference/06_predict.ipynb #39f9512d
@@ -357,8 +363,7 @@ def predict_images(
         predicted += n
         if progress: progress(predicted + len(failed), total)
     try:
-        todo = {name: path for name,path in images.items() if name not in set(done)}
-        write_predictions(segmenter, todo, out, settings, written, failed, show)
+        write_predictions(segmenter, images, out, settings, written, failed, show, done)
     except BaseException as e:
         e.segfast_masks = len(done) + len(written)
         raise

@@ -463,6 +463,7 @@ def test_two_processes_in_one_folder(tmp_path, photos, known):
     mine = (tmp_path/"out/c.png")
 
     def meanwhile(done, total):
+        mine.parent.mkdir(exist_ok=True)
         if done == 1: mine.write_text("mine")
     with pytest.raises(UsageError, match="c.png"):
         predict_images(segmenter, [photos/"a.png", photos/"b.png", photos/"d.jpg", photos/"c.png"], tmp_path/"out",
@@ -717,3 +718,18 @@ def test_a_run_whose_sizes_are_odd(tmp_path, photos, tiny_run, sizes):
     write_json(run/"data.json", {**data, "fingerprint": {**data["fingerprint"], "sizes": sizes}})
     res = cli("predict", run, photos, "--out", tmp_path/"out", "--tile", "32x32", code=1)
     assert not missing(res.output, run/"data.json") and not is_crash(res.output) and not (tmp_path/"out").exists()
+
+
+def test_a_continued_prediction_has_the_same_batches(tmp_path, photos, known):
+    "The last bits of probabilities depend on the other images of a batch."
+    class Batch(type(known)):
+        def __call__(self, images, size): return super().__call__(images, size) + len(images)
+    seen = []
+    segmenter = Segmenter(Batch(), InferenceOptions(batch_size=2))
+    out = Output(tmp_path/"out", probabilities=True, skip_existing=True)
+    predict_images(segmenter, [photos], out)
+    (out.folder/"probabilities/c.npy").unlink()
+    segmenter.predictors[0].__class__.__call__ = lambda self, images, size: seen.append(len(images)) or Channel.__call__(
+        self, images, size)
+    done = predict_images(segmenter, [photos], out)
+    assert (done.masks, done.skipped, seen) == (1, 4, [2])

@@ -38,11 +38,14 @@ def explain_error(
     if 'DataLoader worker (pid' in str(e):
         return 1, f'{" ".join(str(e).split())[:120]}\nOut of memory? Fewer --workers take less.'
     if (isinstance(e, MemoryError) or 'OutOfMemory' in type(e).__name__ or "can't allocate memory" in str(e)
+            or 'Storage size calculation overflowed' in str(e)
             or getattr(e, 'errno', None) == errno.ENOMEM):
         return 1, 'Out of memory. A smaller --batch-size or --size takes less.'
     if type(e).__name__ == 'UnidentifiedImageError':
         return 1, f'{" ".join(str(e).split())}.\nLook at the data with segfast check.'
-    if isinstance(e, OSError): return 1, f'{e.filename or "Could not write"}: {e.strerror}.'
+    if isinstance(e, OSError):
+        where = f'{e.filename}: ' if e.filename else ''
+        return 1, f'{where}{e.strerror or " ".join(str(e).split())[:200] or type(e).__name__}.'
     return (1, f'Unexpected {type(e).__name__}: {" ".join(str(e).split())[:300]}\n'
                'Please report it. Run again with --debug for the traceback.')
 
@@ -59,7 +62,7 @@ def interruption_text(
     "What was saved, and how to resume."
     if hasattr(e, 'segfast_text'): return e.segfast_text
     run = getattr(e, 'segfast_run', None)
-    if run is None: return 'Interrupted before training began; nothing was saved.'
+    if run is None: return 'Interrupted. Nothing was saved.'
     return (f'Interrupted. Everything trained so far is saved in {safe_text(run.path)}.\n'
             f'To resume: segfast resume {quote_path(run.path)}')
 

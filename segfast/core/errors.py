@@ -105,7 +105,7 @@ def unknown_name(
 )->UsageError:
     "The error for an unknown name: lists the accepted names, the most similar first."
     from difflib import get_close_matches
-    accepted = [str(known) for known in accepted]
-    near = get_close_matches(str(name), accepted, n=1)
+    name, accepted = str(name)[:80], [str(known) for known in accepted]
+    near = get_close_matches(name, accepted, n=1)
     hint = f' Did you mean {near[0]!r}?' if near else ''
-    return UsageError(f'Unknown {what} {str(name)!r}.{hint} Accepted: {", ".join(accepted)}.')
+    return UsageError(f'Unknown {what} {name!r}.{hint} Accepted: {", ".join(accepted)}.')

@@ -189,7 +189,7 @@ def parse_split(
 )->Split:
     "The split that a text describes; a `UsageError` says what is wrong with the text."
     how, _, rest = text.strip().partition(':')
-    def bad(why): return UsageError(f'split {text!r}: {why}. Accepted are forms such as {", ".join(SPLIT_FORMS)}.')
+    def bad(why): return UsageError(f'split {text[:80]!r}: {why}. Accepted are forms such as {", ".join(SPLIT_FORMS)}.')
     if how in ('random', 'stratified'): return Split(how, _parse_share(rest, bad) if rest else 0.2)
     if how == 'fold': return _parse_fold(rest, bad)
     if how == 'sequence': return _parse_sequence(rest, bad) if rest else Split(how, 0.15)

@@ -82,7 +82,7 @@ def is_outdated(
     "Whether a run folder was made by a version of segfast with another format of run folders."
     try: status = read_json(Path(path)/'status.json')
     except DataError: return False # damaged; other functions say so
-    return 'status' in status and status.get('format') != FORMAT
+    return isinstance(status.get('status'), str) and status.get('format') != FORMAT
 
 def outdated_error(
     path # of a run or of a fold set
@@ -100,8 +100,10 @@ class Run:
         path # a folder that `Run.create` made
     ):
         self.path = Path(path)
-        if not os.path.lexists(self.path/'status.json'):
-            raise DataError(f'{path}: no run here (a run folder has a status.json).')
+        try: os.lstat(self.path/'status.json')
+        except PermissionError as e: raise DataError(f'{path}: cannot be read ({e.strerror}).') from None
+        except (OSError, ValueError):
+            raise DataError(f'{path}: no run here (a run folder has a status.json).') from None
         check_plain(self.path)
         if is_outdated(path): raise outdated_error(path)
 

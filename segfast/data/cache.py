@@ -22,7 +22,8 @@ from PIL import Image
 
 from ..core.errors import DataError, UsageError
 from ..core.text import size_text
-from ..core.files import cache_dir, discard, file_kind, new_folder, open_regular, read_bytes, sweep_cache, sync_path
+from ..core.files import (cache_dir, discard, file_kind, new_folder, open_regular, read_bytes,
+                                sweep_cache, sync_path)
 from .images import open_image
 from .filestats import bytes_facts, file_digests, file_stamp
 from .archives import cache_error

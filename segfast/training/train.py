@@ -35,8 +35,8 @@ from ..inference.predictor import TorchPredictor
 from ..inference.score import ImageCounts, predictions, probabilities, score_dict, score_split, write_scores
 from .schedules import seg_schedule
 from .loggers import check_loggers, open_loggers
-from .checkpoints import (STOPS_WITHIN, Training, check_place, is_in_place, load_optimizer, read_tensors,
-                                           save_best)
+from .checkpoints import (STOPS_WITHIN, Training, check_place, is_in_place, load_optimizer,
+                                          read_tensors, save_best)
 from .ema import AverageWeights
 from .callbacks import RunRecorder, SkipBatches, Precision, ReportProgress, stop_on_signals
 from .learner import stage_learner

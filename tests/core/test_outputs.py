@@ -73,7 +73,8 @@ def test_a_name_taken_during_the_work_is_kept(tmp_path):
         def savefig(self, *args, **kwargs):
             super().savefig(*args, **kwargs)
             (tmp_path/'curve.png').write_text('mine')
-    with pytest.raises(UsageError, match='did not write it'): write_figure(Slow((1, 1)), tmp_path/'curve.png', 'find-lr')
+    with pytest.raises(UsageError, match='did not write it'):
+        write_figure(Slow((1, 1)), tmp_path/'curve.png', 'find-lr')
     assert (tmp_path/'curve.png').read_text() == 'mine'
 
 

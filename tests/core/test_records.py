@@ -7,10 +7,11 @@ from segfast.core.errors import DataError
 from segfast.core.files import write_json
 from segfast.core.records import LONGEST, RECORDS, check_types, find_misfit, read_record, value_is
 
-ODD = [None, True, False, 0, -1, 3, 2**63, 0.5, -0.5, "", "x", "x"*(LONGEST + 1), [], ["x"], [[1]], [None], {}, {"x": 1},
-       {"": {}}, {"status": ["x"]}]
+ODD = [None, True, False, 0, -1, 3, 2**63, 0.5, -0.5, "", "x", "x"*(LONGEST + 1), [], ["x"], [[1]], [None], {},
+       {"x": 1}, {"": {}}, {"status": ["x"]}]
 ALLOWED = {str: lambda v: isinstance(v, str) and len(v) <= LONGEST, bool: lambda v: isinstance(v, bool),
-           int: lambda v: type(v) is int and v >= 0, float: lambda v: type(v) in (int, float), None: lambda v: v is None}
+           int: lambda v: type(v) is int and v >= 0, float: lambda v: type(v) in (int, float),
+           None: lambda v: v is None}
 
 
 @pytest.mark.parametrize("kind", ALLOWED, ids=str)
@@ -51,7 +52,8 @@ def test_every_key_refuses_what_it_cannot_hold(file, tmp_path):
         assert refused > 5, key
 
 
-@pytest.mark.parametrize("values", [{}, {"folds": 3}, {"data": {}}, {"folds": 3, "data": None}, {"folds": "3", "data": {}}])
+@pytest.mark.parametrize("values", [{}, {"folds": 3}, {"data": {}}, {"folds": 3, "data": None},
+                                    {"folds": "3", "data": {}}])
 def test_a_fold_set_needs_its_settings(values, tmp_path):
     write_json(tmp_path/"fold_set.json", values)
     with pytest.raises(DataError, match="fold_set.json"): read_record(tmp_path/"fold_set.json")

@@ -729,7 +729,7 @@ def test_a_continued_prediction_has_the_same_batches(tmp_path, photos, known):
     out = Output(tmp_path/"out", probabilities=True, skip_existing=True)
     predict_images(segmenter, [photos], out)
     (out.folder/"probabilities/c.npy").unlink()
-    segmenter.predictors[0].__class__.__call__ = lambda self, images, size: seen.append(len(images)) or Channel.__call__(
-        self, images, size)
+    segmenter.predictors[0].__class__.__call__ = lambda self, images, size: seen.append(
+        len(images)) or Channel.__call__(self, images, size)
     done = predict_images(segmenter, [photos], out)
     assert (done.masks, done.skipped, seen) == (1, 4, [2])

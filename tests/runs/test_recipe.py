@@ -101,10 +101,11 @@ def test_bad_recipe_values(key, values):
 
 BOMBS = {"deep": "a = " + "["*5000, "tables": "[" + ".".join("a"*5000) + "]", "dotted": ".".join("a"*500_000) + " = 1",
          "quoted": "x = {" + " . ".join(['"a"']*100_000) + " = 1}", "digits": "seed = 1" + "0"*400, "nan": "wd = nan",
-         "infinite": "wd = inf", "large": "# " + "x"*2_000_000, "null bytes": "\0"*99, "not utf-8": "\udcff", "list": "[1]",
-         "many stages": '[[stages]]\nname="a"\nsize=[16,16]\nepochs=1\n'*1001, "huge size": '[[stages]]\nname="a"\n'
-         "size=[1000000,1000000]\nepochs=1", "long value": 'model = "' + "x"*500_000 + '"\nstages = 3',
-         "long key": "k"*500_000 + " = 1", "control": '"\\u001b[2J" = 1'}
+         "infinite": "wd = inf", "large": "# " + "x"*2_000_000, "null bytes": "\0"*99, "not utf-8": "\udcff",
+         "list": "[1]", "many stages": '[[stages]]\nname="a"\nsize=[16,16]\nepochs=1\n'*1001,
+         "huge size": '[[stages]]\nname="a"\n' "size=[1000000,1000000]\nepochs=1",
+         "long value": 'model = "' + "x"*500_000 + '"\nstages = 3', "long key": "k"*500_000 + " = 1",
+         "control": '"\\u001b[2J" = 1'}
 
 
 @pytest.mark.parametrize("kind", BOMBS)

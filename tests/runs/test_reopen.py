@@ -32,10 +32,11 @@ def test_a_table_as_it_was_written(tmp_path):
     assert recorded_files(run).image.tolist() == ["a.png", "b.png"] and changed_files(run, table()) == []
 
 
-@pytest.mark.parametrize("column, value, row", [("split", "Train", 1), ("split", "", 1), ("split", "x"*10_000, 1), ("image", "", 1),
-                                                ("image", " ", 1), ("mask", "", 1), ("image_sha256", "x", 1),
-                                                ("mask_sha256", [SUM, SUM.upper()], 2), ("image_sha256", SUM + "\n", 1),
-                                                ("mask_sha256", ["", "\x1b[2J"], 2), ("split", ["test", "nan"], 2)])
+@pytest.mark.parametrize("column, value, row", [("split", "Train", 1), ("split", "", 1), ("split", "x"*10_000, 1),
+                                                ("image", "", 1), ("image", " ", 1), ("mask", "", 1),
+                                                ("image_sha256", "x", 1), ("mask_sha256", [SUM, SUM.upper()], 2),
+                                                ("image_sha256", SUM + "\n", 1), ("mask_sha256", ["", "\x1b[2J"], 2),
+                                                ("split", ["test", "nan"], 2)])
 def test_the_error_names_the_row_and_the_column(tmp_path, column, value, row):
     run = make(tmp_path, table(**{column: value}))
     with pytest.raises(DataError) as e: recorded_files(run)
@@ -43,8 +44,9 @@ def test_the_error_names_the_row_and_the_column(tmp_path, column, value, row):
     assert "\x1b" not in str(e.value)
 
 
-@pytest.mark.parametrize("text", ["", "a\n", "image,mask\na,b\n", "\0"*1000, "image,mask,split\na,b,train,c,d\ne,f,g,h,i,j\n",
-                                  '"'*99, "\ufeff\n"*50, ","*10_000], ids=lambda text: repr(text[:12]))
+@pytest.mark.parametrize("text", ["", "a\n", "image,mask\na,b\n", "\0"*1000,
+                                  "image,mask,split\na,b,train,c,d\ne,f,g,h,i,j\n", '"'*99, "\ufeff\n"*50, ","*10_000],
+                         ids=lambda text: repr(text[:12]))
 def test_what_is_no_table(tmp_path, text):
     run = make(tmp_path, text)
     with pytest.raises(DataError, match="data.csv"): recorded_files(run)

@@ -107,8 +107,8 @@ PLACES = {"pipe": os.mkfifo, "socket": plug, "device": device, "folder": Path.mk
           "link": lambda path: path.symlink_to(path.parents[1]/"good"/path.name)}
 TEXTS = {"nothing": "", "null": "null", "list": "[1]", "deep list": "["*100_000, "deep dict": '{"a":'*100_000,
          "digits": '{"status": 1' + "0"*400 + "}", "infinity": '{"seconds": Infinity}', "toml": "a = " + "["*5000,
-         "dotted": ".".join("a"*5000) + " = 1", "tables": "[" + ".".join("a"*5000) + "]", "toml digits": "a = 1" + "0"*400,
-         "null bytes": "\0"*100, "not utf-8": "\udcff", "long": "x"*2_000_000}
+         "dotted": ".".join("a"*5000) + " = 1", "tables": "[" + ".".join("a"*5000) + "]",
+         "toml digits": "a = 1" + "0"*400, "null bytes": "\0"*100, "not utf-8": "\udcff", "long": "x"*2_000_000}
 
 
 def fill(path, kind):
@@ -303,7 +303,8 @@ def test_a_number_of_folds_that_cannot_be(runs, folds):
     values = without(json.loads(file.read_text()), "checksum")
     file.write_text(json.dumps(values | {"folds": folds}))
     with within(5):
-        for use in (lambda: FoldSet(runs/"set").states, lambda: fold_scores(runs/"set"), lambda: FoldSet(runs/"set").recipe):
+        for use in (lambda: FoldSet(runs/"set").states, lambda: fold_scores(runs/"set"),
+                    lambda: FoldSet(runs/"set").recipe):
             with pytest.raises(DataError, match="fold_set.json"): use()
         assert repr(FoldSet(runs/"set")) == "FoldSet(set, damaged)" and len(run_rows(runs)) == 4
     assert not missing(cli("resume", runs/"set").stderr, file)
@@ -360,9 +361,10 @@ def private(template, tmp_path):
 
 
 LINKS = {"run": ("bad", "run"), "fold set": ("set", "set"), "fold": ("set/fold-1", "set/fold-1"),
-         "checkpoints": ("bad/checkpoints", "run/checkpoints"), "previous": ("bad/checkpoints/previous", "run/checkpoints/last"),
-         "plots": ("bad/plots", ""), "file": ("bad/checkpoints/last/memory.safetensors", "photo.png"),
-         "part": ("bad/.part-0123456789abcdef", ""), "part beside": (".part-0123456789abcdef", ""), "new": ("new", "set")}
+         "checkpoints": ("bad/checkpoints", "run/checkpoints"),
+         "previous": ("bad/checkpoints/previous", "run/checkpoints/last"), "plots": ("bad/plots", ""),
+         "file": ("bad/checkpoints/last/memory.safetensors", "photo.png"), "part": ("bad/.part-0123456789abcdef", ""),
+         "part beside": (".part-0123456789abcdef", ""), "new": ("new", "set")}
 
 
 @pytest.mark.parametrize("status", ["done", "failed"])
@@ -416,8 +418,9 @@ def leave(path, folder=False):
 
 
 def test_old_parts_are_waste_and_new_ones_are_not(runs):
-    old = [leave(runs/"a.json"), leave(runs/"new run", True), leave(runs/"good/status.json"), leave(runs/"set/fold-3", True),
-           leave(runs/"good/checkpoints/last", True), leave(runs/"good/plots/a.png"), leave(runs/"set/fold-1/scores.json")]
+    old = [leave(runs/"a.json"), leave(runs/"new run", True), leave(runs/"good/status.json"),
+           leave(runs/"set/fold-3", True), leave(runs/"good/checkpoints/last", True), leave(runs/"good/plots/a.png"),
+           leave(runs/"set/fold-1/scores.json")]
     new = part_path(runs/"good/a.json"), part_path(runs/"b.json")
     for part in new: part.touch()
     busy = leave(leave(runs/"x", True)/"y", True)  # a new file in an old folder
@@ -445,7 +448,8 @@ def test_what_cannot_be_deleted_is_said_and_the_rest_goes_on(runs, monkeypatch):
     real = os.unlink
 
     def fail(path, *args, **kwargs):
-        if "bad" in os.fsdecode(path) and "memory" in os.fsdecode(path): raise OSError(5, "Input/output error", str(path))
+        if "bad" in os.fsdecode(path) and "memory" in os.fsdecode(path):
+            raise OSError(5, "Input/output error", str(path))
         return real(path, *args, **kwargs)
     monkeypatch.setattr(os, "unlink", fail)
     found = find_waste(runs)

@@ -443,8 +443,9 @@ def test_a_fold_with_weights_is_never_deleted(two):
 
 
 LINKS = {"fold": ("fold-2", "photos"), "new fold": ("fold-3", "photos"), "record": ("fold_set.json", "photos/set.json"),
-         "lock": (".lock", "photos/a.png"), "part": (".part-0123456789abcdef", "photos"), "status": ("fold-1/status.json", "photos/a.png"),
-         "log": ("fold-1/log.txt", "photos/a.png"), "dangling": ("fold-1/scores.csv", "photos/new.csv")}
+         "lock": (".lock", "photos/a.png"), "part": (".part-0123456789abcdef", "photos"),
+         "status": ("fold-1/status.json", "photos/a.png"), "log": ("fold-1/log.txt", "photos/a.png"),
+         "dangling": ("fold-1/scores.csv", "photos/new.csv")}
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -471,8 +472,8 @@ def test_a_lock_with_two_names_is_not_emptied(two, place):
     assert (place/"note.txt").read_text() == "private"
 
 
-@pytest.mark.parametrize("options", [{"progress": 1, "evil": 2, "source": "x"}, {"layout": "nowhere"}, {"classes": "/dev/zero"},
-                                     {"split": "a"*99}, {"seed": 2**63 - 1}])
+@pytest.mark.parametrize("options", [{"progress": 1, "evil": 2, "source": "x"}, {"layout": "nowhere"},
+                                     {"classes": "/dev/zero"}, {"split": "a"*99}, {"seed": 2**63 - 1}])
 def test_settings_of_a_stranger(two, options):
     "They are used, ignored or refused; never a crash."
     info = two.info

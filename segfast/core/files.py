@@ -373,6 +373,7 @@ def is_rewritten(
     "Whether a JSON text has the layout in which other programs write, and not the one of `write_json`."
     return text.strip() in {json.dumps(values, indent=n, ensure_ascii=e) for n in (None, 2, 4) for e in (True, False)}
 
+# %% ../../nbs/core/02_files.ipynb #2ec94345
 def read_json(
     path, # a JSON file of a run
     most:int=32 << 20, # bytes; a larger file is refused

@@ -92,9 +92,10 @@ LEFT = 'left by a process that was killed'
 def resume_only(
     run:Run # a finished one
 )->list: # of paths
-    "The files of a finished run that only a resume needs; none if its last checkpoint is damaged."
+    "The files of a finished run that only a resume needs; a `DataError` if its last checkpoint is damaged."
     last, previous = (run.path/'checkpoints'/name for name in ('last', 'previous'))
-    if not last.is_dir() or last.with_name('.last.part').exists() or checkpoint_flaw(last): return []
+    if not last.is_dir() or last.with_name('.last.part').exists(): return []
+    if flaw := checkpoint_flaw(last): raise DataError(f'{flaw}. The checkpoint before it is kept: a resume needs it.')
     return [path for path in (*(last/name for name in RESUME_ONLY), previous) if path.exists()]
 
 def waste(

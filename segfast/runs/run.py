@@ -185,6 +185,7 @@ def this_process()->dict: # pid, pid_started, host, heartbeat
     "What identifies this process; process ids are reused, so the start time is included."
     return dict(pid=os.getpid(), pid_started=psutil.Process().create_time(), host=platform.node(), heartbeat=BEAT)
 
+# %% ../../nbs/runs/02_run.ipynb #d968db2c
 @patch(cls_method=True)
 def create(cls:Run,
     out, # folder of all runs; created if it does not exist
@@ -448,6 +449,7 @@ def is_trained_now(self:Run)->bool:
     "Whether the process that wrote the status still runs, as far as can be seen."
     return is_alive(self.status, self.silence)
 
+# %% ../../nbs/runs/02_run.ipynb #8d233850
 @contextmanager
 def heartbeat(
     path # of a file; it is touched during the block, and deleted at its end
@@ -493,6 +495,7 @@ def has_locks(
         except OSError as e: return e.errno not in NO_LOCKS
     return True
 
+# %% ../../nbs/runs/02_run.ipynb #4457ca10
 @patch
 @contextmanager
 def lock(self:Run):

@@ -20,7 +20,7 @@ from ..core.process import interrupt, on_stop_signals
 from ..data.dataset import SegData
 from ..models.zoo import seg_model
 from ..runs.recipe import Recipe
-from ..runs.run import Run
+from ..runs.run import Run, checkpoint_flaw
 from ..runs.reopen import recorded_files, reopen_data
 from ..report.console import make_screen
 from .losses import make_loss
@@ -52,7 +52,8 @@ def check_resumable(
     if not (run.path/'data.csv').exists():
         raise DataError(f'{run.path}: was stopped before its training began, and there is nothing to resume. Delete it '
                         'and train again.')
-    if run.status.get('status') == 'done' and not extend:
+    whole = not checkpoint_flaw(run.path/'checkpoints/last') # else its last epoch is trained again
+    if run.status.get('status') == 'done' and not extend and whole:
         raise UsageError(f'{run.path}: is finished. To train on, add a stage: --extend EPOCHS')
     _ = run.recipe, run.classes, recorded_files(run) # an error names a file that somebody edited
 

@@ -14,6 +14,7 @@ from helpers import killing
 from helpers.killing import Killed, Server, differences, kill_at_each, leftovers, plans, variant, whole
 from helpers.problems import is_crash, missing
 
+from segfast.core.errors import DataError
 from segfast.runs.run import HISTORY, SEAL, Run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -499,6 +500,18 @@ def test_a_damaged_checkpoint_is_passed_over(begin, undisturbed, name, harm):
     harm(k.checkpoints/"last"/name)
     k.go(["rename-done", 1], options=dict(screen="lines")) # the next checkpoint comes only half in
     assert f"last/{name}" in k.err and "DataError" not in k.err, "which is a warning: the checkpoint before it is taken"
+    k.finish()
+    equal(k, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_finished_run_whose_weights_are_damaged(begin, undisturbed):
+    "As the error of those who want the weights advises: its last epoch is trained again."
+    k = begin("sgd")
+    k.finish()
+    flip(k.checkpoints/"last/model.safetensors")
+    with pytest.raises(DataError, match="segfast resume"):
+        _ = Run(k.path).weights_file
     k.finish()
     equal(k, undisturbed)
 

@@ -1411,6 +1411,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'segfast/report/compare.py'),
                                         'segfast.report.compare.read_source': ( 'report/compare.html#read_source',
                                                                                 'segfast/report/compare.py'),
+                                        'segfast.report.compare.recipe_values': ( 'report/compare.html#recipe_values',
+                                                                                  'segfast/report/compare.py'),
                                         'segfast.report.compare.settings': ('report/compare.html#settings', 'segfast/report/compare.py'),
                                         'segfast.report.compare.totals': ('report/compare.html#totals', 'segfast/report/compare.py'),
                                         'segfast.report.compare.unreadable': ( 'report/compare.html#unreadable',

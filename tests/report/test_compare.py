@@ -273,11 +273,12 @@ def test_runs_that_have_only_begun(tmp_path):
     assert cli("compare", *[run.path for run in runs]).exit_code == 0
 
 
-def test_a_recipe_of_another_version_is_compared_all_the_same(tmp_path):
+def test_a_recipe_of_another_version_is_compared_all_the_same(tmp_path, caplog):
     first, second = made(tmp_path, "a"), made(tmp_path, "b")
     text = (second.path/"recipe.toml").read_text()
     (second.path/"recipe.toml").write_text("new_key = 1\n" + text)
     assert differences([first, second]).index.tolist() == ["new_key"]
+    assert str(second.path/"recipe.toml") in caplog.text, "and it is said that somebody edited it"
 
 
 def test_wrong_arguments(tmp_path):

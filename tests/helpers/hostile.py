@@ -119,6 +119,18 @@ CONTENT = ("hard link", "folder", "empty", "huge", "bomb", "odd value", "odd val
            "cell", "odd line", "sums", "cut", "noise")
 
 
+def renew(path, raw):
+    "Write a file anew; one with a second name elsewhere stays as it is there."
+    path.unlink()
+    path.write_bytes(raw)
+
+
+def parsed(raw):
+    "The value of JSON; None for what another attack has made of it."
+    try: return json.loads(raw)
+    except (ValueError, RecursionError): return None
+
+
 def clear(path):
     "Take away what is there, and make the folder above."
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +157,7 @@ def sign(run):
     from segfast.runs.run import file_checksum, state_checksum
     for path in sorted(run.rglob("*.json")):
         with suppress(OSError, ValueError, RecursionError, TypeError, AttributeError):
-            if path.is_symlink() or path.stat().st_size > 1 << 20: continue
+            if path.is_symlink() or not path.is_file() or path.stat().st_size > 1 << 20: continue
             value = json.loads(path.read_text("utf-8"))
             if not isinstance(value, dict): continue
             for key in "files", "sha256", "sums":
@@ -156,7 +168,7 @@ def sign(run):
                         value[key][name] = file_checksum(file)
             if isinstance(value.get("sha256"), dict): value["sha256"]["state.json"] = state_checksum(
                 {k: v for k, v in value.items() if k != "checksum"})
-            path.write_text(json.dumps(value), "utf-8") if "checksum" not in value else write_json(path, value)
+            renew(path, json.dumps(value).encode()) if "checksum" not in value else write_json(path, value)
 
 
 class Attacks:
@@ -255,24 +267,23 @@ class Attacks:
             name = rng.choice(list(BOMBS))
             path.write_bytes(BOMBS[name].encode("utf-8", "surrogateescape"))
             return name
-        elif kind == "cut" and raw: path.write_bytes(raw[:rng.randrange(len(raw))])
-        elif kind == "noise" and raw: path.write_bytes(rng.randbytes(len(raw)))
+        elif kind == "cut" and raw: renew(path, raw[:rng.randrange(len(raw))])
+        elif kind == "noise" and raw: renew(path, rng.randbytes(len(raw)))
         elif raw: return self.odd(kind, path, raw, rng)
         return "-"
 
     def odd(self, kind, path, raw, rng):
         "Odd content of a text file."
         new = rng.choice(ODD)
-        if path.suffix == ".json" and kind in ("odd value", "sums"):
-            value = json.loads(raw)
-            places = list(leaves(value))
+        value = parsed(raw) if path.suffix == ".json" and kind in ("odd value", "sums") else None
+        if places := list(leaves(value)):
             at = rng.choice(places)
-            if kind == "sums" and isinstance(value.get("sha256", value.get("files")), dict):
-                value.get("sha256", value.get("files"))[rng.choice(list(TEXTS.values()))] = "0"*64
+            sums = value.get("sha256", value.get("files")) if isinstance(value, dict) else None
+            if kind == "sums" and isinstance(sums, dict): sums[rng.choice(list(TEXTS.values()))] = "0"*64
             else: put(value, at, new)
-            path.write_bytes(json.dumps(value).encode("utf-8", "surrogatepass"))
+            renew(path, json.dumps(value).encode("utf-8", "surrogatepass"))
             return f"{at} = {str(new)[:40]!r}"
-        lines = raw.decode().splitlines()
+        lines = raw.decode(errors="replace").splitlines() or [""]
         i, text = rng.randrange(len(lines)), new if isinstance(new, str) and len(new) < 1000 else json.dumps(new)[:1000]
         if path.suffix == ".toml":
             if "=" in lines[i]: lines[i] = lines[i].split("=")[0] + "= " + toml_text(new)
@@ -281,7 +292,7 @@ class Attacks:
             cells = lines[i].split(",")
             cells[rng.randrange(len(cells))] = text
             lines[i] = ",".join(cells)
-        path.write_bytes("\n".join([*lines, ""]).encode("utf-8", "surrogatepass"))
+        renew(path, "\n".join([*lines, ""]).encode("utf-8", "surrogatepass"))
         return f"line {i + 1}: {lines[i][:60]!r}"
 
     # --- what is done with it, and what may not come of it ---

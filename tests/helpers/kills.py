@@ -126,14 +126,21 @@ class Train(Scenario):
 
     def finish(self):
         ended = self.run(self.again, count=False)
-        if ended.code == 0 or "--extend" in ended.text: return self.next_training()
+        if "--extend" in ended.text: return self.next_report() # it was killed after its training had ended
+        if ended.code == 0: return self.next_training()
         return [f"the next command failed with {ended.code}: {ended.text[-600:]}"]
 
+
+    def next_report(self):
+        "What was left in a run that is done is swept by the next report, and by `segfast clean`."
+        age_parts(self.work)
+        ended = self.run(lambda: ["report", self.result], count=False)
+        return [] if ended.code == 0 else [f"the next report failed with {ended.code}: {ended.text[-600:]}"]
 
     def next_training(self):
         "What a killed command left beside the run is swept by the next training, not by a resume."
         if all(name.startswith("result/") for name in parts_in(self.work)): return []
-        argv = [*Train.command(self), "--name", "next"]
+        argv = [*Train.command(self), "--name", "next", "--size", "40x56"] # a size that the cache does not have
         if not (self.work/"recipe.toml").exists(): argv[argv.index("--recipe") + 1] = self.result/"recipe.toml"
         ended = self.run(lambda: argv, count=False)
         return [] if ended.code == 0 else [f"the next training failed with {ended.code}: {ended.text[-600:]}"]

@@ -617,7 +617,7 @@ def prediction_end_text(
     "What is there after a prediction that did not come to its end, and how to continue."
     if not masks: return 'No image was finished.'
     again = given_command(ctx, '--skip-existing')
-    again = again if len(again) <= 300 else 'the same command with --skip-existing'
+    again = again if len(again) <= 1000 else 'the same command with --skip-existing'
     return f'{count_text(masks, "mask")} in {safe_text(out)} are complete and stay. To continue: {again}'
 
 # %% ../nbs/90_cli.ipynb #256f0a12
@@ -670,7 +670,8 @@ def predict(
                            say=lambda text: print_text(text, err=True))
     except (KeyboardInterrupt, DataError) as e:
         end = prediction_end_text(ctx, getattr(e, 'segfast_masks', 0), out)
-        if isinstance(e, DataError): raise DataError(f'{e}\n{end}') if hasattr(e, 'segfast_masks') else e
+        if isinstance(e, DataError) and hasattr(e, 'segfast_masks'): raise DataError(f'{e}\n{end}') from None
+        if isinstance(e, DataError): raise
         e.segfast_text = f'Interrupted. {end}'
         raise
     show_predictions(done, out, as_json)

@@ -67,7 +67,7 @@ def hide_paths(
     for place in sorted({str(place).rstrip('/') for place in places}, key=len, reverse=True):
         if not place.strip('.~/'): continue
         found = re.compile(rf'(?<![\w./-]){re.escape(place)}(/(?=[^\s/])|(?![\w-]))')
-        text = found.sub(lambda m: '' if m[1] else path_name(place), text)
+        text = found.sub(lambda m, name=path_name(place): '' if m[1] else name, text)
     text = _QUOTED.sub(lambda m: f'{m[1]}{path_name(m[2])}{m[1]}', text)
     return _BARE.sub(lambda m: path_name(m[0]), _FIRST.sub(lambda m: path_name(m[1]), text))
 

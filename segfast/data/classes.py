@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
-from ..core.errors import DataError, Problem, csv_cell, errors_of, from_csv_cell, safe_text
+from ..core.errors import DataError, Problem, errors_of, safe_text
 from ..core.files import TextLines, read_bytes, read_text, write_atomic
 from ..core.text import a_few
 
@@ -337,7 +337,7 @@ def save(self:ClassTable,
     path # CSV file to write: id, name, red, green, blue, void
 ):
     "Write the table as CSV."
-    rows = [[i, csv_cell(name), *c, int(i == self.void)] for i,(name,c) in enumerate(zip(self.names, self.colors))]
+    rows = [[i, name, *c, int(i == self.void)] for i,(name,c) in enumerate(zip(self.names, self.colors))]
     if self.void is not None and self.void >= len(self): rows.append([self.void, '', *_VOID_COLOR, 1])
     csv.writer(text := io.StringIO()).writerows([TABLE_COLUMNS, *rows])
     write_atomic(path, text.getvalue())
@@ -349,7 +349,7 @@ def parse_class_row(
     "One line of a table that `save` wrote; a `ValueError` says what is wrong with it."
     if len(row) != len(TABLE_COLUMNS): raise ValueError(f'has {len(row)} values; {len(TABLE_COLUMNS)} were expected')
     values = dict(zip(TABLE_COLUMNS, row))
-    name = from_csv_cell(values.pop('name'))
+    name = values.pop('name')
     odd = next((k for k,v in values.items() if not re.fullmatch('[0-9]{1,3}', v) or int(v) > 255), None)
     if odd: raise ValueError(f'{odd} is {values[odd][:40]!r}; a number from 0 to 255 was expected')
     numbers = {k: int(v) for k,v in values.items()}

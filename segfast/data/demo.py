@@ -6,7 +6,7 @@
 __all__ = ['CODES', 'COLORS', 'scene', 'write_demo', 'demo']
 
 # %% ../../nbs/data/09_demo.ipynb #edf31a66
-import math, os, shutil
+import math, shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256

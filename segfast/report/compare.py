@@ -11,7 +11,6 @@ __all__ = ['SOURCES', 'MOST_COUNTS', 'FEW_IMAGES', 'MOST_ROWS', 'flat', 'recipe_
 # %% ../../nbs/report/05_compare.ipynb #3bee7c34
 import io, json
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -268,7 +267,7 @@ class Comparison:
     def to_dict(self)->dict: # JSON-ready
         "The comparison as data."
         def rows(df): return {str(k): dict(zip(map(str, df.columns), v)) for k,v in zip(df.index, df.values.tolist())}
-        states = [try_part(lambda: dict(state=run.state)).get('state', 'damaged') for run in self.runs]
+        states = [try_part(lambda run=run: dict(state=run.state)).get('state', 'damaged') for run in self.runs]
         runs = [dict(label=label, path=str(run.path), status=state)
                 for label,run,state in zip(labels(self.runs), self.runs, states)]
         return to_plain(dict(runs=runs, differences=rows(self.differences), totals=rows(self.totals),

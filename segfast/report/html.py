@@ -144,7 +144,7 @@ class RunFiles(dict):
         super().__init__(run=run)
         self.flaws = {}
         for key,read in READERS.items():
-            found = try_part(lambda: dict(value=read(run)), files=f'{run.path}: {key}')
+            found = try_part(lambda read=read: dict(value=read(run)), files=f'{run.path}: {key}')
             if found['broken'] is None: self[key] = found['value']
             else: self.flaws[key] = found['broken']
 

@@ -169,7 +169,7 @@ def train_missing(
     "Train the folds that are not done."
     try:
         with fold_set.lock():
-            if 'damaged' in fold_set.states: fold_set.fold(fold_set.states.index('damaged') + 1).state # an error
+            if 'damaged' in fold_set.states: _ = fold_set.fold(fold_set.states.index('damaged') + 1).state # an error
             _say(screen, _FRAMES_NOTE)
             for i in range(1, fold_set.k + 1): train_fold(fold_set, i, data, recipe, screen, **kwargs)
     except BaseException as e:

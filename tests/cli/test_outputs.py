@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 from helpers.problems import missing

@@ -704,7 +704,7 @@ def test_a_killed_copy_leaves_no_folder_of_that_name(report, tmp_path, monkeypat
         if pid == 0:
             left = [n]
             real = getattr(os, name)
-            def count(*args, **kwargs):
+            def count(*args, left=left, real=real, **kwargs):
                 left[0] -= 1
                 if left[0] <= 0: os.kill(os.getpid(), signal.SIGKILL)
                 return real(*args, **kwargs)

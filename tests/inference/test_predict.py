@@ -2,13 +2,11 @@
 import errno
 import json
 import os
-import random
 import resource
 import shlex
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -374,6 +372,18 @@ def in_child(work):
     finally: os._exit(code)
 
 
+def killed_at(module, name, n, work):
+    "Do some work; the process is killed at the nth call of a function."
+    real, calls = getattr(module, name), []
+
+    def counted(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == n: os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **kwargs)
+    setattr(module, name, counted)
+    work()
+
+
 def leftovers(folder): return [name for name in written(folder) if ".part-" in name]
 
 
@@ -428,25 +438,22 @@ def test_killed_at_any_moment(tmp_path, known):
 
     def predict(folder): predict_images(segmenter, [tmp_path/"in"], Output(
         folder, overlay=True, probabilities=True, skip_existing=True))
-    began = time.perf_counter()
-    os.waitpid(in_child(lambda: predict(tmp_path/"peace")), 0)
-    seconds, want, moments = time.perf_counter() - began, content(tmp_path/"peace"), random.Random(0)
+    predict(tmp_path/"peace")
+    want = content(tmp_path/"peace")
     assert len(want) == 30
-    kills, counts = 0, set()
-    for k in range(5):
+    moments, counts = (1, 2, 9, 16, 30), set()
+    for k,files in enumerate(moments): # each file gets its name by one call
         out = tmp_path/f"out{k}"
-        pid = in_child(lambda: predict(out))
-        time.sleep(moments.uniform(0.05, 0.8)*seconds)
-        os.kill(pid, signal.SIGKILL)
-        kills += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-        names = [name for name in written(out) if ".part-" not in name] if out.exists() else []
+        pid = in_child(lambda out=out, files=files: killed_at(os, "replace", files, lambda: predict(out)))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        names = [name for name in written(out) if ".part-" not in name]
         counts.add(len(names))
         assert all(is_whole(out/name) and (out/name).read_bytes() == want[name] for name in names)
+    assert len(counts) == len(moments)
     for path in out.parent.glob("out*/**/.part-*"): os.utime(path, (1, 1))
-    for k in range(5):
+    for k in range(len(moments)):
         predict(tmp_path/f"out{k}")
         assert content(tmp_path/f"out{k}") == want
-    assert kills > 1 and len(counts) > 1, "the moments were well chosen"
 
 
 def test_two_processes_in_one_folder(tmp_path, photos, known):
@@ -454,7 +461,7 @@ def test_two_processes_in_one_folder(tmp_path, photos, known):
     class Other(Channel): sha256 = "1"*64
     for k in range(3):
         out = tmp_path/f"out{k}"
-        pids = [in_child(lambda: predict_images(Segmenter(model), [photos], out) and None)
+        pids = [in_child(lambda model=model, out=out: predict_images(Segmenter(model), [photos], out) and None)
                 for model in (known, Other())]
         codes = sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids)
         assert 0 in codes or codes == [70, 70]

@@ -291,7 +291,7 @@ def test_a_bad_fold_set_file(runs, kind):
         "bad": "done", "good": "done", "set/fold-1": "done", "set/fold-2": "done"}
     res = cli("resume", runs/"set")
     assert res.exit_code == 1 and not missing(res.stderr, file)
-    with within(10), pytest.raises(DataError, match="fold_set.json"): FoldSet(runs/"set").states
+    with within(10), pytest.raises(DataError, match="fold_set.json"): _ = FoldSet(runs/"set").states
     assert cli("clean", runs, "--yes").exit_code == 0 and Run(runs/"set/fold-1").is_cleaned
     for i in 1, 2: shutil.rmtree(runs/f"set/fold-{i}")
     assert {row["name"]: row["status"] for row in run_rows(runs)}["set"] == "damaged"
@@ -314,7 +314,7 @@ def test_a_number_of_folds_that_cannot_be(runs, folds):
 def test_a_fold_set_with_an_odd_recipe(runs, recipe):
     file = runs/"set"/FOLD_SET
     write_json(file, without(json.loads(file.read_text()), "checksum") | {"recipe": recipe})
-    with within(5), pytest.raises(DataError, match="fold_set.json") as e: FoldSet(runs/"set").recipe
+    with within(5), pytest.raises(DataError, match="fold_set.json") as e: _ = FoldSet(runs/"set").recipe
     assert len(str(e.value)) < 1000
 
 

@@ -111,6 +111,7 @@ class Export(Reader):
 
 
 class Clean(Reader):
+    may_say = True # it names a run that it leaves alone, and says why
     def command(self, run): return ["clean", run]
     def value(self, ended, run): return ended.out
 

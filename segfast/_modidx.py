@@ -2096,6 +2096,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'segfast.tools.ui.as_answer': ('tools/ui.html#as_answer', 'segfast/tools/ui.py'),
                                   'segfast.tools.ui.can_predict': ('tools/ui.html#can_predict', 'segfast/tools/ui.py'),
                                   'segfast.tools.ui.check_model_size': ('tools/ui.html#check_model_size', 'segfast/tools/ui.py'),
+                                  'segfast.tools.ui.check_plot': ('tools/ui.html#check_plot', 'segfast/tools/ui.py'),
                                   'segfast.tools.ui.class_part': ('tools/ui.html#class_part', 'segfast/tools/ui.py'),
                                   'segfast.tools.ui.column_heads': ('tools/ui.html#column_heads', 'segfast/tools/ui.py'),
                                   'segfast.tools.ui.error_page': ('tools/ui.html#error_page', 'segfast/tools/ui.py'),

@@ -34,7 +34,7 @@ from ..core.text import (DASH, count_text, date_text, duration_text, number_text
 from ..core.theme import data_uri, hide_paths, page_values, path_name, render
 from ..data.classes import ClassTable
 from ..runs.recipe import SCORES, to_toml
-from ..runs.run import HISTORY, Run
+from ..runs.run import HISTORY, Run, sealed
 from .svg_charts import PANELS, class_bars, history_chart, lr_chart, probability_palette, stage_spans
 from .examples import image_scores, read_examples, read_kept, top_confusions
 
@@ -692,6 +692,7 @@ def write_report(
     run = run if isinstance(run, Run) else Run(run)
     check_plain(run.path) # it may have been opened long ago
     page = render('report.html', written=date_text(datetime.now().isoformat()), **report_values(run, with_paths))
+    page = sealed(page.rstrip('\n') + '\n', '<!-- ', ' -->')
     path = run.path/'report.html'
     if out is not None and Path(out).absolute() != path.absolute():
         write_output(out, page, 'report')

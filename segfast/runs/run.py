@@ -135,19 +135,24 @@ class Run:
 SEAL = '# SHA-256 of the lines above: '
 
 def sealed(
-    text:str # of a TOML file
+    text:str, # of a TOML or HTML file; it ends with a line end
+    start:str='', # of the last line, and its end: what makes it a comment, where `#` does not
+    end:str=''
 )->str:
     "A text with a last line, a comment, that has its checksum."
-    return f'{text}{SEAL}{sha256(text.encode()).hexdigest()}\n'
+    return f'{text}{start}{SEAL}{sha256(text.encode("utf-8", "backslashreplace")).hexdigest()}{end}\n'
 
 def check_seal(
-    path # of a `recipe.toml`
+    path # of a `recipe.toml` or a `report.html`
 ):
     "Raise a `DataError` if a sealed file was changed; one without a seal is accepted."
-    with suppress(OSError):
-        text, mark, found = read_bytes(path).decode('utf-8', 'replace').rpartition(SEAL)
-        if mark and found.strip() != sha256(text.encode()).hexdigest():
-            raise changed_error(path, f'delete its line "{SEAL.strip()} ..."')
+    try: raw = read_bytes(path)
+    except OSError: return # its reader says so
+    if (at := raw.rfind(SEAL.encode())) < 0: return
+    text = raw[:raw.rfind(b'\n', 0, at) + 1]
+    line, digest = raw[len(text):].decode('utf-8', 'replace').strip(), sha256(text).hexdigest()
+    if line not in (f'{SEAL}{digest}', f'<!-- {SEAL}{digest} -->'):
+        raise changed_error(path, f'delete its line "{SEAL.strip()} ..."')
 
 # %% ../../nbs/runs/02_run.ipynb #a5b71d9e
 PACKAGES = ('segfast', 'fastai', 'torch', 'torchvision', 'numpy', 'pandas', 'pillow', 'safetensors')

@@ -8,9 +8,9 @@ __all__ = ['PLAIN_NAME', 'STAMPED_FILES', 'JUST_NOW', 'TEXTS', 'LONGEST_CELL', '
            'MOST_COMPARED', 'LONGEST_SIDE', 'KEPT_ANSWERS', 'KEPT_BYTES', 'MODEL_FILES', 'IDLE_SECONDS', 'BODY_SECONDS',
            'HEADERS', 'APP_ERRORS', 'PORT', 'MOST_CONNECTIONS', 'LOOK_SECONDS', 'address_of', 'is_outside',
            'file_stamp', 'file_stamps', 'RunIndex', 'respond', 'Pages', 'column_heads', 'list_values', 'list_page',
-           'open_within', 'FileAnswer', 'run_summary', 'class_part', 'plan_part', 'most_pixels', 'can_predict',
-           'upload_values', 'uploaded_image', 'Answer', 'as_answer', 'check_model_size', 'refusal', 'RequestGuard',
-           'AddHeaders', 'error_page', 'ui_app', 'listen', 'Connection', 'serve_ui']
+           'open_within', 'FileAnswer', 'check_plot', 'run_summary', 'class_part', 'plan_part', 'most_pixels',
+           'can_predict', 'upload_values', 'uploaded_image', 'Answer', 'as_answer', 'check_model_size', 'refusal',
+           'RequestGuard', 'AddHeaders', 'error_page', 'ui_app', 'listen', 'Connection', 'serve_ui']
 
 # %% ../../nbs/tools/02_ui.ipynb #ab606845
 import asyncio, errno, io, logging, os, re, secrets, shlex, socket, stat, tempfile, threading, time, webbrowser
@@ -32,7 +32,7 @@ from ..core.files import check_plain, file_kind, open_regular
 from ..core.theme import read_asset, render
 from ..data.images import apply_orientation, image_file, to_rgb
 from ..runs.recipe import PLAN, plan_rows
-from ..runs.run import Run
+from ..runs.run import Run, check_seal
 from ..runs.listing import run_row, run_rows
 from ..report.compare import compare
 from ..report.html import try_part
@@ -295,18 +295,36 @@ SANDBOX = ("sandbox allow-scripts allow-popups allow-downloads; default-src 'non
 def report(self:Pages, request):
     "The report in a run's folder."
     run = self.run(request)
-    missing = f'{run.name} has no report yet. Write it: segfast report {shlex.quote(str(run.path))}'
-    return self.served(run, 'report.html', missing, 'text/html', {'Content-Security-Policy': SANDBOX})
+    write = f'segfast report {shlex.quote(str(run.path))}'
+    missing = f'{run.name} has no report yet. Write it: {write}'
+    answer = self.served(run, 'report.html', missing, 'text/html', {'Content-Security-Policy': SANDBOX})
+    try: check_seal(path := run.path/'report.html')
+    except DataError:
+        answer.file.close()
+        raise DataError(f'{path}: was changed since segfast wrote it.\nTo write it again: {write}') from None
+    return answer
 
 # %% ../../nbs/tools/02_ui.ipynb #89ec1af3
 PLOTS = dict(history='Training curves of all stages',
              predictions='Validation images: image, truth, prediction, wrong pixels')
+
+def check_plot(
+    path # of a PNG file
+):
+    "Raise a `DataError` for a file that is there and is no complete PNG: each part of one has a checksum."
+    if not os.path.lexists(path): return
+    try:
+        with open_regular(path) as file, Image.open(file, formats=['PNG']) as im:
+            if im.width*im.height <= MOST_PIXELS: return im.load() and None
+    except (OSError, SyntaxError, ValueError): pass # Pillow has all of these for a damaged file
+    raise DataError(f'{path}: is damaged, or very large, so it is not shown. The report has the same curves.')
 
 @patch
 def plot_file(self:Pages, request):
     "A file in a run's folder `plots`."
     run, name, missing = self.run(request), request.path_params['name'], 'There is no such plot.'
     if name not in PLOTS: raise HTTPException(404, missing)
+    check_plot(run.path/'plots'/f'{name}.png')
     return self.served(run, f'plots/{name}.png', missing, 'image/png')
 
 # %% ../../nbs/tools/02_ui.ipynb #033c5035

@@ -659,6 +659,18 @@ def test_a_model_that_would_eat_the_memory_is_refused(client, runs, old, new, sa
     assert send(client, png()).status_code == 200
 
 
+def test_a_page_and_a_plot_with_a_flipped_bit_are_not_shown(client, runs):
+    for name, address in ("report.html", "/run/second/report"), ("plots/history.png", "/run/second/history.png"):
+        path = runs/"second"/name
+        raw = path.read_bytes()
+        assert client.get(address).content == raw
+        for at in len(raw)//3, len(raw)//2, len(raw) - 60:
+            path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:])
+            answer = client.get(address)
+            assert answer.status_code == 400 and path.name in answer.text, at
+        path.write_bytes(raw)
+
+
 # Many images
 
 def test_who_finds_no_place_is_asked_to_come_back(client, monkeypatch):

@@ -1886,6 +1886,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'segfast.runs.run.Run.silence': ('runs/run.html#run.silence', 'segfast/runs/run.py'),
                                   'segfast.runs.run.Run.state': ('runs/run.html#run.state', 'segfast/runs/run.py'),
                                   'segfast.runs.run.Run.status': ('runs/run.html#run.status', 'segfast/runs/run.py'),
+                                  'segfast.runs.run.Run.sweep': ('runs/run.html#run.sweep', 'segfast/runs/run.py'),
                                   'segfast.runs.run.Run.take_over': ('runs/run.html#run.take_over', 'segfast/runs/run.py'),
                                   'segfast.runs.run.Run.update': ('runs/run.html#run.update', 'segfast/runs/run.py'),
                                   'segfast.runs.run.Run.weights_file': ('runs/run.html#run.weights_file', 'segfast/runs/run.py'),

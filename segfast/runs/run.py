@@ -523,13 +523,18 @@ def lock(self:Run):
 
 # %% ../../nbs/runs/02_run.ipynb #c8c04115
 @patch
-def take_over(self:Run, **values):
-    "Make this process, which holds the lock, the one that trains the run; remove incomplete files of a crash."
+def sweep(self:Run):
+    "Complete or delete what killed processes left half done; for the process that holds the lock."
     best, old = (self.path/'checkpoints'/name for name in ('best', '.best.old'))
     if old.exists() and not best.exists(): os.rename(old, best)
     for path in (*self.path.rglob('.part-*'), *self.path.rglob('.*.part'), old):
         if path.is_dir(): shutil.rmtree(path, ignore_errors=True)
         else: path.unlink(missing_ok=True)
+
+@patch
+def take_over(self:Run, **values):
+    "Make this process, which holds the lock, the one that trains the run; remove incomplete files of a crash."
+    self.sweep()
     (self.path/'plots').mkdir(exist_ok=True)
     self.update(status='running', error=None, **this_process(), **values)
 

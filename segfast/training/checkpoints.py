@@ -252,7 +252,9 @@ def _checkpoint_state(training, learn, row):
 def _write_files(run, state, files, best_row):
     with run.checkpoint('last', **state) as folder:
         for name,tensors in files.items(): write_tensors(tensors, folder/f'{name}.safetensors')
-    if best_row: save_best(run, best_row)
+    if not best_row: return
+    check_place(run) # another run may be there now
+    save_best(run, best_row)
 
 # %% ../../nbs/training/05_checkpoints.ipynb #b3df819f
 def save_best(

@@ -81,6 +81,7 @@ def restore_training(
     workers:int=0 # loader processes
 )->Training:
     "The training of a run, as in its newest checkpoint; from the beginning where there is none."
+    run.sweep()
     torch.manual_seed(recipe.seed)
     classes = report.data.classes
     if run.has_checkpoint: model = seg_model(recipe.model, classes, 'none', **recipe.model_options)

@@ -99,7 +99,8 @@ class Moments:
     def move(self, folder, dest):
         "Rename a folder, or without a new name delete it; perhaps a copy of another one takes its place."
         if dest: os.rename(folder, dest)
-        else: shutil.rmtree(folder)
+        else: # a thread may be writing a checkpoint into it
+            while os.path.exists(folder): shutil.rmtree(folder, ignore_errors=True)
         if self.replaced: shutil.copytree(self.replaced, folder)
 
     def around(self, place, name, event, dying=None):

@@ -126,7 +126,8 @@ class Train(Scenario):
 
     def finish(self):
         ended = self.run(self.again, count=False)
-        if "--extend" in ended.text: return self.next_report() # it was killed after its training had ended
+        if "--extend" in ended.text: # it was killed after its training had ended
+            return self.next_report() or self.next_training()
         if ended.code == 0: return self.next_training()
         return [f"the next command failed with {ended.code}: {ended.text[-600:]}"]
 

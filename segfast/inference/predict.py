@@ -29,7 +29,7 @@ from ..data.pairing import walk_images
 from ..data.images import inspect_file
 from ..data.masks import colorize
 from ..runs.run import Run
-from ..runs.listing import fold_runs, is_fold_set
+from ..runs.listing import FoldSet, is_fold_set
 from .sliding import InferenceOptions, Segmenter
 from .result import SegPrediction, as_image, collect_bands, save_jpeg
 
@@ -375,7 +375,7 @@ def runs_at(
     path # folder of a run, or of a fold set
 )->list: # of `Run`
     "The run at a path, or the runs of a fold set."
-    found = fold_runs(path) if is_fold_set(path) else [Run(path)]
+    found = FoldSet(path).runs if is_fold_set(path) else [Run(path)]
     if not found:
         raise DataError(f'{safe_text(path)}: none of its folds has started. Resume it first: segfast resume '
                         f'{safe_text(path)}')

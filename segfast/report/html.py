@@ -692,7 +692,7 @@ def write_report(
     run = run if isinstance(run, Run) else Run(run)
     check_plain(run.path) # it may have been opened long ago
     page = render('report.html', written=date_text(datetime.now().isoformat()), **report_values(run, with_paths))
-    page = sealed(page.rstrip('\n') + '\n', '<!-- ', ' -->')
+    page = sealed(page.rstrip().removesuffix('</html>'), '<!-- ', ' -->\n</html>')
     path = run.path/'report.html'
     if out is not None and Path(out).absolute() != path.absolute():
         write_output(out, page, 'report')

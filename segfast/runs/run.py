@@ -135,8 +135,8 @@ class Run:
 SEAL = '# SHA-256 of the lines above: '
 
 def sealed(
-    text:str, # of a TOML or HTML file; it ends with a line end
-    start:str='', # of the last line, and its end: what makes it a comment, where `#` does not
+    text:str, # of a TOML file, or of an HTML file without `</html>`; it ends with a line end
+    start:str='', # before and after the checksum: what makes it a comment, where `#` does not
     end:str=''
 )->str:
     "A text with a last line, a comment, that has its checksum."
@@ -150,8 +150,8 @@ def check_seal(
     except OSError: return # its reader says so
     if (at := raw.rfind(SEAL.encode())) < 0: return
     text = raw[:raw.rfind(b'\n', 0, at) + 1]
-    line, digest = raw[len(text):].decode('utf-8', 'replace').strip(), sha256(text).hexdigest()
-    if line not in (f'{SEAL}{digest}', f'<!-- {SEAL}{digest} -->'):
+    rest, seal = raw[len(text):].decode('utf-8', 'replace').strip(), f'{SEAL}{sha256(text).hexdigest()}'
+    if rest not in (seal, f'<!-- {seal} -->\n</html>'):
         raise changed_error(path, f'delete its line "{SEAL.strip()} ..."')
 
 # %% ../../nbs/runs/02_run.ipynb #a5b71d9e

@@ -19,7 +19,8 @@ MEMORY = 2 << 30 # bytes that a command may take
 LIMIT = 20       # seconds
 SAYS = re.compile(r"damaged|changed since|was changed|cannot be|could not be|is not UTF-8|not complete|missing|broken"
                   r"|checksum|decoded again|read again|unpacked again|left out|not shown", re.I)
-CLOCK = re.compile(r'"(seconds|images_per_second|evaluated|started|updated|checksum)": [^,\n}]*'
+CLOCK = re.compile(r'SHA-256 of the lines above: [0-9a-f]{64}'
+                   r'|"(seconds|images_per_second|evaluated|started|updated|checksum)": [^,\n}]*'
                    r'|on \d+ \w+ \d+, \d+:\d+')
 
 

@@ -624,6 +624,18 @@ def test_a_linked_folder_in_a_fold_set(tmp_path):
     with pytest.raises(DataError, match="evaluation"): evaluation_path(tmp_path/"set", dict(data="a", split="valid"))
 
 
+@pytest.mark.parametrize("name", ["fold-3", "fold-2/log.txt", "export/MODEL_CARD.md"])
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_fold_set_with_a_link_is_refused(fold_set_once, demo_dir, tmp_path, name, command):
+    folds = shutil.copytree(fold_set_once, tmp_path/"set")
+    (folds/name).parent.mkdir(exist_ok=True)
+    (folds/name).unlink(missing_ok=True)
+    (folds/name).symlink_to(tmp_path/"nowhere")
+    images = [demo_dir/"images"] if command == "predict" else []
+    res = cli(command, folds, *images, "--out", tmp_path/"out", code=1)
+    assert not missing(res.stderr, folds/name) and not (tmp_path/"out").exists() and not (tmp_path/"nowhere").exists()
+
+
 def test_scores_of_names_that_a_spreadsheet_computes(tiny_run, demo_dir, tmp_path):
     "Every table shows them, computes none, and is read back exactly."
     names = ["=1+1.png", "'x.png", "-a.png", "@b.png", "+c.png", "'=d.png", "NA.png", "e\r=1.png", "f.png", "g.png"]

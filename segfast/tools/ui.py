@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PLAIN_NAME', 'STAMPED_FILES', 'JUST_NOW', 'TEXTS', 'LONGEST_CELL', 'MOST_UPLOADS', 'COLUMNS', 'WIDE_ONLY', 'NUMBERS',
-           'ASCENDING', 'MOST_SERVED', 'SANDBOX', 'PLOTS', 'MOST_ROWS', 'MOST_BYTES', 'MOST_PIXELS', 'PIXEL_BYTES',
-           'MOST_COMPARED', 'LONGEST_SIDE', 'KEPT_ANSWERS', 'KEPT_BYTES', 'MODEL_FILES', 'IDLE_SECONDS', 'BODY_SECONDS',
-           'HEADERS', 'APP_ERRORS', 'PORT', 'MOST_CONNECTIONS', 'LOOK_SECONDS', 'address_of', 'is_outside',
-           'file_stamp', 'file_stamps', 'RunIndex', 'respond', 'Pages', 'column_heads', 'list_values', 'list_page',
-           'open_within', 'FileAnswer', 'check_plot', 'run_summary', 'class_part', 'plan_part', 'most_pixels',
-           'can_predict', 'upload_values', 'uploaded_image', 'Answer', 'as_answer', 'check_model_size', 'refusal',
-           'RequestGuard', 'AddHeaders', 'error_page', 'ui_app', 'listen', 'Connection', 'serve_ui']
+           'ASCENDING', 'MOST_SERVED', 'SANDBOX', 'PLOTS', 'MOST_DRAWN', 'MOST_ROWS', 'MOST_BYTES', 'MOST_PIXELS',
+           'PIXEL_BYTES', 'MOST_COMPARED', 'LONGEST_SIDE', 'KEPT_ANSWERS', 'KEPT_BYTES', 'MODEL_FILES', 'IDLE_SECONDS',
+           'BODY_SECONDS', 'HEADERS', 'APP_ERRORS', 'PORT', 'MOST_CONNECTIONS', 'LOOK_SECONDS', 'address_of',
+           'is_outside', 'file_stamp', 'file_stamps', 'RunIndex', 'respond', 'Pages', 'column_heads', 'list_values',
+           'list_page', 'open_within', 'FileAnswer', 'check_plot', 'run_summary', 'class_part', 'plan_part',
+           'most_pixels', 'can_predict', 'upload_values', 'uploaded_image', 'Answer', 'as_answer', 'check_model_size',
+           'refusal', 'RequestGuard', 'AddHeaders', 'error_page', 'ui_app', 'listen', 'Connection', 'serve_ui']
 
 # %% ../../nbs/tools/02_ui.ipynb #ab606845
 import asyncio, errno, io, logging, os, re, secrets, shlex, socket, stat, tempfile, threading, time, webbrowser
@@ -308,6 +308,8 @@ def report(self:Pages, request):
 PLOTS = dict(history='Training curves of all stages',
              predictions='Validation images: image, truth, prediction, wrong pixels')
 
+MOST_DRAWN = 25_000_000 # pixels of a plot
+
 def check_plot(
     path # of a PNG file
 ):
@@ -315,7 +317,7 @@ def check_plot(
     if not os.path.lexists(path): return
     try:
         with open_regular(path) as file, Image.open(file, formats=['PNG']) as im:
-            if im.width*im.height <= MOST_PIXELS: return im.load() and None
+            if im.width*im.height <= MOST_DRAWN: return im.load() and None
     except (OSError, SyntaxError, ValueError): pass # Pillow has all of these for a damaged file
     raise DataError(f'{path}: is damaged, or very large, so it is not shown. The report has the same curves.')
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..core.errors import DataError, Problem
 from ..core.text import size_text
-from ..core.files import cache_dir, discard, file_kind, part_path, sweep_cache
+from ..core.files import cache_dir, discard, file_kind, part_path, sweep_parts
 from .pairing import folder_entries, is_system
 from .filestats import file_digests, file_stamp, wait_for_clock
 
@@ -226,7 +226,7 @@ def new_part_folder(
     "A new folder to unpack in; folders that killed processes left a day ago or earlier are deleted."
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sweep_cache(folder)
+        sweep_parts(folder)
         (part := part_path(folder/'unpacked')).mkdir()
         return part
     except OSError as e: raise cache_error(folder, e) from e

@@ -22,8 +22,8 @@ from PIL import Image
 
 from ..core.errors import DataError, UsageError
 from ..core.text import size_text
-from ..core.files import (cache_dir, discard, file_kind, new_folder, open_regular, read_bytes,
-                                sweep_cache, sync_path)
+from ..core.files import (cache_dir, discard, file_kind, new_folder, open_regular, read_bytes, sweep_parts,
+                                sync_path)
 from .images import open_image
 from .filestats import bytes_facts, file_digests, file_stamp
 from .archives import cache_error
@@ -284,7 +284,7 @@ def free_cache(
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
     if need > min(limit, 0.9*free): raise cache_size_error(need, limit, root, free)
-    sweep_cache(root)
+    sweep_parts(root)
     kept = []
     for path in root.iterdir():
         if path.name.startswith('.'): continue

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from fastcore.basics import patch
 
-from ..core.files import cache_dir, new_folder
-from ..core.outputs import sweep_parts
+from ..core.files import cache_dir, new_folder, sweep_parts
+
 from .dataset import SegData
 from .archives import cache_error, find_intact, keep_folder, new_part_folder
 from .formats.camvid import camvid

@@ -20,7 +20,7 @@ import numpy as np
 from fastcore.basics import patch
 
 from ..core.errors import DataError, Problem
-from ..core.files import cache_dir, discard, open_regular, sweep_cache
+from ..core.files import cache_dir, discard, open_regular, sweep_parts
 from .images import to_rgb, stored_values, inspect_file, file_problem, orientation, apply_orientation
 from .masks import Encoding, INDEX, INDEX_MODES, try_decode, raw_mask, unknown_values, unpack_colors
 
@@ -184,7 +184,7 @@ def open_facts(
 )->sqlite3.Connection:
     "Open or create a database of facts; a link, a pipe, a folder or a file with a second name there is removed first."
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep_cache(path.parent)
+    sweep_parts(path.parent)
     for file in (path.with_name(path.name + ending) for ending in ('', '-journal', '-wal', '-shm')):
         if not os.path.lexists(file): continue
         status = os.lstat(file)

@@ -28,8 +28,8 @@ from PIL import Image
 
 from ..core.errors import DataError, Problem
 from ..core.text import a_few, count_text, plural, shape_text
-from ..core.files import cache_dir, open_regular, part_path, read_text, sync_path, write_table
-from ..core.outputs import sweep_parts
+from ..core.files import cache_dir, open_regular, part_path, read_text, sweep_parts, sync_path, write_table
+
 from .pairing import IMAGE_SUFFIXES, SPLITS, is_system
 from .images import apply_orientation, inspect_file, orientation, read_image, stored_values, to_rgb
 from .classes import VOID_NAMES, ClassTable, distinct_names, try_label_colors

@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from filelock import FileLock
-
 from ..core.errors import DataError, Problem, UsageError, ignore_import_warnings, unknown_name
+from ..core.files import acquire_lock
 from .pairing import existing_folder, did_you_mean, expand_path
 from .dataset import SegData
 from .splits import parse_split, resplit
@@ -30,13 +29,10 @@ def wait_for_others(
     path # of the lock file
 ):
     "Let one process at a time run the block; all of them at once on a network file system without locks."
-    lock = FileLock(path)
-    try: lock.acquire()
-    except NotImplementedError: pass
-    except OSError as e:
-        if e.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK): raise
+    lock = acquire_lock(path)
     try: yield
-    finally: lock.release()
+    finally:
+        if lock: lock.release()
 
 def download(
     url:str, # of one of fast.ai's archives

@@ -22,9 +22,9 @@ from PIL import Image
 
 from ..core.errors import DataError, UsageError, safe_text
 from ..core.text import a_few, number_text, plural, shape_text
-from ..core.files import check_plain, new_file, new_folder, read_json, write_table
+from ..core.files import check_plain, new_file, new_folder, read_json, sweep_parts, write_table
 from ..core.records import read_record
-from ..core.outputs import make_folder, sweep_parts
+from ..core.outputs import make_folder
 from ..data.images import inspect_file
 from ..data.classes import ClassTable
 from ..data.masks import Encoding, INDEX, try_decode

@@ -21,9 +21,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..core.errors import DataError, Problem, UsageError, safe_text
-from ..core.files import file_checksum, new_file, value_checksum
+from ..core.files import file_checksum, new_file, sweep_parts, value_checksum
 from ..core.records import read_record
-from ..core.outputs import has_mark, make_folder, output_mark, sweep_parts
+from ..core.outputs import has_mark, make_folder, output_mark
 from ..core.text import shape_text
 from ..data.pairing import walk_images
 from ..data.images import inspect_file

@@ -6,13 +6,11 @@
 __all__ = ['check_finite', 'load_model', 'inference_precision', 'run_predictor', 'predict_with']
 
 # %% ../../nbs/inference/05_run_model.ipynb #dd642fae
-import ctypes, platform
-
 import torch
 
 from ..core.errors import DataError, safe_text
 from ..core.files import read_json
-from ..core.devices import pick_device, pick_precision
+from ..core.devices import pick_device, pick_precision, return_memory
 from ..models.weights import load_state, read_weights
 from ..models.zoo import seg_model
 from ..runs.run import Run
@@ -66,7 +64,7 @@ def run_predictor(
     net = load_model(run, options.device, weights)
     predictor = TorchPredictor(net, run.classes, size, precision, name=name, sha256=sha256)
     # return the memory of copied weights to the system: 220 MB of the default model in bf16
-    if platform.libc_ver()[0] == 'glibc': ctypes.CDLL(None).malloc_trim(0)
+    return_memory()
     return predictor
 
 # %% ../../nbs/inference/05_run_model.ipynb #97251009

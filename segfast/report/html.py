@@ -26,8 +26,8 @@ from fastcore.basics import patch
 from PIL import Image
 
 from ..core.errors import DataError, UsageError
-from ..core.files import check_plain, read_json, read_table, without, write_atomic
-from ..core.outputs import sweep_parts, write_output
+from ..core.files import check_plain, read_json, read_table, sweep_parts, without, write_atomic
+from ..core.outputs import write_output
 from ..core.records import check_types, read_record
 from ..core.text import (DASH, count_text, date_text, duration_text, number_text, percent_text, shape_text,
                                significant_text)

@@ -17,16 +17,16 @@ from filelock import Timeout
 
 from ..core.errors import DataError, UsageError
 from ..core.text import number_text, time_text
-from ..core.files import new_folder, to_plain, write_json
+from ..core.files import acquire_lock, new_folder, sweep_parts, to_plain, write_json
 from ..data.dataset import SegData
 from ..data.splits import kfold_split, resplit
 from ..data.open import KNOWN, open_data
 from ..runs.recipe import Recipe, to_toml
 from ..runs.presets import RecipeOptions
-from ..runs.run import NO_LOCKS, exists_error, lock_file, new_name, run_path
+from ..runs.run import exists_error, new_name, run_path
 from ..runs.listing import FOLD_SET, MOST_FOLDS, FoldSet, fold_folders, fold_row, is_fold_set
 from ..runs.reopen import OPENING
-from ..runs.clean import delete_path, files_below, parts_in
+from ..runs.clean import delete_path, files_below
 from ..report.console import make_screen
 from .train import train
 from .resume import resume
@@ -98,16 +98,15 @@ def lock(self:FoldSet):
     "In the block, no other process trains this fold set. What killed processes left in its folder is removed."
     busy = DataError(f'{self.path}: is being trained by another process. Wait for it, or stop it first.')
     # the loaders of a process that was killed hold it for some seconds more
-    lock = lock_file(self.path/'.lock', timeout=0 if 'running' in self.states else 15)
-    try: lock.acquire()
+    try: lock = acquire_lock(self.path/'.lock', timeout=0 if 'running' in self.states else 15)
     except Timeout: raise busy from None
-    except OSError as e:
-        if e.errno not in NO_LOCKS: raise DataError(f'{self.path}: cannot be written ({e.strerror}).') from None
-        if 'running' in self.states: raise busy from None # the heartbeat of its run is all that can be seen
+    except OSError as e: raise DataError(f'{self.path}: cannot be written ({e.strerror}).') from None
+    if lock is None and 'running' in self.states: raise busy # the heartbeat of its run is all that can be seen
     try:
-        for part in parts_in(self.path, float('-inf')): delete_path(part)
+        sweep_parts(self.path, float('-inf'))
         yield
-    finally: lock.release()
+    finally:
+        if lock: lock.release()
 
 # %% ../../nbs/training/12_crossval.ipynb #1ca8c1fe
 def _fold_line(fold_set, i):

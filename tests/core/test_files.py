@@ -14,8 +14,8 @@ from helpers.refusals import refuses
 
 from segfast.core.errors import DataError
 from segfast.core.files import (append_text, cache_dir, check_plain, discard, file_checksum, new_file, new_folder,
-                                parse_toml, read_bytes, read_json, read_lines, read_table, read_text, sweep_cache,
-                                to_plain, write_atomic, write_json, write_table)
+                                parse_toml, part_path, parts_in, read_bytes, read_json, read_lines, read_table,
+                                read_text, sweep_parts, to_plain, write_atomic, write_json, write_table)
 
 
 @pytest.mark.parametrize("raw, lines, odd", [(b"a\nb\n", ["a", "b"], 0), (b"a\r\nb\r\n", ["a", "b"], 1),
@@ -133,18 +133,22 @@ def test_whatever_lies_there_is_removed_and_nothing_behind_it(tmp_path, make):
 
 def test_old_parts_are_swept(tmp_path):
     (tmp_path/"kept").mkdir()
-    for name in ".part-a.npy", ".part-b":
-        (tmp_path/name).write_text("x")
-        os.utime(tmp_path/name, (1, 1))
-    (tmp_path/".part-link").symlink_to(tmp_path/"kept")
-    os.utime(tmp_path/".part-link", (1, 1), follow_symlinks=False)
-    (tmp_path/".part-now").mkdir()
-    (tmp_path/".part-busy").mkdir()
-    (tmp_path/".part-busy/images.npy").write_text("still written")
-    os.utime(tmp_path/".part-busy", (1, 1))
-    sweep_cache(tmp_path)
-    sweep_cache(tmp_path/"nowhere")
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".part-busy", ".part-now", "kept"]
+    gone = [part_path(tmp_path/name) for name in ("images.npy", "model.onnx", "folder")]
+    gone += [tmp_path/name for name in (".model.123.part.onnx", ".repair-ab12cd_9")]
+    now, busy, link, linked = (part_path(tmp_path/name) for name in "abcd")
+    kept = [tmp_path/name for name in (".part-mine", "part-0123456789abcdef", ".model.part.onnx", ".repair-notes")]
+    for path in *gone[:2], *gone[3:4], *kept: path.write_text("x")
+    (gone[2]/"images").mkdir(parents=True)
+    for path in gone[4], now, busy, linked: path.mkdir()
+    link.symlink_to(tmp_path/"kept")
+    (linked/"inside").symlink_to(tmp_path/"kept")
+    for path in list(tmp_path.rglob("*")): os.utime(path, (1, 1), follow_symlinks=False)
+    (busy/"images.npy").write_text("still written")
+    os.utime(busy, (1, 1)); os.utime(now)
+    sweep_parts(tmp_path)
+    sweep_parts(tmp_path/"nowhere")
+    assert {*tmp_path.iterdir()} == {now, busy, link, linked, *kept, tmp_path/"kept"}
+    assert parts_in(tmp_path, float("-inf")) == sorted([now, busy])
 
 
 # What a stranger may have put there

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from segfast.core.errors import DataError, UsageError
-from segfast.core.outputs import (check_output, check_output_folder, has_mark, output_mark, sweep_parts, write_figure,
+from segfast.core.outputs import (check_output, check_output_folder, has_mark, output_mark, write_figure,
                                   write_output)
 
 
@@ -94,18 +94,3 @@ def test_outputs_follow_the_umask(tmp_path, mask):
     try: write_figure(Figure((1, 1)), tmp_path/'curve.png', 'find-lr')
     finally: os.umask(before)
     assert (tmp_path/'curve.png').stat().st_mode & 0o777 == 0o666 & ~mask
-
-
-def test_sweeping_touches_only_old_parts(tmp_path):
-    gone = ['.part-0123456789abcdef', '.part-0123456789abcdef.onnx', '.model.123.part.onnx']
-    kept = ['.part-mine', 'part-0123456789abcdef', '.model.part.onnx', '.repair-notes']
-    for name in (*gone, *kept): (tmp_path/name).write_text('half')
-    (tmp_path/'.repair-ab12cd_9/images').mkdir(parents=True)
-    victim = tmp_path/'victim'
-    victim.mkdir()
-    (tmp_path/'.part-aaaaaaaaaaaaaaaa').symlink_to(victim)
-    for path in list(tmp_path.iterdir()): os.utime(path, (0, 0), follow_symlinks=False)
-    (tmp_path/'.part-bbbbbbbbbbbbbbbb').write_text('at work')
-    sweep_parts(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {*kept, 'victim', '.part-aaaaaaaaaaaaaaaa',
-                                                          '.part-bbbbbbbbbbbbbbbb'}

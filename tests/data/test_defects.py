@@ -3,14 +3,13 @@ import json
 import os
 import re
 import shutil
-import signal
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.defects import CASES, MANY, ids, mask, pixels, put, street, unblock, write
+from helpers.limits import alarm_after
 from helpers.problems import missing
 from helpers.refusals import PLANNED, invoke
 
@@ -24,18 +23,12 @@ settings = "--size", "64x96", "--weights", "none", "--device", "cpu", "--out", "
 class Late(BaseException): "Too slow; no `Exception`, which a command would explain away."
 
 
-@contextmanager
 def limit(folder, seconds=SECONDS):
     "Give up after some seconds; whoever waits for a pipe is let go."
-    def late(*args):
+    def late():
         unblock(folder)
         raise Late(f"more than {seconds} seconds")
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
-    try: yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+    return alarm_after(seconds, late)
 
 
 def tree(folder):

@@ -437,6 +437,7 @@ def test_a_training_without_stderr(monkeypatch, kind):
     "Python has None for a stream that was closed before it started."
     monkeypatch.setattr(sys, "stderr", None)
     with make_screen(kind) as screen: train(screen)
+    assert sys.stderr is None, "and it stays as it was"
 
 
 @pytest.mark.parametrize("width", [0, 1, 2, 5, 19])

@@ -3,15 +3,14 @@ import itertools
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from helpers.limits import alarm_after
 from helpers.problems import is_crash, missing
 from typer.testing import CliRunner
 
@@ -27,16 +26,9 @@ from segfast.runs.run import Run
 HOUR_AGO = time.time() - 3700
 
 
-@contextmanager
 def within(seconds):
     "Fail when the block hangs."
-    def late(*args): pytest.fail(f"took more than {seconds} s")
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
-    try: yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+    return alarm_after(seconds, lambda: pytest.fail(f"took more than {seconds} s"))
 
 
 def make(out, name, status="done"):

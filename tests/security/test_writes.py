@@ -21,7 +21,7 @@ GIVEN = {"save_mask": 1, "save_array": 1, "save_jpeg": 1, "save_weights": 1, "ke
 # (file, function): why it may write to something that is not named as a part
 ALLOWED = {
     ("core/files.py", "append_text"): "the one function that adds to a file",
-    ("runs/run.py", "lock_file"): "a lock is an empty file, created only if it is not there",
+    ("core/files.py", "acquire_lock"): "a lock is an empty file, created only if it is not there",
     ("cli.py", "check"): "`CheckReport.save` is `write_output`",
     ("tools/export.py", "quantize_int8"): "onnxruntime takes only paths; the temporary folder is this process's own",
 }

@@ -306,22 +306,21 @@ def check_plain(
                                 'only files and folders. The run is not used. If you know it, delete that entry.')
 
 # %% ../../nbs/core/02_files.ipynb #d9ee1909
-HALF_WRITTEN = re.compile(r'\.part-[0-9a-z_]{8,16}(\.[^.]{0,14})?|\.repair-[a-z0-9_]{8}|'
-                          r'\..+\.\d+\.part\.(onnx|safetensors|pt2)') # the last two: by earlier versions
+HALF_WRITTEN = re.compile(r'\.part-[0-9a-f]{16}(\.[^.]{0,14})?'
+                          # by earlier versions
+                          r'|\.(part|repair)-[a-z0-9_]{8}|\..+\.\d+\.part\.(onnx|safetensors|pt2)')
 DAY = 24*60*60 # seconds
 
 def is_forgotten(
     path, # of something half written
     age:float=DAY # seconds
 )->bool:
-    "Whether nothing was written to a file or folder for some time; False for what segfast cannot have left."
+    "Whether nothing was written to a file or folder for some time; False for a link, which segfast cannot have left."
+    if os.path.islink(path): return False
     try:
-        if stat.S_ISREG(os.lstat(path).st_mode): return time.time() - os.lstat(path).st_mtime > age
-        if os.path.islink(path) or not os.path.isdir(path): return False
-        check_plain(path)
         inside = (os.path.join(folder, name) for folder,_,names in os.walk(path) for name in names)
         return time.time() - max(os.lstat(file).st_mtime for file in (path, *inside)) > age
-    except (DataError, OSError): return False # another process deletes it
+    except (OSError, RecursionError): return False # another process deletes it, or folders that are very deep
 
 def parts_in(
     folder, # it need not exist

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 from hashlib import sha256
 
 import numpy as np
@@ -135,19 +136,27 @@ def test_old_parts_are_swept(tmp_path):
     (tmp_path/"kept").mkdir()
     gone = [part_path(tmp_path/name) for name in ("images.npy", "model.onnx", "folder")]
     gone += [tmp_path/name for name in (".model.123.part.onnx", ".repair-ab12cd_9")]
-    now, busy, link, linked = (part_path(tmp_path/name) for name in "abcd")
+    now, busy, link, deep = (part_path(tmp_path/name) for name in "abcd")
     kept = [tmp_path/name for name in (".part-mine", "part-0123456789abcdef", ".model.part.onnx", ".repair-notes")]
     for path in *gone[:2], *gone[3:4], *kept: path.write_text("x")
     (gone[2]/"images").mkdir(parents=True)
-    for path in gone[4], now, busy, linked: path.mkdir()
+    for path in gone[4], now, busy, deep: path.mkdir()
     link.symlink_to(tmp_path/"kept")
-    (linked/"inside").symlink_to(tmp_path/"kept")
+    (gone[4]/"inside").symlink_to(tmp_path/"kept") # as an archive has them
     for path in list(tmp_path.rglob("*")): os.utime(path, (1, 1), follow_symlinks=False)
     (busy/"images.npy").write_text("still written")
     os.utime(busy, (1, 1)); os.utime(now)
+    at = os.getcwd()
+    try:
+        os.chdir(deep)
+        for _ in range(1500): # deeper than Python calls functions
+            os.mkdir("d"); os.chdir("d")
+    finally: os.chdir(at)
+    os.utime(deep, (1, 1))
     sweep_parts(tmp_path)
     sweep_parts(tmp_path/"nowhere")
-    assert {*tmp_path.iterdir()} == {now, busy, link, linked, *kept, tmp_path/"kept"}
+    subprocess.run(["rm", "-rf", deep], check=False)
+    assert {*tmp_path.iterdir()} == {now, busy, link, *kept, tmp_path/"kept"}
     assert parts_in(tmp_path, float("-inf")) == sorted([now, busy])
 
 

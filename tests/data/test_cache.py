@@ -339,7 +339,7 @@ def test_what_else_lies_in_the_cache(copy, cache, tmp_path):
     for name in "stray", "link": os.utime(cache/name, (1, 1), follow_symlinks=False)
     (cache/"deep/er").mkdir(parents=True)
     (cache/"deep/er/file").write_bytes(bytes(100_000))
-    for old in ".part-killed", ".part-a.npy":
+    for old in ".part-fedcba9876543210", ".part-0123456789abcdef.npy":
         (cache/old).mkdir()
         os.utime(cache/old, (1, 1))
     write_cache(copy, SIZE, limit=10*32*48*4 + 1000)

@@ -13,7 +13,7 @@ __all__ = ['MOST_EPOCHS', 'FINDER', 'READERS', 'STATES', 'MOST_LINES', 'PARTS', 
            'write_report']
 
 # %% ../../nbs/report/04_html.ipynb #db146d95
-import json, os, platform, re, shlex
+import json, logging, os, platform, re, shlex
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -25,7 +25,7 @@ import pandas as pd
 from fastcore.basics import patch
 from PIL import Image
 
-from ..core.errors import DataError, UsageError
+from ..core.errors import DataError, UsageError, safe_text
 from ..core.files import check_plain, read_json, read_table, sweep_parts, without, write_atomic
 from ..core.outputs import write_output
 from ..core.records import check_types, read_record
@@ -688,10 +688,12 @@ def write_report(
     out:str|Path|None=None, # HTML file to write; None takes `report.html` in the run's folder
     with_paths:bool=False # with the folders, the command line and the names of the machine
 )->Path: # the file
-    "Write the report of a run: one self-contained HTML file."
+    "Write the report of a run: one self-contained HTML file; what of the run cannot be read is said on stderr too."
     run = run if isinstance(run, Run) else Run(run)
     check_plain(run.path) # it may have been opened long ago
-    page = render('report.html', written=date_text(datetime.now().isoformat()), **report_values(run, with_paths))
+    values = report_values(run, with_paths)
+    for flaw in values['top'].get('flaws') or (): logging.getLogger('segfast').warning(f'{safe_text(run.path)}: {flaw}')
+    page = render('report.html', written=date_text(datetime.now().isoformat()), **values)
     page = sealed(page.rstrip().removesuffix('</html>'), '<!-- ', ' -->\n</html>')
     path = run.path/'report.html'
     if out is not None and Path(out).absolute() != path.absolute():

@@ -389,7 +389,7 @@ def test_what_a_killed_download_left_is_begun_anew(server, home, tiny, archive):
     (home/"archive").mkdir(parents=True)
     (home/"archive/camvid_tiny.tgz.part").write_bytes(b"x"*(len(archive) + 100))
     (home/"archive/camvid_tiny.tgz.lock").touch()
-    old = home/"data/.part-of-the-killed"
+    old = home/"data/.part-0123456789abcdef"
     (old/"camvid_tiny/images").mkdir(parents=True)
     os.utime(old, (1, 1))
     server.files[tiny] = archive, "whole"

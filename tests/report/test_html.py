@@ -766,3 +766,12 @@ def test_no_part_of_a_file_is_ever_seen(evil, tmp_path, monkeypatch):
         write_report(run)
     assert not missing(e, path, "No space left on device")
     assert path.read_bytes() == old and not list(run.path.glob(".report*"))
+
+
+def test_what_cannot_be_read_is_said_at_the_terminal_too(tmp_path, caplog):
+    run = made(tmp_path, 4, (1, 1, 1), 4, (32, 48))
+    write_report(run)
+    assert not caplog.records
+    (run.path/"scores.json").write_text("broken")
+    write_report(run)
+    assert len(caplog.records) == 1 and "scores.json" in caplog.text and str(run.path) in caplog.text

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['SPLIT_FORMS', 'random_split', 'hold_out', 'sequence_split', 'stratified_split', 'kfold_split', 'split_by_lists',
-           'read_split_list', 'folder_split', 'column_split', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
+           'read_split_list', 'folder_split', 'column_split', 'image_finder', 'split_of_own_lists', 'split_of_rows',
+           'Split', 'parse_split', 'classes_in_masks', 'resplit']
 
 # %% ../../nbs/data/05_splits.ipynb #6c9eaf0d
-import os, re
+import os, re, unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image
 from ..core.errors import DataError, Problem, UsageError
 from ..core.text import a_few, count_text, plural
 from ..core.files import read_text
-from .pairing import SPLITS, natural_key, split_word
+from .pairing import SPLITS, folder_place, natural_key, split_word, stem_of
 from .dataset import SegData
 
 # %% ../../nbs/data/05_splits.ipynb #be643c9c
@@ -162,6 +163,70 @@ def column_split(
                                                              f'{row}; expected train, valid or test.', found=bad[:20],
                                 expected='train, valid or test', fix='Correct the column.'))
     return [SPLITS[word] for word in words]
+
+# %% ../../nbs/data/05_splits.ipynb #006de7d5
+def image_finder(
+    images:list # relative paths
+): # a function: line of a list -> the image that it names, or the line itself
+    "Find images by the lines of a list: relative paths, file names or stems."
+    meant = {}
+    for path in images:
+        for name in (path, PurePosixPath(path).name, stem_of(path)):
+            meant.setdefault(unicodedata.normalize('NFC', name), set()).add(path)
+    def find(line):
+        for name in (line, line.removeprefix('./'), line.split()[0]):
+            paths = meant.get(unicodedata.normalize('NFC', name), ())
+            if len(paths) == 1: return min(paths)
+        return line
+    return find
+
+# %% ../../nbs/data/05_splits.ipynb #7cb82f7a
+_LISTS = dict(train=('train.txt',), valid=('valid.txt', 'val.txt'), test=('test.txt',))
+
+def split_of_own_lists(
+    root:Path,
+    rows:list, # (key, image, mask)
+    problems:list # gets the problems of the lists
+)->list: # 'train', 'valid', 'test' or None per row
+    "The split that train.txt, valid.txt (or val.txt) and test.txt next to the folders give."
+    there = {split: [name for name in names if (root/name).is_file()] for split,names in _LISTS.items()}
+    files = {split: names[0] for split,names in there.items() if names}
+    images, lists = [image for _,image,_ in rows], {}
+    find = image_finder(images)
+    for split,file in files.items():
+        lines, more = read_split_list(root/file)
+        lists[split] = file, [find(line) for line in lines]
+        problems += more
+        if not lines:
+            problems.append(Problem('error', 'valid-empty', file, 'names no image.',
+                                    fix='List images, one per line, or remove the file.'))
+    splits, more = split_by_lists(images, lists)
+    problems += more
+    if splits.count('valid') == len(images):
+        problems.append(Problem('error', 'valid-all', files['valid'],
+                                f'names all {len(images)} images, so none is left for training.',
+                                fix='Leave some out.'))
+    unlisted = [image for image,split in zip(images, splits) if split is None]
+    if 'train' not in files: return [split or 'train' for split in splits]
+    if unlisted:
+        problems.append(Problem('note', 'not-listed', unlisted[0],
+                                f'{len(unlisted)} of {len(rows)} images are in no list.', found=unlisted[:20],
+                                fix='They are left out.'))
+    return splits
+
+# %% ../../nbs/data/05_splits.ipynb #e6f72c3e
+def split_of_rows(
+    root:Path,
+    rows:list, # (key, image, mask)
+    seed:int, # of the images that are held out
+    problems:list # gets problems and notes about the split
+)->list: # 'train', 'valid', 'test' or None per row
+    "The split that the folders give, or else lists, with a validation part in any case."
+    splits = [folder_place(image)[1] or folder_place(mask)[1] for _,image,mask in rows]
+    if not any(splits): splits = split_of_own_lists(root, rows, problems)
+    if 'train' not in splits: splits = [split or 'train' for split in splits]
+    if 'train' not in splits: splits = ['train' if split == 'test' else split for split in splits]
+    return hold_out(splits, 0.2, seed, problems)
 
 # %% ../../nbs/data/05_splits.ipynb #4776ba94
 class Split(NamedTuple):

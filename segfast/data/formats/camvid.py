@@ -17,7 +17,7 @@ from ..masks import INDEX
 from ..dataset import SegData
 from ..splits import folder_split, hold_out, random_split, read_split_list
 from ..filestats import mask_contents
-from ..autodetect import placeholder_classes
+from ..mask_values import placeholder_classes
 from .common import images_in, make_data, painted_classes, rows_of_split_folders
 
 # %% ../../../nbs/data/formats/01_camvid.ipynb #a68a6a48

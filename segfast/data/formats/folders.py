@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from ..pairing import existing_folder
 from ..dataset import SegData
-from ..autodetect import guess_classes, pair_folders
+from ..mask_values import guess_classes
+from ..autodetect import pair_folders
 from .common import make_data
 
 # %% ../../../nbs/data/formats/09_folders.ipynb #4682476b

@@ -19,7 +19,7 @@ from ..classes import ClassTable
 from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import column_split, hold_out
-from ..autodetect import guess_classes
+from ..mask_values import guess_classes
 from .common import make_data
 
 # %% ../../../nbs/data/formats/10_table.ipynb #c772b39e

@@ -17,7 +17,7 @@ from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import hold_out, read_split_list
 from ..filestats import mask_contents
-from ..autodetect import guess_classes
+from ..mask_values import guess_classes
 from .common import images_in, split_of_lists, make_data
 
 # %% ../../../nbs/data/formats/06_voc.ipynb #9570baa0

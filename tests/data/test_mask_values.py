@@ -3,7 +3,7 @@ import pytest
 from helpers.layouts import ids, paint, two_folders
 from helpers.problems import missing
 
-from segfast.data.autodetect import guess_classes
+from segfast.data.mask_values import guess_classes
 from segfast.data.masks import Encoding
 from segfast.data.open import open_data
 

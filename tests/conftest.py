@@ -1,6 +1,7 @@
 """Fixtures that the tests share: throw-away caches, the demo's images, the shared data sets."""
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from helpers.tiny import make_tiny
 
 if "PYTEST_XDIST_WORKER" in os.environ: # workers beside each other; more threads than cores wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# `nohup` ignores it, and every process that a test starts would inherit that
+if hasattr(signal, "SIGHUP"): signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 root = Path(__file__).resolve().parents[1]
 

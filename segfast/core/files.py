@@ -299,7 +299,7 @@ def check_plain(
         with os.scandir(at) as entries: found = list(islice(entries, MOST_ENTRIES + 1))
         seen += len(found)
         if seen > MOST_ENTRIES: raise DataError(f'{folder}: has more than {MOST_ENTRIES} files, so it is not a run.')
-        for entry in found:
+        for entry in sorted(found, key=lambda e: e.name):
             if entry.is_dir(follow_symlinks=False): todo.append((entry.path, depth + 1))
             elif not entry.is_file(follow_symlinks=False):
                 raise DataError(f'{entry.path}: is {file_kind(entry.stat(follow_symlinks=False).st_mode)}; a run has '

@@ -175,8 +175,8 @@ def check_inside(
 ):
     "Refuse an archive if one of the links in the folder leads outside."
     root = os.path.realpath(folder)
-    for place,folders,files in os.walk(root): # does not enter links
-        for link in (os.path.join(place, name) for name in (*folders, *files)):
+    for place,folders,files in sorted(os.walk(root)): # does not enter links
+        for link in (os.path.join(place, name) for name in sorted((*folders, *files))):
             if not os.path.islink(link): continue
             try: target = os.path.realpath(link, strict=True)
             except FileNotFoundError: target = os.path.realpath(link) # nowhere, but perhaps outside
@@ -251,8 +251,8 @@ def folder_checksum(
     "A checksum of the names, links and files in a folder; a `DataError` for anything else in it."
     def fail(e): raise e
     root, found, files = only_folder_in(folder), [], []
-    for place,folders,names in os.walk(folder, onerror=fail):
-        for path in (os.path.join(place, name) for name in (*folders, *names) if name not in _ADDED):
+    for place,folders,names in sorted(os.walk(folder, onerror=fail)):
+        for path in (os.path.join(place, name) for name in sorted((*folders, *names)) if name not in _ADDED):
             name, mode = os.path.relpath(path, root), os.lstat(path).st_mode
             if stat.S_ISREG(mode): files.append(name)
             elif stat.S_ISLNK(mode): found.append((name, 'link', os.readlink(path)))

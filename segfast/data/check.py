@@ -515,7 +515,7 @@ def data_folders(
     files # paths relative to the dataset, one per image or mask
 )->set: # of `PurePosixPath`
     "The folders of files, and all folders above them inside the dataset."
-    folders = [PurePosixPath(folder) for folder in set(map(os.path.dirname, files)) if not os.path.isabs(folder)]
+    folders = [PurePosixPath(folder) for folder in sorted(set(map(os.path.dirname, files))) if not os.path.isabs(folder)]
     return {path for folder in folders for path in (folder, *folder.parents) if '..' not in path.parts}
 
 def stray_problems(

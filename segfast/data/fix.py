@@ -411,7 +411,7 @@ def unusable_pairs(
     "The pairs that cannot be used."
     rows_of, unusable, images = defaultdict(list), {}, report.data.pairs['image'].tolist()
     for i,files in enumerate(zip(images, report.data.pairs['mask'])):
-        for file in set(files): rows_of[file].append(i)
+        for file in sorted(set(files)): rows_of[file].append(i)
     for problem in report.errors:
         if problem.code in FIXABLE: continue
         same_stem = problem.code == 'same-stem'
@@ -756,7 +756,7 @@ def write_copy(
     keep, split, chosen = choose_pairs(report, pairs)
     names, moved, kept = copy_names([pairs[i].row.image for i in keep]), [], set(keep)
     for i,name in zip(keep, names): moved += place_pair(data, part, i, pairs[i].row.image, name)
-    for i in set(range(len(pairs))) - kept: numbered_mask(part, i).unlink(missing_ok=True)
+    for i in sorted(set(range(len(pairs))) - kept): numbered_mask(part, i).unlink(missing_ok=True)
     rows = list(zip(names, (split[i] for i in keep)))
     moved += linked_files(data, [pairs[i].row for i in keep])
     lists = write_lists(part, classes, any(pairs[i].void for i in keep), rows)

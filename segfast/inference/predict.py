@@ -355,7 +355,8 @@ def predict_images(
     images = find_images(inputs, out.folder, failed := {})
     total, settings, written = len(images) + len(failed), prediction_settings(segmenter, out.rgb), []
     out.check(images, settings)
-    for folder in {path.parent for name in images for path in out.files(name).values()}: sweep_parts(folder)
+    folders = {path.parent for name in images for path in out.files(name).values()}
+    for folder in sorted(folders): sweep_parts(folder)
     done = out.find_done(images, settings)
     predicted = len(done)
     def show(n):

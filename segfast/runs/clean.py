@@ -23,13 +23,13 @@ def files_below(
 )->list: # of paths: the file itself, or all files in the folder; links are not followed
     "The files at a path."
     if not os.path.isdir(path) or os.path.islink(path): return [Path(path)]
-    return [Path(folder)/name for folder,_,names in os.walk(path) for name in names]
+    return sorted(Path(folder)/name for folder,_,names in os.walk(path) for name in names)
 
 def freed_bytes(
     paths # files and folders
 )->int: # bytes
     "How much disk space deleting these frees; a file that has another name elsewhere frees none."
-    stats = [file.lstat() for file in {file for path in paths for file in files_below(path)}]
+    stats = [file.lstat() for file in sorted({file for path in paths for file in files_below(path)})]
     names = Counter(stat.st_ino for stat in stats)
     return sum({stat.st_ino: stat.st_size for stat in stats if stat.st_nlink <= names[stat.st_ino]}.values())
 
@@ -90,7 +90,7 @@ def waste(
         return Waste(run.path, [run.path], freed_bytes([run.path]), why)
     if state not in ('done', 'failed', 'interrupted'): return None
     found = {'finished: only needed to resume it': resume_only(run) if state == 'done' else [],
-             LEFT: [part for folder,_,_ in os.walk(run.path) for part in parts_in(folder, FORGOTTEN)]}
+             LEFT: [part for folder,_,_ in sorted(os.walk(run.path)) for part in parts_in(folder, FORGOTTEN)]}
     paths = sum(found.values(), [])
     return Waste(run.path, paths, freed_bytes(paths), '; '.join(why for why in found if found[why])) if paths else None
 

@@ -528,7 +528,7 @@ def check_prompt_folder(
 )->list: # files of an earlier result
     "Raise a `UsageError` if a folder has files of the same names that `segfast prompt` did not write."
     folder = Path(folder)
-    found = list(folder.iterdir()) if folder.is_dir() else []
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
     names = [file.name for file in found if re.fullmatch(r'mask-\d{3,}\.png|overlay\.png|masks\.json', file.name)]
     check_output_folder(folder, names, 'masks.json', 'prompt')
     return [folder/name for name in names]

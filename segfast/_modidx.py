@@ -533,6 +533,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'segfast/data/filestats.py'),
                                         'segfast.data.filestats.MaskContents.colors': ( 'data/filestats.html#maskcontents.colors',
                                                                                         'segfast/data/filestats.py'),
+                                        'segfast.data.filestats.blended_pixels': ( 'data/filestats.html#blended_pixels',
+                                                                                   'segfast/data/filestats.py'),
                                         'segfast.data.filestats.border_pixels': ( 'data/filestats.html#border_pixels',
                                                                                   'segfast/data/filestats.py'),
                                         'segfast.data.filestats.bytes_facts': ( 'data/filestats.html#bytes_facts',

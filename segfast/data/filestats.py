@@ -4,16 +4,19 @@
 
 # %% auto #0
 __all__ = ['stores_16_bits', 'channel_moments', 'image_facts', 'border_pixels', 'blended_pixels', 'palette_colors', 'mask_facts',
-           'count_runs', 'values_facts', 'bytes_facts', 'facts_file', 'file_stamp', 'wait_for_clock', 'open_facts',
-           'is_damaged', 'FactStore', 'row_checksum', 'file_facts', 'file_digests', 'MaskContents', 'mask_contents']
+           'count_runs', 'in_blocks', 'block_share', 'soft_values', 'hidden_values', 'values_facts', 'bytes_facts',
+           'facts_file', 'file_stamp', 'wait_for_clock', 'open_facts', 'is_damaged', 'FactStore', 'row_checksum',
+           'file_facts', 'file_digests', 'MaskContents', 'mask_contents']
 
 # %% ../../nbs/data/06_filestats.ipynb #9ae12de5
 import json, os, sqlite3, stat, time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -22,7 +25,7 @@ from fastcore.basics import patch
 from ..core.errors import DataError, Problem
 from ..core.files import cache_dir, discard, open_regular, sweep_parts
 from .images import to_rgb, stored_values, inspect_file, file_problem, orientation, apply_orientation
-from .masks import Encoding, INDEX, INDEX_MODES, try_decode, raw_mask, unknown_values, unpack_colors
+from .masks import Encoding, INDEX, INDEX_MODES, try_decode, raw_mask, pack_colors, unknown_values, unpack_colors
 
 # %% ../../nbs/data/06_filestats.ipynb #9c8bd569
 def stores_16_bits(
@@ -124,6 +127,7 @@ def count_runs(
 )->dict: # {value: pixels}
     "How often each value occurs, counted run by run."
     values = values.ravel()
+    if not values.size: return {}
     starts = np.append(0, np.flatnonzero(values[1:] != values[:-1]) + 1)
     if len(starts) > 1 << 20: # not made of areas
         return dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True))))
@@ -131,26 +135,69 @@ def count_runs(
     counts = np.bincount(which.ravel(), np.diff(np.append(starts, values.size)), len(kinds))
     return dict(zip(kinds.tolist(), counts.astype(np.int64).tolist()))
 
+# %% ../../nbs/data/06_filestats.ipynb #459ad297
+def in_blocks(
+    raw:np.ndarray # (h, w) numbers of a mask
+)->np.ndarray: # (h, w) bool
+    "Which pixels are in a block of 2x2 equal ones."
+    same, inside = np.ones([max(0, n - 1) for n in raw.shape], bool), np.zeros(raw.shape, bool)
+    for other in (raw[1:, :-1], raw[:-1, 1:], raw[1:, 1:]): same &= raw[:-1, :-1] == other
+    h, w = same.shape
+    for y,x in ((0, 0), (0, 1), (1, 0), (1, 1)): inside[y:y+h, x:x+w] |= same
+    return inside
+
+def block_share(
+    raw:np.ndarray # (h, w) numbers of a mask
+)->float: # 0 to 1, three digits
+    "The share of pixels that are in a block of 2x2 equal ones."
+    return round(float(in_blocks(raw).mean()), 3)
+
+# %% ../../nbs/data/06_filestats.ipynb #7b1d42bd
+def soft_values(
+    im, # a `PIL.Image`, decoded
+    raw:np.ndarray, # its numbers
+    grey:bool # whether these are grays or indices, not colors
+)->dict: # {value as text: pixels}, of those that occur so
+    "How often each value is shown as a shade between its neighbors, outside of areas."
+    shown = raw
+    if im.mode == 'P': shown = np.asarray(im.convert('RGB'))
+    elif not grey: shown = np.stack(unpack_colors(raw), axis=-1)
+    counts = count_runs(raw[blended_pixels(shown) & ~in_blocks(raw)].astype(np.int64))
+    return {str(v): n for v,n in counts.items()}
+
+def hidden_values(
+    im, # a `PIL.Image` with transparency
+    raw:np.ndarray # its numbers
+)->dict: # {value as text: pixels}, of those that occur so
+    "How often each value is transparent."
+    counts = count_runs(raw[np.asarray(im.getchannel('A')) < 128].astype(np.int64))
+    return {str(v): n for v,n in counts.items()}
+
 # %% ../../nbs/data/06_filestats.ipynb #207a983a
 _MANY = 1 << 12 # counting stops here
 _PAINTED = Encoding('colors')
 
 def values_facts(
     path # of the file
-)->dict: # the fields of `MaskContents`, values as text; or {bad: fields of a `Problem`}
+)->dict: # the fields of `MaskContents` that are not empty, values as text; or {bad: fields of a `Problem`}
     "The raw values in a mask, before their meaning is known."
     def read(im):
         jpeg, im = im.format == 'JPEG', stored_values(im)
         one = im.mode in INDEX_MODES
+        raw = np.asarray(im) if one else raw_mask(im, _PAINTED)
         if im.mode in ('L', 'P'): counts = {v: n for v,n in enumerate(im.histogram()) if n}
-        elif one: counts = count_runs(np.asarray(im).astype(np.int64))
-        else: counts = count_runs(raw_mask(im, _PAINTED))
+        else: counts = count_runs(raw.astype(np.int64) if one else raw)
         many = min(len(counts), _MANY)
         if len(counts) > 256: counts = {}
         grey = one or many <= 256 and all(len(set(unpack_colors(v))) == 1 for v in counts)
-        if grey and not one: counts = {v & 255: n for v,n in counts.items()}
+        if grey and not one: counts, raw = {v & 255: n for v,n in counts.items()}, raw & 255
+        more = dict(area=block_share(raw))
+        if len(counts) > 2: more['soft'] = soft_values(im, raw, grey)
+        if im.mode == 'P': more['palette'] = {i: pack_colors(color) for i,color in palette_colors(im).items()}
+        if im.mode in ('RGBA', 'LA', 'PA') and counts: more['hidden'] = hidden_values(im, raw)
         order = sorted(counts) if grey else sorted(counts, key=unpack_colors)
-        return dict(one=one, jpeg=jpeg, grey=grey, counts={str(v): counts[v] for v in order}, many=many)
+        return dict(one=one, jpeg=jpeg, grey=grey, counts={str(v): counts[v] for v in order}, many=many,
+                    **{name: value for name,value in more.items() if value})
     return inspect_file(path, read)
 
 # %% ../../nbs/data/06_filestats.ipynb #4022e790
@@ -315,7 +362,7 @@ def file_facts(
     kinds = dict(image=image_facts, mask=lambda path: mask_facts(path, encoding, names), values=values_facts,
                  bytes=bytes_facts)
     # the number changes with what the facts hold
-    tags = dict(image='image 2', mask=f'mask 4 {encoding!r} {names!r}', values='values 2', bytes='bytes 1')
+    tags = dict(image='image 2', mask=f'mask 4 {encoding!r} {names!r}', values='values 3', bytes='bytes 1')
     while part := list(islice(files, chunk)):
         keys = [(file, tags[kind]) for file,kind in part]
         known, stamps = store.get(keys), [file_stamp(os.path.join(root, file)) for file,_ in part]
@@ -349,11 +396,25 @@ class MaskContents(NamedTuple):
     grey: bool   # one channel, or three equal ones
     counts: dict # value, or color as `pack_colors` makes it, -> pixels; empty when there are too many
     many: int    # how many values or colors
+    area: float = 0.0 # share of pixels in blocks of 2x2 equal ones
+    soft: dict = MappingProxyType({})   # value -> pixels that are a shade between their neighbors
+    palette: dict = MappingProxyType({}) # index -> color, of a palette image
+    hidden: dict = MappingProxyType({}) # value -> pixels that are transparent
 
     def colors(self)->dict:
-        "{(red, green, blue): pixels}; a gray is a color of three equal channels."
-        if self.grey: return {(v, v, v): n for v,n in self.counts.items() if v < 256}
-        return {unpack_colors(v): n for v,n in self.counts.items()}
+        "{(red, green, blue): pixels}; a gray is a color of three equal channels, an index that of its palette."
+        return self.by_color(self.counts)
+
+    def by_color(self,
+        counts:dict # value -> pixels
+    )->dict: # {(red, green, blue): pixels}
+        "The same counts by the color in which each value is shown."
+        shown = Counter()
+        for v,n in counts.items():
+            if self.palette: shown[unpack_colors(self.palette[v])] += n
+            elif not self.grey: shown[unpack_colors(v)] += n
+            elif 0 <= v < 256: shown[v, v, v] += n
+        return dict(shown)
 
 def mask_contents(
     root, # the dataset's folder
@@ -364,6 +425,7 @@ def mask_contents(
         facts, found = file_facts(((path, 'values') for path in masks), root, INDEX, None, store, pool), []
         for path,values in zip(masks, facts):
             if 'bad' in values: continue
-            counts = {int(v): n for v,n in values['counts'].items()}
-            found.append((path, MaskContents(**{**values, 'counts': counts})))
+            whole = {name: {int(v): n for v,n in value.items()} for name,value in values.items()
+                     if isinstance(value, dict)}
+            found.append((path, MaskContents(**{**values, **whole})))
     return found

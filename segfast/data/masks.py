@@ -35,6 +35,12 @@ class Encoding:
         "The encoding of masks that are painted in the colors of a class table."
         return cls('colors', tuple((c, i) for i,c in enumerate(classes.colors)))
 
+    def inverse(self)->dict: # {id: value or (r, g, b)}
+        "The number that the masks hold for each id: the first of them, where several mean the same."
+        values = {}
+        for raw,i in self.table or ((i, i) for i in range(256)): values.setdefault(i, raw)
+        return values
+
     def __str__(self):
         return dict(index='class ids', values='values that stand for ids',
                     colors=f'{len(self.table)} RGB colors')[self.kind]
@@ -63,6 +69,10 @@ def raw_mask(
     encoding:Encoding=INDEX # what its numbers mean
 )->np.ndarray: # (height, width) integers: ids, values, or colors as `pack_colors` makes them
     "The raw numbers in a mask file, before they are converted to class ids."
+    if im.mode == 'F':
+        raise DataError(Problem('error', 'mask-mode', str(getattr(im, 'filename', '') or 'mask'),
+                                'holds floating-point values, but a mask holds integers.', found='F',
+                                expected='integers', fix=_SAVE_IDS))
     if encoding.kind == 'colors': # reads the four bytes of a pixel as one number
         rgb = im if im.mode == 'RGB' else im.convert('RGB')
         return np.asarray(rgb.convert('RGBX')).view('<u4')[..., 0] & 0xffffff
@@ -82,8 +92,21 @@ def raw_mask(
 def _lookup(encoding):
     "Table from raw number to id; 256 for numbers without a meaning."
     colors, rest = encoding.kind == 'colors', 256 if encoding.rest is None else encoding.rest
-    ids = np.full(1 << 24 if colors else 65537, rest, np.uint16) # the last entry is for values beyond 16 bits
-    for raw,i in encoding.table: ids[pack_colors(raw) if colors else raw] = i
+    ids = np.full(1 << 24 if colors else 1 << 16, rest, np.uint16)
+    for raw,i in encoding.table:
+        if colors: ids[pack_colors(raw)] = i
+        elif 0 <= raw < 1 << 16: ids[raw] = i
+    return ids
+
+def _ids_of_values(encoding, raw):
+    "The ids of values; beyond 16 bits each value of the table is compared, as no table of all numbers is possible."
+    lookup = _lookup(encoding)
+    if raw.dtype in (np.uint8, np.uint16): return lookup[raw]
+    inside = (raw >= 0) & (raw < 1 << 16)
+    ids = lookup[np.where(inside, raw, 0)]
+    ids[~inside] = 256 if encoding.rest is None else encoding.rest
+    for value,i in encoding.table:
+        if not 0 <= value < 1 << 16: ids[raw == value] = i
     return ids
 
 def try_decode(
@@ -92,8 +115,9 @@ def try_decode(
 )->tuple: # (height, width) uint8 ids; {raw number: pixels} of the numbers without a meaning
     "The class ids of a mask, and the numbers in it that have no meaning."
     raw = raw_mask(stored_values(im), encoding)
-    if encoding.kind == 'values' and raw.dtype != np.uint8: raw = np.where((raw < 0) | (raw > 65535), 65536, raw)
-    ids = raw if encoding.kind == 'index' else _lookup(encoding)[raw]
+    ids = raw
+    if encoding.kind == 'colors': ids = _lookup(encoding)[raw]
+    elif encoding.kind == 'values': ids = _ids_of_values(encoding, raw)
     bad = (ids < 0) | (ids > 255) if ids.dtype != np.uint8 else np.zeros(0, bool)
     if not bad.any(): return ids.astype(np.uint8), {}
     values, counts = np.unique(raw[bad], return_counts=True)

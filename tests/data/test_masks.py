@@ -57,9 +57,9 @@ def test_one_bit_and_sixteen_bits():
         decode_mask(saved(Image.fromarray(np.array([[0, 300]], np.uint16))))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK", "F"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "CMYK"])
 def test_color_is_refused(mode, tmp_path):
-    path = tmp_path/("m.tif" if mode in "CMYK F" else "m.png")
+    path = tmp_path/("m.tif" if mode == "CMYK" else "m.png")
     Image.new(mode, (3, 2)).save(path)
     with refuses(DataError, mode, code="mask-mode", file=str(path), found=mode):
         decode_mask(path)
@@ -101,3 +101,41 @@ def test_an_image_is_packed_as_its_colors_are():
     raw = raw_mask(Image.fromarray(image), Encoding("colors"))
     assert np.array_equal(raw, pack_colors(np.moveaxis(image.astype(int), -1, 0)))
     assert np.array_equal(np.stack(unpack_colors(raw), -1), image)
+
+
+def test_values_beyond_16_bits_and_below_zero(tmp_path):
+    deep = Encoding("values", ((0, 0), (7, 1), (65535, 255), (-1, 255)))
+    Image.fromarray(np.int32([[0, 7, -1, 65535]])).save(tmp_path/"sound.tif")
+    assert decode_mask(tmp_path/"sound.tif", deep).tolist() == [[0, 1, 255, 255]]
+    Image.fromarray(np.int32([[0, 7, -1, 70000]])).save(tmp_path/"stray.tif")
+    with refuses(DataError, 70000, "1 pixel", code="mask-values", found=[70000], pixels=1):
+        decode_mask(tmp_path/"stray.tif", deep)
+    Image.fromarray(np.int32([[0, -2, -32768, 65536]])).save(tmp_path/"stray.tif")
+    with refuses(DataError, -2, -32768, 65536, code="mask-values", pixels=3):
+        decode_mask(tmp_path/"stray.tif", Encoding("values", ((0, 0), (7, 1))))
+
+
+def test_a_table_of_values_is_a_loop():
+    rng = np.random.default_rng(0)
+    for low, high, dtype in ((0, 1 << 16, np.uint16), (-1 << 16, 1 << 20, np.int32), (0, 256, np.uint8)):
+        known = np.unique(rng.integers(low, high, 40))[:20].tolist()
+        encoding = Encoding("values", tuple((v, i) for i, v in enumerate(known)))
+        raw = np.array(rng.choice(known, (5, 6)), dtype)
+        assert decode_mask(Image.fromarray(raw), encoding).tolist() == [[known.index(v) for v in row]
+                                                                        for row in raw.tolist()]
+
+
+def test_ids_go_back_to_the_values_of_the_dataset():
+    colors = Encoding("colors", (((1, 2, 3), 0), ((4, 5, 6), 1)))
+    assert colors.inverse() == {0: (1, 2, 3), 1: (4, 5, 6)}
+    mixed = Encoding("values", ((0, 0), (1, 1), (255, 1), (-1, 255), (65535, 255)))
+    assert mixed.inverse() == {0: 0, 1: 1, 255: -1}
+    assert Encoding().inverse() == {i: i for i in range(256)}
+
+
+@pytest.mark.parametrize("value", [0., .5, 1., np.nan, np.inf])
+@pytest.mark.parametrize("encoding", [Encoding(), Encoding("values", ((0, 0), (1, 1))), Encoding("colors")])
+def test_floating_point_masks_are_refused(value, encoding, tmp_path):
+    Image.fromarray(np.full((3, 4), value, np.float32)).save(tmp_path/"m.tif")
+    with refuses(DataError, "floating-point", "m.tif", code="mask-mode", found="F"):
+        decode_mask(tmp_path/"m.tif", encoding)

@@ -739,8 +739,8 @@ ruined("class_only_in_valid", "warn", "class-not-in-train", "",
 ruined("class_never", "note", "class-absent", "", lambda d: masks(d, lambda a: np.where(a == 4, 3, a).astype(np.uint8)))
 ruined("class_rare", "warn", "rare-class", "", lambda d: [write(mask(d, i),
     put(np.where(ids(i) == 4, 3, ids(i)).astype(np.uint8), 4, 1 if i == 0 else 0)) for i in range(6)] and None)
-ruined("one_class_everywhere", "note|warn", "class-absent", "", lambda d: masks(d, np.zeros_like))
-ruined("masks_all_the_same", "sound|warn|note", "", "", lambda d: masks(d, lambda a: ids(0)))
+ruined("one_class_everywhere", "refuse", "one-class", "", lambda d: masks(d, np.zeros_like))
+ruined("masks_all_the_same", "refuse", "same-mask", "labels/f0_P.png", lambda d: masks(d, lambda a: ids(0)))
 
 
 # --- codes.txt ---

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['IMAGE_ODDITIES', 'MASK_ODDITIES', 'FILE_COLUMNS', 'SPLIT_COLUMNS', 'FEW_VALID', 'RARE_SHARE', 'DOMINANT_SHARE',
-           'SMOOTH_SHARE', 'SMOOTH_PIXELS', 'SMOOTH_IMAGES', 'LISTED_PER_CODE', 'REPORT_ENDINGS', 'problem_table',
-           'size_problem', 'allowed_ids', 'value_problems', 'problems_of_pair', 'image_oddities', 'mask_oddities',
-           'CheckReport', 'PairTally', 'several_per_key', 'tally_pairs', 'split_problems', 'small_split_problems',
-           'numbering_problems', 'share_problems', 'one_class_problem', 'class_problems', 'unmeasured_problems',
-           'duplicate_problems', 'same_mask_problems', 'smooth_mask_problems', 'mixed_size_problems',
-           'dataset_problems', 'subfolder_problem', 'entry_problem', 'data_folders', 'stray_problems', 'drop_repeats',
-           'check', 'content_digest', 'image_statistics', 'class_statistics', 'suggested_batch', 'class_weights',
-           'fingerprint', 'check_path', 'skip_check', 'class_tables', 'is_text_report', 'is_report',
-           'check_report_path', 'check_or_raise']
+           'SMOOTH_SHARE', 'SMOOTH_PIXELS', 'SMOOTH_IMAGES', 'DERIVED_WORDS', 'LISTED_PER_CODE', 'REPORT_ENDINGS',
+           'problem_table', 'size_problem', 'allowed_ids', 'value_problems', 'problems_of_pair', 'image_oddities',
+           'depth_oddity', 'mask_oddities', 'CheckReport', 'PairTally', 'several_per_key', 'tally_pairs',
+           'split_problems', 'small_split_problems', 'numbering_problems', 'share_problems', 'one_class_problem',
+           'class_problems', 'unmeasured_problems', 'duplicate_problems', 'same_mask_problems', 'smooth_mask_problems',
+           'mixed_size_problems', 'dataset_problems', 'subfolder_problem', 'entry_problem', 'data_folders',
+           'stray_problems', 'second_pair', 'unused_pair_problems', 'drop_repeats', 'check', 'content_digest',
+           'image_statistics', 'class_statistics', 'suggested_batch', 'class_weights', 'fingerprint', 'check_path',
+           'skip_check', 'class_tables', 'is_text_report', 'is_report', 'check_report_path', 'check_or_raise']
 
 # %% ../../nbs/data/14_check.ipynb #2ce8d889
 import json, os, re, warnings
@@ -33,12 +33,12 @@ from ..core.text import a_few, count_text, number_text, percent_text, plural, sh
 from ..core.files import read_bytes, table_text
 from ..core.theme import render
 from ..core.outputs import check_output, has_mark, output_mark, write_output
-from .pairing import IMAGE_SUFFIXES, is_system
+from .pairing import IMAGE_SUFFIXES, MASK_WORDS, folder_place, is_system, match_folders, sample_images
 from .images import image_size
 from .classes import try_codes
 from .dataset import SegData
 from .filestats import FactStore, file_facts, facts_file
-from .formats.registry import layout_of
+from .formats.registry import LAYOUTS, layout_of
 from .open import open_data
 
 # %% ../../nbs/data/14_check.ipynb #463b4e4b
@@ -112,33 +112,47 @@ def problems_of_pair(
     return strange + value_problems(data, row.mask, {int(i): n for i,n in mask['counts'].items()}, mask['format'])
 
 # %% ../../nbs/data/14_check.ipynb #c59695c2
-# code: kind, what the files have in common, what happens to them or what to do
+# code: kind, what the files have in common, what happens to them or what to do; {most} is the largest number noted
 IMAGE_ODDITIES = {
     'image-16bit': ('note', 'with 16 bits per channel', 'Reduced to 8 bits: the upper half of each value is kept.'),
-    'image-dark': ('warning', 'almost black, with fewer than 13 of their 16 bits used',
-                   'Stretch the values to 0..65535.'),
+    'image-dark': ('error', 'almost black, with values up to {most} of the 65535 that 16 bits can hold',
+                   'Convert all images with the same numbers, for example: gdal_translate -ot Byte -scale 0 {most} '
+                   '0 255 IN.tif OUT.tif'),
+    'image-dim': ('warning', 'dark, with values up to {most} of the 65535 that 16 bits can hold',
+                  'Convert all images to 8 bits with the same numbers.'),
+    'image-bands': ('note', 'with {most} bands', 'The first three are read as red, green and blue, of two bands the '
+                    'first as gray; the others are not used.'),
     'image-grey': ('note', 'in gray', 'The three channels get the same values.'),
     'image-alpha': ('note', 'with transparency', 'It is dropped.'),
     'image-cmyk': ('note', 'in CMYK', 'Converted to RGB.'),
     'image-palette': ('note', 'with a palette', 'Converted to RGB.'),
-    'image-frames': ('note', 'with several frames', 'Only the first is used.'),
+    'image-frames': ('note', 'with several frames or pages, up to {most}', 'Only the first is used.'),
     'tiny-image': ('warning', 'less than 32 pixels high or wide', 'They are enlarged.'),
     'thin-image': ('warning', 'more than eight times as long as wide', 'Resizing distorts them: cut them into tiles.')}
 
 def image_oddities(
     image:dict # facts
-): # yields codes of `IMAGE_ODDITIES`
-    "What is unusual but usable about an image."
+): # yields codes of `IMAGE_ODDITIES`, and the number that the message names
+    "What is unusual about an image."
     h, w = image['size']
     mode = image['mode']
-    if image['bits'] > 8: yield 'image-dark' if 0 < image.get('top', 65535) < 8192 else 'image-16bit'
-    if mode in ('1', 'L', 'LA'): yield 'image-grey'
-    if mode in ('RGBA', 'LA', 'PA'): yield 'image-alpha'
-    if mode == 'CMYK': yield 'image-cmyk'
-    if mode == 'P': yield 'image-palette'
-    if image['frames'] > 1: yield 'image-frames'
-    if min(h, w) < 32: yield 'tiny-image'
-    if max(h, w) > 8*min(h, w): yield 'thin-image'
+    if image['bits'] > 8: yield depth_oddity(image)
+    if mode in ('1', 'L', 'LA') or mode.startswith('I'): yield 'image-grey', 0
+    if image['clear']: yield 'image-alpha', 0
+    if image['bands']: yield 'image-bands', image['bands']
+    if mode == 'CMYK': yield 'image-cmyk', 0
+    if mode == 'P': yield 'image-palette', 0
+    if image['frames'] > 1: yield 'image-frames', image['frames']
+    if min(h, w) < 32: yield 'tiny-image', 0
+    if max(h, w) > 8*min(h, w): yield 'thin-image', 0
+
+def depth_oddity(
+    image:dict # facts about an image with more than 8 bits
+)->tuple: # code, and the largest value
+    "What becomes of 16 bits: with 13 bits in use an image is almost black, with 14 it is dark."
+    dark = image['bright'] if image['top'] else 255
+    if dark < 32: return 'image-dark', image['top']
+    return ('image-dim' if dark < 64 else 'image-16bit'), image['top']
 
 # %% ../../nbs/data/14_check.ipynb #288d7838
 MASK_ODDITIES = {
@@ -147,27 +161,30 @@ MASK_ODDITIES = {
                      'The sizes do not show whether the mask is rotated, too: check one by eye.'),
     'mask-jpeg': ('warning', 'saved as JPEG, which blurs the borders between ids', 'Export them as PNG again.'),
     'mask-palette': ('note', 'with a palette', 'Its indices are the ids.'),
-    'mask-16bit': ('note', 'with 16 bits', 'The values are used unchanged.'),
-    'mask-frames': ('note', 'with several frames', 'Only the first is used.'),
+    'mask-16bit': ('note', 'with {most} bits', 'The values are used unchanged.'),
+    'mask-frames': ('note', 'with several frames or pages, up to {most}', 'Only the first is used.'),
+    'mask-bands': ('note', 'with {most} bands', 'The first three are used as colors, of two bands the first; the '
+                   'others are not used.'),
     'mask-void': ('warning', 'void everywhere', 'Nothing can be learned from them.')}
 
 def mask_oddities(
     data:SegData,
     image:dict, # facts
     mask:dict # facts
-): # yields codes of `MASK_ODDITIES`
+): # yields codes of `MASK_ODDITIES`, and the number that the message names
     "What is unusual but usable about a mask and its image."
     if image['turn'] != 1:
         same_size = image['stored'] == image['size'] == mask['size']
-        yield 'image-turned' if same_size and mask['turn'] == 1 else 'image-rotated'
+        yield ('image-turned' if same_size and mask['turn'] == 1 else 'image-rotated'), 0
     if mask['mode'] == 'P' and data.encoding.kind != 'colors' and not layout_of(data).palette_masks:
-        yield 'mask-palette'
-    if mask['bits'] > 8: yield 'mask-16bit'
-    if mask['frames'] > 1: yield 'mask-frames'
+        yield 'mask-palette', 0
+    if mask['bits'] > 8: yield 'mask-16bit', mask['bits']
+    if mask['frames'] > 1: yield 'mask-frames', mask['frames']
+    if mask['bands']: yield 'mask-bands', mask['bands']
     valid = {int(i) for i in mask['counts']} <= data.classes.valid_values
-    if mask['format'] == 'JPEG' and valid and not mask['strange']: yield 'mask-jpeg'
+    if mask['format'] == 'JPEG' and valid and not mask['strange']: yield 'mask-jpeg', 0
     void = data.classes.void
-    if void is not None and set(mask['counts']) == {str(void)}: yield 'mask-void'
+    if void is not None and set(mask['counts']) == {str(void)}: yield 'mask-void', 0
 
 # %% ../../nbs/data/14_check.ipynb #11d43ff8
 @dataclass
@@ -215,7 +232,7 @@ class PairTally:
         data:SegData
     ):
         self.data, self.rows, self.problems, self.trouble = data, [], [], ''
-        self.odd = defaultdict(lambda: [0, []]) # code -> number of files, the first of them
+        self.odd = defaultdict(lambda: [0, [], 0]) # code -> number of files, the first of them, largest number noted
         self.pixels, self.images = np.zeros((3, 256), np.int64), np.zeros((3, 256), np.int64) # by split and id
         self.edges, self.blends = np.zeros((2, 256), np.int64) # pixels at a border, and between others, by id
         self.channels, self.n = np.zeros((2, 3)), 0 # sums of means and of mean squares; images
@@ -225,11 +242,12 @@ class PairTally:
 
     def note(self,
         code:str, # of `IMAGE_ODDITIES` or `MASK_ODDITIES`
-        file:str
+        file:str,
+        number:int=0 # that its message names, if it is the largest
     ):
         "Count a file that has something unusual about it."
         files = self.odd[code]
-        files[0] += 1
+        files[0], files[2] = files[0] + 1, max(files[2], number)
         if len(files[1]) < 20: files[1].append(file)
 
     def report(self)->CheckReport: # without problems
@@ -251,13 +269,13 @@ def add(self:PairTally,
     digests = image.get('digest', ''), mask.get('digest', '')
     self.rows.append((row.image, row.mask, row.split, *image.get('size', (0, 0)), *digests))
     if 'size' in image:
-        for code in image_oddities(image): self.note(code, row.image)
+        for code,number in image_oddities(image): self.note(code, row.image, number)
         self.channels += np.array([image['mean'], np.square(image['std']) + np.square(image['mean'])])
         self.n += 1
     if 'size' in mask: self.add_mask(row, mask)
     if 'size' in image and 'size' in mask:
-        for code in mask_oddities(self.data, image, mask):
-            self.note(code, row.image if code.startswith('image') else row.mask)
+        for code,number in mask_oddities(self.data, image, mask):
+            self.note(code, row.image if code.startswith('image') else row.mask, number)
 
 @patch
 def add_mask(self:PairTally,
@@ -294,11 +312,14 @@ def add_palette(self:PairTally,
 @patch
 def odd_problems(self:PairTally): # yields `Problem`s
     "One problem for each kind of unusual files."
-    for code,(n,files) in self.odd.items():
+    deep = sum(self.odd[code][0] for code in ('image-16bit', 'image-dim', 'image-dark') if code in self.odd)
+    for code,(n,files,most) in self.odd.items():
         kind, what, fix = {**IMAGE_ODDITIES, **MASK_ODDITIES}[code]
+        if code == 'image-dark' and 2*n < deep: kind = 'warning' # single dark images among bright ones
         noun = 'mask' if code.startswith('mask') else 'image'
         names = f': {a_few(files, 3, n)}' if n > 1 else ''
-        yield Problem(kind, code, files[0], f'{count_text(n, noun)} {what}{names}.', found=files, fix=fix)
+        yield Problem(kind, code, files[0], f'{count_text(n, noun)} {what.format(most=most)}{names}.', found=files,
+                      fix=fix.format(most=most))
 
 # %% ../../nbs/data/14_check.ipynb #e2472dd7
 _PALETTE_FIX = 'If the colors are right, segfast check --fix converts them; if the ids are, save the masks as gray PNG.'
@@ -431,7 +452,7 @@ def share_problems(
 
 # %% ../../nbs/data/14_check.ipynb #b89be6d1
 _ONE_CLASS = 'Label a second class, or find out why the masks hold one value only.'
-_VOID_OR_CLASS = 'If the void pixels are a class (the background), give its id a name that does not mean void, in codes.txt.'
+_VOID_OR_CLASS = 'If the void pixels are a class (the background), give its id another name than void in codes.txt.'
 
 def one_class_problem(
     report:CheckReport
@@ -516,7 +537,8 @@ def same_mask_problems(
     if n <= len(files)/2: return
     first, fix = files['mask'][files.mask_sha256 == counts.index[0]].iloc[0], 'Were they copied by mistake?'
     if n < len(files):
-        yield Problem('warning', 'same-mask', first, f'is identical to {n-1} other masks, of different images.', fix=fix)
+        message = f'is identical to {n-1} other masks, of different images.'
+        yield Problem('warning', 'same-mask', first, message, fix=fix)
     else:
         message = f'all {n} masks with more than one value are identical, but their images differ.'
         yield Problem('error', 'same-mask', first, message, fix=f'{fix} Use the mask made for each image.')
@@ -537,8 +559,9 @@ def smooth_mask_problems(
     n = int(pixels[thin].sum())
     if n < SMOOTH_PIXELS: return
     names = a_few([classes.names[i] for i in thin], 6)
-    message = (f'{len(thin)} of {len(classes)} classes ({names}) {plural(len(thin), "is a shade", "are shades")} between '
-               f'two others, at their borders only ({count_text(n, "pixel")}): the edges of the masks were smoothed.')
+    what = plural(len(thin), 'is a shade', 'are shades')
+    message = (f'{len(thin)} of {len(classes)} classes ({names}) {what} between two others, at their borders only '
+               f'({count_text(n, "pixel")}): the edges of the masks were smoothed.')
     yield Problem('error', 'mask-smooth', '', message, [classes.names[i] for i in thin], pixels=n,
                   fix='Save or resize the masks without smoothing (nearest neighbor), or use segfast check --fix.')
 
@@ -569,6 +592,12 @@ def dataset_problems(
     return [*found, *mixed_size_problems(report)]
 
 # %% ../../nbs/data/14_check.ipynb #794d6177
+# folders of what is made from images or masks, or of other people's masks
+DERIVED_WORDS = re.compile(
+    r'depth|dispar|normals|normal_?map|(^|[^a-z])(flow|edge|2nd|fov)|contour|skelet|instance|panoptic|polygon|box|bound'
+    r'|visuali[sz]|vis$|viz|colou?r|overlay|preview|thumb|pred|result|heat|superpixel|second|annotator|observer|rater'
+    r'|expert|reader', re.I)
+
 def subfolder_problem(
     data:SegData,
     entry, # of `os.scandir`: a folder
@@ -585,9 +614,9 @@ def subfolder_problem(
         return Problem('error', 'folder-unreadable', path, f'cannot be read ({e.strerror}).',
                        fix='Check its permissions, or remove it.')
     n = sum(name.lower().endswith(IMAGE_SUFFIXES) and not is_system(name) for name in names)
-    if n and '/' in path:
-        return Problem('warning', 'unused-folder', path,
-                       f'holds {count_text(n, "image")} that the layout {data.layout} does not use.', n,
+    holds_images = data.pairs['image'].map(os.path.dirname).eq(os.path.dirname(path)).any()
+    if n and '/' in path and holds_images and not DERIVED_WORDS.search(entry.name):
+        return Problem('warning', 'unused-folder', path, f'holds {count_text(n, "image")} that no pair uses.', n,
                        fix='If they belong to the data, move them one folder up.')
 
 # %% ../../nbs/data/14_check.ipynb #a4ddbc0e
@@ -613,7 +642,8 @@ def data_folders(
     files # paths relative to the dataset, one per image or mask
 )->set: # of `PurePosixPath`
     "The folders of files, and all folders above them inside the dataset."
-    folders = [PurePosixPath(folder) for folder in sorted(set(map(os.path.dirname, files))) if not os.path.isabs(folder)]
+    names = sorted(set(map(os.path.dirname, files)))
+    folders = [PurePosixPath(folder) for folder in names if not os.path.isabs(folder)]
     return {path for folder in folders for path in (folder, *folder.parents) if '..' not in path.parts}
 
 def stray_problems(
@@ -645,6 +675,35 @@ def stray_problems(
         yield Problem('note', 'unused-image', unused[0], f'{len(unused)} {verb} to no pair: {a_few(unused, 3)}.',
                       unused[:20], fix='Ignored.')
 
+# %% ../../nbs/data/14_check.ipynb #18f145f4
+def second_pair(
+    root, # of the dataset
+    used:set # folders that hold files of pairs, relative
+)->tuple: # folder of images, folder of masks, number of files; () if there is none
+    "Two folders of images and masks, or one with both, beside those that are used."
+    rest = [path for path in sample_images(root) if os.path.dirname(path) not in used]
+    match = match_folders(tuple(sorted(rest))) if len(rest) > 3 else None
+    if match is None: return ()
+    def files(name): return [path for path in rest if folder_place(path)[0] == name]
+    images, masks = (files(name) or rest for name in (match.images, match.masks))
+    folders = [os.path.dirname(paths[0]) for paths in (images, masks)]
+    named = folders[0] == folders[1] or MASK_WORDS.search(match.masks) and not MASK_WORDS.search(match.images)
+    derived = any(DERIVED_WORDS.search(folder) for folder in folders)
+    return (*folders, len(images)) if named and not derived else ()
+
+def unused_pair_problems(
+    data:SegData
+): # yields at most one `Problem`
+    "A second pair of folders of images and masks that is not used; a table names what is meant."
+    if data.layout not in LAYOUTS or data.layout == 'csv': return
+    found = second_pair(data.root, {os.path.dirname(file) for name in ('image', 'mask') for file in data.pairs[name]})
+    if not found: return
+    images, masks, n = found
+    where = f'{images}/ and {masks}/ look' if images != masks else f'{images}/ looks'
+    message = f'{where} like {count_text(n, "more image")} with masks, which no pair uses.'
+    yield Problem('warning', 'unused-pair', f'{images}/', message, [images, masks],
+                  fix='If they belong to the data, write a table with the columns image, mask and split.')
+
 # %% ../../nbs/data/14_check.ipynb #c9b593c9
 def drop_repeats(
     problems:list # of `Problem`
@@ -669,7 +728,7 @@ def check(
     report = tally.report()
     found = [*data.problems, *numbering_problems(report, tally.problems), *tally.problems,
              *dataset_problems(report, tally.problems), *tally.odd_problems(), *tally.palette_problems(),
-             *stray_problems(data)]
+             *stray_problems(data), *unused_pair_problems(data)]
     if tally.trouble:
         message = f'the facts about the files could not be kept ({tally.trouble}), so the next check takes as long.'
         found.append(Problem('note', 'not-kept', '', message, fix='Set SEGFAST_CACHE to a folder that can be written.'))

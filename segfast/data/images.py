@@ -175,6 +175,7 @@ def is_misread(
     codec, _, _, args = im.tile[0]
     raw = args[0] if isinstance(args, tuple) else args
     if raw in ('I;16BS', 'I;32BS', 'F;32BF') and codec == 'libtiff': return True
+    if len(im.getbands()) == 1 and header.bands > 2: return True # the first plane, as if it were all
     if header.separate and (len(im.getbands()) == 2 or codec == 'raw' and max(header.bits) > 8): return True
     # the default of YCbCr is one color for 2x2 pixels
     return header.first(262) == 6 and codec == 'raw' and header.tags.get(530, (2, 2)) != (1, 1) and header.bands == 3
@@ -241,8 +242,9 @@ def pillow_problem(
         ends = map(sum, zip(header.tags.get(273) or header.tags.get(324) or (),
                             header.tags.get(279) or header.tags.get(325) or ()))
         if (end := max(ends, default=0)) > size: reason = f'it is cut off: {size} of {end} bytes are there'
-        elif isinstance(e, (UnidentifiedImageError, ValueError, KeyError)): return unread_tiff(path, header)
-        else: reason = f'{describe_tiff(header)}: {reason}'
+        elif isinstance(e, OSError) and not isinstance(e, UnidentifiedImageError): # of a decoder
+            reason = f'{describe_tiff(header)}: {reason}'
+        else: return unread_tiff(path, header)
     elif isinstance(e, UnidentifiedImageError): return _unidentified(path, start)
     return _error(path, 'undecodable', f'cannot be decoded ({reason}).')
 
@@ -310,6 +312,8 @@ def to_rgb(
     "An image in RGB, eight bits per channel; 16-bit gray is reduced to 8 bits."
     if im.mode == 'RGB': return im
     if im.mode == 'F': raise _unknown_white(im, 'holds floating-point values (float32), whose range is unknown.')
+    if im.mode == 'L' and 2 in getattr(im, 'tag_v2', {}).get(339, ()):
+        raise _unknown_white(im, 'holds signed values of 8 bits, of which Pillow reads the negative ones as bright.')
     if im.mode == 'LAB':
         raise _unknown_white(im, 'is in Lab colors.', 'Convert it: magick IN.tif -colorspace sRGB OUT.png')
     if im.mode.startswith('I'): im = upper_byte(im)

@@ -19,6 +19,7 @@ from .dataset import SegData
 from .splits import parse_split, resplit
 from .mask_values import with_classes
 from .formats.camvid import camvid
+from .formats.unsupported import explain_file, explain_files
 from .formats.registry import LAYOUTS, find_layout
 from .archives import ARCHIVES, only_folder_in, new_part_folder, extract_tar, is_archive, unpack
 from .demo import demo
@@ -116,9 +117,14 @@ def read_layout(
     seed:int, # of splits that are drawn
     options:dict # of the layout
 )->SegData:
-    "The dataset in a folder or table whose layout is known."
+    "The dataset in a folder or table whose layout is known; an error names files of formats that are not read."
     check_options(layout, options)
-    return LAYOUTS[layout].make(root, seed=seed, **options)
+    try: return LAYOUTS[layout].make(root, seed=seed, **options)
+    except DataError as e:
+        codes = [problem.code for problem in e.problems]
+        if not any(code in ('layout-unknown', 'no-images', 'folder-missing') for code in codes): raise
+        if not (found := explain_files(root) if root.is_dir() else explain_file(root)): raise
+        raise DataError([*e.problems, Problem('error', 'format-unread', '', found[0], fix=found[1])]) from None
 
 # %% ../../nbs/data/13_open.ipynb #2b053331
 def open_path(
@@ -141,6 +147,9 @@ def open_path(
     if not path.exists() and path.name in KNOWN:
         raise DataError(Problem('error', 'folder-missing', str(path), 'no such folder.',
                                 fix=f'To fetch the dataset of that name, write it without a path: {path.name}.'))
+    if path.is_file() and (found := explain_file(path)):
+        message = f'is a file, but a folder with images and masks was expected. It {found[0]}'
+        raise DataError(Problem('error', 'folder-missing', str(path), message, fix=found[1]))
     root = existing_folder(path)
     return read_layout(layout or find_layout(root), root, seed, options)
 

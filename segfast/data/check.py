@@ -306,7 +306,7 @@ def add_palette(self:PairTally,
         self.painted[color, i][1] = self.painted[color, i][1] or file
     self.ambiguous |= {color for color,n in Counter(shown.values()).items() if n > 1}
     grays = [color[0] for _,color in sorted(shown.items()) if len(set(color)) == 1]
-    if len(grays) == len(shown) > 1 and grays == sorted(grays, reverse=True): self.inverted.append(file)
+    if len(grays) == len(shown) == 2 and grays[0] > grays[1]: self.inverted.append(file)
 
 # %% ../../nbs/data/14_check.ipynb #0966d975
 @patch
@@ -343,7 +343,7 @@ def palette_problems(self:PairTally): # yields at most one `Problem`
                 f'{painted[color, first][1]}.')
         yield Problem('error', 'mask-palettes', painted[color, other][1], text, found=list(numbers)[:20],
                       fix=_PALETTE_FIX)
-    elif self.inverted and self.plain:
+    elif self.inverted and self.plain and len(self.data.classes.labels) == 2:
         text = (f'its palette begins with white and ends with black, but {self.plain} has no palette: are these masks '
                 'inverted?')
         yield Problem('error', 'mask-palettes', self.inverted[0], text, found=self.inverted[:20], fix=_PALETTE_FIX)
@@ -478,7 +478,8 @@ def class_problems(
     pixels, names = report.pixels.loc[list(classes.labels)], classes.names
     total = pixels.sum(axis=1)
     if not total.sum(): return
-    if alone := one_class_problem(report): yield alone
+    known = any(problem.code == 'one-class' for problem in report.data.problems)
+    if not known and (alone := one_class_problem(report)): yield alone
     unseen = [f'{names[i]!r} (id {i})' for i in pixels.index[(pixels.train == 0) & (total > 0)]]
     if unseen:
         message = (f'{plural(len(unseen), "class", "classes")} {a_few(unseen, 6)} '

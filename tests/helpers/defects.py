@@ -1373,7 +1373,7 @@ two("folders_masks_rgb_and_grey", "refuse|warn|note", "", "",
 two("folders_codes_fewer", "refuse|warn", "", "", lambda d: (d/"codes.txt").write_text("a\nb\n") and None)
 two("folders_codes_duplicate", "refuse", "codes-duplicate", "codes.txt",
     lambda d: (d/"codes.txt").write_text("a\nb\na\n") and None)
-two("folders_mask_all_one_value", "sound|warn|note", "", "",
+two("folders_mask_all_one_value", "refuse", "one-class", "",
     lambda d: [write(d/f"masks/p{i}_mask.png", np.zeros(SIZE, np.uint8)) for i in range(6)] and None)
 two("folders_codes_void", "sound", "", "", lambda d: (d/"codes.txt").write_text("a\nb\nvoid\n") and None)
 two("folders_unreadable_below", "refuse", "folder-unreadable", "photos/more",

@@ -1137,6 +1137,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'segfast.data.pairing._too_many': ('data/pairing.html#_too_many', 'segfast/data/pairing.py'),
                                       'segfast.data.pairing._unreadable': ('data/pairing.html#_unreadable', 'segfast/data/pairing.py'),
                                       'segfast.data.pairing._wrapped': ('data/pairing.html#_wrapped', 'segfast/data/pairing.py'),
+                                      'segfast.data.pairing.add_paths': ('data/pairing.html#add_paths', 'segfast/data/pairing.py'),
                                       'segfast.data.pairing.affix_options': ('data/pairing.html#affix_options', 'segfast/data/pairing.py'),
                                       'segfast.data.pairing.choose_match': ('data/pairing.html#choose_match', 'segfast/data/pairing.py'),
                                       'segfast.data.pairing.common_affix': ('data/pairing.html#common_affix', 'segfast/data/pairing.py'),

@@ -16,6 +16,7 @@ from .pairing import (IMAGE_WORDS, MASK_WORDS, files_by_key, folder_entries, fol
 from .splits import split_of_rows
 from .filestats import mask_contents
 from .mask_values import MAX_CLASSES
+from .mask_groups import refuse_mask_groups
 
 # %% ../../nbs/data/10_autodetect.ipynb #c48fd903
 def refuse_photos(
@@ -95,6 +96,7 @@ def pair_folders(
     seed:int # for the split, when neither folders nor lists say
 )->tuple: # [(key, image, mask)], the split, [Problem]
     "The pairs of two folders that match, their split, and all problems and notes."
+    refuse_mask_groups(root)
     problems = []
     files, match = match_all_files(root, problems)
     together = match.images == match.masks

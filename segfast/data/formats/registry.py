@@ -23,6 +23,7 @@ from ..dataset import SegData
 from ..filestats import mask_contents
 from ..mask_values import MAX_CLASSES
 from ..archives import only_folder_in
+from ..mask_groups import refuse_mask_groups
 from .camvid import camvid
 from .segnet import segnet
 from .camseq import camseq
@@ -307,6 +308,7 @@ def find_layout(
     "Which layout a folder has."
     root = existing_folder(path)
     found = recognize(root)
+    if found in (None, 'camvid', 'folders'): refuse_mask_groups(root, 300 if found else 3000)
     # a home folder with a dataset in it is not a dataset of two folders
     inner = dataset_inside(root) if found and not LAYOUTS[found].certainty else None
     brush = found and not LAYOUTS[found].certainty and brush_masks(sample_images(root, 20))

@@ -17,7 +17,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from ..core.errors import DataError, Problem
 from ..core.text import a_few, count_text, shape_text

@@ -594,7 +594,7 @@ ruined("image_16bit_rgb", "note", "image-16bit", "images/f2.png",
        lambda d: raw(d, png(pixels(2).astype(np.uint16)*257, 16)))
 ruined("image_16bit_rgba", "note", "image-16bit image-alpha", "images/f2.png",
        lambda d: raw(d, png(np.dstack([pixels(2).astype(np.uint16)*257, np.full(SIZE, 65535, np.uint16)]), 16)))
-ruined("image_12bit_in_16", "note|warn", "image-16bit image-dark", "images/f2.png",
+ruined("image_12bit_in_16", "refuse", "image-dark", "images/f2.png",
        lambda d: colors(d, lambda a: Image.fromarray(a[..., 0].astype(np.uint16)*16)))
 ruined("image_float", "refuse|note|warn", "", "images/f2.tif",
        lambda d: colors(d, lambda a: Image.fromarray(a[..., 0].astype(np.float32)/255), suffix=".tif"))

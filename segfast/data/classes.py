@@ -81,6 +81,11 @@ def valid_values(self:ClassTable)->set:
     "Every pixel value that a mask of this dataset may hold."
     return set(range(len(self))) | ({self.void} - {None})
 
+@patch(as_prop=True)
+def void_channel(self:ClassTable)->int|None:
+    "The output of a model that stands for void and is never predicted; None where void is outside the names."
+    return self.void if self.void in range(len(self)) and len(self) > 1 else None
+
 # %% ../../nbs/data/02_classes.ipynb #3ac8c74a
 _SWATCH = '<span style="display:inline-block;width:1.1em;height:1.1em;border-radius:3px;background:rgb{}"></span>'
 _HEAD = '<thead><tr><th>id</th><th></th><th>class</th></tr></thead>'
@@ -292,7 +297,7 @@ def try_label_colors(
     text = read_text(path, file) if path.is_file() else TextLines([], [], [], [], [])
     rows, odd = [], []
     for n,line in zip(text.numbers, text.lines):
-        if n == 1 and is_color_header(line) or path.name == 'labelmap.txt' and line.startswith('#'): continue
+        if not rows and not odd and is_color_header(line) or line.startswith('#'): continue # CVAT writes comments
         if row := parse_color_line(line): rows.append(row)
         else: odd.append((n, line))
     problems = text.problems + _odd_lines(odd, file)

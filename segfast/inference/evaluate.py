@@ -296,7 +296,7 @@ def predict_masks(
     ids:np.ndarray # (256,): the data's ids -> the model's
 ): # yields `PredictedMask`
     "Predict some images, exactly as `segfast predict` does."
-    arrays, n = segmenter.arrays, 1 if segmenter.tile else segmenter.batch_size
+    n = 1 if segmenter.tile else segmenter.batch_size
     for k in range(0, len(rows), n):
         paths = [data.path(data.pairs['image'].iloc[i]) for i in rows[k:k+n]]
         images = list(map(as_image, paths))
@@ -304,8 +304,8 @@ def predict_masks(
         for i,bands in zip(rows[k:k+n], segmenter.bands(prepared, sizes, paths)):
             predicted, confidence = [], []
             for _,numbers in bands:
-                predicted.append(arrays.best(numbers))
-                confidence.append(arrays.numpy(arrays.top(numbers if segmenter.soft else arrays.softmax(numbers))))
+                predicted.append(segmenter.ids(numbers))
+                confidence.append(segmenter.confidence(numbers))
             truth = ids[data.ids(data.pairs['mask'].iloc[i])]
             yield PredictedMask(i, np.concatenate(predicted), truth, np.concatenate(confidence))
 

@@ -68,13 +68,20 @@ class TorchArrays:
         "Which parts have finite numbers only: no NaN, no infinity."
         return x.isfinite().flatten(1).all(1).cpu().numpy()
 
+    def exclude(self, x, i:int): # (classes, ...) -> (classes, ...)
+        "A copy with minus infinity for one class, so that it is never the largest."
+        return x.index_fill(0, torch.tensor([i], device=x.device), -torch.inf)
+
 # %% ../../nbs/inference/01_predictor.ipynb #61c269d8
 def predict_ids(
     logits:torch.Tensor, # (classes, h, w)
-    size:tuple # (height, width) of the mask
+    size:tuple, # (height, width) of the mask
+    void:int|None=None # class that is never predicted, see `ClassTable.void_channel`
 )->torch.Tensor: # (height, width) int64 class ids
     "The predicted class of every pixel at a given size."
-    return resize_rows(logits.float(), tuple(size), TorchArrays(logits.device)).max(dim=0).indices
+    arrays = TorchArrays(logits.device)
+    enlarged = resize_rows(logits.float(), tuple(size), arrays)
+    return (enlarged if void is None else arrays.exclude(enlarged, void)).max(dim=0).indices
 
 # %% ../../nbs/inference/01_predictor.ipynb #bbf24db2
 class TorchPredictor:

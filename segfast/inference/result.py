@@ -120,7 +120,7 @@ def collect_bands(
     "Join the bands of an image."
     arrays, ids, kept = segmenter.arrays, [], []
     for _,numbers in bands:
-        ids.append(arrays.best(numbers))
+        ids.append(segmenter.ids(numbers))
         if keep: kept.append(arrays.numpy(numbers if segmenter.soft else arrays.softmax(numbers)))
     return np.concatenate(ids), np.concatenate(kept, 1) if keep else None
 

@@ -97,6 +97,10 @@ class NumpyArrays:
         "Which parts have finite numbers only: no NaN, no infinity."
         return np.isfinite(x).reshape(len(x), -1).all(1)
 
+    def exclude(self, x, i:int): # (classes, ...) -> (classes, ...)
+        "A copy with minus infinity for one class, so that it is never the largest."
+        return np.concatenate([x[:i], np.full_like(x[i:i+1], -np.inf), x[i+1:]])
+
 # %% ../../nbs/inference/00_sliding.ipynb #04b316e2
 def resize_rows(
     x, # (classes, h, w)
@@ -247,6 +251,24 @@ class Segmenter:
 
     @cached_property
     def pixel_weights(self): return self.arrays.array(tile_weights(self.tile))
+
+# %% ../../nbs/inference/00_sliding.ipynb #6ab7e26e
+@patch
+def without_void(self:Segmenter, numbers): # (classes, ...), of `bands`
+    "The numbers of the classes that may be predicted: void has minus infinity."
+    void = self.classes.void_channel
+    return numbers if void is None else self.arrays.exclude(numbers, void)
+
+@patch
+def ids(self:Segmenter, numbers): # (classes, ...), of `bands` -> NumPy uint8 (...)
+    "The predicted class of each pixel, which is never void."
+    return self.arrays.best(self.without_void(numbers))
+
+@patch
+def confidence(self:Segmenter, numbers): # (classes, ...), of `bands` -> NumPy float32 (...)
+    "The probability of the predicted class at each pixel."
+    numbers = numbers if self.soft else self.arrays.softmax(numbers)
+    return self.arrays.numpy(self.arrays.top(self.without_void(numbers)))
 
 # %% ../../nbs/inference/00_sliding.ipynb #91520d1e
 @patch

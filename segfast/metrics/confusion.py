@@ -31,12 +31,14 @@ def plain_tensor(
 def class_ids(
     pred, # class ids (n, h, w) or (h, w), or logits (n, classes, h, w) or (classes, h, w)
     targ, # class ids, any integer type, of the same n, h, w
-    n:int|None=None # classes; logits with another number of channels are refused
+    n:int|None=None, # classes; logits with another number of channels are refused
+    void:int|None=None # channel of the logits that is never the prediction
 )->tuple: # prediction and targets as int64 tensors of one shape, on one device
     "Class ids of a prediction and its targets."
     pred, targ = plain_tensor(pred), plain_tensor(targ)
     if pred.ndim == targ.ndim + 1:
         if n not in (None, pred.shape[-3]): raise ValueError(f'{pred.shape[-3]} channels of logits for {n} classes')
+        if void is not None: pred = pred.index_fill(-3, torch.tensor([void], device=pred.device), -torch.inf)
         pred = pred.max(dim=-3).indices  # the ids of argmax, 5 times faster on a CPU unless channels come last
     if pred.shape != targ.shape:
         raise ValueError(f'prediction {tuple(pred.shape)} and mask {tuple(targ.shape)} differ in shape')

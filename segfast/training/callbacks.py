@@ -23,6 +23,7 @@ from ..core.process import on_stop_signals
 from ..core.text import a_few
 from ..data.loaders import seed_epoch
 from ..runs.recipe import Stage
+from ..inference.predictor import predict_ids
 from ..report.plots import show_masks
 from .checkpoints import STOPS_WITHIN, Training, is_finite, save_checkpoint, set_generators
 
@@ -95,20 +96,23 @@ class RunRecorder(Callback):
 def sample_arrays(
     x, # (3, h, w) normalized image
     y, # (h, w) class ids
-    logits # (classes, h, w)
+    logits, # (classes, h, w)
+    void:int|None=None # class that is never predicted, see `ClassTable.void_channel`
 )->tuple: # image (h, w, 3) uint8, truth (h, w), prediction (h, w)
     "A sample of a batch as arrays that can be shown."
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in imagenet_stats)
     x, y, logits = (v.detach().as_subclass(torch.Tensor).float().cpu() for v in (x, y, logits))
     image = ((x*std + mean).clamp(0, 1)*255).byte().permute(1, 2, 0)
-    return image.numpy(), y.byte().numpy(), logits.max(0).indices.byte().numpy()
+    return image.numpy(), y.byte().numpy(), predict_ids(logits, y.shape, void).byte().numpy()
 
 # %% ../../nbs/training/06_callbacks.ipynb #59b324ce
 @patch
 def after_batch(self:RunRecorder):
     "Count the images, keep the first validation batch as samples, and update the screen."
     if self.training: self.images, self.seen = self.images + len(self.x), tuple(self.x.shape[-2:])
-    elif self.iter == 0: self.sample = [sample_arrays(*xyp) for xyp in zip(self.x[:4], self.y[:4], self.pred[:4])]
+    elif self.iter == 0:
+        void = self.state.data.classes.void_channel
+        self.sample = [sample_arrays(*xyp, void) for xyp in zip(self.x[:4], self.y[:4], self.pred[:4])]
     self.state.screen.batch(self.iter + 1, self.n_iter, float(self.smooth_loss) if self.training else None,
                             training=self.training)
     if self.training: self._between_batches()

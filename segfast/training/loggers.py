@@ -24,6 +24,7 @@ from ..core.errors import UsageError, safe_text, unknown_name
 from ..core.files import to_plain
 from ..data.classes import ClassTable
 from ..data.masks import colorize
+from ..metrics.confusion import class_ids
 from ..runs.recipe import to_toml
 from ..runs.run import Run
 
@@ -135,7 +136,8 @@ def after_fit(self:Logger):
 @patch
 def _keep_sample(self:Logger, n=2):
     x, y = self.dls.valid.after_batch.decode((TensorImage(self.x[:n].detach()), TensorMask(self.y[:n])))
-    images, truths, preds = (np.asarray(v.cpu()) for v in (x, y, self.pred[:n].detach().max(1).indices))
+    predicted, _ = class_ids(self.pred[:n], self.y[:n], void=self.dls.seg_classes.void_channel)
+    images, truths, preds = (np.asarray(v.cpu()) for v in (x, y, predicted))
     self.sample = images.astype(np.uint8).transpose(0, 2, 3, 1), truths, preds, self.dls.seg_classes
 
 # %% ../../nbs/training/04_loggers.ipynb #353a150d

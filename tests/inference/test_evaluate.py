@@ -21,6 +21,7 @@ from helpers.tiny import make_tiny
 import torch
 from helpers.problems import is_crash, missing
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score, precision_score, recall_score
 from typer.testing import CliRunner
 
@@ -128,6 +129,18 @@ def test_a_run_scores_as_its_training_did(tiny_run):
     for name, row in known["classes"].items():
         assert {k: found["classes"][name][k] for k in row} == row
     assert Path(found["out"]) == tiny_run.path/"evaluation"/"demo-valid"
+
+
+def test_void_is_never_scored_as_a_prediction(tiny_run, tmp_path):
+    "Of a model that gives void the largest logit everywhere; its scores are those of the next best class."
+    shutil.copytree(tiny_run.path, tmp_path/"void run")
+    run, state = Run(tmp_path/"void run"), load_file(tiny_run.weights_file)
+    state["1.bias"][run.classes.void] += 1000
+    with run.checkpoint("last") as part: save_file(state, part/"model.safetensors")
+    found, want = (evaluate(path, screen="quiet") for path in (run.path, tiny_run.path))
+    assert found.cm.matrix[:, run.classes.void].sum() == 0
+    np.testing.assert_array_equal(found.cm.matrix, want.cm.matrix)
+    assert found.scores["ece"] != want.scores["ece"]  # the confidence is that of the model
 
 
 def test_what_is_written(tiny_run, demo_dir, tmp_path):

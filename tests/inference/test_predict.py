@@ -626,6 +626,34 @@ def test_an_ensemble_is_the_mean_of_its_members(tmp_path, tiny_run, other_run, s
     assert all((mask != read(tmp_path/"both/street.png")).any() for mask in alone)
 
 
+@pytest.fixture
+def void_run(tiny_run, tmp_path):
+    "The run again, with weights that give void the largest logit at every pixel."
+    shutil.copytree(tiny_run.path, tmp_path/"void run")
+    run, state = Run(tmp_path/"void run"), load_file(tiny_run.weights_file)
+    state["1.bias"][run.classes.void] += 20
+    with run.checkpoint("last") as part: save_file(state, part/"model.safetensors")
+    return run
+
+
+@pytest.mark.parametrize("options", [{}, dict(tile=(32, 32), overlap=8), dict(tta=True)])
+def test_void_is_never_predicted(void_run, tiny_run, street, options):
+    void, found = void_run.classes.void, void_run.predict(street, probabilities=True, **options)
+    assert (found.probabilities.argmax(0) == void).all()  # the probabilities say what the model says
+    others = np.delete(found.probabilities, void, 0).argmax(0)
+    np.testing.assert_array_equal(found.ids, others + (others >= void))
+    if not options: np.testing.assert_array_equal(found.ids, tiny_run.predict(street).ids)
+
+
+def test_void_outside_the_names_and_a_single_name(street):
+    class Flat:
+        size, fixed, arrays = (16, 16), False, NumpyArrays()
+        def __init__(self, classes): self.classes = classes
+        def __call__(self, images, size): return np.zeros((len(images), len(self.classes), *size), np.float32)
+    for void in (None, 255, 0): assert (predict_image(Segmenter(Flat(ClassTable(["a"], void))), street).ids == 0).all()
+    assert (predict_image(Segmenter(Flat(ClassTable(["void", "a", "b"], 0))), street).ids == 1).all()
+
+
 def test_an_ensemble_needs_one_table_of_classes(tmp_path, tiny_run, other_run, street):
     street.save(tmp_path/"street.png")
     names = list(other_run.classes.names)

@@ -275,6 +275,7 @@ def describe_images(
 # %% ../../../nbs/data/formats/12_registry.ipynb #8621e785
 _EXAMPLES = ('Examples of layouts: images/a.png  labels/a_P.png  codes.txt  valid.txt; or any two folders of images '
              'and masks whose names match.\nAll layouts: segfast datasets')
+_BESIDE = 'Then put the masks beside the images: images/a.jpg, masks/a.png. All layouts: segfast datasets'
 
 def meant_folder(
     root # a folder without a layout
@@ -291,16 +292,16 @@ def layout_error(
     inner:Path|None # the dataset in it that was probably meant
 )->DataError: # to raise
     "The error of a folder that is no dataset: what it holds, what it is closest to, and what to do."
-    listing = list_below(root)
+    listing, hidden = list_below(root), unreadable_folders(root)
     message = f'no layout recognized. Found: {a_few(folder_entries(root))}.'
     if inner: message, fix = f'{message} Did you mean {inner}?', _EXAMPLES
     elif found := explain_files(root):
-        message = f'{message}\n{found[0]}'
-        fix = f'{found[1]}\nThen: images/a.jpg and masks/a.png, or another layout: segfast datasets'.strip()
+        message, fix = f'{message}\n{found[0]}', f'{found[1]}\n{_BESIDE}'.strip()
+    elif hidden: fix = 'All layouts: segfast datasets'
     else:
         about = filter(None, [describe_images(root, listing), other_files(listing), nearest_layout(listing)])
         message, fix = f'{message}\n{" ".join(about)}', _EXAMPLES
-    return DataError([*unreadable_folders(root), Problem('error', 'layout-unknown', str(root), message, fix=fix)])
+    return DataError([*hidden, Problem('error', 'layout-unknown', str(root), message, fix=fix)])
 
 def find_layout(
     path # a dataset's folder
@@ -308,9 +309,10 @@ def find_layout(
     "Which layout a folder has."
     root = existing_folder(path)
     found = recognize(root)
+    if (found is None or not LAYOUTS[found].certainty) and brush_masks(sample_images(root, 20)):
+        raise layout_error(root, None)
     if found in (None, 'camvid', 'folders'): refuse_mask_groups(root, 300 if found else 3000)
     # a home folder with a dataset in it is not a dataset of two folders
     inner = dataset_inside(root) if found and not LAYOUTS[found].certainty else None
-    brush = found and not LAYOUTS[found].certainty and brush_masks(sample_images(root, 20))
-    if found and not inner and not brush: return found
+    if found and not inner: return found
     raise layout_error(root, inner or meant_folder(root))

@@ -107,63 +107,65 @@ class Unsupported(NamedTuple):
     holds:str          # what the files hold, for the message
     fix:str            # how to make masks of them
 
-POLYGONS = 'polygons, not mask images'
+POLYGONS = '(polygons), not mask images'
 _DRAW = 'Fill each polygon with its class id in a mask of the image\'s size (PIL.ImageDraw.polygon).'
 _TO_COCO = 'Export as COCO, and make masks of that with pycocotools (annToMask).'
 
 UNSUPPORTED = dict(
     labelme=Unsupported(('.json',), has_keys('shapes imagePath', 'shapes shape_type', 'shapes imageData'),
-                        f'labelme annotations: {POLYGONS}',
+                        f'labelme annotations {POLYGONS}',
                         "Make masks of them with labelme's labelme2voc.py (or labelme_json_to_dataset for one file)."),
     label_studio=Unsupported(('.json',), has_keys('annotations data result', 'original_width result',
                                                   'annotation_id annotator'),
-                             'Label Studio annotations: polygons or brush strokes, not mask images',
+                             'Label Studio annotations (polygons or brush strokes), not mask images',
                              'Decode brush strokes with label_studio_sdk (converter.brush), or export polygons as COCO '
                              'and make masks with pycocotools (annToMask).'),
     segment_anything=Unsupported(('.json',), has_keys('image annotations predicted_iou', 'counts stability_score'),
-                                 'Segment Anything (SA-1B) annotations: run lengths (RLE) of objects without classes',
+                                 'Segment Anything (SA-1B) annotations, run lengths (RLE) of objects without classes',
                                  'Decode them with pycocotools (mask.decode), and give each a class.'),
     coco=Unsupported(('.json',), has_keys('images annotations', 'image_id category_id', 'images categories'),
-                     'COCO annotations: polygons, boxes or RLE, not mask images',
+                     'COCO annotations (polygons, boxes or RLE), not mask images',
                      'Make masks of them with pycocotools (annToMask times category_id), or export masks instead: '
                      'Roboflow "Semantic Segmentation Masks", CVAT "Segmentation mask 1.1".'),
-    cityscapes=Unsupported(('.json',), has_keys('imgHeight imgWidth objects'), f'Cityscapes annotations: {POLYGONS}',
+    cityscapes=Unsupported(('.json',), has_keys('imgHeight imgWidth objects'), f'Cityscapes annotations {POLYGONS}',
                            'Make *_labelTrainIds.png of them with cityscapesscripts (csCreateTrainIdLabelImgs).'),
     supervisely=Unsupported(('.json',), has_keys('objects classTitle', 'classTitle geometryType',
                                                  'description size objects'),
-                            'Supervisely annotations: polygons or bitmaps in JSON, not mask images',
+                            'Supervisely annotations (polygons or bitmaps in JSON), not mask images',
                             'Export the project again with the app "Export as masks".'),
 )
 
 # %% ../../../nbs/data/formats/11_unsupported.ipynb #0140c7c5
 UNSUPPORTED |= dict(
     via=Unsupported(('.json', '.csv'), lambda text: has_keys('_via_img_metadata', 'regions shape_attributes')(text)
-                    or has_columns('filename region_shape_attributes')(text), f'VIA annotations: {POLYGONS}',
+                    or has_columns('filename region_shape_attributes')(text), f'VIA annotations {POLYGONS}',
                     f'{_TO_COCO} In VIA: Annotation, Export Annotations (COCO format).'),
     labelbox=Unsupported(('.json', '.ndjson'), has_text('"(data_row|labeled data|annotation_kind)"'),
-                         'Labelbox annotations: polygons or links to masks, not mask images',
+                         'Labelbox annotations (polygons or links to masks), not mask images',
                          'Download the masks, or draw the polygons, with the labelbox package.'),
     darwin=Unsupported(('.json',), has_keys('item annotations slots', 'annotations bounding_box polygon'),
-                       f'V7 Darwin annotations: {POLYGONS}', 'Export the dataset again in the format semantic_mask.'),
-    bdd100k=Unsupported(('.json',), has_keys('poly2d', 'box2d'), 'BDD100K annotations: polygons or boxes, not masks',
+                       f'V7 Darwin annotations {POLYGONS}', 'Export the dataset again in the format semantic_mask.'),
+    bdd100k=Unsupported(('.json',), has_keys('poly2d', 'box2d'), 'BDD100K annotations (polygons or boxes), not masks',
                         "Download BDD100K's segmentation masks, or make them with its toolkit: python -m "
                         'bdd100k.label.to_mask.'),
     datumaro=Unsupported(('.json',), has_keys('categories items infos', 'categories items info'),
-                         'Datumaro annotations: polygons, boxes or RLE, not mask images',
+                         'Datumaro annotations (polygons, boxes or RLE), not mask images',
                          'Convert them to the format VOC (voc_segmentation) with datumaro.'),
-    geojson=Unsupported(('.json', '.geojson'), has_text('"FeatureCollection"'), 'GeoJSON: polygons in map coordinates, '
-                        'not mask images', 'Draw them onto the image\'s grid with rasterio (features.rasterize).'),
+    geojson=Unsupported(('.json', '.geojson'), has_text('"FeatureCollection"'),
+                        'GeoJSON (polygons in map coordinates), not mask images',
+                        'Draw them onto the image\'s grid with rasterio (features.rasterize).'),
     json_shapes=Unsupported(('.json', '.ndjson', '.jsonl'), has_keys('polygon', 'points', 'segmentation', 'bbox',
                                                                     'vertices', 'label coordinates'),
-                            'annotations in JSON: polygons or boxes, not mask images', _DRAW),
-    cvat=Unsupported(('.xml',), has_text('<annotations', '<(image|track) '), 'CVAT annotations: polygons or boxes, not '
-                     'mask images', 'Export the task again from CVAT as "Segmentation mask 1.1".'),
-    labelme_xml=Unsupported(('.xml',), has_text('<annotation', '<polygon'), f'LabelMe annotations: {POLYGONS}', _DRAW),
-    voc_boxes=Unsupported(('.xml',), has_text('<annotation', '<bndbox'), 'Pascal VOC annotations: boxes, not masks',
+                            'annotations in JSON (polygons or boxes), not mask images', _DRAW),
+    cvat=Unsupported(('.xml',), has_text('<annotations', '<(image|track) '),
+                     'CVAT annotations (polygons or boxes), not mask images',
+                     'Export the task again from CVAT as "Segmentation mask 1.1".'),
+    labelme_xml=Unsupported(('.xml',), has_text('<annotation', '<polygon'), f'LabelMe annotations {POLYGONS}', _DRAW),
+    voc_boxes=Unsupported(('.xml',), has_text('<annotation', '<bndbox'), 'Pascal VOC annotations (boxes), not masks',
                           'A box does not say which pixels belong to an object: draw masks, for example in CVAT or '
                           'labelme, or get the folder SegmentationClass of VOC.'),
     aperio=Unsupported(('.xml',), has_text('<(ASAP_)?Annotations?', '<(Vert(ex|ices)|Coordinates?)'),
-                       'annotations of a slide viewer (ImageScope, ASAP): polygons, not mask images', _DRAW),
+                       'annotations of a slide viewer (ImageScope, ASAP), not mask images', _DRAW),
     rle_csv=Unsupported(('.csv', '.tsv'), has_columns('encodedpixels', 'encoded_pixels', 'rle', 'rle_mask',
                                                                   'id class segmentation', 'id annotation width'),
                         'a table of run lengths (RLE), not mask images', 'Decode them to masks: pairs of start and '
@@ -178,12 +180,12 @@ _SAVE = ('Save each mask as a PNG of class ids, named like its image: '
          'PIL.Image.fromarray(ids.astype("uint8")).save("masks/NAME.png").')
 
 UNSUPPORTED |= dict(
-    yolo=Unsupported(('.txt',), lambda text: yolo_numbers(text) > 5, f'YOLO annotations: {POLYGONS}',
+    yolo=Unsupported(('.txt',), lambda text: yolo_numbers(text) > 5, f'YOLO annotations {POLYGONS}',
                      f'{_DRAW} The numbers are x and y as shares of the width and height.'),
-    yolo_boxes=Unsupported(('.txt',), lambda text: yolo_numbers(text) == 4, 'YOLO annotations: boxes, not masks',
+    yolo_boxes=Unsupported(('.txt',), lambda text: yolo_numbers(text) == 4, 'YOLO annotations (boxes), not masks',
                            'A box does not say which pixels belong to an object: draw masks, for example in CVAT or '
                            'labelme, or make them of the boxes with segfast prompt.'),
-    parquet=Unsupported(('.parquet', '.arrow'), None, 'a dataset of Hugging Face: images and masks inside a table',
+    parquet=Unsupported(('.parquet', '.arrow'), None, 'a dataset of Hugging Face, with images and masks inside a table',
                         'Write them as files with the package datasets: row["image"].save("images/0.png"), '
                         'row["label"].save("masks/0.png").'),
     records=Unsupported(('.tfrecord', '.tfrecords', '.lmdb', '.mdb', '.pkl', '.pickle', '.pt', '.pth', '.rec'), None,
@@ -208,9 +210,10 @@ class FoundFormat(NamedTuple):
     files: list # relative paths
 
     def __str__(self):
-        more = f' and {len(self.files)-1} more {suffix_of(self.files[0])} files' if len(self.files) > 2 else ''
-        if len(self.files) == 2: more = f' and {safe_text(self.files[1])}'
-        return f'{safe_text(self.files[0])}{more}: {self.format.holds}.'
+        first, n = safe_text(self.files[0]), len(self.files) - 1
+        if not n: return f'{first} holds {self.format.holds}.'
+        others = safe_text(self.files[1]) if n == 1 else f'{n} more {suffix_of(self.files[0])} files'
+        return f'{first} and {others} hold {self.format.holds}.'
 
 def format_of(
     path # a file
@@ -233,8 +236,8 @@ def recognize_formats(
         folder = path.rstrip('/').rpartition('/')[0]
         groups.setdefault((folder, suffix_of(path.rstrip('/'))), []).append(path)
     for paths in list(groups.values())[:200]:
-        names = [name for path in paths[:3] if (name := format_of(Path(root)/path))]
-        if names: found.setdefault(names[0], []).extend(paths)
+        known = next(((path, name) for path in paths[:3] if (name := format_of(Path(root)/path))), None)
+        if known: found.setdefault(known[1], []).extend(sorted(paths, key=lambda path: path != known[0]))
     return [FoundFormat(row, found[name]) for name,row in UNSUPPORTED.items() if name in found]
 
 # %% ../../../nbs/data/formats/11_unsupported.ipynb #43ba1c9f

@@ -395,7 +395,7 @@ def labelme_groups(
     there = set(files)
     folders = [path.rpartition('/')[0] for path in files if path.endswith('/label.png')]
     folders = [at for at in folders if f'{at}/img.png' in there and os.path.isfile(Path(root)/at/'label_names.txt')]
-    if len(folders) < min(2, len(there)): return None
+    if not folders or len(folders) < min(2, len(there)): return None
     names = {at: read_text(Path(root)/at/'label_names.txt', f'{at}/label_names.txt').lines for at in folders}
     first = dict.fromkeys(name for found in names.values() for name in found)
     order = sorted(first, key=lambda name: name.lower() not in _BACKGROUND)

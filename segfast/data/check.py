@@ -112,11 +112,12 @@ def problems_of_pair(
     return strange + value_problems(data, row.mask, {int(i): n for i,n in mask['counts'].items()}, mask['format'])
 
 # %% ../../nbs/data/14_check.ipynb #c59695c2
-# code: kind, what the files have in common, what happens to them or what to do; {most} is the largest number noted
+# code: kind, what the files have in common, what happens to them or what to do
+# {most} is the largest number noted, {white} the largest with as many bits
 IMAGE_ODDITIES = {
     'image-16bit': ('note', 'with 16 bits per channel', 'Reduced to 8 bits: the upper half of each value is kept.'),
     'image-dark': ('error', 'almost black, with values up to {most} of the 65535 that 16 bits can hold',
-                   'Convert all images with the same numbers, for example: gdal_translate -ot Byte -scale 0 {most} '
+                   'Convert all images with the same numbers, for example: gdal_translate -ot Byte -scale 0 {white} '
                    '0 255 IN.tif OUT.tif'),
     'image-dim': ('warning', 'dark, with values up to {most} of the 65535 that 16 bits can hold',
                   'Convert all images to 8 bits with the same numbers.'),
@@ -311,18 +312,22 @@ def add_palette(self:PairTally,
 # %% ../../nbs/data/14_check.ipynb #0966d975
 @patch
 def odd_problems(self:PairTally): # yields `Problem`s
-    "One problem for each kind of unusual files."
+    "One problem for each kind of unusual files, unless an error of the whole dataset says the same."
+    known = {problem.code for problem in errors_of(self.data.problems)}
+    if self.data.encoding.kind == 'colors' and not self.data.encoding.table: known.add('mask-void') # nothing is known
     deep = sum(self.odd[code][0] for code in ('image-16bit', 'image-dim', 'image-dark') if code in self.odd)
     for code,(n,files,most) in self.odd.items():
+        if code in known: continue
         kind, what, fix = {**IMAGE_ODDITIES, **MASK_ODDITIES}[code]
         if code == 'image-dark' and 2*n < deep: kind = 'warning' # single dark images among bright ones
         noun = 'mask' if code.startswith('mask') else 'image'
         names = f': {a_few(files, 3, n)}' if n > 1 else ''
         yield Problem(kind, code, files[0], f'{count_text(n, noun)} {what.format(most=most)}{names}.', found=files,
-                      fix=fix.format(most=most))
+                      fix=fix.format(white=(1 << most.bit_length()) - 1))
 
 # %% ../../nbs/data/14_check.ipynb #e2472dd7
-_PALETTE_FIX = 'If the colors are right, segfast check --fix converts them; if the ids are, save the masks as gray PNG.'
+_PALETTE_FIX = ('If the colors are right, name them in a label_colors.txt and use segfast check --fix; if the ids are '
+                'right, save the masks as gray PNG.')
 
 def several_per_key(
     pairs # (key, value) pairs
@@ -558,13 +563,14 @@ def smooth_mask_problems(
     # a class in one image may be a single thin object, but not so half of all classes
     if 2*len(thin) < len(classes.labels): thin = [i for i in thin if images[i] >= SMOOTH_IMAGES]
     n = int(pixels[thin].sum())
-    if n < SMOOTH_PIXELS: return
+    solid = [i for i in classes.labels if pixels[i] and i not in thin]
+    if n < SMOOTH_PIXELS or len(solid) < 2 or n > pixels[solid].sum(): return
     names = a_few([classes.names[i] for i in thin], 6)
     what = plural(len(thin), 'is a shade', 'are shades')
     message = (f'{len(thin)} of {len(classes)} classes ({names}) {what} between two others, at their borders only '
                f'({count_text(n, "pixel")}): the edges of the masks were smoothed.')
     yield Problem('error', 'mask-smooth', '', message, [classes.names[i] for i in thin], pixels=n,
-                  fix='Save or resize the masks without smoothing (nearest neighbor), or use segfast check --fix.')
+                  fix='Save or resize the masks without smoothing (nearest neighbor).')
 
 # %% ../../nbs/data/14_check.ipynb #3ba59619
 def mixed_size_problems(

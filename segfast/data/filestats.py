@@ -92,14 +92,15 @@ def brightness(
     counts:np.ndarray # (256,) how often each value occurs after the reduction to 8 bits
 )->dict: # top, bright
     "How much of its range an image uses, from 0 to 65535 (`top`) and from 0 to 255 (`bright`)."
-    share = np.cumsum(counts[:255])/max(1, counts[:255].sum())
-    bright = int(np.argmax(share >= .99)) if share[-1] else 255
+    if not counts[:255].any(): return dict(top=0, bright=255) # all white
+    bright = int(np.argmax(np.cumsum(counts[:255]) >= .99*counts[:255].sum()))
+    high = int(np.flatnonzero(counts[:255]).max())
     if im.mode.startswith('I'):
         values = np.asarray(im)
-        return dict(top=int(values[values < 65535].max(initial=0)), bright=bright)
-    high = int(np.flatnonzero(counts[:255]).max(initial=0))
-    low = None if high else lower_bytes(path)
-    return dict(top=high*256 + 255 if low is None else int(low[..., :3].max()), bright=bright)
+        top = int(values[values < 65535].max(initial=0))
+    elif high or (low := lower_bytes(path)) is None: top = high*256 + 255
+    else: top = int(low[np.asarray(im) == 0].max(initial=0))
+    return dict(top=top, bright=bright)
 
 # %% ../../nbs/data/06_filestats.ipynb #afe72891
 def channel_moments(

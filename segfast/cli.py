@@ -438,11 +438,12 @@ def color_findings(
 # %% ../nbs/90_cli.ipynb #162f97b8
 def fix_found(
     found, # a `segfast.data.check.CheckReport`
-    folder:Path # of the copy
+    folder:Path, # of the copy
+    source:str # of the dataset
 ):
     "Write a corrected copy of a dataset, and say where."
-    from segfast.data.fix import write_fixed_copy
-    log = write_fixed_copy(found, folder)
+    from segfast.data.fix import can_join, write_fixed_copy, write_joined_copy
+    log = write_joined_copy(source, folder) if can_join(found) else write_fixed_copy(found, folder)
     place = safe_text(folder/'changes.csv')
     print_text(f'{safe_text(folder)}: a corrected copy, {count_text(len(log), "change")} listed in {place}.', err=True)
 
@@ -468,10 +469,10 @@ def check(
         found = check_path(data, layout, progress, cache, border=border, split=split, classes=classes)
     if report: found.save(report)
     if as_json: print_json(found.to_dict())
-    elif found.data is None: found.raise_errors()
+    elif found.data is None and not fix: found.raise_errors()
     elif sys.stdout.isatty(): print_tables(color_findings(found.text()))
     else: print_text(found.text())
-    if fix: fix_found(found, fix)
+    if fix: fix_found(found, fix, data)
     if not found.ok or (strict and found.warnings): raise typer.Exit(1)
 
 # %% ../nbs/90_cli.ipynb #f3e8dd1b

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LAYOUTS', 'Layout', 'has_folders', 'is_camvid', 'is_camseq', 'has_fine_labels', 'is_voc', 'is_table', 'recognize',
            'folders_below', 'has_two_folders', 'layout_of', 'dataset_inside', 'unreadable_folders', 'nearest_layout',
-           'describe_images', 'meant_folder', 'layout_error', 'find_layout']
+           'describe_folder', 'describe_images', 'meant_folder', 'layout_error', 'find_layout']
 
 # %% ../../../nbs/data/formats/12_registry.ipynb #f942e7eb
 import contextlib, os
@@ -29,7 +29,7 @@ from .segnet import segnet
 from .camseq import camseq
 from .kitti_road import kitti_road
 from .pets import pets
-from .voc import voc
+from .voc import MASK_FOLDERS, voc
 from .cityscapes import cityscapes
 from .idd import idd
 from .folders import from_folders
@@ -87,7 +87,7 @@ def has_fine_labels(
 
 def is_voc(folder)->bool:
     "Whether a folder has Pascal VOC's names, or those that LabelMe exports."
-    masks = any(os.path.isdir(folder/name) for name in ('SegmentationClass', 'SegmentationClassPNG'))
+    masks = any(os.path.isdir(folder/name) for name in MASK_FOLDERS)
     return masks and os.path.isdir(folder/'JPEGImages')
 
 def is_table(path)->bool:
@@ -246,6 +246,21 @@ def nearest_layout(
 _TRIED = ('Tried: equal names, a beginning or an ending that all masks share (a.jpg and a_mask.png), numbers by value '
           '(7 and 007).')
 
+def describe_folder(
+    root, # a folder
+    paths:list # of the images in it, all of one group
+)->str: # a sentence
+    "Whether a folder holds photographs, masks or both, by the number of values in some of them."
+    known = mask_contents(root, paths[::max(1, len(paths)//8)][:8])
+    masks = [path for path,mask in known if mask.many <= MAX_CLASSES]
+    photos = [path for path,mask in known if mask.many > MAX_CLASSES]
+    text = f'It holds {count_text(len(paths), "image")}'
+    if masks and photos:
+        return (f'{text}, some like photographs ({a_few(photos, 2, 2)}), some like masks ({a_few(masks, 2, 2)}), but no '
+                f'names match. {_TRIED}')
+    if masks: return f'{text} of few values, like masks ({a_few(paths, 2, 2)}), but no other images.'
+    return f'{text} ({a_few(paths, 2, 2)}), but no masks.'
+
 def describe_images(
     root, # a folder
     listing:list # of `list_below`
@@ -258,14 +273,7 @@ def describe_images(
              and not any(other != path and other.startswith(path) for other in listing)]
     note = f' {a_few(empty, 3)} {"are" if len(empty) > 1 else "is"} empty.' if empty else ''
     if not groups: return f'It holds no image ({", ".join(IMAGE_SUFFIXES)}).{note}'
-    if len(groups) == 1:
-        [(folder, paths)] = groups.items()
-        known = mask_contents(root, paths[:4])
-        like_masks = known and all(mask.many <= MAX_CLASSES for _,mask in known)
-        text = count_text(len(paths), 'image')
-        if like_masks: text += f' of few values, like masks ({a_few(paths, 2, 2)}), but no other images'
-        else: text += f' ({a_few(paths, 2, 2)}), but no masks'
-        return f'It holds {text}.{note}'
+    if len(groups) == 1: return f'{describe_folder(root, *groups.values())}{note}'
     order = sorted(groups, key=lambda folder: (bool(MASK_WORDS.search(folder)), -len(groups[folder]), folder))
     shown = [f'{count_text(len(groups[folder]), "image")} ({a_few(groups[folder], 2, 2)})'
              for folder in [*order[:2], *order[2:][-1:]]]
@@ -273,9 +281,10 @@ def describe_images(
     return f'No names match: {"; ".join(shown)}{more}. {_TRIED}{note}'
 
 # %% ../../../nbs/data/formats/12_registry.ipynb #8621e785
+_ALL = 'All layouts: segfast datasets'
 _EXAMPLES = ('Examples of layouts: images/a.png  labels/a_P.png  codes.txt  valid.txt; or any two folders of images '
-             'and masks whose names match.\nAll layouts: segfast datasets')
-_BESIDE = 'Then put the masks beside the images: images/a.jpg, masks/a.png. All layouts: segfast datasets'
+             f'and masks whose names match.\n{_ALL}')
+_BESIDE = f'Then put the masks beside the images: images/a.jpg, masks/a.png. {_ALL}'
 
 def meant_folder(
     root # a folder without a layout
@@ -296,8 +305,9 @@ def layout_error(
     message = f'no layout recognized. Found: {a_few(folder_entries(root))}.'
     if inner: message, fix = f'{message} Did you mean {inner}?', _EXAMPLES
     elif found := explain_files(root):
-        message, fix = f'{message}\n{found[0]}', f'{found[1]}\n{_BESIDE}'.strip()
-    elif hidden: fix = 'All layouts: segfast datasets'
+        message = f'{message}\n{found[0]}'
+        fix = f'{found[1]}\n{_BESIDE}' if found[1] else _ALL
+    elif hidden: fix = _ALL
     else:
         about = filter(None, [describe_images(root, listing), other_files(listing), nearest_layout(listing)])
         message, fix = f'{message}\n{" ".join(about)}', _EXAMPLES

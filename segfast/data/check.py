@@ -33,7 +33,7 @@ from ..core.text import a_few, count_text, number_text, percent_text, plural, sh
 from ..core.files import read_bytes, table_text
 from ..core.theme import render
 from ..core.outputs import check_output, has_mark, output_mark, write_output
-from .pairing import IMAGE_SUFFIXES, MASK_WORDS, folder_place, is_system, match_folders, sample_images
+from .pairing import IMAGE_SUFFIXES, is_system, match_folders, sample_images
 from .images import image_size
 from .classes import try_codes
 from .dataset import SegData
@@ -164,6 +164,8 @@ MASK_ODDITIES = {
     'mask-palette': ('note', 'with a palette', 'Its indices are the ids.'),
     'mask-16bit': ('note', 'with {most} bits', 'The values are used unchanged.'),
     'mask-frames': ('note', 'with several frames or pages, up to {most}', 'Only the first is used.'),
+    'mask-pages': ('error', 'with other numbers of frames or pages than their images, up to {most}',
+                   'Save one page per mask, with all its ids.'),
     'mask-bands': ('note', 'with {most} bands', 'The first three are used as colors, of two bands the first; the '
                    'others are not used.'),
     'mask-void': ('warning', 'void everywhere', 'Nothing can be learned from them.')}
@@ -180,7 +182,7 @@ def mask_oddities(
     if mask['mode'] == 'P' and data.encoding.kind != 'colors' and not layout_of(data).palette_masks:
         yield 'mask-palette', 0
     if mask['bits'] > 8: yield 'mask-16bit', mask['bits']
-    if mask['frames'] > 1: yield 'mask-frames', mask['frames']
+    if mask['frames'] > 1: yield ('mask-frames' if mask['frames'] == image['frames'] else 'mask-pages'), mask['frames']
     if mask['bands']: yield 'mask-bands', mask['bands']
     valid = {int(i) for i in mask['counts']} <= data.classes.valid_values
     if mask['format'] == 'JPEG' and valid and not mask['strange']: yield 'mask-jpeg', 0
@@ -314,7 +316,8 @@ def add_palette(self:PairTally,
 def odd_problems(self:PairTally): # yields `Problem`s
     "One problem for each kind of unusual files, unless an error of the whole dataset says the same."
     known = {problem.code for problem in errors_of(self.data.problems)}
-    if self.data.encoding.kind == 'colors' and not self.data.encoding.table: known.add('mask-void') # nothing is known
+    ids = {i for _,i in self.data.encoding.table}
+    if ids and not ids & {*self.data.classes.labels}: known.add('mask-void') # an error says that the values mean nothing
     deep = sum(self.odd[code][0] for code in ('image-16bit', 'image-dim', 'image-dark') if code in self.odd)
     for code,(n,files,most) in self.odd.items():
         if code in known: continue
@@ -690,19 +693,15 @@ def second_pair(
     "Two folders of images and masks, or one with both, beside those that are used."
     rest = [path for path in sample_images(root) if os.path.dirname(path) not in used]
     match = match_folders(tuple(sorted(rest))) if len(rest) > 3 else None
-    if match is None: return ()
-    def files(name): return [path for path in rest if folder_place(path)[0] == name]
-    images, masks = (files(name) or rest for name in (match.images, match.masks))
-    folders = [os.path.dirname(paths[0]) for paths in (images, masks)]
-    named = folders[0] == folders[1] or MASK_WORDS.search(match.masks) and not MASK_WORDS.search(match.images)
-    derived = any(DERIVED_WORDS.search(folder) for folder in folders)
-    return (*folders, len(images)) if named and not derived else ()
+    if not match or not match.n or not match.named: return ()
+    folders = [match.folder(side) for side in (0, 1)]
+    return () if any(DERIVED_WORDS.search(folder) for folder in folders) else (*folders, match.n)
 
 def unused_pair_problems(
     data:SegData
 ): # yields at most one `Problem`
     "A second pair of folders of images and masks that is not used; a table names what is meant."
-    if data.layout not in LAYOUTS or data.layout == 'csv': return
+    if data.layout not in LAYOUTS or data.layout in ('csv', 'folders'): return # the reader of folders says it itself
     found = second_pair(data.root, {os.path.dirname(file) for name in ('image', 'mask') for file in data.pairs[name]})
     if not found: return
     images, masks, n = found

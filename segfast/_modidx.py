@@ -410,6 +410,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'segfast.data.check.tally_pairs': ('data/check.html#tally_pairs', 'segfast/data/check.py'),
                                     'segfast.data.check.unmeasured_problems': ( 'data/check.html#unmeasured_problems',
                                                                                 'segfast/data/check.py'),
+                                    'segfast.data.check.unused_list_problems': ( 'data/check.html#unused_list_problems',
+                                                                                 'segfast/data/check.py'),
                                     'segfast.data.check.unused_pair_problems': ( 'data/check.html#unused_pair_problems',
                                                                                  'segfast/data/check.py'),
                                     'segfast.data.check.value_problems': ('data/check.html#value_problems', 'segfast/data/check.py')},

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['MAX_CLASSES', 'NO_LABEL', 'placeholder_classes', 'has_shades', 'shade_problems', 'value_names', 'guess_note',
            'rare_value_problems', 'transparency_problems', 'palette_conflict', 'read_palettes', 'show_palette',
-           'as_colors', 'between_two', 'smooth_values', 'plain_values', 'is_two_levels', 'shade_error',
+           'as_colors', 'between_two', 'smooth_values', 'plain_values', 'is_two_levels', 'shade_error', 'ids_of_grays',
            'guess_two_levels', 'is_levels', 'means_void', 'void_values', 'void_problems', 'instance_problem',
            'guess_mixed', 'guess_named_ids', 'guess_ranks', 'count_classes', 'drop_strays', 'single_class_problem',
            'guess_shades', 'smooth_problem', 'guess_from_values', 'unpainted_problems', 'guess_from_colors',
-           'palette_matches', 'accept_nothing', 'guess_from_contents', 'guess_classes', 'accept_anything',
+           'palette_matches', 'accept_nothing', 'guess_from_contents', 'accept_anything', 'guess_classes',
            'rename_classes', 'fit_to_masks', 'with_classes']
 
 # %% ../../nbs/data/08_mask_values.ipynb #mv000002
@@ -151,6 +151,8 @@ def read_palettes(
     shown = Counter(color for _,mask in found for color in mask.colors())
     flat = any(not mask.palette and set(mask.counts) - {0} for _,mask in found)
     gray = all(len(set(color)) == 1 for color in shown)
+    palettes = [[color for _,color in sorted(mask.palette.items())] for _,mask in found]
+    if gray and all(colors == sorted(colors) for colors in palettes): return True, [] # black to white in all
     common = sum(n > 1 for n in shown.values()) >= len(shown)/2
     by_color = len(shown) <= MAX_CLASSES and (gray or not flat and not named and common)
     message = f'the palette shows {i} in the color {color}, but {first} shows {first_id} in it'
@@ -204,6 +206,7 @@ def smooth_values(
     thin = {v for v in total if is_shade(v)}
     solid = [v for v in total if v not in thin]
     shades = {v for v in thin if between_two(v, solid)}
+    if len(shades) > 1: shades |= {v for v in thin if total[v] < 0.005*pixels} # where three classes meet
     cores = sorted(set(total) - shades)
     gray = all(isinstance(v, int) for v in total)
     ids = [v for v in total if v != 255]
@@ -218,7 +221,7 @@ def plain_values(
     "The same counts: the values of gray masks, for `smooth_values`."
     return counts
 
-# %% ../../nbs/data/08_mask_values.ipynb #c7b63f89
+# %% ../../nbs/data/08_mask_values.ipynb #f2ea838c
 def is_two_levels(
     found:list # (path, `MaskContents`)
 )->bool:
@@ -228,12 +231,12 @@ def is_two_levels(
     for _,mask in found: total.update(mask.counts)
     if min(total) < 0 or max(total) > 255: return False
     low, high = [v for v in total if v < 64], [v for v in total if v > 191]
-    if not low or not high or len(total) < 4: return False
-    pixels = sum(total.values())
     jpeg = any(mask.jpeg and mask.many > 2 for _,mask in found)
+    if not low or not high or len(total) < (3 if jpeg else 4): return False
+    pixels = sum(total.values())
     between = pixels - sum(total[v] for v in low + high)
     noise = pixels - total[0] - total[255]
-    if jpeg: return between < 0.03*pixels and len(total) > 8
+    if jpeg: return between < 0.03*pixels and (noise < 0.05*pixels or len(total) > 8)
     return min(len(low), len(high)) > 1 and (noise < 0.05*pixels or min(len(low), len(high)) > 3) and \
         between < 0.1*pixels
 
@@ -248,6 +251,16 @@ def shade_error(
     if len(cores) == 2: fix += ' Or write a corrected copy: segfast check DATA --fix COPY applies a threshold.'
     return Problem('error', code, '', message, found=shades[:20], expected=cores[:20], fix=fix)
 
+def ids_of_grays(
+    values:list, # gray values of the classes, in order
+    named:ClassTable|None=None # the classes, if they are known
+)->list: # of ids
+    "The ids of gray values: those of the classes with these colors, or else their order."
+    colors = [(v, v, v) for v in values]
+    if named and all(color in named.colors for color in colors): return [named.colors.index(color) for color in colors]
+    return list(range(len(values)))
+
+# %% ../../nbs/data/08_mask_values.ipynb #c7b63f89
 def guess_two_levels(
     found:list, # (path, `MaskContents`)
     named:ClassTable|None=None # the classes, if they are known
@@ -258,10 +271,11 @@ def guess_two_levels(
     jpeg = any(mask.jpeg for _,mask in found)
     values = sorted(set().union(*(mask.counts for _,mask in found)) - {0, 255})
     how = 'were saved as JPEG, which blurs the borders' if jpeg else 'are smoothed, or were saved as JPEG once'
-    message = (f'{len(blurred)} of {len(found)} masks, such as {blurred[0]}, {how}: {count_text(len(values) + 2, "value")} '
-               'near 0 and 255 stand for two classes.')
+    message = (f'{len(blurred)} of {len(found)} masks, such as {blurred[0]}, {how}: '
+               f'{count_text(len(values) + 2, "value")} near 0 and 255 stand for two classes.')
     classes = named or ClassTable(value_names((0, 255)))
-    encoding = Encoding('values', tuple((v, int(v > 127)) for v in range(256)))
+    ids = ids_of_grays([0, 255], named)
+    encoding = Encoding('values', tuple((v, ids[v > 127]) for v in range(256)))
     return classes, encoding, [shade_error('mask-jpeg' if jpeg else 'mask-smooth', message, values, [0, 255])]
 
 # %% ../../nbs/data/08_mask_values.ipynb #d5d1916a
@@ -354,7 +368,8 @@ def guess_mixed(
     ones, full = ([path for path,mask in found if v in mask.counts] for v in (1, white))
     few, ways = min(ones, full, key=len), ['0 and 1', f'0 and {white}']
     if few is full: ways.reverse()
-    text = f'{len(few)} of {len(found)} masks hold {ways[0]}, the others {ways[1]}: {white} is read as another form of 1.'
+    text = (f'{len(few)} of {len(found)} masks hold {ways[0]}, the others {ways[1]}: {white} is read as another form '
+            'of 1.')
     mixed = Problem('warning', 'mask-mixed', few[0], text, found=few[:20], expected='the same value in all masks',
                     fix='Use the same value in all masks; segfast check --fix does this.')
     encoding = Encoding('values', ((0, 0), (1, 1), (white, 1)))
@@ -388,7 +403,7 @@ def guess_ranks(
     classes = ClassTable(value_names(counted), 255 if void else None)
     if named: classes = replace(named, void=255 if void else named.void)
     ids = all(mask.one for _,mask in found) and counted == list(range(len(counted))) and set(void) <= {255}
-    table = [(v, i) for i,v in enumerate(counted)] + [(v, 255) for v in void]
+    table = [*zip(counted, ids_of_grays(counted, named)), *((v, 255) for v in void)]
     shown = a_few(list(map(str, counted)), 12)
     text = f'the masks hold {count_text(len(counted), "value")} ({shown}), read as {count_classes(len(counted))}'
     text += f', and {a_few(list(map(str, void)), 12)}, read as void.' if void else '.'
@@ -429,7 +444,7 @@ def single_class_problem(
     return Problem('error', 'one-class', found[0][0], message, found=[*void, *counted],
                    fix='Recode the masks: 0, 1, 2 ... for the classes and 255 for void.')
 
-# %% ../../nbs/data/08_mask_values.ipynb #768989a8
+# %% ../../nbs/data/08_mask_values.ipynb #47b9dc22
 def guess_shades(
     found:list, # (path, `MaskContents`)
     cores:list, # the values of classes
@@ -440,8 +455,8 @@ def guess_shades(
     two = len(cores) == 2
     classes = ClassTable(value_names(cores), None if two else 255)
     if named and len(named) == len(cores): classes = replace(named, void=classes.void)
-    middle = sum(cores)/2
-    table = [(v, i) for i,v in enumerate(cores)] + [(v, int(v > middle) if two else 255) for v in shades]
+    middle, ids = sum(cores)/2, ids_of_grays(cores, named)
+    table = [*zip(cores, ids), *((v, ids[v > middle] if two else 255) for v in shades)]
     return classes, Encoding('values', tuple(table)), [smooth_problem(found, cores, shades)]
 
 def smooth_problem(
@@ -451,11 +466,13 @@ def smooth_problem(
 )->Problem:
     "The error of masks with smoothed borders."
     several = a_few(list(map(str, shades)), 6)
+    holders = [path for path,mask in found if set(shades) & {*mask.counts, *mask.colors()}]
     message = (f'{several} occur only on borders, as shades between their neighbors: smoothed (antialiased) edges of '
-               f'{count_classes(len(cores))} ({a_few(list(map(str, cores)), 6)}) in {count_text(len(found), "mask")}, '
-               f'such as {found[0][0]}.')
+               f'{count_classes(len(cores))} ({a_few(list(map(str, cores)), 6)}) in '
+               f'{count_text(len(holders), "mask")}, such as {holders[0]}.')
     return shade_error('mask-smooth', message, shades, cores)
 
+# %% ../../nbs/data/08_mask_values.ipynb #768989a8
 def guess_from_values(
     found:list, # (path, `MaskContents`)
     named:ClassTable|None, # the classes, if they are known
@@ -475,10 +492,12 @@ def guess_from_values(
     if 255 in values and small and (unnamed or means_void(found, small, named)): void.append(255)
     counted = drop_strays(found, [v for v in values if v not in void])
     if named and len(named) != len(counted): return named, INDEX, [] # `check` names the values that have no name
-    problem = None if named else instance_problem(found, counted) or single_class_problem(found, counted, void)
-    if len(counted) > 256: counted = counted[:256]
+    if not named and (problem := instance_problem(found, counted)):
+        return ClassTable(value_names(counted[:1]), 255), Encoding('values', ((0, 255),), 255), [problem]
+    if problem := single_class_problem(found, counted, void):
+        return ClassTable(value_names([*counted, 0][:1]), 255), Encoding('values', tuple(
+            (v, 0 if v in counted else 255) for v in values)), [problem]
     classes, encoding, notes = guess_ranks(found, counted, void, named)
-    if problem: return classes, replace(encoding, kind='values', table=encoding.table or INDEX_TABLE, rest=0), [problem]
     return classes, encoding, void_problems(found, [v for v in void if v != 255]) + notes
 
 # %% ../../nbs/data/08_mask_values.ipynb #7eab7240
@@ -536,7 +555,7 @@ def accept_nothing(
     named:ClassTable|None # the classes, if they are known
 )->tuple: # ClassTable, Encoding
     "Classes and an encoding for masks whose meaning is not known: every pixel is void, so that nothing is learned."
-    return replace(named or ClassTable(numbered_names(1)), void=255), Encoding('colors', rest=255)
+    return replace(named or ClassTable(numbered_names(1)), void=255), Encoding('colors', (((0, 0, 0), 255),), 255)
 
 # %% ../../nbs/data/08_mask_values.ipynb #7314686e
 def guess_from_contents(
@@ -554,6 +573,17 @@ def guess_from_contents(
         classes, encoding, notes = guess_from_values(found, named, file)
         if by_color: encoding = as_colors(classes, encoding)
     return classes, encoding, problems + notes
+
+# %% ../../nbs/data/08_mask_values.ipynb #f3a8791f
+def accept_anything(
+    found:list, # (path, `MaskContents`)
+    named:ClassTable|None # the classes, if they are known
+)->tuple: # ClassTable, Encoding
+    "Classes and encoding that accept every value, if all masks have errors already."
+    if all(mask.one for _,mask in found): return named or ClassTable(numbered_names(256)), INDEX
+    classes = named or ClassTable(numbered_names(1))
+    # not void: otherwise a mask would also be reported as empty
+    return classes, replace(Encoding.of_colors(classes), rest=next(iter(classes.labels), 0))
 
 # %% ../../nbs/data/08_mask_values.ipynb #a66edeb8
 def guess_classes(
@@ -588,16 +618,6 @@ def guess_classes(
         encoding = replace(encoding, rest=classes.void)
     return classes, encoding, problems + notes
 
-def accept_anything(
-    found:list, # (path, `MaskContents`)
-    named:ClassTable|None # the classes, if they are known
-)->tuple: # ClassTable, Encoding
-    "Classes and encoding that accept every value, if all masks have errors already."
-    if all(mask.one for _,mask in found): return named or ClassTable(numbered_names(256)), INDEX
-    classes = named or ClassTable(numbered_names(1))
-    # not void: otherwise a mask would also be reported as empty
-    return classes, replace(Encoding.of_colors(classes), rest=next(iter(classes.labels), 0))
-
 # %% ../../nbs/data/08_mask_values.ipynb #44864b53
 def rename_classes(
     data:SegData,
@@ -615,11 +635,7 @@ def rename_classes(
     if data.encoding.kind == 'colors' and len(table) == len(data.classes): colors = data.classes.colors
     return replace(table, void=void if table.void is None else table.void, colors=colors)
 
-# %% ../../nbs/data/08_mask_values.ipynb #eb1a0390
-_OF_TABLES = ('codes', 'codes-duplicate', 'codes-blank', 'codes-cleaned', 'codes-void', 'background', 'colors',
-              'colors-duplicate', 'guessed-classes', 'rare-value', 'void-guessed', 'mask-mixed', 'mask-smooth',
-              'mask-alpha', 'mask-palettes', 'mask-instances', 'one-class', 'class-file')
-
+# %% ../../nbs/data/08_mask_values.ipynb #d33d45f9
 def fit_to_masks(
     data:SegData,
     said:ClassFile # with the names
@@ -630,6 +646,11 @@ def fit_to_masks(
     if fit.classes is None: raise DataError(class_file_error(said.file, f'does not fit the masks: {fit.reason}.'))
     if fit.encoding: return fit.classes, fit.encoding, [fit_note(said, fit)]
     return guess_classes(data.root, masks, fit.classes, said.file)
+
+# %% ../../nbs/data/08_mask_values.ipynb #eb1a0390
+_OF_TABLES = ('codes', 'codes-duplicate', 'codes-blank', 'codes-cleaned', 'codes-void', 'background', 'colors',
+              'colors-duplicate', 'guessed-classes', 'rare-value', 'void-guessed', 'mask-mixed', 'mask-smooth',
+              'mask-alpha', 'mask-palettes', 'mask-instances', 'one-class', 'class-file')
 
 def with_classes(
     data:SegData, # a dataset of any layout

@@ -10,9 +10,10 @@ __all__ = ['IMAGE_ODDITIES', 'MASK_ODDITIES', 'FILE_COLUMNS', 'SPLIT_COLUMNS', '
            'split_problems', 'small_split_problems', 'numbering_problems', 'share_problems', 'one_class_problem',
            'class_problems', 'unmeasured_problems', 'duplicate_problems', 'same_mask_problems', 'smooth_mask_problems',
            'mixed_size_problems', 'dataset_problems', 'subfolder_problem', 'entry_problem', 'data_folders',
-           'stray_problems', 'second_pair', 'unused_pair_problems', 'drop_repeats', 'check', 'content_digest',
-           'image_statistics', 'class_statistics', 'suggested_batch', 'class_weights', 'fingerprint', 'check_path',
-           'skip_check', 'class_tables', 'is_text_report', 'is_report', 'check_report_path', 'check_or_raise']
+           'stray_problems', 'second_pair', 'unused_pair_problems', 'unused_list_problems', 'drop_repeats', 'check',
+           'content_digest', 'image_statistics', 'class_statistics', 'suggested_batch', 'class_weights', 'fingerprint',
+           'check_path', 'skip_check', 'class_tables', 'is_text_report', 'is_report', 'check_report_path',
+           'check_or_raise']
 
 # %% ../../nbs/data/14_check.ipynb #2ce8d889
 import json, os, re, warnings
@@ -37,6 +38,7 @@ from .pairing import IMAGE_SUFFIXES, is_system, match_folders, sample_images
 from .images import image_size
 from .classes import try_codes
 from .dataset import SegData
+from .splits import find_lists, image_finder, read_list
 from .filestats import FactStore, file_facts, facts_file
 from .formats.registry import LAYOUTS, layout_of
 from .open import open_data
@@ -317,7 +319,7 @@ def odd_problems(self:PairTally): # yields `Problem`s
     "One problem for each kind of unusual files, unless an error of the whole dataset says the same."
     known = {problem.code for problem in errors_of(self.data.problems)}
     ids = {i for _,i in self.data.encoding.table}
-    if ids and not ids & {*self.data.classes.labels}: known.add('mask-void') # an error says that the values mean nothing
+    if ids and not ids & {*self.data.classes.labels}: known.add('mask-void') # an error says why
     deep = sum(self.odd[code][0] for code in ('image-16bit', 'image-dim', 'image-dark') if code in self.odd)
     for code,(n,files,most) in self.odd.items():
         if code in known: continue
@@ -710,6 +712,24 @@ def unused_pair_problems(
     yield Problem('warning', 'unused-pair', f'{images}/', message, [images, masks],
                   fix='If they belong to the data, write a table with the columns image, mask and split.')
 
+# %% ../../nbs/data/14_check.ipynb #29954266
+def unused_list_problems(
+    data:SegData
+): # yields `Problem`s
+    "Lists that give images to other splits than they have. The reader of folders says so itself; a table has its own."
+    if data.layout not in LAYOUTS or data.layout in ('csv', 'folders') or '; split ' in data.origin: return
+    known, said = dict(zip(data.pairs['image'], data.pairs['split'])), {problem.file for problem in data.problems}
+    find = image_finder(list(known), list(data.pairs['mask']))
+    files = [file for file in find_lists(data.root) if file not in said]
+    for part in (part for file in files for part in read_list(data.root, file, find)):
+        named = [image for line in dict.fromkeys(part.lines) if (image := find(line)) in known]
+        other = [image for image in named if known[image] != part.split]
+        if part.split not in SPLIT_COLUMNS or 2*len(named) < len(part.lines) or not other: continue
+        message = (f'gives {count_text(len(named), "image")} to the {part.split} split, but {len(other)} of them '
+                   f'{plural(len(other), "is", "are")} in another: the layout {data.layout} does not use this list.')
+        yield Problem('warning', 'list-unused', part.file, message, other[:20],
+                      fix='To hold out the right images, name them in valid.txt, or write a table with a column split.')
+
 # %% ../../nbs/data/14_check.ipynb #c9b593c9
 def drop_repeats(
     problems:list # of `Problem`
@@ -734,7 +754,8 @@ def check(
     report = tally.report()
     found = [*data.problems, *numbering_problems(report, tally.problems), *tally.problems,
              *dataset_problems(report, tally.problems), *tally.odd_problems(), *tally.palette_problems(),
-             *stray_problems(data), *unused_pair_problems(data)]
+             *stray_problems(data), *unused_pair_problems(data),
+             *unused_list_problems(data)]
     if tally.trouble:
         message = f'the facts about the files could not be kept ({tally.trouble}), so the next check takes as long.'
         found.append(Problem('note', 'not-kept', '', message, fix='Set SEGFAST_CACHE to a folder that can be written.'))

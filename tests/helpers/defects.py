@@ -1247,37 +1247,39 @@ cat("pets_system_files", "note", "system-files", "",
 
 def voc(d):
     for i in range(6):
-        write(d/f"JPEGImages/v_{i}.jpg", pixels(i))
-        write(d/f"SegmentationClass/v_{i}.png", np.where(ids(i) == 4, 255, ids(i)).astype(np.uint8), PALETTE)
+        write(d/f"JPEGImages/2007_00000{i}.jpg", pixels(i))
+        write(d/f"SegmentationClass/2007_00000{i}.png", np.where(ids(i) == 4, 255, ids(i)).astype(np.uint8), PALETTE)
     (d/"ImageSets/Segmentation").mkdir(parents=True)
     for item, rows in ("train", range(4)), ("val", (4, 5)):
-        (d/f"ImageSets/Segmentation/{item}.txt").write_text("".join(f"v_{i}\n" for i in rows))
+        (d/f"ImageSets/Segmentation/{item}.txt").write_text("".join(f"2007_00000{i}\n" for i in rows))
     return d
 
 
-pascal, lists, seg = of(voc), "ImageSets/Segmentation", "SegmentationClass/v_2.png"
+pascal, lists, seg = of(voc), "ImageSets/Segmentation", "SegmentationClass/2007_000002.png"
 pascal("voc", "sound", layout="voc")
 pascal("voc_list_names_nothing", "refuse", "list-missing", "val", lambda d: (d/lists/"val.txt").write_text("w_1\nw_2\n")
        and None)
 pascal("voc_list_names_one_too_many", "refuse", "list-missing", "train", appended(f"{lists}/train.txt", "w_1\n"))
-pascal("voc_list_of_file_names", "refuse", "list-missing", "train",
-       lambda d: (d/lists/"train.txt").write_text("v_0.jpg\nv_1.jpg\n") and None)
+pascal("voc_list_of_file_names", "sound|note", "", "",
+       lambda d: (d/lists/"train.txt").write_text("".join(f"2007_00000{i}.jpg\n" for i in range(4))) and None)
 pascal("voc_list_empty", "refuse", "", "", lambda d: (d/lists/"train.txt").write_text("\n") and None)
 pascal("voc_val_empty", "refuse|note|warn", "", "", lambda d: (d/lists/"val.txt").write_text("\n") and None)
-pascal("voc_lists_overlap", "refuse", "list-overlap", "", appended(f"{lists}/val.txt", "v_0\n"))
+pascal("voc_lists_overlap", "refuse", "list-overlap", "", appended(f"{lists}/val.txt", "2007_000000\n"))
 pascal("voc_no_val", "note", "no-valid-split no-valid-list", "", lambda d: (d/lists/"val.txt").unlink())
 pascal("voc_no_lists", "note", "no-valid-split no-valid-list", "", lambda d: shutil.rmtree(d/"ImageSets"))
 pascal("voc_list_with_blanks", "sound|note", "", "",
-       lambda d: (d/lists/"val.txt").write_bytes(b"\xef\xbb\xbfv_4 \r\n\r\nv_5\r\n") and None)
+       lambda d: (d/lists/"val.txt").write_bytes(b"\xef\xbb\xbf2007_000004 \r\n\r\n2007_000005\r\n") and None)
 pascal("voc_upper_case", "sound", f=lambda d: [path.rename(path.with_suffix(".JPG"))
                                                for path in (d/"JPEGImages").iterdir()] and None)
-pascal("voc_image_missing", "refuse", "missing list-missing", "v_2", lambda d: (d/"JPEGImages/v_2.jpg").unlink())
+pascal("voc_image_missing", "refuse", "missing list-missing", "2007_000002",
+       lambda d: (d/"JPEGImages/2007_000002.jpg").unlink())
 pascal("voc_mask_all_void", "warn", "mask-void", seg, lambda d: write(d/seg, np.full(SIZE, 255, np.uint8), PALETTE)
        and None)
 pascal("voc_mask_rgb", "refuse", "mask-mode", seg, lambda d: write(d/seg, Image.open(d/seg).convert("RGB")) and None)
 pascal("voc_value_21", "refuse", "mask-values", seg, lambda d: write(d/seg, put(ids(2), 21), PALETTE) and None)
-pascal("voc_mask_missing", "refuse", "missing list-missing", "v_2", lambda d: (d/seg).unlink())
-pascal("voc_images_without_a_mask", "sound|note", "", "", lambda d: write(d/"JPEGImages/v_9.jpg", pixels(9)) and None)
+pascal("voc_mask_missing", "refuse", "missing list-missing", "2007_000002", lambda d: (d/seg).unlink())
+pascal("voc_images_without_a_mask", "sound|note", "", "",
+       lambda d: write(d/"JPEGImages/2007_000009.jpg", pixels(9)) and None)
 
 
 # --- Cityscapes and India Driving ---

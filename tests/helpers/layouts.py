@@ -109,17 +109,17 @@ def draw_cityscapes(root, kind="labelIds"):
 def draw_voc(root):
     truth = {}
     for i in range(5):
-        photo(root/f"JPEGImages/2007_{i}.jpg", i)
+        photo(root/f"JPEGImages/2007_00000{i}.jpg", i)
         a = ids(i, 22)
-        truth[f"SegmentationClass/2007_{i}.png"] = np.where(a == 21, 255, a)
-        paint(root/f"SegmentationClass/2007_{i}.png", np.where(a == 21, 255, a),
+        truth[f"SegmentationClass/2007_00000{i}.png"] = np.where(a == 21, 255, a)
+        paint(root/f"SegmentationClass/2007_00000{i}.png", np.where(a == 21, 255, a),
               np.uint8(voc_colors(256)).ravel().tolist())
-    photo(root/"JPEGImages/2007_9.jpg")
+    photo(root/"JPEGImages/2007_000009.jpg")
     lists = root/"ImageSets/Segmentation"
     lists.mkdir(parents=True)
-    (lists/"train.txt").write_text("2007_0\n2007_1\n2007_4\n")
-    (lists/"val.txt").write_text("2007_2\n2007_3\n")
-    (lists/"trainval.txt").write_text("\n".join(f"2007_{i}" for i in range(5)))
+    (lists/"train.txt").write_text("2007_000000\n2007_000001\n2007_000004\n")
+    (lists/"val.txt").write_text("2007_000002\n2007_000003\n")
+    (lists/"trainval.txt").write_text("\n".join(f"2007_00000{i}" for i in range(5)))
     return truth, {"train": 3, "valid": 2}
 
 

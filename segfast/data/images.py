@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['IMAGE_FORMATS', 'TIFF_COLORS', 'TIFF_VALUES', 'OTHER_FILES', 'open_pil', 'orientation', 'apply_orientation',
-           'image_size', 'stored_values', 'file_problem', 'TiffHeader', 'tiff_header', 'describe_tiff', 'conversion',
-           'is_misread', 'other_file', 'jpeg_bits', 'refuse_misread', 'unread_tiff', 'pillow_problem', 'image_file',
-           'inspect_file', 'upper_byte', 'to_rgb', 'read_image', 'open_image']
+           'image_size', 'jpeg2000_bits', 'stored_bits', 'stored_values', 'refuse_mask', 'file_problem', 'TiffHeader',
+           'tiff_header', 'describe_tiff', 'conversion', 'is_misread', 'other_file', 'jpeg_bits', 'refuse_misread',
+           'unread_tiff', 'pillow_problem', 'image_file', 'inspect_file', 'upper_byte', 'to_rgb', 'read_image',
+           'open_image']
 
 # %% ../../nbs/data/01_images.ipynb #d5b2d8fd
 import errno, os, stat, struct
@@ -55,6 +56,27 @@ def image_size(
         turn = orientation(im) if im.format != 'PNG' or 'exif' in im.info else 1
         return im.size if turn > 4 else im.size[::-1]
 
+# %% ../../nbs/data/01_images.ipynb #1259dce7
+def jpeg2000_bits(
+    start:bytes # of the file
+)->int:
+    "The bits per channel of a JPEG 2000 image, from the first marker of its codestream."
+    at = start.find(b'\xff\x4f\xff\x51') # the byte of the first channel is 42 bytes later
+    return (start[at+42] & 127) + 1 if 0 <= at < len(start) - 42 else 8
+
+def stored_bits(
+    im # an opened `PIL.Image`, not loaded yet
+)->int: # 8 also for fewer
+    "How many bits per channel a file stores."
+    codec, _, _, args = im.tile[0] if getattr(im, 'tile', None) else ('', None, 0, '')
+    args = args if isinstance(args, tuple) else (args,)
+    if im.format == 'TIFF': return max(8, *im.tag_v2.get(258, (1,)))
+    if im.format == 'JPEG2000':
+        im.fp.seek(0)
+        return max(8, jpeg2000_bits(im.fp.read(1 << 16)))
+    if codec.startswith('ppm') and isinstance(args[-1], int): return max(8, args[-1].bit_length())
+    return 16 if im.mode.startswith('I') or '16' in str(args[0]) else 8
+
 # %% ../../nbs/data/01_images.ipynb #20f04c82
 def stored_values(
     im:Image.Image # opened mask
@@ -62,15 +84,26 @@ def stored_values(
     "A mask with the numbers of its file, also where Pillow scales them."
     codec, _, _, raw = im.tile[0] if getattr(im, 'tile', None) else ('', None, 0, '') # an image made in memory has none
     raw = raw if isinstance(raw, tuple) else (raw,)
-    if im.format == 'TIFF' and str(raw[0]).startswith(('L;I', 'L;2I', 'L;4I')):
-        raise DataError(_error(im.filename or 'mask', 'mask-mode', 'is a TIFF in which 0 means white, so programs '
-                               'disagree about its values.', 'Save it as PNG with the program that made it, or with: '
-                               'gdal_translate IN.tif OUT.png'))
+    refuse_mask(im, str(raw[0]))
     turned, most, top = apply_orientation(im), {'L;2': 3, 'L;4': 15}.get(str(raw[0])[:3], 255), 255
     if codec.startswith('ppm') and turned.mode in ('L', 'I'): most, top = raw[-1], 255 if turned.mode == 'L' else 65535
     if most == top: return turned
     if top == 255: return turned.point([round(v*most/top) for v in range(256)])
     return Image.fromarray(np.round(np.asarray(turned)*(most/top)).astype(np.int32))
+
+def refuse_mask(
+    im:Image.Image, # opened mask
+    raw:str # how Pillow decodes it
+):
+    "Raise a `DataError` for a mask whose numbers Pillow does not keep."
+    bits, file = stored_bits(im), getattr(im, 'filename', '') or 'mask'
+    if bits > 8 and not im.mode.startswith(('I', 'F')) or im.format == 'JPEG2000' and bits not in (8, 16):
+        raise DataError(_error(file, 'mask-mode', f'is a mask with {bits} bits per channel, of '
+                               'which only 8 can be read.', 'Save the ids as a gray PNG with 8 or 16 bits.'))
+    if im.format == 'TIFF' and raw.startswith(('L;I', 'L;2I', 'L;4I')):
+        raise DataError(_error(file, 'mask-mode', 'is a TIFF in which 0 means white, so programs '
+                               'disagree about its values.', 'Save it as PNG with the program that made it, or with: '
+                               'gdal_translate IN.tif OUT.png'))
 
 # %% ../../nbs/data/01_images.ipynb #f0f841d0
 _REPLACE, _LINK = 'Replace the file, or remove it.', 'Correct the link, or remove it.'
@@ -164,7 +197,7 @@ def conversion(
     text = f'Convert it: gdal_translate{bands}{" -ot Byte -scale MIN MAX 0 255"*scaled}'
     text += ' -co PHOTOMETRIC=RGB'*(n > 2) + ' IN.tif OUT.tif'
     if scaled: text += ' (MIN and MAX: the same for all images)'
-    return text + (f'; a mask: gdal_translate{bands} -ot Int32 IN.tif OUT.tif' if n < 3 else '.')
+    return text + (f'; a mask: gdal_translate{bands} -ot Int32 IN.tif OUT.tif' if n < 3 else '. A mask has one band.')
 
 # %% ../../nbs/data/01_images.ipynb #ddc9e041
 def is_misread(

@@ -13,7 +13,7 @@ from segfast.core.errors import DataError
 from segfast.data.check import check_path, image_oddities
 from segfast.data.filestats import image_facts
 from segfast.data.images import inspect_file, open_image, read_image, to_rgb
-from segfast.data.masks import decode_mask
+from segfast.data.masks import Encoding, decode_mask
 
 RGB = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
 
@@ -307,6 +307,25 @@ def test_a_mask_in_which_0_is_white_is_refused(tmp_path, bits):
     with refuses(DataError, path, "white", code="mask-mode"): decode_mask(path)
     shown = write_tiff(tmp_path/"b.tif", RGB[..., 0] > 99, photometric=0)  # one bit: as everyone shows it
     assert np.array_equal(decode_mask(shown), RGB[..., 0] <= 99)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".ppm"])
+def test_a_mask_of_colors_with_16_bits_is_refused(tmp_path, suffix):
+    "Pillow drops the lower byte: 300 and 301 would be one class."
+    path, pixels = tmp_path/f"m{suffix}", np.uint16([[[300]*3, [301]*3]])
+    if suffix == ".tif": write_tiff(path, pixels)
+    else: path.write_bytes(png(pixels, 16) if suffix == ".png" else netpbm(6, pixels, 65535))
+    for encoding in Encoding(), Encoding("colors", (((1, 1, 1), 0),)):
+        with refuses(DataError, path, "16 bits", "gray PNG", code="mask-mode"): decode_mask(path, encoding)
+
+
+@pytest.mark.parametrize("pages, kind, code", [((3, 3), "note", "mask-frames"), ((1, 3), "error", "mask-pages"),
+                                               ((5, 3), "error", "mask-pages")])
+def test_masks_with_several_pages(tmp_path, pages, kind, code):
+    data = tiles(tmp_path, lambda p, a: write_tiff(p, [a]*pages[0]))
+    for i in range(6): write_tiff(data/f"masks/tile_{i}.tif", [drawn(i)[0]]*pages[1])
+    problem, = [problem for problem in check_path(data).problems if problem.code.startswith("mask-")]
+    assert (problem.kind, problem.code) == (kind, code) and "3" in problem.message
 
 
 @pytest.mark.parametrize("number", [np.float16, np.float64, np.complex64])

@@ -268,7 +268,7 @@ def describe_images(
     "The images in a folder, with two names of each group, and why they make no pairs."
     groups = {}
     for path in filter(lambda path: path.lower().endswith(IMAGE_SUFFIXES), listing):
-        groups.setdefault(folder_place(path)[0], []).append(path)
+        groups.setdefault(''.join(folder_place(path)[0][-1:]), []).append(path)
     empty = [path for path in listing if path.count('/') == 1 and path[-1] == '/'
              and not any(other != path and other.startswith(path) for other in listing)]
     note = f' {a_few(empty, 3)} {"are" if len(empty) > 1 else "is"} empty.' if empty else ''
@@ -290,7 +290,8 @@ def meant_folder(
     root # a folder without a layout
 )->Path|None:
     "The dataset in or around a folder: a path is often one folder too high or too low."
-    def is_part(above): return recognize(above, 1) or root.name in (find_folders(above) or ())[:2]
+    def is_part(above):
+        return recognize(above, 1) or any(root.name in role for role in (find_folders(above) or ())[:2])
     below = [*folders_below(root), only_folder_in(root)]
     found = next((folder for folder in below if folder != root and _safely(recognize, folder)), None)
     above = root.resolve().parent

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable, NamedTuple
 
 from ...core.errors import DataError, safe_text
-from ...core.text import a_few, count_text
+from ...core.text import a_few
 from ...core.files import open_regular
 from ..pairing import IMAGE_SUFFIXES, stem_of, unseen_entries
 
@@ -95,7 +95,8 @@ def yolo_numbers(
     rows, counts = [line.split() for line in text.splitlines()[:20] if line.strip()], []
     for class_id,*numbers in rows:
         if not re.fullmatch(r'[0-9]{1,5}(\.0*)?', class_id): return 0
-        if not all(re.fullmatch(r'-?[01]?\.[0-9]+(e-?[0-9]+)?|[01]', number) for number in numbers): return 0
+        if not all(re.fullmatch(r'-?([01]?\.)?[0-9]+(e-[0-9]+)?', number) for number in numbers): return 0
+        if any(abs(float(number)) > 1.5 for number in numbers): return 0
         counts.append(len(numbers))
     return max(counts, default=0)
 

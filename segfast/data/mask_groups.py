@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['GENERIC_WORDS', 'name_words', 'single_words', 'is_other_form', 'Place', 'folder_parts', 'find_places', 'ImageIndex',
-           'Link', 'image_of_folder', 'image_of_stem', 'image_in_folder', 'link_masks', 'divide_files', 'link_beside',
-           'candidate_links', 'Role', 'role_of', 'mask_roles', 'MaskGroups', 'numbered_kind', 'named_kind',
-           'class_name', 'group_kind', 'name_groups', 'labelme_groups', 'read_foreground', 'JoinedMask', 'join_masks',
-           'rename_ids', 'confirm_groups', 'groups_problem', 'label_names_problem', 'find_mask_groups',
+           'Link', 'image_of_folder', 'image_of_stem', 'image_in_folder', 'other_folders', 'link_masks', 'divide_files',
+           'link_beside', 'candidate_links', 'Role', 'role_of', 'mask_roles', 'MaskGroups', 'numbered_kind',
+           'named_kind', 'class_name', 'group_kind', 'name_groups', 'labelme_groups', 'read_foreground', 'JoinedMask',
+           'join_masks', 'rename_ids', 'confirm_groups', 'groups_problem', 'label_names_problem', 'find_mask_groups',
            'refuse_mask_groups']
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000002
@@ -56,7 +56,7 @@ _OTHER_FORM = re.compile(
     r'|index(ed)?|instances?|panoptic|semantic|depth|disp(arity)?|normals?|flow|edges?|boundar(y|ies)|borders?'
     r'|contours?|outlines?|b?box(es)?|vis|viz|visuali[sz]\w*|overlays?|preview|blend(ed)?|superpixels?|weights?'
     r'|prob\w*|heatmaps?|scores?|confidence|dist|distances?|thumb\w*|palette|raw|orig(inal)?|aug\w*|eroded|noboundary'
-    r'|pred\w*|fov|nir|copy|backup|old|new|v\d+|full|small|resized|trimaps?|crop(ped)?|plot|mixed|fused|combined'
+    r'|pred\w*|fov|nir|copy|backup|old|new|v\d+|full|small|resized|trimaps?|crop(ped)?|plot|mixed|fused|combined|rois?'
     r'|merged|all|modify|modified|skeletons?|stuff|things?')
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg00000c
@@ -137,14 +137,15 @@ class ImageIndex:
         found = [(len(inside), split == place.split, path) for path,split,inside in self.by_key.get(key, ())
                  if set(inside) <= set(place.folders) and (split == place.split or None in (split, place.split))]
         if len(found) < 2: return found[0][2] if found else None
-        best = max(found)
-        return best[2] if [row[:2] for row in found].count(best[:2]) == 1 else None
+        best = [row[2] for row in found if row[:2] == max(found)[:2]]
+        if len(best) > 1: best = [path for path in best if 'rgb' in single_words(path.rpartition('/')[0])]
+        return best[0] if len(best) == 1 else None
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000018
 class Link(NamedTuple):
     "A mask of an image."
     path: str
-    folders: tuple # names of its folders
+    folders: tuple # names of its folders that are not folders of the image, without the name of the image
     rest: str      # what its stem has besides the image's stem, or the whole stem
     own: bool      # whether it is in a folder of this one image
 
@@ -183,6 +184,20 @@ def image_in_folder(
     return next((paths[0] for paths in options if len(paths) == 1), None)
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000020
+def other_folders(
+    index:ImageIndex,
+    image:str, # its path
+    folders:tuple # names of those of its mask
+)->tuple:
+    "What the names of the folders of a mask say besides those of its image: ('masks', 'lesion') of masks/x_lesion."
+    (words, _), known = index.key(stem_of(image)), index.place(image).folders
+    def without(name):
+        parts = name_words(name)
+        if not {*words} <= {part.casefold() for part in parts}: return name
+        return '_'.join(part for part in parts if part.casefold() not in words)
+    return tuple(filter(None, (without(name) for name in folders if name not in known)))
+
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000022
 def link_masks(
     index:ImageIndex,
     masks # paths
@@ -199,10 +214,10 @@ def link_masks(
             image, link = of_folder[0], Link(path, of_folder[1], stem_of(path), True)
         elif of_stem: image, link = of_stem[0], Link(path, place.folders, of_stem[1], False)
         else: image, link = image_in_folder(index, place), Link(path, place.folders, stem_of(path), True)
-        if image: found.setdefault(image, []).append(link)
+        if image: found.setdefault(image, []).append(link._replace(folders=other_folders(index, image, link.folders)))
     return found
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000022
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000024
 _LABEL_STUDIO = re.compile(r'task-\d+-annotation-\d+') # the numbers are not those of the images
 
 def divide_files(
@@ -216,7 +231,7 @@ def divide_files(
     images = of_side['image'] or (of_side[''] if masks else [])
     return (images, masks) if images and masks else None
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000025
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000027
 def link_beside(
     files, # paths, in folders whose names do not tell images and masks apart
     places:dict # of `find_places`
@@ -244,7 +259,7 @@ def link_beside(
         links.setdefault(image, []).append(Link(path, index.place(path).folders, rest, False))
     return links
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000027
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000029
 def candidate_links(
     files # paths of images, relative
 )->tuple: # {image: `Link`s}, whether the names of folders say which files are masks
@@ -261,7 +276,7 @@ def candidate_links(
                     key=lambda links: (count_links(links), len(links)))
     return found if 2*count_links(found) >= len(masks) else {}, any(place.side == 'mask' for place in places.values())
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg00002a
+# %% ../../nbs/data/09_mask_groups.ipynb #mg00002c
 class Role(NamedTuple):
     "What the name of one mask of an image says."
     words: tuple   # words that are not generic, in small letters
@@ -269,7 +284,7 @@ class Role(NamedTuple):
     numbered: bool # whether a number is in it
     text: str      # the folders and the rest of the stem
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg00002c
+# %% ../../nbs/data/09_mask_groups.ipynb #mg00002e
 def role_of(
     text:str # names of folders and the rest of a stem
 )->Role:
@@ -280,7 +295,7 @@ def role_of(
     kept = tuple(word for word in words if word not in GENERIC_WORDS and not word.isdecimal())
     return Role(kept, (' ' if ' ' in text else '_').join(shown), any(map(str.isdecimal, words)), text)
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg00002e
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000030
 def mask_roles(
     links:dict # image -> `Link`s
 )->dict: # image -> [(`Role`, `Link`)], without further forms of the same mask
@@ -301,11 +316,12 @@ def mask_roles(
         if kept: out[image] = [(role_of(text(link)), link) for _,link in kept]
     return out
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000030
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000032
 _SIDES = set('left right l r'.split())
 _ANNOTATOR = re.compile(
     r'(1st|2nd|3rd|first|second|third)[-_ ]?(manual|ho|observer|annot\w*|expert|rater|reader|grader)'
-    r'|(annotators?|experts?|raters?|observers?|readers?|graders?|doctors?|manual|radiologists?|labell?ers?|users?)'
+    r'|(annotators?|exp(?:erts?)?|raters?|observers?|readers?|graders?|doctors?|manual|radiologists?'
+    r'|labell?ers?|users?)'
     r'[-_ ]?([0-9]{1,2}|[a-z])\b|labels?[-_](ah|vk)\b', re.I)
 _BACKGROUND = ('background', 'bg', '_background_', '__background__')
 
@@ -316,7 +332,7 @@ class MaskGroups(NamedTuple):
     names: tuple # of the classes, or of the annotators
     sure: bool = True # whether the names of folders say which files are masks
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000033
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000035
 def numbered_kind(
     roles:dict # of `mask_roles`, in which names are numbers
 )->str: # empty where nothing says that these are masks of one image
@@ -329,7 +345,7 @@ def numbered_kind(
     if words & _CLASS: return 'classes'
     return 'union' if words & _PART or len(set(map(len, roles.values()))) > 1 else 'unclear'
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000035
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000037
 def named_kind(
     roles:dict # of `mask_roles`, in which names are words
 )->str:
@@ -343,7 +359,7 @@ def named_kind(
     names = {role.name.lower() for role,_ in every}
     return 'classes' if 2*len(names) <= len(every) + 1 and len(names) < 255 else 'unclear'
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000037
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000039
 def class_name(
     role:Role,
     kind:str # of the group
@@ -353,7 +369,7 @@ def class_name(
         return '' if re.search(r'\d', role.name) else '_'.join(word for word in role.words if word not in _SIDES)
     return role.name or '_'.join(word for word in name_words(role.text) if word.isdecimal() or word.lower() in _CLASS)
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000039
+# %% ../../nbs/data/09_mask_groups.ipynb #mg00003b
 def group_kind(
     roles:dict # of `mask_roles`
 )->str: # empty if images have one mask each
@@ -365,7 +381,7 @@ def group_kind(
     if any(by_people): return 'annotators'*(max(map(len, by_people)) > 1)
     return (named_kind if any(role.words for masks in roles.values() for role,_ in masks) else numbered_kind)(roles)
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg00003b
+# %% ../../nbs/data/09_mask_groups.ipynb #mg00003d
 @lru_cache(maxsize=2)
 def name_groups(
     files:tuple # paths of images, relative
@@ -386,7 +402,7 @@ def name_groups(
         masks = {image: [(shown[name.lower()], path) for name,path in found] for image,found in masks.items()}
     return MaskGroups(kind, masks, names, sure)
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg00003e
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000040
 def labelme_groups(
     root, # the dataset's folder
     files # paths of images in it, relative
@@ -395,14 +411,14 @@ def labelme_groups(
     there = set(files)
     folders = [path.rpartition('/')[0] for path in files if path.endswith('/label.png')]
     folders = [at for at in folders if f'{at}/img.png' in there and os.path.isfile(Path(root)/at/'label_names.txt')]
-    if not folders or len(folders) < min(2, len(there)): return None
+    if len(folders) < min(2, len(there)): return None
     names = {at: read_text(Path(root)/at/'label_names.txt', f'{at}/label_names.txt').lines for at in folders}
     first = dict.fromkeys(name for found in names.values() for name in found)
     order = sorted(first, key=lambda name: name.lower() not in _BACKGROUND)
     masks = {f'{at}/img.png': [(tuple(names[at]), f'{at}/label.png')] for at in folders}
     return MaskGroups('label_names', masks, tuple(order))
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000041
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000043
 def read_foreground(
     path # of a mask with two values
 )->np.ndarray: # (height, width) bool
@@ -417,14 +433,14 @@ def read_foreground(
                                 fix='Export it as a black and white PNG.'))
     return raw != 0
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000043
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000045
 class JoinedMask(NamedTuple):
     "The masks of one image as one."
     ids: np.ndarray # (height, width) uint8
     overlap: int    # pixels that belong to several of the masks
     labeled: int    # pixels that belong to any of the masks
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000045
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000047
 def join_masks(
     root, # the dataset's folder
     groups:MaskGroups,
@@ -443,7 +459,7 @@ def join_masks(
         times += on
     return JoinedMask(ids, int((times > 1).sum()), int((times > 0).sum()))
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000047
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000049
 def rename_ids(
     root, # the dataset's folder
     groups:MaskGroups, # of the kind label_names
@@ -458,7 +474,7 @@ def rename_ids(
     ids = np.array([groups.names.index(name) for name in names], np.uint8)[raw]
     return JoinedMask(ids, 0, ids.size)
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg00004a
+# %% ../../nbs/data/09_mask_groups.ipynb #mg00004c
 _OVERLAP, _COVERED = 0.05, 0.98 # shares of the labeled pixels, and of all
 
 def confirm_groups(
@@ -486,10 +502,10 @@ def confirm_groups(
     segments = groups.kind == 'union' and labeled > _COVERED*pixels
     return groups._replace(kind='unclear') if segments or overlap > _OVERLAP*max(1, labeled) else groups
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg00004e
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000050
 _WHAT = dict(union='They are parts or objects of one class.', classes='Each is the mask of one class: {names}.',
              annotators='They are by several annotators: {names}.',
-             unclear='Their names do not say whether they are classes, or parts of one class.')
+             unclear='It is not certain what they are: classes, parts of one class, or several annotators.')
 _FIX = dict(union='Join them: segfast check DATA --fix COPY writes a copy with the union as one mask per image.',
             classes='Join them: segfast check DATA --fix COPY writes a copy with one mask per image.',
             annotators='Choose one annotator, and move the masks of the others out of the folder.',
@@ -508,7 +524,7 @@ def groups_problem(
     return Problem('error', 'several-masks', several[0], message, found=paths[:20], expected='one mask per image',
                    fix=_FIX[groups.kind])
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000050
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000052
 def label_names_problem(
     groups:MaskGroups # of the kind label_names
 )->Problem: # an error
@@ -526,7 +542,7 @@ def label_names_problem(
                    expected='one table of classes',
                    fix='Join them: segfast check DATA --fix COPY writes a copy with the ids of all masks by name.')
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000052
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000054
 def find_mask_groups(
     root, # the dataset's folder
     files # paths of images in it, relative
@@ -536,7 +552,7 @@ def find_mask_groups(
     groups = name_groups(tuple(files))
     return groups and confirm_groups(root, groups)
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000054
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000056
 def refuse_mask_groups(
     root, # the dataset's folder
     folders:int=300 # how many folders to look into

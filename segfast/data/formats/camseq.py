@@ -8,14 +8,14 @@ __all__ = ['camseq']
 # %% ../../../nbs/data/formats/03_camseq.ipynb #d462b09f
 from ..pairing import existing_folder, list_images, join_pairs, files_by_key, natural_key, stem_of
 from ..dataset import SegData
-from ..splits import sequence_split
+from ..splits import hold_out, sequence_split, split_of_own_lists
 from .common import make_data, painted_classes
 
 # %% ../../../nbs/data/formats/03_camseq.ipynb #64fce68a
 def camseq(
     root, # folder with frames, `{stem}_L.png` masks and `label_colors.txt`
     name:str|None=None, # name of the dataset; the folder's when None
-    seed:int=42 # not used: all layouts are called in the same way
+    seed:int=42 # for the split, when a list names only training images
 )->SegData:
     "CamSeq: one video, painted masks next to the frames, split in sequence 70/15/15."
     root, problems = existing_folder(root), []
@@ -25,5 +25,7 @@ def camseq(
     rows, more = join_pairs(images, masks, lambda k: f'{k}_L.png')
     problems = more + problems
     classes, encoding = painted_classes(root, [mask for _,_,mask in rows], problems)
-    split = sequence_split(len(rows)) if rows else []
+    split = split_of_own_lists(root, rows, problems)
+    if any(split): split = hold_out(split, 0.2, seed, problems)
+    else: split = sequence_split(len(rows)) if rows else []
     return make_data(root, name, 'camseq', rows, split, classes, encoding, problems)

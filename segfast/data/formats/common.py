@@ -22,6 +22,7 @@ from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import read_split_list, split_by_lists
 from ..filestats import mask_contents
+from ..class_files import named_classes
 
 # %% ../../../nbs/data/formats/00_common.ipynb #e257f3ab
 def images_in(
@@ -68,7 +69,12 @@ def painted_classes(
 )->tuple: # ClassTable, Encoding
     "The classes of a folder's color table, and the encoding of masks that are painted in its colors."
     file = next((name for name in COLOR_TABLES if (root/name).is_file()), None)
+    said = named_classes(root, masks, mask_contents(root, masks)) if file is None else None
+    if said and said.classes and said.colored:
+        problems += said.problems
+        return said.classes, Encoding.of_colors(said.classes)
     if file is None:
+        problems += said.problems
         classes, found = None, [Problem('error', 'colors', COLOR_TABLES[0], f'not found in {root}, and no '
                                         'class_dict.csv either: the colors of the masks have no meaning.',
                                         fix='Write one class per line: r g b name.')]

@@ -10,7 +10,7 @@ from ..pairing import FilesByKey, existing_folder, join_pairs, files_by_key, req
 from ..classes import ClassTable
 from ..masks import Encoding
 from ..dataset import SegData
-from ..splits import random_split
+from ..splits import hold_out, random_split, split_of_own_lists
 from .common import images_in, make_data
 
 # %% ../../../nbs/data/formats/04_kitti_road.ipynb #795889db
@@ -21,7 +21,7 @@ def kitti_road(
     name:str|None=None, # name of the dataset; the folder's when None
     seed:int=42 # for the tenth that is held out
 )->SegData:
-    "The KITTI road benchmark: magenta is road, red is not, black is void; 10 % are held out."
+    "The KITTI road benchmark: magenta is road, red is not, black is void; 10 % are held out unless lists split it."
     root, folder = existing_folder(root), 'training/gt_image_2'
     require_folders(root, 'training/image_2', folder)
     problems = []
@@ -33,6 +33,9 @@ def kitti_road(
     roads, lanes = of_kind('_road_'), of_kind('_lane_')
     masks = FilesByKey(lanes.files | roads.files, roads.problems + lanes.problems)
     rows, more = join_pairs(files_by_key(images_in(root, 'training/image_2', problems), stem_of), masks)
-    split = random_split(len(rows), 0.1, seed) if rows else []
+    problems += more
+    split = split_of_own_lists(root, rows, problems)
+    if any(split): split = hold_out(split, 0.1, seed, problems)
+    else: split = random_split(len(rows), 0.1, seed) if rows else []
     classes = ClassTable(('not road', 'road'), 255, ((255,0,0), (255,0,255)))
-    return make_data(root, name, 'kitti_road', rows, split, classes, KITTI, more + problems)
+    return make_data(root, name, 'kitti_road', rows, split, classes, KITTI, problems)

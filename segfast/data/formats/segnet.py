@@ -10,7 +10,10 @@ from ..pairing import existing_folder, require_folders
 from ..classes import ClassTable
 from ..masks import INDEX
 from ..dataset import SegData
-from ..splits import folder_split, hold_out
+from ..splits import split_of_rows
+from ..filestats import mask_contents
+from ..class_files import named_classes
+from ..mask_values import guess_classes
 from .common import make_data, rows_of_split_folders
 
 # %% ../../../nbs/data/formats/02_segnet.ipynb #969899b8
@@ -28,5 +31,9 @@ def segnet(
     root = existing_folder(root)
     require_folders(root, 'trainannot')
     rows, problems = rows_of_split_folders(root, '{}', '{}annot', lambda stem: stem, '{}.png')
-    split = hold_out(folder_split([image for _,image,_ in rows]), 0.2, seed, problems)
-    return make_data(root, name, 'segnet', rows, split, ClassTable(SEGNET_NAMES, 11, _SEGNET_COLORS), INDEX, problems)
+    split = split_of_rows(root, rows, seed, problems)
+    classes, encoding, masks = ClassTable(SEGNET_NAMES, 11, _SEGNET_COLORS), INDEX, [mask for *_,mask in rows]
+    if named_classes(root, masks, mask_contents(root, masks)).classes: # your own, as CVAT exports them
+        classes, encoding, notes = guess_classes(root, masks)
+        problems += notes
+    return make_data(root, name, 'segnet', rows, split, classes, encoding, problems)

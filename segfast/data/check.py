@@ -6,9 +6,9 @@
 __all__ = ['IMAGE_ODDITIES', 'MASK_ODDITIES', 'FILE_COLUMNS', 'SPLIT_COLUMNS', 'FEW_VALID', 'RARE_SHARE', 'DOMINANT_SHARE',
            'SMOOTH_SHARE', 'SMOOTH_PIXELS', 'SMOOTH_IMAGES', 'DERIVED_WORDS', 'LISTED_PER_CODE', 'REPORT_ENDINGS',
            'problem_table', 'size_problem', 'allowed_ids', 'value_problems', 'problems_of_pair', 'image_oddities',
-           'depth_oddity', 'mask_oddities', 'CheckReport', 'PairTally', 'several_per_key', 'tally_pairs',
-           'split_problems', 'small_split_problems', 'numbering_problems', 'share_problems', 'one_class_problem',
-           'class_problems', 'unmeasured_problems', 'duplicate_problems', 'same_mask_problems', 'smooth_mask_problems',
+           'mask_oddities', 'CheckReport', 'PairTally', 'several_per_key', 'tally_pairs', 'split_problems',
+           'small_split_problems', 'numbering_problems', 'share_problems', 'one_class_problem', 'class_problems',
+           'unmeasured_problems', 'duplicate_problems', 'same_mask_problems', 'smooth_mask_problems',
            'mixed_size_problems', 'dataset_problems', 'subfolder_problem', 'entry_problem', 'data_folders',
            'stray_problems', 'second_pair', 'unused_pair_problems', 'unused_list_problems', 'drop_repeats', 'check',
            'content_digest', 'image_statistics', 'class_statistics', 'suggested_batch', 'class_weights', 'fingerprint',
@@ -39,7 +39,7 @@ from .images import image_size
 from .classes import try_codes
 from .dataset import SegData
 from .splits import find_lists, image_finder, read_list
-from .filestats import FactStore, file_facts, facts_file
+from .filestats import FactStore, depth_oddity, file_facts, facts_file
 from .formats.registry import LAYOUTS, layout_of
 from .open import open_data
 
@@ -148,14 +148,6 @@ def image_oddities(
     if image['frames'] > 1: yield 'image-frames', image['frames']
     if min(h, w) < 32: yield 'tiny-image', 0
     if max(h, w) > 8*min(h, w): yield 'thin-image', 0
-
-def depth_oddity(
-    image:dict # facts about an image with more than 8 bits
-)->tuple: # code, and the largest value
-    "What becomes of 16 bits: with 13 bits in use an image is almost black, with 14 it is dark."
-    dark = image['bright'] if image['top'] else 255
-    if dark < 32: return 'image-dark', image['top']
-    return ('image-dim' if dark < 64 else 'image-16bit'), image['top']
 
 # %% ../../nbs/data/14_check.ipynb #288d7838
 MASK_ODDITIES = {

@@ -30,6 +30,11 @@ def open_pil(
     "An image in one of the formats that hold pixels and nothing else."
     return Image.open(file, formats=IMAGE_FORMATS)
 
+_REPLACE = 'Replace the file, or remove it.'
+
+def _error(path, code, message, fix=_REPLACE, **fields):
+    return Problem('error', code, str(path), message, fix=fix, **fields)
+
 # %% ../../nbs/data/01_images.ipynb #5614f1e1
 def orientation(
     im:Image.Image # opened
@@ -106,11 +111,7 @@ def refuse_mask(
                                'gdal_translate IN.tif OUT.png'))
 
 # %% ../../nbs/data/01_images.ipynb #f0f841d0
-_REPLACE, _LINK = 'Replace the file, or remove it.', 'Correct the link, or remove it.'
-_PERMISSIONS = 'Look at its permissions.'
-
-def _error(path, code, message, fix=_REPLACE, **fields):
-    return Problem('error', code, str(path), message, fix=fix, **fields)
+_LINK, _PERMISSIONS = 'Correct the link, or remove it.', 'Look at its permissions.'
 
 def _missing(path, e):
     if e.errno == errno.ELOOP: return _error(path, 'broken-link', 'is a link that leads to itself.', _LINK)

@@ -27,6 +27,7 @@ from ..core.outputs import has_mark, make_folder, output_mark
 from ..core.text import shape_text
 from ..data.pairing import walk_images
 from ..data.images import inspect_file
+from ..data.filestats import darkness_note
 from ..data.masks import colorize
 from ..runs.run import Run
 from ..runs.listing import FoldSet, is_fold_set
@@ -427,7 +428,8 @@ def predict(
     "Write a mask for each image, with one model or an ensemble."
     models = models if isinstance(models, (list, tuple)) else [models]
     out, options = out if isinstance(out, Output) else Output(Path(out)), options or InferenceOptions()
-    out.check(find_images(inputs, out.folder, {})) # before a model is loaded
+    out.check(images := find_images(inputs, out.folder, {})) # before a model is loaded
+    if say and (note := darkness_note(images.values())): say(note)
     if options.tile and say:
         runs = [Run(path) for path in models if (Path(path)/'status.json').is_file()]
         if note := next(filter(None, (scale_note(run, options.tile) for run in runs)), None): say(note)

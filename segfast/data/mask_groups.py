@@ -529,8 +529,9 @@ def label_names_problem(
     groups:MaskGroups # of the kind label_names
 )->Problem: # an error
     "The error of folders that each have their own table of classes."
-    tables = {names: str(PurePosixPath(image).with_name('label_names.txt'))
-              for image,((names, _),) in groups.masks.items()}
+    tables = {}
+    for image,((names, _),) in groups.masks.items():
+        tables.setdefault(names, str(PurePosixPath(image).with_name('label_names.txt')))
     (one, first), *rest = tables.items()
     message = f'and {len(groups.masks) - 1} more label_names.txt name the classes, one file for each image'
     if rest:

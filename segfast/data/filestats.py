@@ -125,7 +125,7 @@ def darkness_note(
 )->str: # empty if they are not dark
     "A note for a user whose images have 16 bits per channel and become almost black."
     paths = list(paths)
-    some = paths[::max(1, len(paths)//most)][:most]
+    some = paths[::max(1, -(-len(paths)//most))]
     def bits(im): return dict(bits=stored_bits(im))
     deep = [image_facts(path) for path in some if inspect_file(path, bits).get('bits', 8) > 8]
     dark = [facts for facts in deep if 'bad' not in facts and depth_oddity(facts)[0] == 'image-dark']

@@ -8,15 +8,16 @@ from contextlib import closing
 import numpy as np
 import pytest
 from helpers.refusals import refuses
+from helpers.tiffs import write_tiff
 from PIL import Image
 
 import segfast.data.filestats as filestats
 from segfast.core.errors import DataError
 from segfast.data.mask_values import guess_classes
 from segfast.data.check import check, class_weights, fingerprint
-from segfast.data.filestats import FactStore, file_digests, file_stamp, image_facts, mask_facts
+from segfast.data.filestats import FactStore, darkness_note, file_digests, file_stamp, image_facts, mask_facts
 from segfast.data.formats.camvid import camvid
-from segfast.data.images import image_size, open_image
+from segfast.data.images import image_size, open_image, stored_bits
 from segfast.data.masks import Encoding
 
 RNG = np.random.default_rng(0)
@@ -384,3 +385,20 @@ def test_palettes_are_kept(tmp_path):
     (tmp_path/"gone.png").symlink_to("nowhere.png")
     itself, gone = (mask_facts(tmp_path/name)["bad"] for name in ("self.png", "gone.png"))
     assert itself["code"] == gone["code"] == "broken-link" and itself["message"] != gone["message"]
+
+
+def test_a_note_about_dark_images_looks_at_a_few(tmp_path):
+    paths = [write_tiff(tmp_path/f"{i}.tif", RGB.astype(np.uint16)*(8 if i < 20 else 257)) for i in range(40)]
+    assert "7 of 14 images" in darkness_note(paths) and "2047" in darkness_note(paths)
+    assert not darkness_note(paths[20:]) and not darkness_note([])
+    Image.fromarray(RGB//64).save(tmp_path/"night.png")  # 8 bits: as dark as it was taken
+    (tmp_path/"broken.tif").write_bytes(paths[0].read_bytes()[:99])
+    assert not darkness_note([tmp_path/"night.png", tmp_path/"broken.tif", tmp_path/"gone.tif"])
+
+
+@pytest.mark.parametrize("suffix, bits", [("png", 16), ("tif", 16), ("jp2", 16), ("pgm", 16), ("jpg", 8), ("bmp", 8)])
+def test_bits_of_a_file(tmp_path, suffix, bits):
+    gray = RGB[..., 0]
+    saved(tmp_path/f"a.{suffix}", Image.fromarray(gray.astype(np.uint16)*257 if bits == 16 else gray))
+    with Image.open(tmp_path/f"a.{suffix}") as im: assert stored_bits(im) == bits
+    assert image_facts(tmp_path/f"a.{suffix}")["bits"] == bits

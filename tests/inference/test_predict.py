@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from helpers.edits import save_classes
 from helpers.problems import codes_of, files_of, is_crash, missing
 from helpers.refusals import invoke
+from helpers.tiffs import write_tiff
 from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -186,6 +187,17 @@ def test_a_bad_image_among_good_ones(tmp_path, photos, tiny_run):
     for name in "broken.png", "empty.jpg", "cut.png", "nowhere.png":
         assert f"{photos/name}: " in res.stderr
     assert not is_crash(res.output) and any(not missing(line, 5, 4) for line in res.stderr.splitlines())
+
+
+def test_images_of_other_bands_and_bits_are_named(tmp_path, photos, tiny_run):
+    rgb = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    write_tiff(photos/"bands.tif", np.dstack([rgb, rgb[..., :1]]), photometric=1)
+    write_tiff(photos/"dark.tif", rgb.astype(np.uint16)*8)
+    res = cli("predict", tiny_run.path, photos, "--out", tmp_path/"out", "--json", code=1)
+    found = json.loads(res.stdout.splitlines()[-1])
+    assert [Path(row["file"]).name for row in found["failed"]] == ["bands.tif"]
+    assert "dark.png" in written(tmp_path/"out")
+    assert not missing(res.stderr, "4 bands of 8 bits", "16 bits", "almost black", "2047")
 
 
 def test_names_that_are_no_text(tmp_path, photos, tiny_run):

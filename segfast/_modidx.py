@@ -2287,6 +2287,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'segfast.runs.recipe.with_lr': ('runs/recipe.html#with_lr', 'segfast/runs/recipe.py'),
                                      'segfast.runs.recipe.with_stages': ('runs/recipe.html#with_stages', 'segfast/runs/recipe.py')},
             'segfast.runs.reopen': { 'segfast.runs.reopen.changed_files': ('runs/reopen.html#changed_files', 'segfast/runs/reopen.py'),
+                                     'segfast.runs.reopen.check_same_classes': ( 'runs/reopen.html#check_same_classes',
+                                                                                 'segfast/runs/reopen.py'),
                                      'segfast.runs.reopen.open_arguments': ('runs/reopen.html#open_arguments', 'segfast/runs/reopen.py'),
                                      'segfast.runs.reopen.recorded_files': ('runs/reopen.html#recorded_files', 'segfast/runs/reopen.py'),
                                      'segfast.runs.reopen.reopen_data': ('runs/reopen.html#reopen_data', 'segfast/runs/reopen.py')},

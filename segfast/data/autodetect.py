@@ -22,7 +22,7 @@ from .filestats import file_digests, mask_contents
 from .mask_values import MAX_CLASSES
 from .mask_groups import refuse_mask_groups
 
-# %% ../../nbs/data/10_autodetect.ipynb #5fdcd5d8
+# %% ../../nbs/data/10_autodetect.ipynb #47548e78
 def refuse_photos(
     root:Path,
     first:str, # a folder
@@ -39,9 +39,14 @@ def refuse_photos(
                'photographs: which are the masks?')
     raise DataError(Problem('error', 'layout-unknown', '', message, fix=_TABLE_FIX))
 
+def _which_masks(root, match):
+    message = (f'{root}: {match.folder(0)}/ and {match.folder(1)}/ hold files of the same names, but neither the names '
+               'of the folders nor the numbers of values in the files say which are the masks.')
+    return Problem('error', 'layout-unknown', '', message, fix=_TABLE_FIX)
+
 _TABLE_FIX = 'Put the masks in a folder called masks, or write a table with the columns image and mask.'
 
-# %% ../../nbs/data/10_autodetect.ipynb #6e05c84b
+# %% ../../nbs/data/10_autodetect.ipynb #8d0d213a
 def swap_sides(
     match:Match
 )->Match:
@@ -57,9 +62,12 @@ def order_folders(
     "Which of two folders holds the masks: names say it, or else the number of values in the files."
     of_images, of_masks = files_of_match(files, match)
     if match.named: return match, of_images, of_masks
-    first, second = ([mask.many for _,mask in mask_contents(root, paths[:4])] or [0] for paths in (of_images, of_masks))
-    if max(first) < min(second): match, of_images, of_masks = swap_sides(match), of_masks, of_images
-    refuse_photos(root, match.images, match.masks, of_images, of_masks)
+    def some(paths): return paths[::max(1, len(paths)//6)]
+    first, second = (sorted(mask.many for _,mask in mask_contents(root, some(paths))) or [0]
+                     for paths in (of_images, of_masks))
+    if first[-1] < second[0]: match, of_images, of_masks = swap_sides(match), of_masks, of_images
+    elif first[len(first)//2] <= second[len(second)//2]: raise DataError(_which_masks(root, match))
+    refuse_photos(root, match.folder(0), match.folder(1), of_images, of_masks)
     return match, of_images, of_masks
 
 # %% ../../nbs/data/10_autodetect.ipynb #28b5d068
@@ -212,7 +220,7 @@ def match_all_files(
     if first: match = match._replace(rivals=(), lower=first.lower, more=first.more)
     return files, match
 
-# %% ../../nbs/data/10_autodetect.ipynb #f47dd668
+# %% ../../nbs/data/10_autodetect.ipynb #2c48aa21
 def lower_problems(
     match:Match
 )->list: # of `Problem`s
@@ -220,11 +228,11 @@ def lower_problems(
     out = []
     for other in match.lower:
         folder, masks = other.folder(1), match.folder(1)
-        if folder == masks or match.tiers[0] == other.tiers[0] == -2: continue
+        if match.tiers[0] == other.tiers[0] == -2: continue
         why, kind = f'{masks}/ is the better name for masks', 'warning'
         if other.tiers == match.tiers: why, kind = f'{masks}/ holds ids, or the same files', 'note'
         elif other.tiers[0] == -2: why, kind = 'its name says that it is shown in colors, or as lines', 'note'
-        elif other.tiers[0] == -1: why = 'its name says that it is a second annotation'
+        elif other.tiers[0] == -1: why = 'its name says that it is a second annotation, or a field of view'
         elif match.tiers[0] == 1: why = f'{masks}/ is said to be the annotation'
         out.append(Problem(kind, 'several-folders', f'{folder}/', f'matches as well; masks were taken from {masks}/, '
                            f'images from {match.folder(0)}/, because {why}.', found=[folder], expected=masks,

@@ -52,7 +52,7 @@ GENERIC_WORDS = _IMAGE | _PART | _CLASS | set(
     'anno annos seg segs segmentation segmentations segm target targets matte manual binary bw png jpg tif bmp of the '
     'output export polygon shape'.split())
 _OTHER_FORM = re.compile(
-    r'colou?r(s|ed|map|ized)?|gr[ae]y(scale)?|(label|train|inst(ance)?|level\d*|panoptic|sem(antic)?|cs)*ids?|idx'
+    r'colou?r(s|ed|maps?|ized)?|gr[ae]y(scale)?|(label|train|inst(ance)?|level\d*|panoptic|sem(antic)?|cs)*ids?|idx'
     r'|index(ed)?|instances?|panoptic|semantic|depth|disp(arity)?|normals?|flow|edges?|boundar(y|ies)|borders?'
     r'|contours?|outlines?|b?box(es)?|vis|viz|visuali[sz]\w*|overlays?|preview|blend(ed)?|superpixels?|weights?'
     r'|prob\w*|heatmaps?|scores?|confidence|dist|distances?|thumb\w*|palette|raw|orig(inal)?|aug\w*|eroded|noboundary'

@@ -10,9 +10,9 @@ __all__ = ['IMAGE_SUFFIXES', 'SPLITS', 'MASK_WORDS', 'IMAGE_WORDS', 'OTHER_DATA'
            'shared_endings', 'shared_words', 'says_mask', 'says_image', 'mask_tier', 'image_tier', 'mask_rank',
            'Affixes', 'rate_affixes', 'affix_options', 'match_stems', 'find_affixes', 'plain_numbers', 'write_stem',
            'match_forms', 'differing_parts', 'group_files', 'linked_folders', 'linked_stems', 'Match', 'rank_match',
-           'matching_folders', 'matching_tops', 'choose_match', 'without_derived', 'match_suffixes', 'match_names',
-           'match_beside', 'nearest_folders', 'add_paths', 'match_folders', 'find_folders', 'without_role',
-           'may_hold_pairs', 'files_of_match', 'pairs_beside']
+           'matching_folders', 'matching_tops', 'name_affinity', 'overlap_match', 'crosses', 'choose_match',
+           'without_derived', 'match_suffixes', 'match_names', 'match_beside', 'nearest_folders', 'add_paths',
+           'match_folders', 'find_folders', 'without_role', 'may_hold_pairs', 'files_of_match', 'pairs_beside']
 
 # %% ../../nbs/data/00_pairing.ipynb #35b873f8
 import os, re, stat, unicodedata
@@ -303,7 +303,7 @@ def natural_key(
     parts = re.split('([0-9]+)', str(path))
     return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in parts if part]
 
-# %% ../../nbs/data/00_pairing.ipynb #30606e60
+# %% ../../nbs/data/00_pairing.ipynb #80f58f43
 def folder_place(
     path:str # of a file, relative
 )->tuple: # ((folder, folder in it, ...) without the words of the split, split or None)
@@ -317,6 +317,10 @@ def _place_of(at):
     said = [word for word,rest in words if word and not rest] or [word for word,_ in words if word]
     split = said[-1] if said else None
     parts = [rest if word and word == split else part for part,(word, rest) in zip(parts, words)]
+    # IMD002/IMD002_lesion: the number of the patient is in both names
+    above = [part for part in parts if re.search('[0-9]', part) and len(part) > 2]
+    parts = [re.sub(f'^{re.escape(name)}[-_ .]+', '', part) for part in parts
+             for name in [next((one for one in above if part.startswith(one) and part != one), part)]]
     return tuple(part for part in parts if part), split
 
 # %% ../../nbs/data/00_pairing.ipynb #2300fb5e
@@ -342,7 +346,7 @@ def common_affix(
     behind = os.path.commonprefix([stem[len(before):][::-1] for stem in stems])[::-1]
     return before.rstrip('0123456789'), behind.lstrip('0123456789')
 
-# %% ../../nbs/data/00_pairing.ipynb #08a724cd
+# %% ../../nbs/data/00_pairing.ipynb #b97dc93b
 def likely_affixes(
     short, # stems of one folder
     long # stems of another
@@ -380,7 +384,7 @@ def shared_words(
     def affix(found, other): return ('', '', *(word if other else f'_{word}' for word in found))
     return [(affix(only_one, only_two), affix(only_two, only_one))]
 
-# %% ../../nbs/data/00_pairing.ipynb #5a0cf34e
+# %% ../../nbs/data/00_pairing.ipynb #e8a12ff4
 MASK_WORDS = re.compile(
     r'mask|label|annot|ground.?truth|truth|target|seg|semantic|classes|manual|matte'
     r'|(^|[^a-z])(gts?|lbl|ann|anno|msk|lab|y)([^a-z]|$)', re.I)
@@ -389,7 +393,7 @@ IMAGE_WORDS = re.compile(r'image|img|rgb|photo|picture|input|original|frame|(^|[
 # what is no mask of classes, whatever its values are
 OTHER_DATA = re.compile(
     'depths?|dispar(?:ity|ities)|disp|instances?|instanceids?|inst|panoptic|polygons?|normals|flow|superpixels?'
-    '|captions?|keypoints?|pose|thumbs?|thumbnails?|confidence')
+    '|captions?|keypoints?|pose|thumbs?|thumbnails?|confidence|inv')
 _OTHER_INPUT = re.compile('lidar|thermal|infrared|n?ir|swir|sar|n?dsm|dem|dtm|hha')
 # pictures for people, and lines instead of areas
 _SHOWN = re.compile('overlays?|vis|viz|visual\\w*|blend\\w*|preview|edges?|contours?|boundar(?:y|ies)|bbox(?:es)?'
@@ -409,14 +413,14 @@ def says_image(
 
 def mask_tier(
     name:str # of a folder, and of an affix in it
-)->int: # -3: no masks of classes; -2: shown for people; -1: a second annotator; 0; 1: said to be the annotation
+)->int: # -3: no masks of classes; -2: shown for people; -1: a second annotator or a field of view; 0; 1: said to be the annotation
     "How good the masks in a folder are, by the words of its name."
     words = words_of(name)
     other = any(map(OTHER_DATA.fullmatch, words)) and not {'semantic', 'sem', 'class', 'classes'} & {*words}
-    if other or 'SegmentationObject' in name: return -3
+    if other or re.search('SegmentationObject|(^|[^a-z])(ins|pan)_?seg', name): return -3
     if any(map(_OTHER_INPUT.fullmatch, words)) and not says_mask(name): return -3
     if any(map(_SHOWN.fullmatch, words)) or says_mask(name) and 'rgb' in words or 'masks_human' in name: return -2
-    if re.search('2nd|second|manual2', name, re.I): return -1
+    if re.search('2nd|second|manual2|(^|[^a-z])(fov|roi)([^a-z]|$)', name, re.I): return -1
     return 1 if re.search('manual|1stHO', name) or 'machine' in words else 0
 
 def image_tier(
@@ -629,12 +633,15 @@ def rank_match(
 def _swapped(found):
     return found._replace(first=found.second, second=found.first, rivals=tuple((b, a) for a,b in found.rivals))
 
-# %% ../../nbs/data/00_pairing.ipynb #6be19355
+# %% ../../nbs/data/00_pairing.ipynb #c0a24900
 def _may_match(match):
     "Whether names allow that one side holds images and the other their masks."
     if match.share < 0.5 or not match.n or match.tiers[0] == -3: return False
     if not match.named and (match.tiers[1] < 0 or mask_tier(match.images) == -3): return False
-    return bool(match.images and match.masks) or says_mask(match.masks) or says_mask(' '.join(match.in_masks))
+    without_number = [re.sub('[0-9]+', '', role) for role in match[:2]]
+    if match.images and without_number[0] == without_number[1]: return False # two patients, two cameras
+    if match.images and match.masks or match.share > 0.9 and match.n > 1: return True
+    return says_mask(match.masks) or says_mask(' '.join(match.in_masks))
 
 def matching_folders(
     groups:dict, # of `group_files`
@@ -653,7 +660,7 @@ def matching_folders(
             if best: found.append(rank_match(roles, links[roles], *best))
     return list(filter(_may_match, found))
 
-# %% ../../nbs/data/00_pairing.ipynb #2ff36e43
+# %% ../../nbs/data/00_pairing.ipynb #bdbc4cb5
 def _named_top(parts):
     "The folders down to the first whose name has a word for images or masks; None if there is none."
     return next((parts[:i+1] for i,part in enumerate(parts) if says_mask(part) or says_image(part)), None)
@@ -671,28 +678,61 @@ def matching_tops(
                  for top in (first, second)]
         if len(tops[first]) == len(tops[second]) == 1 or any(len({*side}) < len(side) for side in sides): continue
         best = match_forms([tuple(map(set, sides))])
-        links = [(one, two) for one in tops[first][:1] for two in tops[second][:1]]
+        links = [*((one, tops[second][0]) for one in tops[first]), *((tops[first][0], two) for two in tops[second])]
         if best: found.append(rank_match((first, second), links, *best, flat=True))
     return [match for match in found if match.named == 2 and _may_match(match)]
 
-# %% ../../nbs/data/00_pairing.ipynb #decb376a
+# %% ../../nbs/data/00_pairing.ipynb #2be1a594
+def name_affinity(
+    match:Match
+)->int:
+    "How near two folders are by their paths: words that both have, less the parts in which they differ."
+    images, masks = ({*words_of(role)} for role in match[:2])
+    return len(images & masks) - sum(role.count('/') for role in match[:2])
+
+def overlap_match(
+    first:Match,
+    second:Match
+)->list: # [whether they have folders of images in common, whether they have folders of masks in common]
+    "Which sides of two matches have folders in common."
+    return [bool({*one} & {*two}) for one,two in zip(zip(*first.folders), zip(*second.folders))]
+
+def crosses(
+    match:Match,
+    best:Match,
+    found:list # all matches
+)->bool:
+    "Whether a match takes its masks or images from another pair of folders, whose names are nearer: day and night."
+    if name_affinity(match) >= name_affinity(best): return False
+    def nearer(other, side):
+        both = overlap_match(other, match)
+        return both[side] and not both[1 - side] and other.named and name_affinity(other) > name_affinity(match)
+    side = overlap_match(match, best).index(False)
+    return any(nearer(other, side) and not any(overlap_match(other, best)) for other in found)
+
+# %% ../../nbs/data/00_pairing.ipynb #a72f3199
 def choose_match(
     found:list # `Match`es, at least one
 )->Match:
     "The best of several matches, with the others that must be named."
     most = max(match.n for match in found)
-    def rank(match): return 20*match.n >= most, match.named, *match.tiers, match.share > 0.9, match.n, match.share
+    def rank(match): return 20*match.n >= most, match.named, *match.tiers, match.share > 0.9, name_affinity(match), match.n
     found = sorted(found, key=rank, reverse=True) # stable: ties stay in the order of their names
     best = found[0]
     used = {folder for link in best.folders for folder in link}
-    def shares(match): return (match.images == best.images) + (match.masks == best.masks)
-    def new(match): return not used & {folder for link in match.folders for folder in link}
-    near = [match for match in found[1:] if match.named == best.named and shares(match) == 1 and 2*match.n >= best.n]
+    def same_roles(match): # with other folders inside: images/oslo and masks/rome
+        return all(not role or f'/{role}/' in f'/{other}/' for role,other in zip(best[:2], match[:2]))
+    found = [best, *(match for match in found[1:] if not same_roles(match))]
+    def others(match): return {folder for link in match.folders for folder in link} - used
+    near = [match for match in found[1:] if match.named == best.named and others(match) and 2*match.n >= best.n
+            and sum(overlap_match(match, best)) == 1 and not crosses(match, best, found)]
     rivals = [match for match in near if match.tiers == best.tiers]
-    lower = [match for match in found[1:] if match.images == best.images and match.named and match not in rivals]
+    lower = [match for match in found[1:] if match.named and others(match) and match not in rivals
+             and overlap_match(match, best) == [True, False] and not crosses(match, best, found)]
+    def new(match): return not used & {folder for link in match.folders for folder in link}
     more = []
     for match in found[1:]:
-        if match.named < 2 or match.tiers[0] < 0 or match.tiers[1] < 0 or not new(match): continue
+        if not match.named or match.share < 0.9 or min(match.tiers) < 0 or not new(match): continue
         more.append(match)
         used |= {folder for link in match.folders for folder in link}
     return best._replace(rivals=tuple(rivals), lower=tuple(lower), more=tuple(more))
@@ -754,7 +794,7 @@ def match_beside(
     if 2*n <= 0.6*len(stems): return None
     return Match('', '', ('', end), ('', mask), n=n, named=1, affixes=tuple(rivals))
 
-# %% ../../nbs/data/00_pairing.ipynb #7bc885d0
+# %% ../../nbs/data/00_pairing.ipynb #8fdfd7c1
 def nearest_folders(
     groups:dict # of `group_files`
 )->Match|None:
@@ -787,7 +827,7 @@ def match_folders(
     if beside := match_beside(files): return beside
     groups = group_files(without_derived(files))
     found = matching_folders(groups)
-    if not any(match.named == 2 and match.share > 0.9 for match in found): found += matching_tops(groups)
+    found += matching_tops(groups)
     found = choose_match(found) if found else nearest_folders(groups)
     return found and add_paths(files, found)
 

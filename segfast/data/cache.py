@@ -62,7 +62,7 @@ def cache_key(
 )->str: # 24 hexadecimal digits
     "The name of the cache folder for a dataset at one size; it changes with the content of every file."
     if digests is None: digests = file_digests(data.root, pair_files(data))
-    version = 3 # of the format
+    version = 4 # of the format, and of how files are decoded
     return sha256(json.dumps([version, list(size), digests, repr(data.encoding)]).encode()).hexdigest()[:24]
 
 # %% ../../nbs/data/17_cache.ipynb #02a996c3

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.layouts import ids as layout_ids, paint, photo
 from helpers.problems import missing
 from helpers.refusals import refuses
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from segfast.data.check import check, fingerprint, skip_check
+from segfast.data.check import check, check_path, fingerprint, skip_check
+from segfast.data.classes import ClassTable
 from segfast.core.errors import DataError
 from segfast.data.formats.camvid import camvid
+from segfast.data.formats.common import make_data
 from segfast.data.masks import decode_mask
+from segfast.data.open import open_data
 
 
 @pytest.fixture
@@ -213,3 +217,265 @@ def test_names_of_unusual_files_add_up(n, folder):
     named = len(re.findall(r"\d+\.jpg", problem.message))
     more = re.search(r"and (\d+) more", problem.message)
     assert not missing(problem.message, n) and (n == 1 or named + int(more[1] if more else 0) == n)
+
+
+# What must stop a training, and what is no reason to be alarmed. Drawn here: disks, poles, palettes
+
+def disk(i, size=(40, 56), values=(0, 1)):
+    "A disk of the second value in the first, at another place for each i."
+    y, x = np.indices(size)
+    return np.where(np.hypot(y - 18 - i % 4, x - 22 - 3*(i % 5)) < 11 + i % 3, values[1], values[0]).astype(np.uint8)
+
+
+def draw(root, masks, names="", valid=(), images=None, ending="png", folder="masks", **save):
+    "Two folders: images that differ, and masks from arrays or Pillow images; classes and a list, if given."
+    for i, item in enumerate(masks):
+        photo(root/f"images/{i}.png", i if images is None else images[i])
+        (root/folder).mkdir(exist_ok=True)
+        im = item if isinstance(item, Image.Image) else Image.fromarray(item)
+        im.save(root/f"{folder}/{i}.{ending}", **save)
+    if names: (root/"codes.txt").write_text("".join(f"{name}\n" for name in names.split()))
+    if valid: (root/"valid.txt").write_text("".join(f"{i}.png\n" for i in valid))
+    return root
+
+
+def codes(root, *kinds):
+    "The codes of a check's problems, of some kinds or all."
+    return [p.code for p in check(open_data(root), cache=False).problems if not kinds or p.kind in kinds]
+
+
+def problem(root, code):
+    "The one problem of a code."
+    [one] = [p for p in check(open_data(root), cache=False).problems if p.code == code]
+    return one
+
+
+def with_palette(ids, colors):
+    "A palette image; the colors are given in the order of their numbers."
+    im = Image.fromarray(ids)
+    im.putpalette([v for color in colors for v in color])
+    return im
+
+
+COLORS = [(0, 0, 0), (220, 20, 60), (0, 130, 180), (107, 142, 35)]
+
+
+def of_own_palette(ids, seed):
+    "An image of four colors whose numbers are in an order of its own."
+    order = np.random.default_rng(seed).permutation(4)
+    return with_palette(np.argsort(order).astype(np.uint8)[ids], [COLORS[k] for k in order])
+
+
+def test_palettes_that_contradict_each_other_stop_a_training(tmp_path):
+    "The classes have names, so the colors cannot be taken for them in silence."
+    draw(tmp_path, [of_own_palette(layout_ids(i, 4), i) for i in range(6)], "sky road tree car")
+    found = problem(tmp_path, "mask-palettes")
+    assert found.kind == "error" and missing(str(found), "palette", "color") == []
+
+
+@pytest.mark.parametrize("palettes", ["same", "gray ramp", "all black", "repeated colors", "one more color"])
+def test_palettes_that_agree_are_no_problem(tmp_path, palettes):
+    "Numbers that share a color in every mask say nothing, and a palette of grays is that of a gray image."
+    shown = {"same": [COLORS]*6, "gray ramp": [COLORS, [(v, v, v) for v in range(4)]]*3, "all black": [[(0,)*3]*4]*6,
+             "repeated colors": [[COLORS[0], COLORS[1], COLORS[1], COLORS[2]]]*6,
+             "one more color": [COLORS[:3] + [(i, 99, 7)] for i in range(6)]}[palettes]
+    draw(tmp_path, [with_palette(layout_ids(i, 3), shown[i]) for i in range(6)], "sky road tree car", folder="labels")
+    for i in range(6): (tmp_path/f"labels/{i}.png").rename(tmp_path/f"labels/{i}_P.png")
+    assert "mask-palettes" not in codes(tmp_path)
+
+
+def test_numbers_in_other_colors_are_said(tmp_path):
+    "No color has two numbers: each mask has random colors, and the numbers count, which is said."
+    rng = np.random.default_rng(0)
+    colors = [[tuple(map(int, color)) for color in rng.integers(0, 256, (3, 3))] for _ in range(6)]
+    draw(tmp_path, [with_palette(layout_ids(i, 3), colors[i]) for i in range(6)], "sky road tree", valid=(1, 4))
+    assert problem(tmp_path, "mask-palettes").kind == "warning"
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_palette_that_begins_with_white(tmp_path, plain):
+    "Beside gray masks, in which 0 is black, it is inverted; alone, it is the program's choice of colors."
+    white_first = [(255,)*3, (0,)*3]
+    masks = [with_palette(disk(i), white_first) for i in range(3)]
+    masks += [Image.fromarray(disk(i)) if plain else with_palette(disk(i), white_first) for i in range(3, 6)]
+    draw(tmp_path, masks, "ground road", folder="labels")
+    for i in range(6): (tmp_path/f"labels/{i}.png").rename(tmp_path/f"labels/{i}_P.png")
+    assert ("mask-palettes" in codes(tmp_path, "error")) == plain
+
+
+@pytest.mark.parametrize("how", ["box", "bilinear", "rotated", "blurred"])
+@pytest.mark.parametrize("names", ["", "many"])
+def test_smoothed_edges_stop_a_training(tmp_path, how, names):
+    "Of guessed classes, and of named ones that happen to have all the values."
+    def smooth(i):
+        im = Image.fromarray(disk(i, (80, 112), (0, 8)))
+        if how == "rotated": im = im.rotate(9, Image.BILINEAR)
+        if how == "blurred": im = im.filter(ImageFilter.GaussianBlur(1.5))
+        return im.resize((56, 40), {"box": Image.BOX, "bilinear": Image.BILINEAR}.get(how, Image.NEAREST))
+    draw(tmp_path, [smooth(i) for i in range(6)], " ".join(f"c{i}" for i in range(9)) if names else "")
+    found = problem(tmp_path, "mask-smooth")
+    assert found.kind == "error" and len(found.found) > 2 and missing(found, len(found.found)) == []
+
+
+@pytest.mark.parametrize("size", [(96, 128), (48, 64)])
+@pytest.mark.parametrize("names", ["sky road pole wire lane tree", ""])
+def test_thin_classes_are_not_smoothed_edges(tmp_path, size, names):
+    "Poles, wires and lane markings of one or two pixels, their ids between those beside them or not."
+    def street(i):
+        ids, (h, w), rng = np.zeros(size, np.uint8), size, np.random.default_rng(i)
+        ids[h//2:] = 1
+        ids[h//3:h//2, :w//4 + 3*i] = 5
+        for x in rng.integers(2, w - 2, 4): ids[h//4:h//2 + 4, x:x + 1 + i % 2] = 2
+        for y in rng.integers(2, h//4, 3): ids[y, :] = 3
+        for x in rng.integers(2, w - 12, 3):
+            for y in range(h//2, h): ids[y, x + (y - h//2)//6] = 4
+        return ids
+    draw(tmp_path, [street(i) for i in range(12)], names)
+    assert "mask-smooth" not in codes(tmp_path)
+
+
+def test_thin_classes_of_real_streets_are_not_smoothed_edges(shared_data, tmp_path):
+    for i, file in enumerate(sorted((shared_data/"camvid/labels").iterdir())[::47]):
+        with Image.open(file) as im, Image.open(shared_data/f"camvid/images/{file.stem[:-2]}.png") as picture:
+            for folder, part in ("masks", im.resize((64, 48), Image.NEAREST)), ("images", picture.resize((64, 48))):
+                (tmp_path/folder).mkdir(exist_ok=True)
+                part.save(tmp_path/f"{folder}/{i}.png")
+    assert "mask-smooth" not in codes(tmp_path)
+
+
+@pytest.mark.parametrize("masks, names", [("zeros", "sky road"), ("void", "Void road"), ("zeros", "sky"), ("ones", "a b c"),
+                                          ("zeros", "")])
+def test_one_labeled_class_stops_a_training(tmp_path, masks, names):
+    "A mean IoU of 1.000 would be the result."
+    values = dict(zeros=(0, 0), ones=(1, 1), void=(0, 1))[masks]
+    draw(tmp_path, [disk(i, values=values) for i in range(6)], names)
+    found = problem(tmp_path, "one-class")
+    assert found.kind == "error" and found.fix
+    if masks == "void": assert missing(found, "road", "void") == [] and "%" in found.message
+
+
+def test_all_masks_the_same_stop_a_training(tmp_path):
+    draw(tmp_path, [disk(0)]*6, "sky road")
+    found = problem(tmp_path, "same-mask")
+    assert found.kind == "error" and missing(found, 6) == []
+
+
+def test_most_masks_the_same_are_a_warning(tmp_path):
+    draw(tmp_path, [disk(0)]*5 + [disk(i) for i in (1, 2, 3)], "sky road")
+    assert problem(tmp_path, "same-mask").kind == "warning"
+
+
+@pytest.mark.parametrize("masks", [[None]*9 + [1, 2, 3], [None]*20 + [1, 2], [1, 2, 3, 4, None, None]])
+def test_empty_masks_are_no_copies(tmp_path, masks):
+    "Most images of a factory have no defect."
+    draw(tmp_path, [disk(i or 0, values=(0, 255 if i else 0)) for i in masks], valid=(1, len(masks) - 1))
+    assert "same-mask" not in codes(tmp_path) and "one-class" not in codes(tmp_path)
+
+
+def test_case_mvtec_has_no_false_alarm(tmp_path):
+    "Sound objects with masks of zeros beside those with a defect, and a folder for each kind of defect."
+    for kind, n in ("good", 6), ("broken", 4), ("scratch", 4):
+        for i in range(n):
+            photo(tmp_path/f"test/{kind}/{i:03}.png", 10*len(kind) + i)
+            paint(tmp_path/f"ground_truth/{kind}/{i:03}_mask.png", disk(i + n, values=(0, 0 if kind == "good" else 255)))
+    report = check_path(tmp_path, cache=False)
+    assert "same-mask" not in {p.code for p in report.problems}
+
+
+# Splits that measure little
+
+def test_case_valid_lacks_a_class(tmp_path):
+    masks = [layout_ids(i, 4) for i in range(8)]
+    draw(tmp_path, masks[:6] + [np.minimum(ids, 2) for ids in masks[6:]], "sky road tree car", valid=(6, 7))
+    found = problem(tmp_path, "class-not-in-valid")
+    assert found.kind == "warning" and found.found == ["car"] and missing(found, "car", "IoU") == []
+    assert "class-not-in-train" not in codes(tmp_path)
+
+
+def test_several_classes_that_cannot_be_measured(tmp_path):
+    draw(tmp_path, [layout_ids(i, 6) for i in range(6)] + [layout_ids(i, 2) for i in range(3)],
+         "sky road tree car pole sign", valid=(6, 7, 8))
+    assert problem(tmp_path, "class-not-in-valid").found == ["tree", "car", "pole", "sign"]
+
+
+@pytest.mark.parametrize("valid, kind", [((3,), "warning"), ((3, 5), "note"), ((1, 3, 5), None)])
+def test_few_validation_images(tmp_path, valid, kind):
+    draw(tmp_path, [layout_ids(i, 2) for i in range(8)], "sky road", valid=valid)
+    found = [p for p in check(open_data(tmp_path), cache=False).problems if p.code == "few-valid"]
+    assert [(p.kind, p.found) for p in found] == ([(kind, len(valid))] if kind else [])
+
+
+@pytest.mark.parametrize("n, expected", [(4, ["few-train"]), (9, [])])
+def test_fewer_training_images_than_classes(tmp_path, n, expected):
+    draw(tmp_path, [layout_ids(i, 5) for i in range(n + 3)], "a b c d e", valid=range(n, n + 3))
+    assert [code for code in codes(tmp_path) if code == "few-train"] == expected
+
+
+def test_a_sound_set_is_quiet(tmp_path):
+    draw(tmp_path, [layout_ids(i, 4) for i in range(12)], "sky road tree car", valid=(1, 5, 9), folder="labels")
+    for i in range(12): (tmp_path/f"labels/{i}.png").rename(tmp_path/f"labels/{i}_P.png")
+    assert codes(tmp_path) == []
+
+
+# Folders and lists that are not used
+
+@pytest.mark.parametrize("folder", ["depth", "instances", "panoptic", "overlay", "color", "masks_2nd_annotator", "normals",
+                                    "disparity", "visualization", "color_labels"])
+def test_folders_of_other_things_are_not_called_unused(tmp_path, folder):
+    for i in range(6):
+        photo(tmp_path/f"training/images/{i}.png", i)
+        paint(tmp_path/f"training/labels/{i}.png", layout_ids(i, 3))
+        paint(tmp_path/f"training/{folder}/{i}.png", 9*layout_ids(i, 3))
+        paint(tmp_path/f"training/images/{folder}/{i}.png", 9*layout_ids(i, 3))
+    data = make_data(tmp_path, None, "folders", [(str(i), f"training/images/{i}.png", f"training/labels/{i}.png")
+                     for i in range(6)], ["train"]*4 + ["valid"]*2, ClassTable(["a", "b", "c"]))
+    assert {p.code for p in check(data, cache=False).problems} <= {"few-valid"}
+
+
+def test_test_images_without_masks_are_not_a_pair(tmp_path):
+    draw(tmp_path/"train", [layout_ids(i, 3) for i in range(6)])
+    for i in range(6, 9): photo(tmp_path/f"test/images/{i}.png", i)
+    assert not {"unused-folder", "unused-pair"} & {*codes(tmp_path)}
+
+
+def test_a_second_pair_of_folders_is_named(tmp_path):
+    draw(tmp_path, [layout_ids(i, 3) for i in range(6)], "a b c", folder="labels")
+    for i in range(6): (tmp_path/f"labels/{i}.png").rename(tmp_path/f"labels/{i}_P.png")
+    for i in range(6, 10):
+        photo(tmp_path/f"night/photos/{i}.png", i)
+        paint(tmp_path/f"night/truth/{i}.png", layout_ids(i, 3))
+    found = problem(tmp_path, "unused-pair")
+    assert found.kind == "warning" and missing(found, "night/photos", "night/truth", 4) == []
+
+
+def test_images_below_images_are_named(tmp_path):
+    draw(tmp_path, [layout_ids(i, 3) for i in range(6)], "a b c", folder="labels")
+    for i in range(6): (tmp_path/f"labels/{i}.png").rename(tmp_path/f"labels/{i}_P.png")
+    for i in range(3): photo(tmp_path/f"images/night/{i}.png", 20 + i)
+    assert missing(problem(tmp_path, "unused-folder"), "images/night", 3) == []
+
+
+@pytest.mark.parametrize("name", ["val_list.txt", "ImageSets/val.txt", "splits/valid.csv"])
+def test_a_list_that_a_layout_does_not_use(tmp_path, name):
+    draw(tmp_path, [layout_ids(i, 3) for i in range(8)], "a b c", valid=(1, 2, 3), folder="labels")
+    for i in range(8): (tmp_path/f"labels/{i}.png").rename(tmp_path/f"labels/{i}_P.png")
+    (tmp_path/name).parent.mkdir(exist_ok=True)
+    (tmp_path/name).write_text("4.png\n5.png\n")
+    found = problem(tmp_path, "list-unused")
+    assert found.file == name and missing(found, 2) == []
+    (tmp_path/name).write_text("1.png\n3.png\n")
+    assert "list-unused" not in codes(tmp_path)
+
+
+# Sizes
+
+@pytest.mark.parametrize("folder", ["", "train_val/"])
+def test_case_suim_sizes(tmp_path, folder):
+    "A mask of another size than its image is an error that names it, whatever its format and its folder."
+    colors = np.uint8([[0, 0, 0], [0, 0, 255], [0, 255, 0], [255, 0, 0]])
+    for i in range(6):
+        photo(tmp_path/f"{folder}images/d_r_{i}_.jpg", i)
+        paint(tmp_path/f"{folder}masks/d_r_{i}_.bmp", colors[layout_ids(i, 4)][:, :-4 if i == 3 else None])
+    report = check_path(tmp_path, cache=False)
+    assert [(p.code, p.file) for p in report.errors] == [("mask-size", f"{folder}masks/d_r_3_.bmp")]
+    assert missing(str(report.errors[0]), "40x52", "40x56", "d_r_3_.jpg") == []

@@ -1,5 +1,6 @@
 """Every defect that `write_fixed_copy` fixes, by its code in the log; a failure leaves nothing behind."""
 import csv
+import io
 import os
 import shutil
 import warnings
@@ -736,3 +737,196 @@ def test_the_log_is_shown_and_not_computed(folder, tmp_path):
     assert any("HYPERLINK" in cell for row in rows for cell in row)
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
     assert all(len(row) == 4 for row in rows)
+
+
+# Masks that must be read in another way: the copy has the truth of each pixel, and checks clean
+
+def truth(i, n=2, size=(80, 112)):
+    "Ids of a few disks and boxes."
+    y, x = np.indices(size)
+    ids = np.zeros(size, np.uint8)
+    for k in range(1, n):
+        cy, cx, r = 20 + 17*k % 43 + i % 5, 24 + 23*k % 61 + 3*i % 11, 10 + (i + k) % 6
+        ids[np.hypot(y - cy, x - cx) < r] = k
+    return ids
+
+
+def two_folders(root, masks, names="", ending="png", masks_in="masks/{}", n=6, **save):
+    "Images that differ, and masks that `masks` makes of the number of a pair."
+    for i in range(n):
+        im = masks(i) if isinstance(masks(i), Image.Image) else Image.fromarray(masks(i))
+        photo = np.random.default_rng(100 + i).integers(0, 256, (im.height, im.width, 3), np.uint8)
+        for path, part in (root/f"images/{i}.png", Image.fromarray(photo)), (root/f"{masks_in.format(i)}.{ending}", im):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.save(path, **(save if part is im else {}))
+    if names: (root/"codes.txt").write_text("".join(f"{name}\n" for name in names.split()))
+    return root
+
+
+def read_back(root, copy, n=6):
+    "Write the copy, which must check clean, and read its masks."
+    log = write_fixed_copy(check(open_data(root), cache=False), copy)
+    after = check(open_data(copy), cache=False)
+    assert after.ok and {p.code for p in after.warnings} <= {"few-valid", "rare-class"}, after.text()
+    masks = {Path(row.image).stem: after.data.ids(row.mask) for row in after.data.pairs.itertuples()}
+    return log, after, [masks[str(i)] for i in range(n)]
+
+
+def white(ids): return (ids*255).astype(np.uint8)
+def shrunk(i, scale, how=Image.BOX): return Image.fromarray(truth(i, 2)*np.uint8(scale)).resize((56, 40), how)
+def is_upper(im): return np.asarray(im) >= 128
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75, 90])
+@pytest.mark.parametrize("names, where", [("", "masks/{}"), ("ground polyp", "masks/{}"), ("ground polyp", "labels/{}_P")])
+def test_case_kvasir_jpg(tmp_path, quality, names, where):
+    "Black and white masks as JPEG: an error that says JPEG and how to go on, and a copy by the threshold at 128."
+    root = two_folders(tmp_path/"kvasir", lambda i: white(truth(i)), names, "jpg", where, quality=quality)
+    before = check(open_data(root), cache=False)
+    assert not before.ok and missing(before.text(), "JPEG") == []
+    if where.startswith("masks"): assert missing(str(before.errors[0]), "--fix") == []
+    log, after, masks = read_back(root, tmp_path/"copy")
+    for i, ids in enumerate(masks):
+        with Image.open(root/f"{where.format(i)}.jpg") as im: assert (ids == is_upper(im)).all()
+        assert (ids == truth(i)).mean() > .999 or quality < 75
+    assert set(logged(log, "mask-jpeg").pixels.dropna()) and len(after.data.classes.labels) == 2
+    if names: assert after.data.classes.names == ("ground", "polyp")
+
+
+def test_jpeg_masks_saved_as_png_once_more(tmp_path):
+    def twice(i):
+        file = io.BytesIO()
+        Image.fromarray(white(truth(i))).save(file, "JPEG", quality=75)
+        return Image.open(file).copy()
+    root = two_folders(tmp_path/"d", twice)
+    assert not check(open_data(root), cache=False).ok
+    _, _, masks = read_back(root, tmp_path/"copy")
+    assert all((ids == truth(i)).all() for i, ids in enumerate(masks))
+
+
+def test_jpeg_masks_with_three_channels(tmp_path):
+    root = two_folders(tmp_path/"d", lambda i: Image.fromarray(white(truth(i))).convert("RGB"), ending="jpg", quality=75)
+    assert missing(check(open_data(root), cache=False).text(), "JPEG") == []
+    _, _, masks = read_back(root, tmp_path/"copy")
+    assert all((ids == truth(i)).mean() > .999 for i, ids in enumerate(masks))
+
+
+def test_jpeg_masks_of_several_levels_are_not_guessed(tmp_path):
+    "Between 0 and 255 a blurred edge passes the level in the middle: no rule is certain."
+    root = two_folders(tmp_path/"d", lambda i: truth(i, 3)*np.uint8(127), ending="jpg", quality=60)
+    report = check(open_data(root), cache=False)
+    assert not report.ok and missing(report.text(), "JPEG", "PNG") == []
+    with pytest.raises(DataError): write_fixed_copy(report, tmp_path/"copy")
+    assert not (tmp_path/"copy").exists()
+
+
+@pytest.mark.parametrize("how", [Image.BOX, Image.BILINEAR, Image.BICUBIC])
+@pytest.mark.parametrize("names, where", [("", "masks/{}"), ("ground lesion", "masks/{}"), ("ground lesion", "labels/{}_P")])
+def test_case_soft_masks(tmp_path, how, names, where):
+    "Smoothed black and white masks: an error that says so, and a copy in which each gray is the nearer of the two."
+    root = two_folders(tmp_path/"soft", lambda i: shrunk(i, 255, how), names, masks_in=where)
+    before = check(open_data(root), cache=False)
+    assert not before.ok
+    if where.startswith("masks"): assert missing(before.text(), "smoothed", "--fix") == []
+    log, after, masks = read_back(root, tmp_path/"copy")
+    assert all((ids == is_upper(shrunk(i, 255, how))).all() for i, ids in enumerate(masks))
+    assert logged(log, "mask-smooth").file.str.contains("0").any() and len(after.data.classes.labels) == 2
+
+
+def test_smoothed_masks_of_three_levels(tmp_path):
+    "The areas keep their class; a shade between two classes is void, because it may be the border of either."
+    def soft(i): return Image.fromarray(truth(i, 3)*np.uint8(127)).resize((56, 40), Image.BILINEAR)
+    root = two_folders(tmp_path/"soft", soft)
+    before = check(open_data(root), cache=False)
+    assert missing(before.text(), "smoothed") == [] and not before.ok
+    log, after, masks = read_back(root, tmp_path/"copy")
+    void = after.data.classes.void
+    for i, ids in enumerate(masks):
+        values = np.asarray(soft(i))
+        assert (ids[values == 0] == 0).all() and (ids[values == 254] == 2).all()
+        assert (ids[~np.isin(values, (0, 127, 254))] == void).all() and 0 < (ids == void).mean() < .2
+    assert logged(log, "mask-smooth").pixels.sum() > 0
+
+
+def test_smoothed_ids_with_names_are_not_guessed(tmp_path):
+    "All values have names, so nothing says which of them are meant."
+    root = two_folders(tmp_path/"soft", lambda i: shrunk(i, 8), "a b c d e f g h i")
+    report = check(open_data(root), cache=False)
+    assert {p.code for p in report.errors} == {"mask-smooth"}
+    with pytest.raises(DataError) as e: write_fixed_copy(report, tmp_path/"copy")
+    assert e.value.problems[0].code == "not-repaired" and not (tmp_path/"copy").exists()
+
+
+COLORS = [(0, 0, 0), (220, 20, 60), (0, 130, 180), (107, 142, 35)]
+
+
+def own_palette(i):
+    "Four colors that mean the classes, with numbers in an order of each image's own."
+    order = np.random.default_rng(i).permutation(4)
+    im = Image.fromarray(np.argsort(order).astype(np.uint8)[truth(i, 4)])
+    im.putpalette([v for k in order for v in COLORS[k]])
+    return im
+
+
+@pytest.mark.parametrize("table", ["", "label_colors.txt", "codes.txt and label_colors.txt"])
+def test_case_palette_per_image(tmp_path, table):
+    "By the colors: each color is one class in the copy, with the table's names if there is one."
+    names = "sky tree road car".split()
+    root = two_folders(tmp_path/"d", own_palette, " ".join(names) if "codes" in table else "")
+    if "label" in table:
+        (root/"label_colors.txt").write_text("".join(f"{r} {g} {b} {name}\n" for (r, g, b), name in zip(COLORS, names)))
+    _, after, masks = read_back(root, tmp_path/"copy")
+    if table:
+        assert after.data.classes.names == tuple(names)
+        assert all((ids == truth(i, 4)).all() for i, ids in enumerate(masks))
+    met = {(int(a), int(b)) for i, ids in enumerate(masks) for a, b in zip(truth(i, 4).ravel(), ids.ravel())}
+    assert len(met) == 4 == len({a for a, _ in met}) == len({b for _, b in met})
+
+
+def test_contradicting_palettes_with_names_are_not_guessed(tmp_path):
+    "Nothing says which name each color has; the error says what to do."
+    root = two_folders(tmp_path/"d", own_palette, "sky tree road car", masks_in="labels/{}_P")
+    report = check(open_data(root), cache=False)
+    assert {p.code for p in report.errors} == {"mask-palettes"} and missing(report.text(), "label_colors.txt") == []
+    with pytest.raises(DataError) as e: write_fixed_copy(report, tmp_path/"copy")
+    assert {p.code for p in e.value.problems} == {"not-repaired", "mask-palettes"} and not (tmp_path/"copy").exists()
+
+
+@pytest.mark.parametrize("names", ["", "ground road"])
+def test_a_palette_that_begins_with_white_is_not_kept_inverted(tmp_path, names):
+    "Gray masks hold 0 and 255; the palette masks hold 0, shown white, and 1, shown black."
+    def mask(i):
+        if i % 2: return white(truth(i))
+        im = Image.fromarray(1 - truth(i))
+        im.putpalette([255]*3 + [0]*3)
+        return im
+    root = two_folders(tmp_path/"d", mask, names)
+    report = check(open_data(root), cache=False)
+    try: write_fixed_copy(report, tmp_path/"copy")
+    except DataError: return # refused is right, too
+    copy = open_data(tmp_path/"copy")
+    for row in copy.pairs.itertuples(): assert (copy.ids(row.mask) == truth(int(Path(row.image).stem))).all()
+
+
+@pytest.mark.parametrize("color", [(255, 255, 255), (220, 20, 60)])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_masks_in_the_alpha_channel(tmp_path, color, mode):
+    "One color everywhere, and the transparency is the mask."
+    def mask(i):
+        rgba = np.dstack([np.full((80, 112, 3), color, np.uint8), white(truth(i))])
+        return Image.fromarray(rgba).convert(mode)
+    root = two_folders(tmp_path/"d", mask)
+    before = check(open_data(root), cache=False)
+    if before.ok: # read at once
+        assert all((before.data.ids(f"masks/{i}.png") == truth(i)).all() for i in range(6))
+        return
+    assert "mask-alpha" in {p.code for p in before.errors} and missing(before.text(), "alpha", "transparent") == []
+    log, _, masks = read_back(root, tmp_path/"copy")
+    assert all((ids == truth(i)).all() for i, ids in enumerate(masks)) and len(logged(log, "mask-alpha")) >= 6
+
+
+@pytest.mark.parametrize("masks, code", [(lambda i: truth(0), "same-mask"), (lambda i: truth(i)*0, "one-class")])
+def test_what_no_rule_can_repair(tmp_path, masks, code):
+    root = two_folders(tmp_path/"d", masks, "sky road")
+    with pytest.raises(DataError) as e: write_fixed_copy(check(open_data(root), cache=False), tmp_path/"copy")
+    assert code in {p.code for p in e.value.problems} and not (tmp_path/"copy").exists()

@@ -256,8 +256,8 @@ def describe_folder(
     photos = [path for path,mask in known if mask.many > MAX_CLASSES]
     text = f'It holds {count_text(len(paths), "image")}'
     if masks and photos:
-        return (f'{text}, some like photographs ({a_few(photos, 2, 2)}), some like masks ({a_few(masks, 2, 2)}), but no '
-                f'names match. {_TRIED}')
+        return (f'{text}, some like photographs ({a_few(photos, 2, 2)}), some like masks ({a_few(masks, 2, 2)}), but '
+                f'no names match. {_TRIED}')
     if masks: return f'{text} of few values, like masks ({a_few(paths, 2, 2)}), but no other images.'
     return f'{text} ({a_few(paths, 2, 2)}), but no masks.'
 
@@ -322,7 +322,8 @@ def find_layout(
     found = recognize(root)
     if (found is None or not LAYOUTS[found].certainty) and brush_masks(sample_images(root, 20)):
         raise layout_error(root, None)
-    if found in (None, 'camvid', 'folders'): refuse_mask_groups(root, 300 if found else 3000)
+    # a table names its pairs; the others have several forms of one mask by definition
+    if found not in ('csv', 'cityscapes', 'idd', 'kitti_road'): refuse_mask_groups(root, 300 if found else 3000)
     # a home folder with a dataset in it is not a dataset of two folders
     inner = dataset_inside(root) if found and not LAYOUTS[found].certainty else None
     if found and not inner: return found

@@ -52,7 +52,7 @@ GENERIC_WORDS = _IMAGE | _PART | _CLASS | set(
     'anno annos seg segs segmentation segmentations segm target targets matte manual binary bw png jpg tif bmp of the '
     'output export polygon shape'.split())
 _OTHER_FORM = re.compile(
-    r'colou?r(s|ed|maps?|ized)?|gr[ae]y(scale)?|(label|train|inst(ance)?|level\d*|panoptic|sem(antic)?|cs)*ids?|idx'
+    r'colou?r(s|ed|map|ized)?|gr[ae]y(scale)?|(label|train|inst(ance)?|level\d*|panoptic|sem(antic)?|cs)*ids?|idx'
     r'|index(ed)?|instances?|panoptic|semantic|depth|disp(arity)?|normals?|flow|edges?|boundar(y|ies)|borders?'
     r'|contours?|outlines?|b?box(es)?|vis|viz|visuali[sz]\w*|overlays?|preview|blend(ed)?|superpixels?|weights?'
     r'|prob\w*|heatmaps?|scores?|confidence|dist|distances?|thumb\w*|palette|raw|orig(inal)?|aug\w*|eroded|noboundary'
@@ -65,7 +65,7 @@ def is_other_form(
     text:str # name of a folder, or what the stem of a mask has besides its image's
 )->bool:
     "Whether a name says that a file is a further form of a mask: colors, instance ids, a depth map, a preview."
-    words = [word.lower() for word in name_words(text)]
+    words = {*map(str.lower, name_words(text)), *single_words(text)}
     if re.search(r'masks?_(human|machine)', text.lower()): return True
     numbered = any(word.isdecimal() for word in words)
     return any(_OTHER_FORM.fullmatch(word) and not (numbered and word in _PART) for word in words)
@@ -411,7 +411,7 @@ def labelme_groups(
     there = set(files)
     folders = [path.rpartition('/')[0] for path in files if path.endswith('/label.png')]
     folders = [at for at in folders if f'{at}/img.png' in there and os.path.isfile(Path(root)/at/'label_names.txt')]
-    if len(folders) < min(2, len(there)): return None
+    if len(folders) < 2: return None
     names = {at: read_text(Path(root)/at/'label_names.txt', f'{at}/label_names.txt').lines for at in folders}
     first = dict.fromkeys(name for found in names.values() for name in found)
     order = sorted(first, key=lambda name: name.lower() not in _BACKGROUND)

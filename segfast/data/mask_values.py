@@ -120,10 +120,11 @@ def transparency_problems(
         return [Problem('warning', 'mask-alpha', path, message, found=sorted(hidden)[:20], pixels=n,
                         fix='If they have no label, name that color Void in label_colors.txt.')]
     what = 'all masks are one color and differ only in their transparency (alpha)'
+    fix = 'Save the alpha channel as a gray PNG, or paint what is transparent in a color of its own.'
+    if len(every) == 1: fix += ' segfast check DATA --fix COPY does the former.'
     if len(every) > 1: what = f'{both[0]} is transparent in some places and visible in others (alpha channel)'
     message = f'{what}: {where} are transparent.'
-    return [Problem('error', 'mask-alpha', path, message, found=both[:20], pixels=n,
-                    fix='Save the alpha channel as a gray PNG, or paint what is transparent in a color of its own.')]
+    return [Problem('error', 'mask-alpha', path, message, found=both[:20], pixels=n, fix=fix)]
 
 # %% ../../nbs/data/08_mask_values.ipynb #e1d6c9f2
 def palette_conflict(
@@ -227,18 +228,18 @@ def is_two_levels(
 )->bool:
     "Whether gray masks hold black and white with noise: one pile of values near 0, one near 255."
     if not found or not all(mask.grey and mask.counts for _,mask in found): return False
-    total = Counter()
-    for _,mask in found: total.update(mask.counts)
+    total, soft = Counter(), Counter()
+    for _,mask in found: total.update(mask.counts); soft.update(mask.soft)
     if min(total) < 0 or max(total) > 255: return False
     low, high = [v for v in total if v < 64], [v for v in total if v > 191]
     jpeg = any(mask.jpeg and mask.many > 2 for _,mask in found)
     if not low or not high or len(total) < (3 if jpeg else 4): return False
-    pixels = sum(total.values())
-    between = pixels - sum(total[v] for v in low + high)
+    pixels, middle = sum(total.values()), total.keys() - {*low, *high}
+    between, shades = sum(total[v] for v in middle), sum(soft[v] for v in middle)
+    if between > 0.01*pixels or shades < 0.9*between: return False # a third class
     noise = pixels - total[0] - total[255]
-    if jpeg: return between < 0.03*pixels and (noise < 0.05*pixels or len(total) > 8)
-    return min(len(low), len(high)) > 1 and (noise < 0.05*pixels or min(len(low), len(high)) > 3) and \
-        between < 0.1*pixels
+    many = len(total) > 8 if jpeg else min(len(low), len(high)) > 3
+    return many or noise < 0.05*pixels and (jpeg or min(len(low), len(high)) > 1)
 
 def shade_error(
     code:str, # mask-jpeg or mask-smooth

@@ -208,10 +208,11 @@ def _safely(look, folder):
 def dataset_inside(
     root # a folder
 )->Path|None:
-    "A folder one or two levels down that has a layout of its own."
+    "A folder one or two levels down, or at the end of a chain of only folders, that has a layout of its own."
     upper = folders_below(root)[:50]
     lower = [folder for above in upper for folder in (_safely(folders_below, above) or [])[:50]]
-    return next((folder for folder in [*upper, *lower] if _safely(lambda path: recognize(path, 2), folder)), None)
+    inner = [folder for folder in [*upper, *lower, only_folder_in(root)] if folder != root]
+    return next((folder for folder in inner if _safely(lambda path: recognize(path, 2), folder)), None)
 
 def unreadable_folders(
     root # a folder

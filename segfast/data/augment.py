@@ -6,7 +6,7 @@
 __all__ = ['AUGMENTATIONS', 'PIPELINE_FORMATS', 'PIPELINE_EXAMPLE', 'ResizeBatch', 'window_mat', 'RandomWindow', 'light_tfms',
            'strong_tfms', 'is_pipeline', 'batch_tfms', 'load_albumentations', 'parse_pipeline', 'pipeline_steps',
            'step_name', 'check_steps', 'short_reason', 'build_pipeline', 'make_pipeline', 'read_augmentation',
-           'mask_fills', 'fill_notes', 'fit_pair', 'PipelineSource']
+           'mask_fills', 'fill_notes', 'fit_pair', 'pipeline_error', 'try_transforms', 'PipelineSource']
 
 # %% ../../nbs/data/16_augment.ipynb #647376e9
 import json, os, random, warnings
@@ -261,6 +261,31 @@ def fit_pair(
     def resize(array, how): return np.asarray(Image.fromarray(array).resize(shape[::-1], how))
     return resize(image, Image.BILINEAR), resize(mask, Image.NEAREST)
 
+# %% ../../nbs/data/16_augment.ipynb #aa0c50b4
+def pipeline_error(
+    e:Exception, # of albumentations
+    what:str, # the transform that raised it
+    shape:tuple # (height, width) of its image
+)->UsageError:
+    "The error of a transform that cannot be applied."
+    return UsageError(f'--aug: {what} fails on an image of {shape_text(shape)} (at most twice the size that the model '
+                      f'sees): {type(e).__name__}: {short_reason(e)}. Change the transform that fails, or the --size.')
+
+def try_transforms(
+    step, # an albumentations transform, or a group of them
+    image:np.ndarray, # (h, w, 3) uint8
+    mask:np.ndarray # (h, w) uint8
+)->tuple: # image and mask as the last transform left them
+    "Apply every transform to a pair, whatever its probability; a `UsageError` names the one that fails."
+    if step.p == 0: return image, mask
+    made, in_turn = (image, mask), hasattr(step, 'transforms') and type(step).__name__ in ('Compose', 'Sequential')
+    if hasattr(step, 'transforms'):
+        for inner in step.transforms: made = try_transforms(inner, *(made if in_turn else (image, mask)))
+        return made
+    try: found = step(image=image, mask=mask, force_apply=True)
+    except Exception as e: raise pipeline_error(e, type(step).__name__, image.shape[:2]) from e
+    return found['image'], found['mask']
+
 # %% ../../nbs/data/16_augment.ipynb #023851bf
 class PipelineSource:
     "A source of pairs whose training pairs go through a pipeline."
@@ -285,10 +310,7 @@ class PipelineSource:
         image, mask = np.array(self.source.image(i)), np.array(self.source.mask(i))
         self.pipeline.set_random_state(*self.generators(i))
         try: made = self.pipeline(image=image, mask=mask)
-        except Exception as e:
-            size, reason = shape_text(image.shape[:2]), f'{type(e).__name__}: {short_reason(e)}'
-            raise UsageError(f'--aug: the pipeline fails on an image of {size} (at most twice the size that the model '
-                             f'sees): {reason}. Change the transform that fails, or the --size.') from e
+        except Exception as e: raise pipeline_error(e, 'the pipeline', image.shape[:2]) from e
         return fit_pair(made['image'], made['mask'], mask.shape)
 
     def image(self, i):

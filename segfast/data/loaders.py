@@ -24,7 +24,7 @@ from fasttransform import Transform
 from .images import image_size
 from .classes import ClassTable
 from .dataset import SegData
-from .augment import PipelineSource, batch_tfms, fill_notes, is_pipeline
+from .augment import PipelineSource, batch_tfms, fill_notes, is_pipeline, try_transforms
 from .cache import UncachedPairs, write_cache
 
 # %% ../../nbs/data/18_loaders.ipynb #52b3a483
@@ -94,7 +94,9 @@ def add_pipeline(
     fill_notes(aug, data.classes)
     train = [i for i,split in enumerate(data.pairs.split) if split == 'train']
     source = PipelineSource(source, aug, train)
-    for i in train[:1]: source.image(i)
+    for i in train[:1]:
+        try_transforms(source.pipeline, np.array(source.source.image(i)), np.array(source.source.mask(i)))
+        source.image(i)
     return source
 
 def seg_block(

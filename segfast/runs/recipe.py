@@ -63,7 +63,7 @@ class Stage:
     # highest learning rate of the schedule, or "find"; a (low, high) pair or slice sets `spread` as well
     lr: float|str = 1e-3
     spread: float = 1.         # the head's learning rate divided by that of the deepest layers
-    batch_size: int|str = 'auto' # images per batch, or "auto": fitted to the free memory
+    batch_size: int|str = 'auto' # images per batch, or "auto": 8 or 4, see `settle_recipe`
     precision: str = 'auto'    # auto, fp32, fp16 (CUDA) or bf16
     pct_start: float = 0.25    # share of the steps in which the learning rate still rises (one_cycle)
     # in a frozen stage, train the encoder's batch norms too, as fastai does; gradients then pass the whole encoder

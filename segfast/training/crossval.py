@@ -17,6 +17,8 @@ from filelock import Timeout
 
 from ..core.errors import DataError, UsageError
 from ..core.text import number_text, time_text
+from ..core.devices import pick_device, pick_workers
+from ..core.process import check_main_guard
 from ..core.files import acquire_lock, new_folder, sweep_parts, to_plain, write_json
 from ..data.dataset import SegData
 from ..data.splits import kfold_split, resplit
@@ -199,6 +201,7 @@ def train_folds(
     if k > MOST_FOLDS: raise UsageError(f'--folds {k}: expected at most {MOST_FOLDS}.')
     if options.pop('split', None) is not None:
         raise UsageError('--folds and --split both say which images are held out. Use one of them.')
+    check_main_guard(pick_workers(workers, pick_device(device)))
     if name is None or not is_fold_set(Path(out)/name): run_path(out, name if name is not None else 'new')
     opened = _open(data, options, make_screen(screen) if isinstance(screen, str) else screen)
     wanted = to_toml(recipe) if isinstance(recipe, Recipe) else asdict(recipe or RecipeOptions())
@@ -218,6 +221,7 @@ def resume_folds(
     screen='auto' # auto, live, lines, quiet, or an object like `segfast.report.console.Screen`
 )->FoldSet:
     "Train the folds of a fold set that are not done: the interrupted one is resumed, the missing ones are trained."
+    check_main_guard(pick_workers(workers, pick_device(device)))
     fold_set = path if isinstance(path, FoldSet) else FoldSet(path)
     about, loggers = fold_set.info['data'], (fold_set.info.get('asked') or {}).get('loggers') or ()
     options = {k: v for k,v in (about.get('options') or {}).items() if k in OPENING}

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from ..core.errors import DataError, UsageError
 from ..core.devices import pick_device, pick_workers
+from ..core.process import check_main_guard
 from ..data.dataset import SegData
 from ..runs.recipe import Recipe
 from ..runs.presets import RecipeOptions
@@ -94,6 +95,7 @@ def find_lr(
 )->LRSuggestions:
     "Try learning rates on a stage of a recipe, from its first weights; nothing is kept."
     device, recipe = pick_device(device), recipe or RecipeOptions()
+    check_main_guard(workers := pick_workers(workers, device))
     check_settings_early(recipe, known_name(data), device)
     screen = make_screen(screen) if isinstance(screen, str) else screen
     with screen:
@@ -101,6 +103,6 @@ def find_lr(
         if not 1 <= stage <= len(recipe.stages):
             raise UsageError(f'--stage {stage}: the recipe has stages 1 to {len(recipe.stages)}.')
         training = Training(recipe=recipe, data=report.data, model=model, screen=screen, device=device,
-                            workers=pick_workers(workers, device), loss=loss, stage=stage-1)
+                            workers=workers, loss=loss, stage=stage-1)
         bar = ReportProgress(screen, f'finding the learning rate of {recipe.stages[stage-1].name}', steps)
         return run_lr_finder(stage_learner(training, [bar]), steps)

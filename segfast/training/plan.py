@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['settle_recipe', 'is_run_folder', 'head_tensors', 'first_weights', 'complete_recipe', 'check_settings_early',
-           'stage_bytes', 'make_plan', 'known_name', 'unchecked_data_errors', 'prepare_training', 'hardware',
-           'data_facts']
+           'stage_bytes', 'make_plan', 'known_name', 'unchecked_data_errors', 'try_augmentation', 'prepare_training',
+           'hardware', 'data_facts']
 
 # %% ../../nbs/training/08_plan.ipynb #1a2163e2
 from dataclasses import asdict, replace
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from ..core.errors import DataError, UsageError, unknown_name
-from ..core.text import a_few, scaled_text, size_text, count_text
+from ..core.text import a_few, count_text, scaled_text, shape_text, size_text
 from ..core.devices import cpu_name, free_bytes, keep_memory, pick_precision
 from ..data.classes import ClassTable
 from ..data.dataset import SegData
@@ -200,6 +200,21 @@ class unchecked_data_errors:
         raise DataError(f'{kind.__name__}: {" ".join(str(e).split())[:200]}\nThe data was not checked (--no-check), '
                         'and may be the reason. Look at it with segfast check.') from e
 
+# %% ../../nbs/training/08_plan.ipynb #cec5cd61
+def try_augmentation(
+    data:SegData,
+    recipe:Recipe, # settled
+    given:str='' # the augmentation as it was given, which may be a file
+):
+    "Apply a recipe's pipeline, if it has one, at the size of every stage; an error names stage, file and transform."
+    if not is_pipeline(recipe.augment): return
+    name = '' if is_pipeline(given) else f' {given}'
+    for stage in recipe.stages:
+        try: seg_dls(data, stage.size, 1, recipe.augment, cache=recipe.cache) # tries it on a pair
+        except UsageError as e:
+            reason = str(e).removeprefix('--aug: ')
+            raise UsageError(f'--aug{name}, stage {stage.name} ({shape_text(stage.size)}): {reason}') from e
+
 # %% ../../nbs/training/08_plan.ipynb #c56d63eb
 def prepare_training(
     data, # a `SegData`, or what `open_data` takes
@@ -212,7 +227,8 @@ def prepare_training(
     "Check the data, settle the recipe, make the model with its first weights, fill the cache."
     if device.type == 'cpu': keep_memory()
     report = check_or_raise(data, screen, check, **options)
-    recipe = settle_recipe(complete_recipe(recipe, known_name(data), report.size), device)
+    given = complete_recipe(recipe, known_name(data), report.size)
+    recipe, given = settle_recipe(given, device), given.augment
     for note in fill_notes(recipe.augment, report.data.classes): screen.say(f'note: {note}')
     torch.manual_seed(recipe.seed)
     model = first_weights(recipe, report.data.classes, screen).to(device, memory_format=torch.channels_last)
@@ -222,7 +238,7 @@ def prepare_training(
     _warn_if_large(model, recipe, device, screen)
     with unchecked_data_errors(check):
         if recipe.cache: _fill_cache(report.data, recipe, screen)
-        if is_pipeline(recipe.augment): seg_dls(report.data, recipe.size, 1, recipe.augment) # tries it on a pair
+        try_augmentation(report.data, recipe, given)
     return report, recipe, model, make_loss(recipe, report)
 
 def _warn_if_large(model, recipe, device, screen):

@@ -16,7 +16,7 @@ import torch
 from ..core.errors import DataError, UsageError
 from ..core.files import read_json
 from ..core.devices import keep_memory, pick_device, pick_precision, pick_workers
-from ..core.process import interrupt, on_stop_signals
+from ..core.process import check_main_guard, interrupt, on_stop_signals
 from ..data.dataset import SegData
 from ..models.zoo import seg_model
 from ..runs.recipe import Recipe
@@ -113,6 +113,7 @@ def resume(
 )->Run:
     "Continue a run from its last complete checkpoint, exactly as if it had not stopped."
     run, started, device = run if isinstance(run, Run) else Run(run), time.perf_counter(), pick_device(device)
+    check_main_guard(workers := pick_workers(workers, device))
     screen = make_screen(screen) if isinstance(screen, str) else screen
     with on_stop_signals(interrupt), run.lock(), screen, _name_run_on_interrupt(run):
         check_resumable(run, extend)
@@ -120,7 +121,7 @@ def resume(
         if device.type == 'cpu': keep_memory()
         report = reopen_data(run, screen, data, data_changed)
         recipe = extend_recipe(run.recipe, extend) if extend else run.recipe
-        training = restore_training(run, recipe, report, screen, device, pick_workers(workers, device))
+        training = restore_training(run, recipe, report, screen, device, workers)
         if extend: _write_extension(training, extend)
         best = training.best
         # patience starts again with an extension

@@ -19,7 +19,7 @@ from fastai.learner import Learner
 from ..core.errors import DataError, safe_text
 from ..core.text import number_text
 from ..core.files import new_file, read_json, table_text, write_json
-from ..core.process import interrupt, on_stop_signals
+from ..core.process import check_main_guard, interrupt, on_stop_signals, starts_anew
 from ..core.devices import pick_device, pick_workers
 from ..data.dataset import SegData
 from ..data.check import CheckReport
@@ -133,6 +133,10 @@ def explain_end(
         inside = not e.filename or Path(str(e.filename)).is_relative_to(path)
         return DataError(f'{path if inside else e.filename}: cannot be written any more ({e.strerror}). What was saved '
                          f'before is whole.\nWhen there is space again: {again}')
+    unstarted = isinstance(e, (EOFError, ConnectionError)) # a process ended while it was being started
+    if starts_anew() and (unstarted or 'exited unexpectedly' in text):
+        return DataError(f'{path}: a process that loads data ended at its start. Is this in a script whose training is '
+                         "not under the line if __name__ == '__main__': ? Each such process runs the script again.")
     if not isinstance(e, (RuntimeError, MemoryError)): return None
     if 'shared memory' in text or '/torch_' in text:
         return DataError(f'{path}: no space in the shared memory of this machine (/dev/shm). Fewer --workers take '
@@ -291,6 +295,7 @@ def train(
 )->Run:
     "Check the data, run the recipe's stages, evaluate at the masks' own size: a finished `Run`."
     started, device, recipe = time.perf_counter(), pick_device(device), recipe or RecipeOptions()
+    check_main_guard(workers := pick_workers(workers, device))
     check_settings_early(recipe, known_name(data), device)
     run_path(out, name if name is not None else 'new')
     loggers = check_loggers(loggers)
@@ -300,6 +305,6 @@ def train(
         run = Run.create(out, recipe, report.data.classes, data_facts(report, data, check, options), name,
                          hardware(device), table_text(report.files), loggers=loggers)
         training = Training(recipe=recipe, data=report.data, model=model, run=run, screen=screen, device=device,
-                            workers=pick_workers(workers, device), loss=loss)
+                            workers=workers, loss=loss)
         with run.lock(), unchecked_data_errors(check): run_stages(training, report, started)
     return run

@@ -1,4 +1,4 @@
-"""Output that may be lost, and signals that ask a process to end."""
+"""Output that may be lost, signals that ask a process to end, and scripts that loader processes run again."""
 import io
 import os
 import signal
@@ -7,9 +7,10 @@ import sys
 import threading
 
 import pytest
+from helpers.problems import missing
 
 from segfast.core.process import (BY_HAND, STOP_SIGNALS, LossyStream, StopHandler, drop_output, interrupt,
-                                  lossy_output, on_stop_signals)
+                                  lossy_output, on_stop_signals, unguarded_statement)
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and descriptors of POSIX")
 
@@ -147,3 +148,69 @@ def test_streams_come_back():
     before = sys.stdout, sys.stderr
     with pytest.raises(KeyboardInterrupt), lossy_output(): raise KeyboardInterrupt
     assert (sys.stdout, sys.stderr) == before
+
+
+# Scripts that loader processes run again
+
+def run_script(folder, text, *more):
+    "Run a script; how it ended, and what it wrote on stderr."
+    (folder/"lesson.py").write_text(text)
+    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run([sys.executable, *(more or ["lesson.py"])], cwd=folder, env=env, text=True, timeout=60,
+                          capture_output=True)
+    return done.returncode, done.stderr
+
+
+START = "import multiprocessing as mp\nmp.set_start_method({!r})\nfrom segfast.core.process import check_main_guard\n"
+CALL = "check_main_guard(workers=2)\n"
+methods = pytest.mark.parametrize("method", ["spawn", "forkserver"] if os.name == "posix" else ["spawn"])
+
+
+@methods
+@pytest.mark.parametrize("body, line", [
+    (CALL, 4), ("def main():\n    " + CALL + "main()\n", 6), ("with open(__file__):\n    " + CALL, 5),
+    ("if __name__ == '__main__': print('first')\n" + CALL, 5), ("import other\n", 4)])
+def test_a_script_without_the_guard_is_named(tmp_path, method, body, line):
+    (tmp_path/"other.py").write_text("from segfast.core.process import check_main_guard\n" + CALL)
+    code, text = run_script(tmp_path, START.format(method) + body)
+    assert code == 1
+    assert not missing(text, "UsageError", f"lesson.py, line {line}", "workers=0", "if __name__ == '__main__':")
+    assert (START.format(method) + body).splitlines()[line - 1].strip() in text.splitlines()[-1]
+
+
+@methods
+@pytest.mark.parametrize("body", [
+    "if __name__ == '__main__':\n    " + CALL, "def main():\n    " + CALL + "if __name__ == '__main__': main()\n",
+    "try:\n    if mp.parent_process() is None: " + CALL + "finally: pass\n", "check_main_guard(workers=0)\n",
+    "import threading\nthread = threading.Thread(target=check_main_guard, args=(2,))\nthread.start()\nthread.join()\n"])
+def test_a_script_with_the_guard_is_left_alone(tmp_path, method, body):
+    assert run_script(tmp_path, START.format(method) + body) == (0, "")
+
+
+def test_what_no_process_imports_again_is_left_alone(tmp_path):
+    script = START.format("spawn") + CALL
+    assert run_script(tmp_path, script, "-c", script) == (0, "")
+    (tmp_path/"package").mkdir()
+    (tmp_path/"package/__main__.py").write_text(script)
+    assert run_script(tmp_path, script, "-m", "package") == (0, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="fork")
+def test_a_fork_needs_no_guard(tmp_path):
+    assert run_script(tmp_path, START.format("fork") + CALL) == (0, "")
+
+
+@methods
+def test_in_the_process_that_runs_the_script_again(tmp_path, method):
+    "A statement that the parent takes as guarded: the child ends with the error, and the parent learns of it."
+    code, text = run_script(tmp_path, START.format(method).replace(")", ", force=True)", 1) +
+                            "if True:\n    check_main_guard()\n"
+                            "    child = mp.Process(target=print)\n    child.start()\n    child.join()\n"
+                            "    if mp.parent_process() is None: raise SystemExit(child.exitcode)\n")
+    assert code and not missing(text, "UsageError", "lesson.py, line 5", "if __name__ == '__main__':")
+
+
+def test_statements_of_a_script():
+    source = "import x\nrun = train(a,\n            b)\nfor x in y:\n    if x: train(x)\n    train(y)\n"
+    assert [unguarded_statement(source, line) for line in (1, 2, 3, 5, 6, 9)] == [
+        "import x", "run = train(a,", "run = train(a,", None, "train(y)", None]

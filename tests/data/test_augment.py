@@ -369,6 +369,27 @@ def test_what_cannot_work_is_said_before_training(A, tmp_path, small, step, name
         seg_dls(small, SIZE, bs=4, aug=text, device="cpu")
 
 
+RARE = [lambda A: [A.RandomCrop(999, 999, p=.001)], lambda A: [A.OneOf([A.HorizontalFlip(), A.RandomCrop(999, 999)])],
+        lambda A: [A.Sequential([A.HorizontalFlip(p=0.), A.RandomCrop(999, 999)], p=.001)],
+        lambda A: [A.SomeOf([A.HorizontalFlip(), A.VerticalFlip(), A.RandomCrop(999, 999)], n=1, p=.01)],
+        lambda A: [A.RandomOrder([A.HorizontalFlip(), A.RandomCrop(999, 999)], n=1, p=.01)],
+        lambda A: [A.CenterCrop(20, 30), A.RandomCrop(25, 25, p=.001)]]
+
+
+@pytest.mark.parametrize("steps", RARE)
+def test_a_transform_that_is_seldom_applied_is_tried_too(A, tmp_path, small, steps):
+    text = read_augmentation(saved(A, tmp_path/"a.json", *steps(A)))
+    with refuses(UsageError, "--aug", "RandomCrop", "CropSizeError", "--size"):
+        seg_dls(small, SIZE, bs=4, aug=text, device="cpu")
+
+
+@pytest.mark.parametrize("steps", [lambda A: [A.RandomCrop(999, 999, p=0.)], lambda A: [A.CenterCrop(20, 30)],
+                                   lambda A: [A.OneOf([A.RandomCrop(20, 20), A.RandomCrop(48, 64)])]])
+def test_transforms_that_work_are_left_alone(A, tmp_path, small, steps):
+    text = read_augmentation(saved(A, tmp_path/"a.json", *steps(A)))
+    assert seg_dls(small, SIZE, bs=4, aug=text, device="cpu").one_batch()[0].shape[-2:] == SIZE
+
+
 def test_fills_are_checked_against_the_dataset(A, tmp_path, small):
     text = read_augmentation(saved(A, tmp_path/"a.json", A.Rotate(fill_mask=251)))
     with refuses(UsageError, "--aug", "Rotate", 251, "fill_mask"):

@@ -95,3 +95,16 @@ def test_a_model_without_a_body_is_not_frozen(small, tiny, tmp_path):
     recipe = recipe_of(dict(frozen=True, spread=100.), model="unet", model_options=dict(channels=[4], middle=4))
     run = fit(small, recipe, tmp_path)
     assert (run.recipe.stages[0].frozen, run.recipe.stages[0].spread) == (False, 1.)
+
+
+@pytest.mark.parametrize("p, file", [(.001, True), (1., True), (1., False)])
+def test_a_pipeline_is_tried_at_every_stage_before_the_run(small, tiny, tmp_path, p, file):
+    "A crop that fits into the images of the full size and not into those of the half."
+    A = pytest.importorskip("albumentations")
+    A.save(A.Compose([A.HorizontalFlip(), A.RandomCrop(40, 50, p=p)]), tmp_path/"crop.json")
+    given = str(tmp_path/"crop.json") if file else (tmp_path/"crop.json").read_text()
+    recipe = recipe_of(dict(size=HALF), dict(size=(48, 64)), augment=given)
+    with pytest.raises(UsageError) as e: fit(small, recipe, tmp_path/"runs")
+    named = "--aug", "stage s1", "16x24", "RandomCrop", "32x48", "CropSizeError", *[tmp_path/"crop.json"]*file
+    assert not missing(e, *named)
+    assert not (tmp_path/"runs").exists()

@@ -256,7 +256,8 @@ def text_rows(
     "The classes in a text file."
     lines = [(n, line.strip()) for n,line in enumerate(text.splitlines(), 1)]
     lines = [(n, line) for n,line in lines if line and not line.startswith('#')]
-    if any(line.lower().rstrip('"').endswith(IMAGE_SUFFIXES) for _,line in lines): return None # a list of files
+    words = (word for _,line in lines for word in re.split(r'[\s,;:"]+', line.lower()))
+    if any(word.endswith(IMAGE_SUFFIXES) for word in words): return None # a list of files
     if not lines: raise ValueError('it holds no class')
     rows = rows_of_table(lines) if len(lines) > 1 else None
     if rows is not None: return rows
@@ -278,6 +279,8 @@ def try_class_file(
         if ending == '.json': value = parse_json(text)
         elif ending in ('.yaml', '.yml'): value = parse_yaml(text)
         else: value = None
+        if re.match('config|meta|data', path.name, re.I) and isinstance(value, dict): # has other settings, too
+            value = {k: v for k,v in value.items() if [*plain_keys({k: v})][0] in _TABLES}
         rows = text_rows(text, ending in ('.csv', '.tsv')) if value is None else rows_of_value(value)
     except (ValueError, csv.Error) as e: return None, [class_file_error(file, f'cannot be read: {_where(e)}.')]
     if rows: return class_file_of(rows, file, value is None or rows[0].place == 'entry 1' and '"shape"' not in text)

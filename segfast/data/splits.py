@@ -171,7 +171,7 @@ def image_finder(
     images:list, # relative paths
     masks=(), # of these images, in the same order
     keys=() # what the names of an image and its mask share, in the same order
-): # a function: line of a list -> the image that it names, or the line itself
+): # a function: line of a list -> the image that it names, or the line itself; its `images` are all of them
     "Find images by the lines of a list: paths, file names or stems, of images or masks, with other words behind."
     meant = {}
     def add(name, path):
@@ -193,6 +193,7 @@ def image_finder(
         words = re.split(r'[\s,;]+', line.strip())
         names = (line, line.replace('\\', '/'), words[0], words[0].replace('\\', '/'))
         return next((image for name in dict.fromkeys(names) if name and (image := look(name))), line)
+    find.images = frozenset(images)
     return find
 
 # %% ../../nbs/data/05_splits.ipynb #a904ef5d
@@ -257,16 +258,17 @@ def table_lists(
 )->list: # of `SplitList`
     "The lists in a table: by its column of splits if it has one, else by its name."
     mark = max(',;\t', key=text[:4096].count)
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=mark, skipinitialspace=True)]
-    rows = [row for row in rows if any(row)]
-    def images_in(k): return sum(find(row[k]) != row[k] for row in rows if len(row) > k and row[k])
+    rows = csv.reader(text.splitlines(), delimiter=mark, skipinitialspace=True)
+    rows = [[cell.strip() for cell in row] for row in rows if any(map(str.strip, row))]
+    def images_in(k): return sum(find(row[k]) in find.images for row in rows if len(row) > k and row[k])
     columns = range(max(map(len, rows), default=0))
     best = max(columns, key=images_in, default=None)
     if best is None or not images_in(best): return []
     head = [cell.lower() for cell in rows[0]]
-    word = next((k for k,cell in enumerate(head) if cell in ('split', 'set', 'subset', 'partition', 'phase', 'usage')), None)
+    column = ('split', 'set', 'subset', 'partition', 'phase', 'usage')
+    word = next((k for k,cell in enumerate(head) if cell in column), None)
     names = [row for row in rows if len(row) > max(best, word or 0)]
-    if find(rows[0][best]) == rows[0][best]: names = names[1:] # the header
+    if find(rows[0][best]) not in find.images: names = names[1:] # the header
     split, plain = list_split(file.rpartition('/')[2])
     if word is None and not plain and all(row[best].isdecimal() for row in names): return [] # epochs, ids of classes
     if word is None:
@@ -359,8 +361,7 @@ def sort_lists(
     problems:list # gets what is to be said about lists that are not used
 )->dict: # split -> `SplitList`s that can be meant
     "Lists by their split, without those that say nothing about the images."
-    known, groups = {image for _,image,_ in rows}, {}
-    counts = [(part, len(known & set(map(find, part.lines)))) for part in parts]
+    counts, groups = [(part, len(find.images & set(map(find, part.lines)))) for part in parts], {}
     for part,n in counts:
         lines = len(set(part.lines))
         if is_exact(part) or n and (part.split or 2*n >= lines): groups.setdefault(part.split, []).append(part)
@@ -371,7 +372,10 @@ def sort_lists(
     unknown = groups.pop('', ())
     for part,n in counts:
         if part not in unknown or n == len(rows) or {'train', 'valid'} <= groups.keys(): continue
-        if all(line.isdecimal() for line in part.lines): continue
+        named = [line for line in part.lines if find(line) in find.images]
+        place = PurePosixPath(part.file).parent.name
+        numbers = all(re.match(r'-?(0|[1-9][0-9]*)([\s,;:]|$)', line) for line in named) # may mean anything
+        if numbers and not _LIST_FOLDERS.fullmatch(place): continue
         message = f'names {n} of {len(rows)} images, but its name does not say for which split.'
         problems.append(unused_list(part.file, message))
     if groups.keys() == {'train'} and all(n == len(rows) for part,n in counts if part in groups['train']): return {}
@@ -409,7 +413,8 @@ def split_of_own_lists(
     root:Path,
     rows:list, # (key, image, mask)
     problems:list, # gets the problems of the lists
-    files:list|None=None # lists relative to `root`; None looks for them
+    files:list|None=None, # lists relative to `root`; None looks for them
+    rest:str|None='train' # split of what no list names, if there is no list of training images
 )->list: # 'train', 'valid', 'test' or None per row; all None where there are no lists
     "The split that lists give, such as train.txt and valid.txt next to the folders."
     files, lists = find_lists(root) if files is None else files, {}
@@ -431,7 +436,7 @@ def split_of_own_lists(
                                 f'names all {len(images)} images, so none is left for training.',
                                 fix='Leave some out.'))
     unlisted = [image for image,split in zip(images, splits) if split is None]
-    if 'train' not in chosen: return [split or 'train' for split in splits]
+    if 'train' not in chosen: return [split or rest for split in splits]
     if unlisted:
         problems.append(Problem('note', 'not-listed', unlisted[0],
                                 f'{len(unlisted)} of {len(rows)} images are in no list.', found=unlisted[:20],
@@ -470,7 +475,8 @@ def join_splits(
 )->list: # a split or None per row
     "The split of folders, in which lists may divide the folder `train`."
     notes = []
-    listed = split_of_own_lists(root, rows, notes, files)
+    listed = split_of_own_lists(root, rows, notes, files, None)
+    if 'train' not in listed: listed = [there or here for here,there in zip(splits, listed)] if any(listed) else listed
     if not any(listed) or {*listed} == {'train'}:
         problems += [] if 'valid' in splits else notes
         return splits

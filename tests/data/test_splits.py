@@ -1,10 +1,15 @@
 """Splits: random, stratified, in sequence, in folds; and another one for a dataset that has one."""
+import json
+from pathlib import PurePosixPath
+
 import numpy as np
 import pytest
-from helpers.layouts import draw_camvid, draw_segnet
+from helpers.layouts import draw_camvid, draw_kitti_road, draw_segnet, ids, paint, photo
+from helpers.problems import missing
 from helpers.refusals import refuses
 
 from segfast.core.errors import UsageError
+from segfast.data.formats.voc import VOC_NAMES
 from segfast.data.open import open_data
 from segfast.data.splits import kfold_split, random_split, sequence_split, stratified_split
 
@@ -72,3 +77,171 @@ def test_random_split_leaves_something_on_both_sides(n):
     split = random_split(n)
     assert len(split) == n and {"train", "valid"} == set(split)
     assert split.count("valid") == max(1, round(n*.2))
+
+
+# Lists as people and publishers write them
+
+STEMS = [f"M-33_{i}" for i in range(8)]
+WORDS = {"train": STEMS[:5], "valid": STEMS[5:7], "test": STEMS[7:]}
+
+
+def draw_list_folders(root, images="images/{}.jpg", masks="masks/{}.png", stems=STEMS):
+    for i, stem in enumerate(stems):
+        photo(root/images.format(stem), i)
+        paint(root/masks.format(stem), ids(i, 3))
+
+
+def write_list(path, lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
+def split_by_stem(data):
+    found = {}
+    for row in data.pairs.itertuples(): found.setdefault(row.split, []).append(PurePosixPath(row.image).stem)
+    return found
+
+
+def problems_of(data, code): return [p for p in data.problems if p.code == code]
+
+
+def test_case_voc_aug(tmp_path):
+    names = [f"2008_00000{i}" for i in range(8)]
+    for i, name in enumerate(names):
+        photo(tmp_path/f"JPEGImages/{name}.jpg", i)
+        paint(tmp_path/f"SegmentationClassAug/{name}.png", np.uint8([0, 5, 20, 255])[ids(i, 4)])
+    write_list(tmp_path/"ImageSets/Segmentation/train_aug.txt", names[:6])
+    write_list(tmp_path/"ImageSets/Segmentation/val.txt", names[6:])
+    data = open_data(tmp_path)
+    assert (data.layout, data.classes.names, data.classes.void) == ("voc", VOC_NAMES, 255)
+    assert split_by_stem(data) == {"train": names[:6], "valid": names[6:]}
+    assert (data.ids(f"SegmentationClassAug/{names[1]}.png") == np.uint8([0, 5, 20, 255])[ids(1, 4)]).all()
+
+
+def test_case_landcover_tiles(tmp_path):
+    draw_list_folders(tmp_path, "output/{}.jpg", "output/{}_m.png")
+    for file, split in ("train", "train"), ("val", "valid"), ("test", "test"): write_list(tmp_path/f"{file}.txt", WORDS[split])
+    data = open_data(tmp_path)
+    assert split_by_stem(data) == WORDS and not problems_of(data, "no-valid-split")
+    assert all(row.mask == row.image.replace(".jpg", "_m.png") for row in data.pairs.itertuples())
+
+
+@pytest.mark.parametrize("files", [
+    ("trn.txt", "val.txt", "tst.txt"), ("train_ids.txt", "eval_ids.txt", "test_ids.txt"),
+    ("splits/train.txt", "splits/val.txt", "splits/test.txt"), ("list/train.lst", "list/val.lst", "list/test.lst"),
+    ("train_list.txt", "valid_list.txt", "test_list.txt"), ("meta/TrainSet.txt", "meta/DevSet.txt", "meta/TestSet.txt"),
+    ("ImageSets/Segmentation/trainaug.txt", "ImageSets/Segmentation/val.txt", "ImageSets/Segmentation/test.txt"),
+    ("training.list", "validation.list", "testing.list"), ("train_files.txt", "val_files.txt", "test_files.txt"),
+    ("train3.txt", "val3.txt", "test3.txt"), ("a/b/TRAIN.TXT", "a/b/VAL.TXT", "a/b/TEST.TXT")])
+@pytest.mark.parametrize("line", ["{}", "{}.jpg", "images/{}.jpg masks/{}.png", "/home/me/old/images/{}.tif\t1",
+                                  r"C:\data\images\{}.jpg", "{},masks/{}.png", "./masks/{}.png"])
+def test_lists_of_other_names_and_forms(tmp_path, files, line):
+    draw_list_folders(tmp_path)
+    for file, stems in zip(files, WORDS.values()): write_list(tmp_path/file, [line.format(stem, stem) for stem in stems])
+    data = open_data(tmp_path)
+    assert split_by_stem(data) == WORDS and not [p for p in data.problems if p.kind == "error"]
+
+
+@pytest.mark.parametrize("file, text", [
+    ("split.csv", "image,split\n" + "".join(f"{s},{w}\n" for w in WORDS for s in WORDS[w])),
+    ("data.csv", "\ufeffid;width;subset\r\n" + "".join(f"{s}.jpg;56;{w.upper()}\r\n" for w in WORDS for s in WORDS[w])),
+    ("splits.json", json.dumps({"train": WORDS["train"], "val": WORDS["valid"], "test": WORDS["test"]})),
+    ("dataset.json", json.dumps({"training": [{"image": f"./images/{s}.jpg", "label": "x"} for s in WORDS["train"]],
+                                 "validation": [{"image": f"{s}.jpg"} for s in WORDS["valid"]], "test": WORDS["test"]})),
+    ("splits_final.json", json.dumps([{"train": WORDS["train"], "val": WORDS["valid"], "test": WORDS["test"]}])),
+    ("meta/split.tsv", "name\tset\n" + "".join(f"images/{s}.jpg\t{w}\n" for w in WORDS for s in WORDS[w]))])
+def test_tables_and_json_of_splits(tmp_path, file, text):
+    draw_list_folders(tmp_path)
+    write_list(tmp_path/file, [text.rstrip("\n")])
+    data = open_data(tmp_path)
+    assert split_by_stem(data) == WORDS
+    [note] = problems_of(data, "found-lists")
+    assert missing(note.message, file) == []
+
+
+@pytest.mark.parametrize("header", ["", "ImageId\n", "id,label\n"])
+def test_lists_in_csv_files(tmp_path, header):
+    draw_list_folders(tmp_path)
+    end = ",1" if "," in header else ""
+    for file, stems in zip(("train_ids.csv", "val_ids.csv", "test_ids.csv"), WORDS.values()):
+        write_list(tmp_path/file, [*header.splitlines(), *(stem + end for stem in stems)])
+    assert split_by_stem(open_data(tmp_path)) == WORDS
+
+
+def test_trainval_and_val(tmp_path):
+    draw_list_folders(tmp_path)
+    write_list(tmp_path/"trainval.txt", STEMS[:7])
+    write_list(tmp_path/"val.txt", STEMS[5:7])
+    write_list(tmp_path/"test.txt", STEMS[7:])
+    assert split_by_stem(open_data(tmp_path)) == WORDS
+    (tmp_path/"val.txt").unlink()
+    assert open_data(tmp_path).splits == {"train": 6, "valid": 1, "test": 1}
+
+
+def test_the_plain_name_is_used_and_the_other_is_named(tmp_path):
+    draw_list_folders(tmp_path)
+    write_list(tmp_path/"train.txt", STEMS[:4])
+    write_list(tmp_path/"train_aug.txt", STEMS[:6])
+    write_list(tmp_path/"val.txt", STEMS[6:])
+    data = open_data(tmp_path)
+    [said] = problems_of(data, "list-unused")
+    assert (said.kind, said.file) == ("warning", "train_aug.txt") and missing(said, "train.txt") == []
+    assert split_by_stem(data)["train"] == STEMS[:4]
+
+
+@pytest.mark.parametrize("files, named", [
+    ({"train_a.txt": STEMS[:4], "train_b.txt": STEMS[2:6], "val.txt": STEMS[6:]}, ["train_a.txt", "train_b.txt"]),
+    ({"fold1.txt": STEMS[:4]}, ["fold1.txt", "4 of 8"]), ({"splits/a/holdout.txt": STEMS[:2]}, []),
+    ({"splits/holdout.txt": STEMS[:2]}, ["splits/holdout.txt"]), ({"train_test_split.txt": STEMS[:4]}, ["train_test_split.txt"]),
+    ({"splits_final.json": [json.dumps([{"train": STEMS[:4], "val": STEMS[4:]}, {"train": STEMS[4:], "val": STEMS[:4]}])]},
+     ["splits_final.json", "2 ways"])])
+def test_unclear_lists_ask(tmp_path, files, named):
+    draw_list_folders(tmp_path)
+    for file, lines in files.items(): write_list(tmp_path/file, lines)
+    data = open_data(tmp_path)
+    errors = problems_of(data, "list-unused")
+    assert bool(errors) == bool(named) and missing(" ".join(map(str, errors)), *named, *["--split"]*bool(named)) == []
+    assert not [p for p in open_data(tmp_path, split="random:0.25").problems if p.kind == "error"]
+
+
+@pytest.mark.parametrize("file, lines", [
+    ("README.txt", ["a dataset"]), ("all.txt", STEMS), ("default.txt", STEMS), ("train.txt", STEMS), ("log.csv", ["epoch,loss", "0,1"]),
+    ("train_log.csv", ["epoch,loss", "1,0.5", "2,0.4"]), ("images.json", ["{}"]), ("train.json", ["not JSON"]),
+    ("val_results.csv", ["class,iou", "road,0.5"]), ("requirements.txt", ["numpy"]), ("train_data.json", ["[1, 2]"])])
+def test_files_that_say_nothing_about_the_split(tmp_path, file, lines):
+    draw_list_folders(tmp_path, stems=STEMS if file not in ("log.csv", "train_log.csv") else [str(i) for i in range(8)])
+    write_list(tmp_path/file, lines)
+    data = open_data(tmp_path)
+    assert data.splits == {"train": 6, "valid": 2} and {p.code for p in data.problems} <= {"no-valid-split",
+        "found-folders", "guessed-classes"}
+
+
+def test_lists_divide_the_folder_of_training_images(tmp_path):
+    draw_list_folders(tmp_path, "train/images/{}.jpg", "train/masks/{}.png", STEMS[:6])
+    draw_list_folders(tmp_path, "test/images/{}.jpg", "test/masks/{}.png", STEMS[6:])
+    write_list(tmp_path/"val.txt", STEMS[4:6])
+    assert split_by_stem(open_data(tmp_path)) == {"train": STEMS[:4], "valid": STEMS[4:6], "test": STEMS[6:]}
+    write_list(tmp_path/"val.txt", STEMS[4:7])
+    data = open_data(tmp_path)
+    [said] = problems_of(data, "list-unused")
+    assert (said.kind, said.file) == ("warning", f"test/images/{STEMS[6]}.jpg") and data.splits["test"] == 2
+
+
+def test_a_test_list_of_images_without_masks(tmp_path):
+    draw_list_folders(tmp_path, stems=STEMS[:6])
+    for stem in STEMS[6:]: photo(tmp_path/f"images/{stem}.jpg")
+    for file, stems in ("train", STEMS[:4]), ("val", STEMS[4:6]), ("test", STEMS[6:]): write_list(tmp_path/f"{file}.txt", stems)
+    data = open_data(tmp_path)
+    assert data.splits == {"train": 4, "valid": 2} and not [p for p in data.problems if p.kind == "error"]
+    assert [p.file for p in problems_of(data, "list-unused")] == ["test.txt"]
+
+
+def test_kitti_and_published_camvid_follow_lists(tmp_path):
+    draw_kitti_road(tmp_path/"kitti")
+    write_list(tmp_path/"kitti/val3.txt", [f"training/image_2/uu_00000{i}.png training/gt_image_2/uu_road_00000{i}.png"
+                                           for i in range(2)])
+    assert open_data(tmp_path/"kitti").splits == {"train": 4, "valid": 2}
+    draw_camvid(tmp_path/"camvid")
+    (tmp_path/"camvid/valid.txt").unlink()
+    write_list(tmp_path/"camvid/val.txt", ["0", "1", "2"])
+    assert open_data(tmp_path/"camvid").splits == {"train": 2, "valid": 3}

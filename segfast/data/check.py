@@ -307,6 +307,13 @@ def add_palette(self:PairTally,
 
 # %% ../../nbs/data/14_check.ipynb #0966d975
 @patch
+def blurs_ids(self:PairTally)->bool:
+    "Whether classes were guessed from values that are so near each other that JPEG changes one to the next."
+    if not any(problem.code == 'guessed-classes' for problem in self.data.problems): return False
+    values = sorted(v for v,_ in self.data.encoding.table) or range(len(self.data.classes))
+    return self.data.encoding.kind != 'colors' and min(np.diff(values), default=255) < 16
+
+@patch
 def odd_problems(self:PairTally): # yields `Problem`s
     "One problem for each kind of unusual files, unless an error of the whole dataset says the same."
     known = {problem.code for problem in errors_of(self.data.problems)}
@@ -315,11 +322,13 @@ def odd_problems(self:PairTally): # yields `Problem`s
     deep = sum(self.odd[code][0] for code in ('image-16bit', 'image-dim', 'image-dark') if code in self.odd)
     for code,(n,files,most) in self.odd.items():
         if code in known: continue
-        kind, what, fix = {**IMAGE_ODDITIES, **MASK_ODDITIES}[code]
+        (kind, what, fix), file = {**IMAGE_ODDITIES, **MASK_ODDITIES}[code], files[0]
+        if code == 'mask-jpeg' and self.blurs_ids():
+            kind, file, fix = 'error', '', 'Their values are ids, which JPEG changes: export the masks as PNG.'
         if code == 'image-dark' and 2*n < deep: kind = 'warning' # single dark images among bright ones
         noun = 'mask' if code.startswith('mask') else 'image'
         names = f': {a_few(files, 3, n)}' if n > 1 else ''
-        yield Problem(kind, code, files[0], f'{count_text(n, noun)} {what.format(most=most)}{names}.', found=files,
+        yield Problem(kind, code, file, f'{count_text(n, noun)} {what.format(most=most)}{names}.', found=files,
                       fix=fix.format(white=(1 << most.bit_length()) - 1))
 
 # %% ../../nbs/data/14_check.ipynb #e2472dd7

@@ -6,15 +6,15 @@
 __all__ = ['COPY_LAYOUT', 'LOG_COLUMNS', 'ALPHA', 'BLURRED', 'UNCERTAIN', 'NEAR_VALUE', 'NEAR_COLOR', 'ROTATIONS', 'FIXABLE',
            'WRITTEN_ANEW', 'NOT_COPIED', 'MOST_OVERLAP', 'JOINED_KINDS', 'check_target', 'rename_folder',
            'atomic_folder', 'Change', 'change_table', 'CopyClasses', 'copy_classes', 'are_invented', 'read_by_color',
-           'alpha_mask', 'read_by_alpha', 'read_levels', 'reread', 'find_numbering', 'color_tables', 'MaskMeaning',
-           'find_blur', 'mask_meaning', 'recode', 'gray_distance', 'color_distance', 'recode_changes', 'gray_values',
-           'recode_values', 'recode_colors', 'recode_painted', 'blurred_pixels', 'recode_mask', 'orient_mask',
-           'FixedPair', 'leave_out', 'fix_pair', 'doubtful_rows', 'unusable_pairs', 'name_indexes', 'rows_of_line',
-           'apply_list', 'fix_lists', 'balance_split', 'find_twins', 'find_all_void', 'clean_name', 'copy_names',
-           'outside_link', 'linked_files', 'copy_image', 'numbered_mask', 'place_pair', 'other_changes', 'write_lists',
-           'common_changes', 'write_masks', 'too_few_pairs_error', 'choose_pairs', 'write_copy', 'write_fixed_copy',
-           'can_join', 'split_of_images', 'JoinedPair', 'join_pair', 'joined_classes', 'write_pairs', 'refuse_overlap',
-           'write_joined', 'write_joined_copy']
+           'alpha_mask', 'read_by_alpha', 'read_levels', 'read_by_table', 'reread', 'find_numbering', 'color_tables',
+           'MaskMeaning', 'find_blur', 'mask_meaning', 'recode', 'gray_distance', 'color_distance', 'recode_changes',
+           'gray_values', 'recode_values', 'recode_colors', 'recode_painted', 'blurred_pixels', 'recode_mask',
+           'orient_mask', 'FixedPair', 'leave_out', 'fix_pair', 'doubtful_rows', 'unusable_pairs', 'name_indexes',
+           'rows_of_line', 'apply_list', 'fix_lists', 'balance_split', 'find_twins', 'find_all_void', 'clean_name',
+           'copy_names', 'outside_link', 'linked_files', 'copy_image', 'numbered_mask', 'place_pair', 'other_changes',
+           'write_lists', 'common_changes', 'write_masks', 'too_few_pairs_error', 'choose_pairs', 'write_copy',
+           'write_fixed_copy', 'can_join', 'split_of_images', 'JoinedPair', 'join_pair', 'joined_classes',
+           'write_pairs', 'refuse_overlap', 'write_joined', 'write_joined_copy']
 
 # %% ../../nbs/data/15_fix.ipynb #2e19d840
 import os, re, shutil, unicodedata, warnings
@@ -198,6 +198,14 @@ def read_levels(
     if encoding.kind != 'values' or classes.names != data.classes.names or not codes or codes - {*BLURRED}: return None
     return replace(data, classes=classes, encoding=encoding, problems=data.problems + notes)
 
+def read_by_table(
+    data:SegData # whose painted masks have shades
+)->SegData|None: # None if no file names the classes and their colors
+    "The dataset with masks that are read by the colors of its table only, so that shades become the nearest of them."
+    if data.encoding.kind != 'colors' or are_invented(data.classes): return None
+    kept = [problem for problem in data.problems if problem.code not in ('mask-jpeg', 'mask-values')]
+    return replace(data, encoding=replace(data.encoding, rest=None), problems=kept)
+
 def reread(
     report:CheckReport
 )->CheckReport: # the same if the masks are read as they should be
@@ -207,13 +215,14 @@ def reread(
     if 'mask-palettes' in codes: new = read_by_color(data)
     elif 'mask-alpha' in codes: new = read_by_alpha(data)
     elif data.encoding.kind == 'index' and 2*wrong >= len(data.pairs): new = read_levels(data)
+    elif data.encoding.rest is not None and data.guessed and wrong: new = read_by_table(data)
     if new is not None:
         def answered(problem): return problem.code in ('mask-palettes', 'mask-alpha', 'one-class', 'same-mask')
         new.problems = [replace(problem, kind='warning') if answered(problem) else problem for problem in new.problems]
         kept = [replace(problem, kind='warning') if answered(problem) else problem for problem in report.problems]
         report = replace(report, data=new, problems=kept) if new.encoding == ALPHA else check(new, cache=False)
     unclear = [problem for problem in report.errors if problem.code in UNCERTAIN
-               or problem.code == 'mask-smooth' and problem not in report.data.problems]
+               or problem.code in BLURRED and not problem.file and problem not in report.data.problems]
     if not unclear: return report
     message = 'no correction is certain here, so nothing was written.'
     raise DataError([Problem('error', 'not-repaired', '', message), *unclear])

@@ -343,8 +343,8 @@ def test_thin_classes_of_real_streets_are_not_smoothed_edges(shared_data, tmp_pa
     assert "mask-smooth" not in codes(tmp_path)
 
 
-@pytest.mark.parametrize("masks, names", [("zeros", "sky road"), ("void", "Void road"), ("zeros", "sky"), ("ones", "a b c"),
-                                          ("zeros", "")])
+@pytest.mark.parametrize("masks, names", [("zeros", "sky road"), ("void", "Void road"), ("zeros", "sky"),
+                                          ("ones", "a b c"), ("zeros", "")])
 def test_one_labeled_class_stops_a_training(tmp_path, masks, names):
     "A mean IoU of 1.000 would be the result."
     values = dict(zeros=(0, 0), ones=(1, 1), void=(0, 1))[masks]
@@ -352,6 +352,16 @@ def test_one_labeled_class_stops_a_training(tmp_path, masks, names):
     found = problem(tmp_path, "one-class")
     assert found.kind == "error" and found.fix
     if masks == "void": assert missing(found, "road", "void") == [] and "%" in found.message
+
+
+def test_ids_in_jpeg_stop_a_training(tmp_path):
+    "JPEG makes 0, 1 and 2 of 0 and 1; levels that are far apart survive."
+    draw(tmp_path/"ids", [disk(i) for i in range(6)], ending="jpg", quality=75)
+    found = problem(tmp_path/"ids", "mask-jpeg")
+    assert found.kind == "error" and missing(found, "JPEG") == []
+    flat = np.kron(np.uint8([[0, 255], [0, 0]]), np.ones((16, 16), np.uint8))
+    draw(tmp_path/"levels", [np.roll(flat, 16*(i % 2), 1) for i in range(6)], ending="jpg", quality=95)
+    assert problem(tmp_path/"levels", "mask-jpeg").kind == "warning"
 
 
 def test_all_masks_the_same_stop_a_training(tmp_path):
@@ -377,7 +387,8 @@ def test_case_mvtec_has_no_false_alarm(tmp_path):
     for kind, n in ("good", 6), ("broken", 4), ("scratch", 4):
         for i in range(n):
             photo(tmp_path/f"test/{kind}/{i:03}.png", 10*len(kind) + i)
-            paint(tmp_path/f"ground_truth/{kind}/{i:03}_mask.png", disk(i + n, values=(0, 0 if kind == "good" else 255)))
+            values = 0, 0 if kind == "good" else 255
+            paint(tmp_path/f"ground_truth/{kind}/{i:03}_mask.png", disk(i + n, values=values))
     report = check_path(tmp_path, cache=False)
     assert "same-mask" not in {p.code for p in report.problems}
 
@@ -419,8 +430,8 @@ def test_a_sound_set_is_quiet(tmp_path):
 
 # Folders and lists that are not used
 
-@pytest.mark.parametrize("folder", ["depth", "instances", "panoptic", "overlay", "color", "masks_2nd_annotator", "normals",
-                                    "disparity", "visualization", "color_labels"])
+@pytest.mark.parametrize("folder", ["depth", "instances", "panoptic", "overlay", "color", "masks_2nd_annotator",
+                                    "normals", "disparity", "visualization", "color_labels"])
 def test_folders_of_other_things_are_not_called_unused(tmp_path, folder):
     for i in range(6):
         photo(tmp_path/f"training/images/{i}.png", i)

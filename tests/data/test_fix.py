@@ -13,7 +13,7 @@ import pytest
 from helpers.defects import street, write_packed
 from helpers.problems import missing
 from helpers.refusals import refuses
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import segfast.data.fix as fix
 from segfast.data.check import check
@@ -777,8 +777,11 @@ def shrunk(i, scale, how=Image.BOX): return Image.fromarray(truth(i, 2)*np.uint8
 def is_upper(im): return np.asarray(im) >= 128
 
 
+PLACES = [("", "masks/{}"), ("ground polyp", "masks/{}"), ("ground polyp", "labels/{}_P")] # names; where the masks are
+
+
 @pytest.mark.parametrize("quality", [30, 50, 75, 90])
-@pytest.mark.parametrize("names, where", [("", "masks/{}"), ("ground polyp", "masks/{}"), ("ground polyp", "labels/{}_P")])
+@pytest.mark.parametrize("names, where", PLACES)
 def test_case_kvasir_jpg(tmp_path, quality, names, where):
     "Black and white masks as JPEG: an error that says JPEG and how to go on, and a copy by the threshold at 128."
     root = two_folders(tmp_path/"kvasir", lambda i: white(truth(i)), names, "jpg", where, quality=quality)
@@ -805,7 +808,8 @@ def test_jpeg_masks_saved_as_png_once_more(tmp_path):
 
 
 def test_jpeg_masks_with_three_channels(tmp_path):
-    root = two_folders(tmp_path/"d", lambda i: Image.fromarray(white(truth(i))).convert("RGB"), ending="jpg", quality=75)
+    def mask(i): return Image.fromarray(white(truth(i))).convert("RGB")
+    root = two_folders(tmp_path/"d", mask, ending="jpg", quality=75)
     assert missing(check(open_data(root), cache=False).text(), "JPEG") == []
     _, _, masks = read_back(root, tmp_path/"copy")
     assert all((ids == truth(i)).mean() > .999 for i, ids in enumerate(masks))
@@ -821,7 +825,7 @@ def test_jpeg_masks_of_several_levels_are_not_guessed(tmp_path):
 
 
 @pytest.mark.parametrize("how", [Image.BOX, Image.BILINEAR, Image.BICUBIC])
-@pytest.mark.parametrize("names, where", [("", "masks/{}"), ("ground lesion", "masks/{}"), ("ground lesion", "labels/{}_P")])
+@pytest.mark.parametrize("names, where", PLACES)
 def test_case_soft_masks(tmp_path, how, names, where):
     "Smoothed black and white masks: an error that says so, and a copy in which each gray is the nearer of the two."
     root = two_folders(tmp_path/"soft", lambda i: shrunk(i, 255, how), names, masks_in=where)
@@ -930,3 +934,19 @@ def test_what_no_rule_can_repair(tmp_path, masks, code):
     root = two_folders(tmp_path/"d", masks, "sky road")
     with pytest.raises(DataError) as e: write_fixed_copy(check(open_data(root), cache=False), tmp_path/"copy")
     assert code in {p.code for p in e.value.problems} and not (tmp_path/"copy").exists()
+
+
+@pytest.mark.parametrize("ending, least", [("jpg", .99), ("png", .9)])
+def test_painted_masks_with_a_table_and_shades(tmp_path, ending, least):
+    "The nearest color of the table; in PNG, a shade that is far from all of them is void."
+    def mask(i):
+        im = Image.fromarray(np.uint8(COLORS)[truth(i, 4)])
+        return im.filter(ImageFilter.GaussianBlur(1.5)) if ending == "png" else im
+    root = two_folders(tmp_path/"d", mask, ending=ending, **(dict(quality=80) if ending == "jpg" else {}))
+    (root/"label_colors.txt").write_text("".join(f"{r} {g} {b} class {k}\n" for k, (r, g, b) in enumerate(COLORS)))
+    assert not check(open_data(root), cache=False).ok
+    log, after, masks = read_back(root, tmp_path/"copy")
+    for i, ids in enumerate(masks):
+        wrong = (ids != truth(i, 4)) & (ids != after.data.classes.ignore_index)
+        assert wrong.mean() < .005 and (ids == truth(i, 4)).mean() > least
+    assert after.data.classes.names[:4] == ("class 0", "class 1", "class 2", "class 3")

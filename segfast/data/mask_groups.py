@@ -52,8 +52,8 @@ GENERIC_WORDS = _IMAGE | _PART | _CLASS | set(
     'anno annos seg segs segmentation segmentations segm target targets matte manual binary bw png jpg tif bmp of the '
     'output export polygon shape'.split())
 _OTHER_FORM = re.compile(
-    r'colou?r(s|ed|map|ized)?|gr[ae]y(scale)?|(label|train|inst(ance)?|level\d*|panoptic|sem(antic)?|cs)*ids?|idx'
-    r'|index(ed)?|instances?|panoptic|semantic|depth|disp(arity)?|normals?|flow|edges?|boundar(y|ies)|borders?'
+    r'colou?r(s|ed|maps?|ized)?|rgba?|gr[ae]y(scale)?|(label|train|inst(ance)?|level\d*|panoptic|sem(antic)?|cs)*ids?'
+    r'|idx|index(ed)?|instances?|panoptic|semantic|depth|disp(arity)?|normals?|flow|edges?|boundar(y|ies)|borders?'
     r'|contours?|outlines?|b?box(es)?|vis|viz|visuali[sz]\w*|overlays?|preview|blend(ed)?|superpixels?|weights?'
     r'|prob\w*|heatmaps?|scores?|confidence|dist|distances?|thumb\w*|palette|raw|orig(inal)?|aug\w*|eroded|noboundary'
     r'|pred\w*|fov|nir|copy|backup|old|new|v\d+|full|small|resized|trimaps?|crop(ped)?|plot|mixed|fused|combined|rois?'
@@ -354,7 +354,10 @@ def named_kind(
     rests = {link.rest for _,link in every}
     unique = 2*len(rests) > len(every) + 1 and all(link.own for _,link in every)
     if unique and 2*sum(role.numbered for role,_ in every) > len(every): return 'union'
-    if any(not role.words for role,_ in every): return 'mixed'
+    if any(not role.words for role,_ in every):
+        named = [[link for role,link in masks if role.words] for masks in roles.values()]
+        folders = any(len({link.folders for _,link in masks}) > 1 for masks in roles.values())
+        return '' if folders and max(map(len, named)) < 2 else 'mixed' # two folders may be two forms of one mask
     if len({tuple(word for word in role.words if word not in _SIDES) for role,_ in every}) == 1: return 'union'
     names = {role.name.lower() for role,_ in every}
     return 'classes' if 2*len(names) <= len(every) + 1 and len(names) < 255 else 'unclear'
@@ -494,6 +497,8 @@ def confirm_groups(
     plain = [path for image in some for name,path in groups.masks[image] if not name]
     whole = max((contents[path].many for path in plain if path in contents), default=0)
     if groups.kind == 'mixed' and whole > 2: return None # a mask of all classes is beside those of each
+    folders = any(len({os.path.dirname(path) for _,path in groups.masks[image]}) > 1 for image in some)
+    if folders and 2 < many <= MAX_CLASSES: return None # folders of masks with all classes, of which one is to be read
     if groups.kind in ('mixed', 'unclear') or many > 2: return groups._replace(kind='unclear')
     try: joined = [join_masks(root, groups, image) for image in some]
     except DataError: return groups # the fix names the file

@@ -197,6 +197,17 @@ ORDINARY = dict(
     machine_and_human=("ds/img/{i}.jpg", "#ds/masks_machine/{i}.png #ds/masks_human/{i}.png"),
     region_of_interest=("IMD{i}/IMD{i}_Image/IMD{i}.bmp",
                         "IMD{i}/IMD{i}_lesion/IMD{i}_lesion.bmp *IMD{i}/IMD{i}_roi/IMD{i}_R1.bmp"),
+    fine_and_coarse=("images/{i}.png", "#labels_fine/{i}.png #labels_coarse/{i}.png"),
+    vessels_and_field_of_view=("images/{i}.png", "masks/{i}.png vessel-segmentations/{i}.png"),
+    tasks_of_bdd100k=("images/10k/train/{i}.jpg", "#labels/sem_seg/masks/train/{i}.png "
+                      "labels/sem_seg/colormaps/train/{i}.png #labels/drivable/masks/train/{i}.png"),
+    before_and_after=("images/h_{i}_pre_disaster.png images/h_{i}_post_disaster.png",
+                      "#targets/h_{i}_pre_disaster_target.png #targets/h_{i}_post_disaster_target.png"),
+    two_times=("A/{i}.png B/{i}.png", "label/{i}.png"),
+    isaid=("images/P{i}.png", "#masks/P{i}_instance_color_RGB.png #masks/P{i}_instance_id_RGB.png"),
+    woodscape=("rgb_images/{i}_FV.png", "#semantic_annotations/gtLabels/{i}_FV.png "
+                                        "#semantic_annotations/rgbLabels/{i}_FV.png"),
+    healthy_eyes=("EX/E{i}/DS00{i}.jpg healthy/E{i}/C000{i}.jpg", "Annotation_EX/E{i}/DS00{i}_EX.png"),
     parts_of_ade20k=("ADE_{i}.jpg", "#ADE_{i}_seg.png #ADE_{i}_parts_1.png *ADE_{i}_parts_2.png"),
     brush_of_label_studio=("images/{i}.jpg", "masks/task-{i}-annotation-{j}-by-1-tag-net-0.png "
                                              "masks/task-{i}-annotation-{j}-by-1-tag-tree-0.png"),

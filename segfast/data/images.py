@@ -258,6 +258,7 @@ def unread_tiff(
     "The problem of a sound TIFF whose kind is not read."
     return _error(path, 'image-mode', f'is {describe_tiff(header)}, which is not read.', conversion(header))
 
+# %% ../../nbs/data/01_images.ipynb #4444df4b
 def pillow_problem(
     file, # path or open file
     path, # its name

@@ -1102,6 +1102,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'segfast/data/mask_values.py'),
                                           'segfast.data.mask_values.means_void': ( 'data/mask_values.html#means_void',
                                                                                    'segfast/data/mask_values.py'),
+                                          'segfast.data.mask_values.painted_instances': ( 'data/mask_values.html#painted_instances',
+                                                                                          'segfast/data/mask_values.py'),
                                           'segfast.data.mask_values.palette_conflict': ( 'data/mask_values.html#palette_conflict',
                                                                                          'segfast/data/mask_values.py'),
                                           'segfast.data.mask_values.palette_matches': ( 'data/mask_values.html#palette_matches',

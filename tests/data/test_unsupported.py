@@ -64,6 +64,16 @@ def test_a_file_in_place_of_a_folder(root):
         open_data(root/"train/leaf_0.jpg")
 
 
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_an_archive_is_named_and_not_the_cache(root, kind, tmp_path):
+    import shutil
+    coco_json(root)
+    archive = shutil.make_archive(str(tmp_path/"packed"), kind, root)
+    with refuses(DataError, "COCO", "train/_annotations.coco.json", code="layout-unknown", file=archive) as caught:
+        open_data(archive)
+    assert "unpacked" not in str(caught.value)
+
+
 def test_masks_are_read_beside_annotations(root):
     "A polygon file does not matter where there are masks."
     coco_json(root)
@@ -134,9 +144,10 @@ def test_each_format_can_be_told_from_the_others(tmp_path):
     assert len({row.holds for row in UNSUPPORTED.values()}) == len(UNSUPPORTED)
     told = {}
     for name, (draw, file, _) in FORMATS.items():
+        (tmp_path/name).mkdir()
         draw(tmp_path/name)
         told[name] = format_of(tmp_path/name/file)
-    assert {told[name] for name in told if name.startswith("coco")} == {"coco"}
+    assert {told[name] for name in told if name.startswith("coco_") and told[name]} == {"coco"}
     assert {told[name] for name in told if name.startswith("labelme")} == {"labelme"}
     others = {"yolo_polygons": "yolo", "yolo_boxes": "yolo_boxes", "via_json": "via", "via_csv": "via",
               "supervisely": "supervisely", "geojson": "geojson"}

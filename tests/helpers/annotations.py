@@ -4,7 +4,7 @@ Each function draws one; `FORMATS` has the words that the error must name."""
 import json
 import zipfile
 
-from helpers.layouts import ids, paint, photo
+from helpers.layouts import COLORS, ids, paint, photo
 
 TRIANGLE = [[3, 4], [30, 8], [12, 30]]
 
@@ -58,6 +58,14 @@ def coco_large(root):
 def coco_by_hand(root):
     photos(root, "JPEG/{}.JPG")
     put_json(root/"labels.JSON", coco("0123"))
+
+
+def coco_panoptic(root):
+    "The masks are PNGs, but their colors are numbers of objects."
+    photos(root, "val2017/00000{}.jpg", 6)
+    for i in range(6):
+        paint(root/f"annotations/panoptic_val2017/00000{i}.png", COLORS[ids(i, 4)] + i)
+    put_json(root/"annotations/panoptic_val2017.json", {"images": [], "annotations": [{"segments_info": []}]})
 
 
 def labelme(name, **more):
@@ -261,6 +269,7 @@ FORMATS = {
     "coco_of_cvat": (coco_of_cvat, "annotations/instances_default.json", ["COCO", "Segmentation mask 1.1"]),
     "coco_large": (coco_large, "result.json", ["COCO", "annToMask"]),
     "coco_by_hand": (coco_by_hand, "labels.JSON", ["COCO", "annToMask"]),
+    "coco_panoptic": (coco_panoptic, "annotations/panoptic_val2017/000000.png", ["COCO panoptic", "panopticapi"]),
     "labelme_json_beside": (labelme_json_beside, "IMG_0000.json", ["labelme", "3 more .json files", "labelme2voc"]),
     "labelme_in_a_folder": (labelme_in_a_folder, "annotations/0.json", ["labelme", "polygons"]),
     "labelme_with_labels": (labelme_with_labels, "labels/0.json", ["labelme", "polygons"]),

@@ -17,7 +17,7 @@ from typing import Callable, NamedTuple
 from ...core.errors import DataError, Problem
 from ...core.text import a_few, count_text
 from ..pairing import (IMAGE_SUFFIXES, MASK_WORDS, existing_folder, find_folders, folder_entries,
-                                  folder_place, sample_images)
+                                  folder_place, list_images, sample_images)
 from ..classes import COLOR_TABLES
 from ..dataset import SegData
 from ..filestats import mask_contents
@@ -34,7 +34,7 @@ from .cityscapes import cityscapes
 from .idd import idd
 from .folders import from_folders
 from .table import csv_in, from_csv
-from .unsupported import brush_masks, explain_files, list_below, other_files
+from .unsupported import brush_masks, explain_files, list_below, other_files, panoptic_masks
 
 # %% ../../../nbs/data/formats/12_registry.ipynb #6b7e3189
 class Layout(NamedTuple):
@@ -292,6 +292,7 @@ def meant_folder(
 )->Path|None:
     "The dataset in or around a folder: a path is often one folder too high or too low."
     def is_part(above):
+        if not list_images(root): return False
         return recognize(above, 1) or any(root.name in role for role in (find_folders(above) or ())[:2])
     below = [*folders_below(root), only_folder_in(root)]
     found = next((folder for folder in below if folder != root and _safely(recognize, folder)), None)
@@ -321,8 +322,9 @@ def find_layout(
     "Which layout a folder has."
     root = existing_folder(path)
     found = recognize(root)
-    if (found is None or not LAYOUTS[found].certainty) and brush_masks(sample_images(root, 20)):
-        raise layout_error(root, None)
+    if found is None or not LAYOUTS[found].certainty:
+        listing = list_below(root, 60, 20_000)
+        if brush_masks(listing) or panoptic_masks(root, listing): raise layout_error(root, None)
     # a table names its pairs; the others have several forms of one mask by definition
     if found not in ('csv', 'cityscapes', 'idd', 'kitti_road'): refuse_mask_groups(root, 300 if found else 3000)
     # a home folder with a dataset in it is not a dataset of two folders

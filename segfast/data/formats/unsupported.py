@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['POLYGONS', 'UNSUPPORTED', 'UNREAD_IMAGES', 'UNREAD_ARCHIVES', 'list_below', 'suffix_of', 'head_and_tail', 'has_keys',
            'has_text', 'has_columns', 'yolo_numbers', 'Unsupported', 'FoundFormat', 'format_of', 'recognize_formats',
-           'brush_masks', 'unread_files', 'other_files', 'nameless_images', 'explain_files', 'explain_file']
+           'brush_masks', 'panoptic_masks', 'unread_files', 'other_files', 'nameless_images', 'explain_files',
+           'explain_file']
 
 # %% ../../../nbs/data/formats/11_unsupported.ipynb #55031ce2
 import re
@@ -246,7 +247,7 @@ _BRUSH = re.compile(r'task-[0-9]+-annotation-[0-9]+-by-.*', re.I | re.DOTALL)
 UNREAD_IMAGES = ('.heic', '.heif', '.avif', '.jxl', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.raw', '.exr', '.hdr',
                  '.svg', '.psd', '.xcf', '.tga', '.jfif', '.pnm', '.pbm', '.svs', '.ndpi', '.mrxs', '.czi', '.lif',
                  '.img', '.ecw')
-UNREAD_ARCHIVES = ('.zip', '.tar', '.tgz', '.tar.gz', '.rar', '.7z', '.gz', '.bz2', '.xz')
+UNREAD_ARCHIVES = ('.zip', '.tar', '.tgz', '.tar.gz', '.rar', '.7z', '.gz', '.bz2', '.xz', '.001', '.z01')
 
 def brush_masks(
     listing:list # of `list_below`
@@ -258,6 +259,19 @@ def brush_masks(
             'Export the project as JSON, too: its tasks have an id and the name of the image. Join the masks of a task '
             '(one per class or part) into one, and name it like the image.')
 
+def panoptic_masks(
+    root, # a folder
+    listing:list # of `list_below`
+)->tuple|None: # what they are, what to do; None if there are none
+    "What to say about COCO's panoptic masks, whose colors are numbers of objects."
+    named = [path for path in listing if 'panoptic' in path.lower()]
+    files = [path for path in named if path.lower().endswith(IMAGE_SUFFIXES)]
+    tables = [path for path in named if suffix_of(path) == '.json'][:5]
+    if not files or not any('"segments_info"' in head_and_tail(Path(root)/path) for path in tables): return None
+    return (f'{a_few(files, 2)}: COCO panoptic masks, whose colors are numbers of objects, not classes.',
+            'Make masks of classes with panopticapi (converters/panoptic2semantic_segmentation.py).')
+
+# %% ../../../nbs/data/formats/11_unsupported.ipynb #8952b439
 def unread_files(
     listing:list # of `list_below`
 )->str: # empty if there are none
@@ -295,7 +309,7 @@ def explain_files(
 )->tuple|None: # what is there, what to do; None if there is nothing to say
     "What a folder holds that segfast does not read, and what to do with it: at most two formats."
     listing = list_below(root)
-    if brush := brush_masks(listing): return brush
+    if special := brush_masks(listing) or panoptic_masks(root, listing): return special
     found, files = recognize_formats(root, listing)[:2], unread_files(listing) or nameless_images(root, listing)
     if not found and not files: return None
     return ' '.join([*map(str, found), files]).strip(), ' '.join(row.format.fix for row in found)

@@ -8,9 +8,9 @@ __all__ = ['MAX_CLASSES', 'NO_LABEL', 'placeholder_classes', 'has_shades', 'shad
            'as_colors', 'between_two', 'smooth_values', 'plain_values', 'is_two_levels', 'shade_error', 'ids_of_grays',
            'guess_two_levels', 'is_levels', 'means_void', 'void_values', 'void_problems', 'instance_problem',
            'guess_mixed', 'guess_named_ids', 'guess_ranks', 'count_classes', 'drop_strays', 'single_class_problem',
-           'guess_shades', 'smooth_problem', 'guess_from_values', 'unpainted_problems', 'guess_from_colors',
-           'palette_matches', 'accept_nothing', 'guess_from_contents', 'accept_anything', 'guess_classes',
-           'rename_classes', 'fit_to_masks', 'with_classes']
+           'guess_shades', 'smooth_problem', 'guess_from_values', 'unpainted_problems', 'painted_instances',
+           'guess_from_colors', 'palette_matches', 'accept_nothing', 'guess_from_contents', 'accept_anything',
+           'guess_classes', 'rename_classes', 'fit_to_masks', 'with_classes']
 
 # %% ../../nbs/data/08_mask_values.ipynb #mv000002
 from collections import Counter
@@ -346,12 +346,13 @@ def instance_problem(
         if crowded and all(v >= base and v % base < most for v in big): coded = coded or f'class*{base} + number'
     sets = [sorted(v for v in mask.counts if v in counted and v > 0) for _,mask in found]
     rows = all(values == list(range(1, len(values) + 1)) for values in sets)
-    restarts = rows and len(found) > 2 and len(set(map(len, sets))) > 2 and max(map(len, sets)) > 8
+    sizes = sorted(map(len, sets))
+    restarts = rows and len(set(sizes)) > 2 and sizes[-1] > max(8, 1.5*sizes[0]) # classes do not vary so much
     if not (coded or restarts or len(counted) > 256): return None
     shown = a_few([str(v) for v in (big or counted)[:3]], 3, len(counted))
     why = f'{count_text(len(counted), "value")} such as {shown}'
     if coded: why += f' ({coded})'
-    elif restarts: why = f'each mask counts its objects from 1, to {min(map(len, sets))} or up to {max(map(len, sets))}'
+    elif restarts: why = f'each mask counts its objects from 1, to {sizes[0]} or up to {sizes[-1]}'
     return Problem('error', 'mask-instances', found[0][0], f'the masks hold instance ids, not class ids: {why}.',
                    found=counted[:20], fix=_SHADE_FIXES['mask-instances'])
 
@@ -423,15 +424,19 @@ def count_classes(
 # %% ../../nbs/data/08_mask_values.ipynb #5d09c952
 def drop_strays(
     found:list, # (path, `MaskContents`)
-    values:list # that are not void, sorted
+    values:list # sorted
 )->list: # sorted
-    "The values without those beyond 255 that are on a few pixels of one mask, beside ids: they become an error."
+    "The values without those on a few pixels of one mask, beside black and white or beyond ids: these are errors."
     holders = Counter(v for _,mask in found for v in mask.counts)
+    if len(found) < 2: return values
     def is_stray(v):
-        shares = [mask.counts[v]/sum(mask.counts.values()) for _,mask in found if v in mask.counts]
-        return v > 255 and holders[v] == 1 and len(found) > 1 and shares[0] < 0.001
-    kept = [v for v in values if not is_stray(v)]
-    return kept if kept and kept[-1] < 256 else values
+        return holders[v] == 1 and next(mask.counts[v]/sum(mask.counts.values()) for _,mask in found
+                                        if v in mask.counts) < 0.001
+    common = [v for v in values if not is_stray(v)]
+    if len(common) == 2 and common[0] == 0 and common[1] > 127: return common # black and white
+    ids = [v for v in common if v not in NO_LABEL]
+    if ids and ids[-1] < 256: return [v for v in values if v in common or v < 256]
+    return values
 
 def single_class_problem(
     found:list, # (path, `MaskContents`)
@@ -489,9 +494,11 @@ def guess_from_values(
     if named and ids and max(small, default=0) < len(named): return guess_named_ids(found, named, file, tuple(void))
     cores, shades = smooth_values(found, plain_values)
     if shades and not void: return guess_shades(found, cores, shades, named)
+    values = drop_strays(found, values)
+    small = [v for v in small if v in values]
     unnamed = named and len(values) - len(void) > len(named)
-    if 255 in values and small and (unnamed or means_void(found, small, named)): void.append(255)
-    counted = drop_strays(found, [v for v in values if v not in void])
+    if 255 in values and small and (unnamed or len(small) > 1 and means_void(found, small, named)): void.append(255)
+    counted = [v for v in values if v not in void]
     if named and len(named) != len(counted): return named, INDEX, [] # `check` names the values that have no name
     if not named and (problem := instance_problem(found, counted)):
         return ClassTable(value_names(counted[:1]), 255), Encoding('values', ((0, 255),), 255), [problem]
@@ -501,7 +508,7 @@ def guess_from_values(
     classes, encoding, notes = guess_ranks(found, counted, void, named)
     return classes, encoding, void_problems(found, [v for v in void if v != 255]) + notes
 
-# %% ../../nbs/data/08_mask_values.ipynb #7eab7240
+# %% ../../nbs/data/08_mask_values.ipynb #599d5dcb
 def unpainted_problems(
     found:list # (path, `MaskContents`)
 )->list: # of `Problem`; at most one
@@ -517,6 +524,23 @@ def unpainted_problems(
     return [Problem('error', 'mask-mixed', path, message, found=[path for path,_ in odd[:20]], expected='colors',
                     fix='Use one kind of mask for all images.')]
 
+def painted_instances(
+    found:list # (path, `MaskContents`)
+)->list: # of `Problem`; at most one
+    "The error of masks with a color for each object, or with too many colors."
+    holders = Counter(color for _,mask in found for color in mask.colors())
+    alone = sum(n == 1 for n in holders.values())
+    several = len(found) > 2 and len(holders) > 11 and alone > 0.85*len(holders)
+    areas = len(holders) < 256 and alone < 0.2*len(holders) and all(mask.area > 0.5 for _,mask in found)
+    if not several and (areas or len(holders) <= MAX_CLASSES): return []
+    message = f'the masks hold {len(holders)} different colors together, but a color stands for a class.'
+    fix = 'Are these the masks?'
+    if several:
+        message += f' {alone} are in one mask only: these look like colors of instances.'
+        fix += ' If the colors are classes, list them in label_colors.txt.'
+    return [Problem('error', 'mask-colors', '', message, found=len(holders), fix=fix)]
+
+# %% ../../nbs/data/08_mask_values.ipynb #7eab7240
 def guess_from_colors(
     found:list, # (path, `MaskContents`)
     named:ClassTable|None # the classes, if they are known
@@ -534,10 +558,7 @@ def guess_from_colors(
     text = (f'the masks hold {count_text(len(seen), "color")} ({a_few(list(map(str, colors)), 6)}), read as '
             f'{count_classes(len(colors))}.')
     if named: text += f' Nothing says which color each of the {len(named)} names has, so the names are not used.'
-    problems = guess_note(text) + unpainted_problems(found)
-    if len(seen) > MAX_CLASSES:
-        message = f'the masks hold {len(seen)} different colors together, but a color stands for a class.'
-        problems.append(Problem('error', 'mask-colors', '', message, found=len(seen), fix='Are these the masks?'))
+    problems = guess_note(text) + unpainted_problems(found) + painted_instances(found)
     rare = rare_value_problems(found, lambda color: f'color {color}', MaskContents.colors)
     return classes, Encoding.of_colors(classes), problems + rare
 

@@ -239,6 +239,19 @@ def test_one_value_is_one_class(tmp_path):
     assert missing(said, "1 value (0), read as 1 class") == []
 
 
+@pytest.mark.parametrize("stray", [1, 37, 128, 254])
+def test_a_stray_value_beside_black_and_white(tmp_path, stray):
+    def save(masks, i):
+        a = drawn(i, 2)*255
+        if i == 1: a[20, 30] = stray
+        paint(masks/f"{i}.png", a)
+    data = open_data(folder_of(tmp_path, save))
+    assert data.classes.names == ("class-0", "class-255") and data.classes.void is None
+    [problem] = check(data, cache=False).errors
+    assert (problem.code, problem.file, problem.pixels) == ("mask-values", "masks/1.png", 1)
+    assert missing(problem, stray) == []
+
+
 # Instances
 
 @pytest.mark.parametrize("values", [(0, 7, 11, 24000, 26000, 26001, 26002), (0, 256, 257, 3328, 3329, 3330)])
@@ -259,6 +272,28 @@ def test_hundreds_of_objects(tmp_path):
         a = (np.arange(140) + 140*i).reshape(10, 14).astype(np.uint16)
         Image.fromarray(a.repeat(4, 0).repeat(4, 1)).save(masks/f"{i}.png")
     stops(open_data(folder_of(tmp_path, save)), "mask-instances", "instance ids", "values")
+
+
+def test_a_color_for_each_object(tmp_path):
+    rng = np.random.default_rng(0)
+    def save(masks, i):
+        colors = rng.integers(1, 256, (8, 3), np.uint8)
+        colors[0] = 0
+        paint(masks/f"{i}.png", colors[drawn(i, 8)])
+    stops(open_data(folder_of(tmp_path/"objects", save)), "mask-colors", "instances", "label_colors.txt", 29)
+    colors = rng.integers(0, 256, (90, 3), np.uint8)
+    def areas(masks, i): paint(masks/f"{i}.png", colors[np.arange(90).reshape(9, 10).repeat(4, 0).repeat(5, 1)[:, i:]])
+    (tmp_path/"classes").mkdir()
+    for i in range(3): areas(tmp_path/"classes", i)
+    table, _, problems = guess_classes(tmp_path/"classes", [f"{i}.png" for i in range(3)], None)
+    assert {p.code for p in errors_of(problems)} == {"mask-values"}, "90 colors in one mask are too many"
+
+
+@pytest.mark.parametrize("sizes, stopped", [((5, 9, 14, 20), True), ((8, 9, 10, 10), False), ((3, 4, 6, 8), False)])
+def test_rows_of_ids_are_objects_if_their_number_varies_much(tmp_path, sizes, stopped):
+    def save(masks, i): paint(masks/f"{i}.png", drawn(i, sizes[i] + 1))
+    data = open_data(folder_of(tmp_path, save))
+    assert [p.code for p in errors_of(data.problems)] == ["mask-instances"]*stopped
 
 
 # Smoothed borders

@@ -263,7 +263,7 @@ def join_more(
                                         'mask.'))
     return problems
 
-# %% ../../nbs/data/10_autodetect.ipynb #f8a1e200
+# %% ../../nbs/data/10_autodetect.ipynb #72175beb
 def pair_folders(
     root, # the dataset's folder
     seed:int # for the split, when neither folders nor lists say
@@ -283,7 +283,7 @@ def pair_folders(
     if not rows:
         message = f'no image in {images} has a mask in {masks}.'
         found = unmatched_problem(root, [(images, of_images), (masks, of_masks)], message)
-        raise DataError([*errors_of(problems), found])
+        raise DataError([*errors_of(problems), found if match.n else replace(found, code='layout-unknown')])
     problems += [*more, *lower_problems(match)]
     splits = split_of_rows(root, rows, seed, problems)
     where = 'images and masks are in the same folder' if together else f'images are in {images}/, masks in {masks}/'

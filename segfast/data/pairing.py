@@ -346,7 +346,7 @@ def common_affix(
     behind = os.path.commonprefix([stem[len(before):][::-1] for stem in stems])[::-1]
     return before.rstrip('0123456789'), behind.lstrip('0123456789')
 
-# %% ../../nbs/data/00_pairing.ipynb #b97dc93b
+# %% ../../nbs/data/00_pairing.ipynb #dff4dd60
 def likely_affixes(
     short, # stems of one folder
     long # stems of another
@@ -381,10 +381,10 @@ def shared_words(
     only_one = set.intersection(*one) - set.union(*two)
     only_two = set.intersection(*two) - set.union(*one)
     if len(only_one) > 1 or len(only_two) > 1 or not only_one | only_two: return []
-    def affix(found, other): return ('', '', *(word if other else f'_{word}' for word in sorted(found)))
+    def affix(found, other): return ('', '', *(word if other else f'_{word}' for word in found))
     return [(affix(only_one, only_two), affix(only_two, only_one))]
 
-# %% ../../nbs/data/00_pairing.ipynb #e8a12ff4
+# %% ../../nbs/data/00_pairing.ipynb #ee070d23
 MASK_WORDS = re.compile(
     r'mask|label|annot|ground.?truth|truth|target|seg|semantic|classes|manual|matte'
     r'|(^|[^a-z])(gts?|lbl|ann|anno|msk|lab|y)([^a-z]|$)', re.I)
@@ -413,7 +413,7 @@ def says_image(
 
 def mask_tier(
     name:str # of a folder, and of an affix in it
-)->int: # -3: no masks of classes; -2: shown for people; -1: a second annotator or a field of view; 0; 1: said to be the annotation
+)->int: # -3: no masks; -2: for people; -1: a second annotator, a field of view; 0; 1: said to be the annotation
     "How good the masks in a folder are, by the words of its name."
     words = words_of(name)
     other = any(map(OTHER_DATA.fullmatch, words)) and not {'semantic', 'sem', 'class', 'classes'} & {*words}
@@ -710,13 +710,14 @@ def crosses(
     side = overlap_match(match, best).index(False)
     return any(nearer(other, side) and not any(overlap_match(other, best)) for other in found)
 
-# %% ../../nbs/data/00_pairing.ipynb #a72f3199
+# %% ../../nbs/data/00_pairing.ipynb #d096e59a
 def choose_match(
     found:list # `Match`es, at least one
 )->Match:
     "The best of several matches, with the others that must be named."
     most = max(match.n for match in found)
-    def rank(match): return 20*match.n >= most, match.named, *match.tiers, match.share > 0.9, name_affinity(match), match.n
+    def rank(match):
+        return (20*match.n >= most, match.named, *match.tiers, match.share > 0.9, name_affinity(match), match.n)
     found = sorted(found, key=rank, reverse=True) # stable: ties stay in the order of their names
     best = found[0]
     used = {folder for link in best.folders for folder in link}
@@ -727,8 +728,8 @@ def choose_match(
     near = [match for match in found[1:] if match.named == best.named and others(match) and 2*match.n >= best.n
             and sum(overlap_match(match, best)) == 1 and not crosses(match, best, found)]
     rivals = [match for match in near if match.tiers == best.tiers]
-    lower = [match for match in found[1:] if match.named and others(match) and match not in rivals
-             and overlap_match(match, best) == [True, False] and not crosses(match, best, found)]
+    lower = [match for match in found[1:] if (match.named or match.tiers[0] == -2) and others(match)
+             and match not in rivals and overlap_match(match, best) == [True, False] and not crosses(match, best, found)]
     def new(match): return not used & {folder for link in match.folders for folder in link}
     more = []
     for match in found[1:]:

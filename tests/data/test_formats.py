@@ -559,13 +559,19 @@ def test_border_where_there_is_none(tmp_path):
 
 # Finding out
 
-@pytest.mark.parametrize("name", [name for name in TREES if name != "csv"])
+@pytest.mark.parametrize("name", [name for name in TREES if name not in ("csv", "folders")])
 def test_one_folder_too_high(tmp_path, name):
     (tmp_path/"up/mine").mkdir(parents=True)
     (tmp_path/"up/notes").mkdir()
     TREES[name](tmp_path/"up/mine")
     with refuses(DataError, tmp_path/"up/mine", code="layout-unknown", file=str(tmp_path/"up")):
         open_data(tmp_path/"up")
+
+
+def test_two_folders_are_found_one_level_down(tmp_path):
+    (tmp_path/"up/mine").mkdir(parents=True)
+    draw_folders(tmp_path/"up/mine")
+    assert open_data(tmp_path/"up").pairs["image"][0].startswith("mine/photos/")
 
 
 def test_two_datasets_side_by_side_are_no_pair_of_folders(tmp_path):
@@ -652,7 +658,7 @@ def test_other_folders_that_match(tmp_path):
         paint(tmp_path/f"masks_color/{i}.png", COLORS[ids(i, 3)])
     data = open_data(tmp_path)
     [said] = [p for p in data.problems if p.code == "several-folders"]
-    assert data.pairs["mask"][0] == "masks/0.png" and said.found == ["depth", "masks_color"]
+    assert data.pairs["mask"][0] == "masks/0.png" and said.found == ["masks_color"]
 
 
 @pytest.mark.parametrize("file, text", [

@@ -1420,8 +1420,10 @@ two("folders_1_and_255", "warn", "mask-mixed", "masks/p2_mask.png",
     lambda d: [write(d/f"masks/p{i}_mask.png", ids(i, 2)*np.uint8(1 if i == 2 else 255)) for i in range(6)] and None)
 two("folders_0_255_two_names", "sound", "", "", lambda d: ((d/"codes.txt").write_text("ground\nroad\n"),
     [write(d/f"masks/p{i}_mask.png", ids(i, 2)*np.uint8(255)) for i in range(6)]) and None)
-two("folders_three", "warn", "several-folders", "depth/",
+two("folders_depth", "sound", "", "",
     lambda d: [write(d/f"depth/p{i}.png", ids(i, 4)*np.uint8(60)) for i in range(6)] and None)
+two("folders_three", "note", "several-folders", "colormaps/",
+    lambda d: [write(d/f"colormaps/p{i}.png", np.uint8(TABLE)[ids(i, 3)]) for i in range(6)] and None)
 two("folders_gif", "sound|note", "", "", lambda d: [(write(d/f"masks/p{i}_mask.gif", ids(i, 3)),
                                                      (d/f"masks/p{i}_mask.png").unlink()) for i in range(6)] and None)
 

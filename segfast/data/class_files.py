@@ -144,7 +144,8 @@ def rows_of_table(
     if not head.count(mark): return None
     cells = [next(csv.reader([line], delimiter=mark, skipinitialspace=True)) for _,line in lines]
     columns = [*plain_keys(dict.fromkeys(cells[0]))]
-    if not {*columns} & {*NAME_KEYS} or {*columns} & {'image', 'filename', 'file', 'path', 'image_id', 'mask'}: return None
+    files = {'image', 'filename', 'file', 'path', 'image_id', 'mask'}
+    if not {*columns} & {*NAME_KEYS} or {*columns} & files: return None
     if len(columns) != len(cells[0]): return None # two columns of one name
     rows = []
     for (n, line),row in zip(lines[1:], cells[1:]):
@@ -173,7 +174,7 @@ def rows_of_lines(
     colors = [(n, line, parse_color_line(line)) for n,line in lines]
     if any(found for *_,found in colors):
         odd = next(((n, line) for n,line,found in colors if not found), None)
-        if odd: raise ValueError(f'line {odd[0]} is {odd[1][:80]!r}; three numbers from 0 to 255 and a name were expected')
+        if odd: raise ValueError(f'line {odd[0]} is {odd[1][:80]!r}; "r g b name" was expected')
         return [ClassRow(where(n), found[0], None, found[1]) for n,_,found in colors]
     for form,first in ((_ID_NAME, 1), (_NAME_ID, 2)):
         found = [(n, form.fullmatch(line)) for n,line in lines]
@@ -205,6 +206,7 @@ def class_file_error(
     "The problem of a file of class names."
     return Problem(kind, 'class-file', file, message, fix=fix)
 
+# %% ../../nbs/data/07_class_files.ipynb #aa8bd8ba
 def row_problems(
     rows:list, # of `ClassRow`s
     file:str
@@ -234,10 +236,10 @@ def class_file_of(
     ordered:bool=True # whether the order of rows without values is the order of ids
 )->tuple: # `ClassFile` or None, [Problem]
     "The classes that rows describe, and what is wrong with them."
-    if rows[0].name == '__ignore__' and len(rows) > 1 and rows[0].value is None: rows = rows[1:] # LabelMe saves it as 255
+    if rows[0][1:3] == ('__ignore__', None) and len(rows) > 1: rows = rows[1:] # LabelMe saves it as 255
     rows = [row for row in rows if row.value is None or row.value >= 0] # Cityscapes has -1, which no mask holds
     if any(row.value is not None and row.value > 65535 for row in rows): # ids of a data base, as Supervisely has them
-        rows, ordered = [row._replace(value=None) for row in rows], False
+        rows, ordered = [ClassRow(row.place, row.name, None, row.color) for row in rows], False
     problems = row_problems(rows, file)
     if problems or not rows: return None, problems
     values = [row.value for row in rows]
@@ -300,8 +302,9 @@ _PATTERNS = [re.compile(pattern, re.I) for pattern in (
     r'obj_class_to_machine_color\.json', r'_classes\.csv', r'dataset\.(json|ya?ml)', r'data\.ya?ml',
     r'config(_v[\d.]+)?\.json', r'(label_)?classes\.(json|csv|ya?ml)', r'(id2label|label2id)\.json',
     r'(labels?|categories|class_?names|label_?names|label_?map|class_?map)\.(json|csv|ya?ml)',
-    r'objectinfo\d*\.(txt|csv)', r'meta\.json', r'categor(y|ies)(_ids?)?\.(txt|csv)', r'codes\.txt', r'class_?names\.txt',
-    r'label_?names\.txt', r'labels?\.txt', r'classes\.txt', r'names\.txt', r'\w+\.names', r'(label|class)_?map\.txt',
+    r'objectinfo\d*\.(txt|csv)', r'meta\.json', r'categor(y|ies)(_ids?)?\.(txt|csv)', r'codes\.txt',
+    r'class_?names\.txt', r'label_?names\.txt', r'labels?\.txt', r'classes\.txt', r'names\.txt', r'\w+\.names',
+    r'(label|class)_?map\.txt',
     r'.*(class|label|colou?r|palette|legend|categor).*\.(csv|txt|json|ya?ml)')]
 _ANY_NAME = len(_PATTERNS) - 1 # such a file counts only if it has values or colors
 
@@ -411,7 +414,7 @@ def fit_class_file(
     levels = said.colors and [color[0] for color in said.colors if len({*color}) == 1]
     gray = bool(levels) and len({*levels}) == len(said.names)
     if gray and {*values} - {0} <= {*levels} and (not said.values or not {*values} <= {*said.values}):
-        said = said._replace(values=tuple(levels), listed=False)
+        said = ClassFile(said.file, said.names, tuple(levels), said.colors, False)
     if said.values is None: return ClassFit(None, None, 'it has no pixel values')
     one, n = all(contents.one for _,contents in found), len(said.names)
     small = [v for v in values if v != 255]
@@ -473,9 +476,11 @@ def fit_note(
                                 'To use other names, give --classes FILE.')
     shown, n = a_few([*map(str, fit.unnamed)], 8), len(fit.unnamed)
     called = a_few([names[i] for i in range(len(names)) if names[i] not in said.names], 4)
-    return class_file_error(said.file, f'has no name for {plural(n, "the value", f"{n} values")} {shown} in the masks; '
-                                       f'{plural(n, "it is", "they are")} called {called}.', 'warning', 'Name them all.')
+    message = (f'has no name for {plural(n, "the value", f"{n} values")} {shown} in the masks; '
+               f'{plural(n, "it is", "they are")} called {called}.')
+    return class_file_error(said.file, message, 'warning', 'Name them all.')
 
+# %% ../../nbs/data/07_class_files.ipynb #e9d17050
 def own_levels(
     own:NamedClasses, # of a table of grays
     found:list # (path, `MaskContents`)
@@ -483,10 +488,11 @@ def own_levels(
     "The classes of a color table whose colors are gray, for masks with one channel."
     levels = {color: i for i,color in enumerate(own.classes.colors)} if own.colored and own.classes else {}
     gray = {color[0]: i for color,i in levels.items() if len({*color}) == 1}
-    values = set().union(*(contents.counts for _,contents in found))
-    if not all(contents.one for _,contents in found) or not values <= {*gray} or values <= {*range(len(levels))}: return own
-    return own._replace(encoding=Encoding('values', tuple(sorted(gray.items()))))
+    values, one = set().union(*(contents.counts for _,contents in found)), all(contents.one for _,contents in found)
+    if not one or not values <= {*gray} or values <= {*range(len(levels))}: return own
+    return NamedClasses(own.classes, Encoding('values', tuple(sorted(gray.items()))), True, own.file, own.problems)
 
+# %% ../../nbs/data/07_class_files.ipynb #4408c5d1
 def named_classes(
     root, # the dataset's folder
     masks:list, # paths relative to `root`
@@ -501,7 +507,8 @@ def named_classes(
     fits = [fit_class_file(one, found) if found else _NO_MASKS for one in said]
     if own:
         others = other_names(own.file, own.classes.names, 'it is in the dataset folder', said, fits)
-        return own_levels(own, found)._replace(problems=(*own.problems, *_as_warnings(problems), *others))
+        notes = (*own.problems, *_as_warnings(problems), *others)
+        return own_levels(NamedClasses(own.classes, None, own.colored, own.file, notes), found)
     chosen = next((i for i,fit in enumerate(fits) if fit.classes), None)
     if chosen is None:
         unused = [class_file_error(one.file, f'is not used: {fit.reason}.', 'warning', _NAME_ALL)

@@ -6,8 +6,8 @@
 __all__ = ['OWN_LISTS', 'LIST_SUFFIXES', 'SPLIT_FORMS', 'random_split', 'hold_out', 'sequence_split', 'stratified_split',
            'kfold_split', 'split_by_lists', 'read_split_list', 'folder_split', 'column_split', 'image_finder',
            'list_split', 'find_lists', 'SplitList', 'table_lists', 'json_lists', 'read_list', 'unused_list',
-           'choose_list', 'sort_lists', 'lists_by_split', 'is_exact', 'split_of_own_lists', 'soften', 'split_of_rows',
-           'join_splits', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
+           'choose_list', 'is_exact', 'sort_lists', 'lists_by_split', 'soften', 'split_of_own_lists', 'join_splits',
+           'split_of_rows', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
 
 # %% ../../nbs/data/05_splits.ipynb #6c9eaf0d
 import csv, os, re, unicodedata
@@ -284,7 +284,8 @@ def json_lists(
 )->list: # of `SplitList`
     "The lists in a JSON file: names under `train`, `val` and `test`, or in folds of these."
     def names(part):
-        if isinstance(part, dict): part = next((part[k] for k in ('image', 'img', 'file_name', 'filename', 'name', 'id') if k in part), '')
+        keys = ('image', 'img', 'file_name', 'filename', 'name', 'id')
+        if isinstance(part, dict): part = next((part[k] for k in keys if k in part), '')
         if isinstance(part, list): part = part[0] if part else ''
         return part if isinstance(part, str) else ''
     def lists_of(value, folds):
@@ -342,18 +343,28 @@ def choose_list(
     if len(parts) == 1: return parts[0]
     if parts[0].folds > 1:
         message = f'holds {parts[0].folds} ways to split the images, so it is not used.'
-        problems.append(unused_list(parts[0].file, message, fix=f'Write the names of one of them to valid.txt, {_DRAW}'))
+        fix = f'Write the names of one of them to valid.txt, {_DRAW}'
+        problems.append(unused_list(parts[0].file, message, fix=fix))
         return None
     exact = [part for part in parts if PurePosixPath(part.file).stem.lower() in _LIST_WORDS and part.plain]
     others = [part.file for part in parts if part not in exact[:1]]
     if len(exact) == 1:
         message = f'is not used: {exact[0].file} gives the {exact[0].split} images.'
-        problems += [unused_list(file, message, 'warning', f'To use it, rename it to {exact[0].split}.txt.') for file in others]
+        fix = f'To use it, rename it to {exact[0].split}.txt.'
+        problems += [unused_list(file, message, 'warning', fix) for file in others[:4]]
         return exact[0]
     message = f'and {a_few([part.file for part in parts[1:]], 3)} name different images for the {parts[0].split} split.'
     problems.append(unused_list(parts[0].file, message, fix=f'Rename the right one to {parts[0].split}.txt, {_DRAW}'))
 
 # %% ../../nbs/data/05_splits.ipynb #eafde77d
+def is_exact(
+    part:SplitList
+)->bool:
+    "Whether a list is named as in `OWN_LISTS`, so that each of its lines must name an image."
+    folder, _, name = part.file.rpartition('/')
+    return name in OWN_LISTS and (not folder or _LIST_FOLDERS.fullmatch(folder.rpartition('/')[2]) is not None)
+
+# %% ../../nbs/data/05_splits.ipynb #53e560d4
 def sort_lists(
     parts:list, # `SplitList`s
     rows:list, # (key, image, mask)
@@ -367,7 +378,8 @@ def sort_lists(
         if is_exact(part) or n and (part.split or 2*n >= lines): groups.setdefault(part.split, []).append(part)
     tests = groups.get('test', ())
     if len(groups) > 1 and not any(n for part,n in counts if part in tests) and any(part.lines for part in tests):
-        problems += [unused_list(part.file, 'names no image that has a mask.', 'note', 'It is not used.') for part in tests]
+        message = 'names no image that has a mask.'
+        problems += [unused_list(part.file, message, 'note', 'It is not used.') for part in tests]
         del groups['test']
     unknown = groups.pop('', ())
     for part,n in counts:
@@ -381,6 +393,7 @@ def sort_lists(
     if groups.keys() == {'train'} and all(n == len(rows) for part,n in counts if part in groups['train']): return {}
     return groups
 
+# %% ../../nbs/data/05_splits.ipynb #fb4c429d
 def lists_by_split(
     root:Path, # the dataset's folder
     rows:list, # (key, image, mask)
@@ -395,20 +408,22 @@ def lists_by_split(
     rest = chosen.pop('trainval', None)
     if rest and 'train' not in groups:
         held = {find(line) for split in ('valid', 'test') if split in chosen for line in chosen[split].lines}
-        chosen['train'] = rest._replace(split='train', lines=[line for line in rest.lines if find(line) not in held])
+        lines = [line for line in rest.lines if find(line) not in held]
+        chosen['train'] = SplitList(rest.file, 'train', lines, rest.plain, rest.problems)
     if other := [part for part in chosen.values() if not is_exact(part)]:
         text = ', '.join(f'{part.split} by {part.file} ({count_text(len(part.lines), "name")})' for part in other)
         problems.append(Problem('note', 'found-lists', '', f'lists give the split: {text}.'))
     return chosen
 
-def is_exact(
-    part:SplitList
-)->bool:
-    "Whether a list is named `train.txt`, `valid.txt`, `val.txt` or `test.txt`, so that each of its lines must be right."
-    folder, _, name = part.file.rpartition('/')
-    return name in OWN_LISTS and (not folder or _LIST_FOLDERS.fullmatch(folder.rpartition('/')[2]) is not None)
-
 # %% ../../nbs/data/05_splits.ipynb #7cb82f7a
+def soften(
+    problem:Problem # of a list
+)->Problem: # a warning where it is about names that a list of a publisher may have
+    "The problem of a list, less strict where the list has another name than `train.txt` and the like."
+    if problem.code != 'list-missing' or PurePosixPath(problem.file).name in OWN_LISTS: return problem
+    return replace(problem, kind='warning', fix='They are left out.')
+
+# %% ../../nbs/data/05_splits.ipynb #19334cb9
 def split_of_own_lists(
     root:Path,
     rows:list, # (key, image, mask)
@@ -443,29 +458,7 @@ def split_of_own_lists(
                                 fix='They are left out.'))
     return splits
 
-def soften(
-    problem:Problem # of a list
-)->Problem: # a warning where it is about names that a list of a publisher may have
-    "The problem of a list, less strict where the list has another name than `train.txt` and the like."
-    if problem.code != 'list-missing' or PurePosixPath(problem.file).name in OWN_LISTS: return problem
-    return replace(problem, kind='warning', fix='They are left out.')
-
 # %% ../../nbs/data/05_splits.ipynb #e6f72c3e
-def split_of_rows(
-    root:Path,
-    rows:list, # (key, image, mask)
-    seed:int, # of the images that are held out
-    problems:list, # gets problems and notes about the split
-    files:list|None=None # lists relative to `root`; None looks for them
-)->list: # 'train', 'valid', 'test' or None per row
-    "The split that the folders and lists give, with a validation part in any case."
-    splits = [folder_place(image)[1] or folder_place(mask)[1] for _,image,mask in rows]
-    if not any(splits): splits = split_of_own_lists(root, rows, problems, files)
-    elif not {'valid', 'test'} <= set(splits): splits = join_splits(root, rows, splits, problems, files)
-    if 'train' not in splits: splits = [split or 'train' for split in splits]
-    if 'train' not in splits: splits = ['train' if split == 'test' else split for split in splits]
-    return hold_out(splits, 0.2, seed, problems)
-
 def join_splits(
     root:Path,
     rows:list, # (key, image, mask)
@@ -492,6 +485,22 @@ def join_splits(
         message = f'{len(left)} of {len(rows)} images are in no list.'
         problems.append(Problem('note', 'not-listed', left[0], message, found=left[:20], fix='They are left out.'))
     return [there if here in ('train', None) else here for here,there in zip(splits, listed)]
+
+# %% ../../nbs/data/05_splits.ipynb #130a0f10
+def split_of_rows(
+    root:Path,
+    rows:list, # (key, image, mask)
+    seed:int, # of the images that are held out
+    problems:list, # gets problems and notes about the split
+    files:list|None=None # lists relative to `root`; None looks for them
+)->list: # 'train', 'valid', 'test' or None per row
+    "The split that the folders and lists give, with a validation part in any case."
+    splits = [folder_place(image)[1] or folder_place(mask)[1] for _,image,mask in rows]
+    if not any(splits): splits = split_of_own_lists(root, rows, problems, files)
+    elif not {'valid', 'test'} <= set(splits): splits = join_splits(root, rows, splits, problems, files)
+    if 'train' not in splits: splits = [split or 'train' for split in splits]
+    if 'train' not in splits: splits = ['train' if split == 'test' else split for split in splits]
+    return hold_out(splits, 0.2, seed, problems)
 
 # %% ../../nbs/data/05_splits.ipynb #4776ba94
 class Split(NamedTuple):
@@ -574,7 +583,8 @@ def _new_split(data, pairs, way, seed):
     if test is None: test = 0 if 'test' in data.splits else 0.15
     return [word for _,word in sorted(zip(order, sequence_split(n, way.valid, test, way.gap)))]
 
-_OF_LISTS = ('valid-missing', 'valid-empty', 'valid-all', 'no-valid-list', 'no-valid-split', 'not-listed', 'list-unused')
+_OF_LISTS = ('valid-missing', 'valid-empty', 'valid-all', 'no-valid-list', 'no-valid-split', 'not-listed',
+             'list-unused', 'found-lists')
 _TOO_FEW = '{} outside the test split: two are needed, one for training and one for validation.'
 
 def resplit(

@@ -120,7 +120,8 @@ def test_case_voc_aug(tmp_path):
 
 def test_case_landcover_tiles(tmp_path):
     draw_list_folders(tmp_path, "output/{}.jpg", "output/{}_m.png")
-    for file, split in ("train", "train"), ("val", "valid"), ("test", "test"): write_list(tmp_path/f"{file}.txt", WORDS[split])
+    for file, split in ("train", "train"), ("val", "valid"), ("test", "test"):
+        write_list(tmp_path/f"{file}.txt", WORDS[split])
     data = open_data(tmp_path)
     assert split_by_stem(data) == WORDS and not problems_of(data, "no-valid-split")
     assert all(row.mask == row.image.replace(".jpg", "_m.png") for row in data.pairs.itertuples())
@@ -137,7 +138,8 @@ def test_case_landcover_tiles(tmp_path):
                                   r"C:\data\images\{}.jpg", "{},masks/{}.png", "./masks/{}.png"])
 def test_lists_of_other_names_and_forms(tmp_path, files, line):
     draw_list_folders(tmp_path)
-    for file, stems in zip(files, WORDS.values()): write_list(tmp_path/file, [line.format(stem, stem) for stem in stems])
+    for file, stems in zip(files, WORDS.values()):
+        write_list(tmp_path/file, [line.format(stem, stem) for stem in stems])
     data = open_data(tmp_path)
     assert split_by_stem(data) == WORDS and not [p for p in data.problems if p.kind == "error"]
 
@@ -146,8 +148,9 @@ def test_lists_of_other_names_and_forms(tmp_path, files, line):
     ("split.csv", "image,split\n" + "".join(f"{s},{w}\n" for w in WORDS for s in WORDS[w])),
     ("data.csv", "\ufeffid;width;subset\r\n" + "".join(f"{s}.jpg;56;{w.upper()}\r\n" for w in WORDS for s in WORDS[w])),
     ("splits.json", json.dumps({"train": WORDS["train"], "val": WORDS["valid"], "test": WORDS["test"]})),
-    ("dataset.json", json.dumps({"training": [{"image": f"./images/{s}.jpg", "label": "x"} for s in WORDS["train"]],
-                                 "validation": [{"image": f"{s}.jpg"} for s in WORDS["valid"]], "test": WORDS["test"]})),
+    ("dataset.json", json.dumps({"training": [{"image": f"./images/{s}.jpg", "label": ""} for s in WORDS["train"]],
+                                 "validation": [{"image": f"{s}.jpg"} for s in WORDS["valid"]],
+                                 "test": WORDS["test"]})),
     ("splits_final.json", json.dumps([{"train": WORDS["train"], "val": WORDS["valid"], "test": WORDS["test"]}])),
     ("meta/split.tsv", "name\tset\n" + "".join(f"images/{s}.jpg\t{w}\n" for w in WORDS for s in WORDS[w]))])
 def test_tables_and_json_of_splits(tmp_path, file, text):
@@ -192,8 +195,9 @@ def test_the_plain_name_is_used_and_the_other_is_named(tmp_path):
 @pytest.mark.parametrize("files, named", [
     ({"train_a.txt": STEMS[:4], "train_b.txt": STEMS[2:6], "val.txt": STEMS[6:]}, ["train_a.txt", "train_b.txt"]),
     ({"fold1.txt": STEMS[:4]}, ["fold1.txt", "4 of 8"]), ({"splits/a/holdout.txt": STEMS[:2]}, []),
-    ({"splits/holdout.txt": STEMS[:2]}, ["splits/holdout.txt"]), ({"train_test_split.txt": STEMS[:4]}, ["train_test_split.txt"]),
-    ({"splits_final.json": [json.dumps([{"train": STEMS[:4], "val": STEMS[4:]}, {"train": STEMS[4:], "val": STEMS[:4]}])]},
+    ({"splits/holdout.txt": STEMS[:2]}, ["splits/holdout.txt"]),
+    ({"train_test_split.txt": STEMS[:4]}, ["train_test_split.txt"]),
+    ({"splits_final.json": [json.dumps([{"train": STEMS[:4], "val": STEMS[4:]}, {"train": STEMS[4:]}])]},
      ["splits_final.json", "2 ways"])])
 def test_unclear_lists_ask(tmp_path, files, named):
     draw_list_folders(tmp_path)
@@ -205,7 +209,8 @@ def test_unclear_lists_ask(tmp_path, files, named):
 
 
 @pytest.mark.parametrize("file, lines", [
-    ("README.txt", ["a dataset"]), ("all.txt", STEMS), ("default.txt", STEMS), ("train.txt", STEMS), ("log.csv", ["epoch,loss", "0,1"]),
+    ("README.txt", ["a dataset"]), ("all.txt", STEMS), ("default.txt", STEMS), ("train.txt", STEMS),
+    ("log.csv", ["epoch,loss", "0,1"]),
     ("train_log.csv", ["epoch,loss", "1,0.5", "2,0.4"]), ("images.json", ["{}"]), ("train.json", ["not JSON"]),
     ("val_results.csv", ["class,iou", "road,0.5"]), ("requirements.txt", ["numpy"]), ("train_data.json", ["[1, 2]"])])
 def test_files_that_say_nothing_about_the_split(tmp_path, file, lines):
@@ -230,7 +235,8 @@ def test_lists_divide_the_folder_of_training_images(tmp_path):
 def test_a_test_list_of_images_without_masks(tmp_path):
     draw_list_folders(tmp_path, stems=STEMS[:6])
     for stem in STEMS[6:]: photo(tmp_path/f"images/{stem}.jpg")
-    for file, stems in ("train", STEMS[:4]), ("val", STEMS[4:6]), ("test", STEMS[6:]): write_list(tmp_path/f"{file}.txt", stems)
+    for file, stems in ("train", STEMS[:4]), ("val", STEMS[4:6]), ("test", STEMS[6:]):
+        write_list(tmp_path/f"{file}.txt", stems)
     data = open_data(tmp_path)
     assert data.splits == {"train": 4, "valid": 2} and not [p for p in data.problems if p.kind == "error"]
     assert [p.file for p in problems_of(data, "list-unused")] == ["test.txt"]

@@ -106,7 +106,8 @@ def other_lists(
     "The split of lists with other names than valid.txt and test.txt, such as train.txt, or those in `splits/`."
     files, problems = find_lists(root), []
     names = [{*list_split(Path(file).name)[0]} for file in files if file not in ('valid.txt', 'test.txt')]
-    if not any(names) or (root/'valid.txt').is_file() and not any({'train', 'trainval'} & words for words in names): return
+    train = any({'train', 'trainval'} & words for words in names)
+    if not any(names) or (root/'valid.txt').is_file() and not train: return
     rows = [(Path(name).stem, f'images/{name}', f'labels/{Path(name).stem}_P.png') for name in images]
     split = split_of_own_lists(root, rows, problems, files)
     if not any(split) and not errors_of(problems): return

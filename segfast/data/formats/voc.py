@@ -17,7 +17,7 @@ from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import find_lists, hold_out, list_split, split_of_own_lists
 from ..filestats import mask_contents
-from ..class_files import NamedClasses, named_classes
+from ..class_files import named_classes
 from ..mask_values import guess_classes
 from .common import images_in, make_data
 

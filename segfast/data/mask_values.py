@@ -142,7 +142,7 @@ def palette_conflict(
             if first[0] != i: return unpack_colors(color), first, (i, path)
 
 def read_palettes(
-    found:list, # (path, `MaskContents`) of masks with one channel
+    found:list, # (path, `MaskContents`) of gray masks and of those with palettes
     named:ClassTable|None=None # the classes, if they are known
 )->tuple: # whether the colors count and not the indices, [Problem]
     "Whether the palettes of masks contradict each other, and what to do then."
@@ -587,7 +587,7 @@ def guess_from_contents(
 )->tuple: # ClassTable, Encoding, [Problem]
     "Guess what masks mean: by their values, or by the colors that they show."
     by_color, problems = False, []
-    if all(mask.one for _,mask in found): by_color, problems = read_palettes(found, named)
+    if all(mask.grey for _,mask in found): by_color, problems = read_palettes(found, named)
     if errors_of(problems): return *accept_nothing(named), problems
     if by_color: found = [(path, show_palette(mask)) for path,mask in found]
     if not all(mask.grey for _,mask in found): classes, encoding, notes = guess_from_colors(found, named)

@@ -446,13 +446,14 @@ def test_palettes_that_do_not_contradict_each_other_keep_the_ids(tmp_path, color
 
 
 @pytest.mark.parametrize("black_first", [False, True])
-@pytest.mark.parametrize("plain", [1, 255, "bits"])
+@pytest.mark.parametrize("plain", [1, 255, "bits", "RGB"])
 def test_black_and_white_palettes_beside_gray_masks(tmp_path, black_first, plain):
     def save(masks, i):
         a = drawn(i, 2)
         order = 1 if black_first else -1
         if i % 2: with_palette(masks/f"{i}.png", a if black_first else 1 - a, [[0]*3, [255]*3][::order])
         elif plain == "bits": Image.fromarray(a.astype(bool)).save(masks/f"{i}.png")
+        elif plain == "RGB": Image.fromarray(a*255).convert("RGB").save(masks/f"{i}.png")
         else: paint(masks/f"{i}.png", a*plain)
     data = open_data(folder_of(tmp_path, save))
     assert len(data.classes) == 2 and data.classes.void is None

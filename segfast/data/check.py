@@ -121,6 +121,9 @@ IMAGE_ODDITIES = {
     'image-dark': ('error', 'almost black, with values up to {most} of the 65535 that 16 bits can hold',
                    'Convert all images with the same numbers, for example: gdal_translate -ot Byte -scale 0 {white} '
                    '0 255 IN.tif OUT.tif'),
+    'image-flat': ('error', 'almost one shade, because they use less than a 32nd of the range of 16 bits',
+                   'Convert all images with the same numbers, for example: gdal_translate -ot Byte -scale MIN MAX '
+                   '0 255 IN.tif OUT.tif'),
     'image-dim': ('warning', 'dark, with values up to {most} of the 65535 that 16 bits can hold',
                   'Convert all images to 8 bits with the same numbers.'),
     'image-bands': ('note', 'with {most} bands', 'The first three are read as red, green and blue, of two bands the '
@@ -319,13 +322,13 @@ def odd_problems(self:PairTally): # yields `Problem`s
     known = {problem.code for problem in errors_of(self.data.problems)}
     ids = {i for _,i in self.data.encoding.table}
     if ids and not ids & {*self.data.classes.labels}: known.add('mask-void') # an error says why
-    deep = sum(self.odd[code][0] for code in ('image-16bit', 'image-dim', 'image-dark') if code in self.odd)
+    deep = sum(self.odd.get(code, [0])[0] for code in ('image-16bit', 'image-dim', 'image-dark', 'image-flat'))
     for code,(n,files,most) in self.odd.items():
         if code in known: continue
         (kind, what, fix), file = {**IMAGE_ODDITIES, **MASK_ODDITIES}[code], files[0]
         if code == 'mask-jpeg' and self.blurs_ids():
             kind, file, fix = 'error', '', 'Their values are ids, which JPEG changes: export the masks as PNG.'
-        if code == 'image-dark' and 2*n < deep: kind = 'warning' # single dark images among bright ones
+        if code in ('image-dark', 'image-flat') and 2*n < deep: kind = 'warning' # single ones among others
         noun = 'mask' if code.startswith('mask') else 'image'
         names = f': {a_few(files, 3, n)}' if n > 1 else ''
         yield Problem(kind, code, file, f'{count_text(n, noun)} {what.format(most=most)}{names}.', found=files,
@@ -553,7 +556,8 @@ def same_mask_problems(
         yield Problem('warning', 'same-mask', first, message, fix=fix)
     else:
         message = f'all {n} masks with more than one value are identical, but their images differ.'
-        yield Problem('error', 'same-mask', first, message, fix=f'{fix} Use the mask made for each image.')
+        yield Problem('error', 'same-mask', first, message,
+                      fix=f'{fix} If it is right, as for a camera that does not move, train with --no-check.')
 
 # %% ../../nbs/data/14_check.ipynb #f906c877
 SMOOTH_SHARE = 0.8 # of a class's pixels, between the values beside them

@@ -70,17 +70,18 @@ def brightness(
     path, # of an image with more than 8 bits per channel
     im, # the decoded image
     counts:np.ndarray # (256,) how often each value occurs after the reduction to 8 bits
-)->dict: # top, bright
-    "How much of its range an image uses, from 0 to 65535 (`top`) and from 0 to 255 (`bright`)."
-    if not counts[:255].any(): return dict(top=0, bright=255) # all white
-    bright = int(np.argmax(np.cumsum(counts[:255]) >= .99*counts[:255].sum()))
+)->dict: # top, low, bright
+    "How much of its range an image uses, from 0 to 65535 (`top`) and from 0 to 255 (`low` and `bright`)."
+    def percentile(counts, share): return int(np.argmax(np.cumsum(counts) >= share*counts.sum()))
+    if not counts[:255].any(): return dict(top=0, low=0, bright=255) # all white
+    low, bright = percentile(np.append(0, counts[1:255]), .01), percentile(counts[:255], .99)
     high = int(np.flatnonzero(counts[:255]).max())
     if im.mode.startswith('I'):
         values = np.asarray(im)
         top = int(values[values < 65535].max(initial=0))
-    elif high or (low := lower_bytes(path)) is None: top = high*256 + 255
-    else: top = int(low[np.asarray(im) == 0].max(initial=0))
-    return dict(top=top, bright=bright)
+    elif high or (lower := lower_bytes(path)) is None: top = high*256 + 255
+    else: top = int(lower[np.asarray(im) == 0].max(initial=0))
+    return dict(top=top, low=low, bright=bright)
 
 # %% ../../nbs/data/06_filestats.ipynb #afe72891
 def channel_moments(
@@ -115,9 +116,11 @@ def depth_oddity(
     image:dict # facts about an image with more than 8 bits
 )->tuple: # code, and the largest value
     "What becomes of 16 bits: with 13 bits in use an image is almost black, with 14 it is dark."
-    dark = image['bright'] if image['top'] else 255
-    if dark < 32: return 'image-dark', image['top']
-    return ('image-dim' if dark < 64 else 'image-16bit'), image['top']
+    top, bright = image['top'], image['bright']
+    if not top: return 'image-16bit', top # black, or white
+    if bright < 32: return 'image-dark', top
+    if bright - image['low'] < 8: return 'image-flat', top
+    return ('image-dim' if bright < 64 else 'image-16bit'), top
 
 def darkness_note(
     paths, # of images
@@ -128,11 +131,12 @@ def darkness_note(
     some = paths[::max(1, -(-len(paths)//most))]
     def bits(im): return dict(bits=stored_bits(im))
     deep = [image_facts(path) for path in some if inspect_file(path, bits).get('bits', 8) > 8]
-    dark = [facts for facts in deep if 'bad' not in facts and depth_oddity(facts)[0] == 'image-dark']
+    dark = [facts for facts in deep if 'bad' not in facts
+            and depth_oddity(facts)[0] in ('image-dark', 'image-flat')]
     if not dark: return ''
     top = max(facts['top'] for facts in dark)
-    return (f'{len(dark)} of {count_text(len(some), "image")} looked at become almost black: with 16 bits per channel, '
-            f'their values go up to {top} only. Convert them as the images of the training were converted.')
+    return (f'{len(dark)} of {count_text(len(some), "image")} looked at become almost black or one shade: their '
+            f'values, up to {top}, use little of the range of 16 bits. Convert them like the images of the training.')
 
 # %% ../../nbs/data/06_filestats.ipynb #15573713
 def border_pixels(
@@ -230,9 +234,7 @@ def soft_values(
     grey:bool # whether these are grays or indices, not colors
 )->dict: # {value as text: pixels}, of those that occur so
     "How often each value is shown as a shade between its neighbors, outside of areas."
-    shown = raw
-    if im.mode == 'P': shown = np.asarray(im.convert('RGB'))
-    elif not grey: shown = np.stack(unpack_colors(raw), axis=-1)
+    shown = np.asarray(im.convert('RGB')) if im.mode == 'P' or not grey else raw
     counts = count_runs(raw[blended_pixels(shown) & ~in_blocks(raw)].astype(np.int64))
     return {str(v): n for v,n in counts.items()}
 
@@ -434,7 +436,7 @@ def file_facts(
     kinds = dict(image=image_facts, mask=lambda path: mask_facts(path, encoding, names), values=values_facts,
                  bytes=bytes_facts)
     # the number changes with what the facts hold
-    tags = dict(image='image 3', mask=f'mask 5 {encoding!r} {names!r}', values='values 4', bytes='bytes 1')
+    tags = dict(image='image 4', mask=f'mask 5 {encoding!r} {names!r}', values='values 4', bytes='bytes 1')
     while part := list(islice(files, chunk)):
         keys = [(file, tags[kind]) for file,kind in part]
         known, stamps = store.get(keys), [file_stamp(os.path.join(root, file)) for file,_ in part]

@@ -376,6 +376,10 @@ FOLDERS = {  # name: how an image is written, kind and code of what is said, wor
     "rgb_11_with_no_data": (lambda p, a: write_tiff(p, np.where(np.arange(50)[:, None, None] < 9, 65535,
                                                                 a.astype(np.uint16)*8).astype(np.uint16)),
                             "error", "image-dark", ["16 bits", "black"]),
+    "thermal": (lambda p, a: write_tiff(p, a[..., 0].astype(np.uint16)*4 + 29500), "error", "image-flat",
+                ["16 bits", "one shade", "-scale"]),
+    "thermal_with_no_data": (lambda p, a: write_tiff(p, np.where(np.arange(50)[:, None] < 9, 0, a[..., 0].astype(
+        np.uint16)*4 + 29500).astype(np.uint16)), "error", "image-flat", ["16 bits"]),
     "rgb_14": (lambda p, a: write_tiff(p, a.astype(np.uint16)*64), "warning", "image-dim", ["dark", "16 bits"]),
     "png_11": (lambda p, a: p.with_suffix(".png").write_bytes(png(a.astype(np.uint16)*8, 16)), "error", "image-dark",
                ["16 bits", "black"]),

@@ -309,13 +309,14 @@ def layout_error(
     if inner: message, fix = f'{message} Did you mean {inner}?', _EXAMPLES
     elif found := explain_files(root):
         message = f'{message}\n{found[0]}'
-        fix = f'{found[1]}\n{_BESIDE}' if found[1] else _ALL
+        fix = f'{found[1]}\n{_BESIDE}' if found[1] and not hidden else found[1] or _ALL
     elif hidden: fix = _ALL
     else:
         about = filter(None, [describe_images(root, listing), other_files(listing), nearest_layout(listing)])
         message, fix = f'{message}\n{" ".join(about)}', _EXAMPLES
     return DataError([*hidden, Problem('error', 'layout-unknown', str(root), message, fix=fix)])
 
+# %% ../../../nbs/data/formats/12_registry.ipynb #aa7fbebf
 def find_layout(
     path # a dataset's folder
 )->str: # name in `LAYOUTS`

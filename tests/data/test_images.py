@@ -11,7 +11,7 @@ from PIL import Image
 
 from segfast.core.errors import DataError
 from segfast.data.check import check_path, image_oddities
-from segfast.data.filestats import image_facts
+from segfast.data.filestats import image_facts, mask_facts
 from segfast.data.images import inspect_file, open_image, read_image, to_rgb
 from segfast.data.masks import Encoding, decode_mask
 
@@ -249,6 +249,16 @@ def test_a_palette_with_transparency(tmp_path, clear):
     MODES["P"].save(tmp_path/"a.png", transparency=clear)
     assert np.array_equal(open_image(tmp_path/"a.png"), MODES["P"].convert("RGB"))
     assert image_facts(tmp_path/"a.png")["clear"]
+
+
+@pytest.mark.parametrize("times", [1, 257])
+def test_the_palette_of_a_tiff_has_16_bits_or_8(tmp_path, times):
+    "Pillow divides by 256 in either case, and shows the second kind in black."
+    colors = np.random.default_rng(0).integers(0, 256, (256, 3))
+    path = write_tiff(tmp_path/"a.tif", GRAY, photometric=3, tags={320: ("H", (colors.T.ravel()*times).tolist())})
+    assert np.array_equal(open_image(path), colors[GRAY]) and np.array_equal(decode_mask(path), GRAY)
+    assert image_facts(path)["mean"] == [round(float(colors[GRAY][..., i].mean()/255), 6) for i in range(3)]
+    assert mask_facts(path)["palette"] == {str(i): colors[i].tolist() for i in np.unique(GRAY)}
 
 
 @pytest.mark.parametrize("lowest, highest", [(-1, 9), (0, 65536)])

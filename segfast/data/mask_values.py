@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import DataError, Problem, UsageError, errors_of
-from ..core.text import a_few, count_text
+from ..core.text import a_few, count_text, plural
 from .classes import COLOR_TABLES, ClassTable, numbered_names, try_class_table
 from .masks import Encoding, INDEX, pack_colors, unpack_colors
 from .dataset import SegData
@@ -271,7 +271,8 @@ def guess_two_levels(
     blurred = [path for path,mask in found if set(mask.counts) - {0, 255}]
     jpeg = any(mask.jpeg for _,mask in found)
     values = sorted(set().union(*(mask.counts for _,mask in found)) - {0, 255})
-    how = 'were saved as JPEG, which blurs the borders' if jpeg else 'are smoothed, or were saved as JPEG once'
+    be, was = plural(len(blurred), 'is', 'are'), plural(len(blurred), 'was', 'were')
+    how = f'{was} saved as JPEG, which blurs the borders' if jpeg else f'{be} smoothed, or {was} saved as JPEG once'
     message = (f'{len(blurred)} of {len(found)} masks, such as {blurred[0]}, {how}: '
                f'{count_text(len(values) + 2, "value")} near 0 and 255 stand for two classes.')
     classes = named or ClassTable(value_names((0, 255)))

@@ -402,3 +402,35 @@ def test_bits_of_a_file(tmp_path, suffix, bits):
     saved(tmp_path/f"a.{suffix}", Image.fromarray(gray.astype(np.uint16)*257 if bits == 16 else gray))
     with Image.open(tmp_path/f"a.{suffix}") as im: assert stored_bits(im) == bits
     assert image_facts(tmp_path/f"a.{suffix}")["bits"] == bits
+
+
+def test_blocks_are_found_like_by_a_loop():
+    for shape in (1, 5), (5, 1), (2, 2), (9, 12):
+        raw = np.random.default_rng(1).integers(0, 2, shape)
+        slow = np.zeros(shape, bool)
+        for y, x in np.ndindex(max(0, shape[0] - 1), max(0, shape[1] - 1)):
+            part = raw[y:y+2, x:x+2]
+            slow[y:y+2, x:x+2] |= (part == part[0, 0]).all()
+        assert np.array_equal(filestats.in_blocks(raw), slow)
+
+
+def test_what_values_look_like_in_a_mask(tmp_path):
+    a = np.zeros((12, 12), np.uint8)
+    a[:, 6:], a[:, 5] = 200, 90 # a shade between two areas
+    a[2:9, 2] = 150 # a line within an area
+    Image.fromarray(a).save(tmp_path/"m.png")
+    [(_, mask)] = filestats.mask_contents(tmp_path, ["m.png"])
+    assert mask.soft == {90: 12} and mask.area == round(1 - 19/144, 3) and not mask.palette and not mask.hidden
+    rgba = np.dstack([np.full((4, 5, 3), 7, np.uint8), np.uint8([[0, 100, 127, 128, 255]]*4)])
+    Image.fromarray(rgba).save(tmp_path/"alpha.png")
+    assert filestats.mask_contents(tmp_path, ["alpha.png"])[0][1].hidden == {7: 12}
+
+
+def test_the_colors_of_a_palette_image_are_those_that_it_shows(tmp_path):
+    im = Image.fromarray(np.uint8([[0, 1], [1, 2]]))
+    im.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 9])
+    im.save(tmp_path/"m.png")
+    Image.fromarray(np.array([[True, False, True]])).save(tmp_path/"bits.png")
+    palette, bits = (mask for _, mask in filestats.mask_contents(tmp_path, ["m.png", "bits.png"]))
+    assert palette.colors() == {(0, 0, 0): 1, (255, 0, 0): 2, (0, 0, 9): 1} and palette.counts == {0: 1, 1: 2, 2: 1}
+    assert bits.colors() == {(0, 0, 0): 1, (255, 255, 255): 2} and bits.counts == {0: 1, 1: 2}

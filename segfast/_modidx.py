@@ -894,6 +894,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                  'segfast/data/formats/unsupported.py'),
                                                   'segfast.data.formats.unsupported.head_and_tail': ( 'data/formats/unsupported.html#head_and_tail',
                                                                                                       'segfast/data/formats/unsupported.py'),
+                                                  'segfast.data.formats.unsupported.is_matrix': ( 'data/formats/unsupported.html#is_matrix',
+                                                                                                  'segfast/data/formats/unsupported.py'),
                                                   'segfast.data.formats.unsupported.list_below': ( 'data/formats/unsupported.html#list_below',
                                                                                                    'segfast/data/formats/unsupported.py'),
                                                   'segfast.data.formats.unsupported.nameless_images': ( 'data/formats/unsupported.html#nameless_images',

@@ -12,6 +12,7 @@ __all__ = ['GENERIC_WORDS', 'name_words', 'single_words', 'is_other_form', 'Plac
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000002
 import os, re
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -26,7 +27,6 @@ from .pairing import (IMAGE_WORDS, MASK_WORDS, SPLITS, natural_key, plain_number
 from .images import image_file, image_size, stored_values
 from .masks import Encoding, INDEX_MODES, decode_mask, raw_mask
 from .filestats import mask_contents
-from .mask_values import MAX_CLASSES
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000005
 def name_words(
@@ -142,7 +142,8 @@ class ImageIndex:
         return best[0] if len(best) == 1 else None
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000018
-class Link(NamedTuple):
+@dataclass(frozen=True)
+class Link:
     "A mask of an image."
     path: str
     folders: tuple # names of its folders that are not folders of the image, without the name of the image
@@ -214,7 +215,7 @@ def link_masks(
             image, link = of_folder[0], Link(path, of_folder[1], stem_of(path), True)
         elif of_stem: image, link = of_stem[0], Link(path, place.folders, of_stem[1], False)
         else: image, link = image_in_folder(index, place), Link(path, place.folders, stem_of(path), True)
-        if image: found.setdefault(image, []).append(link._replace(folders=other_folders(index, image, link.folders)))
+        if image: found.setdefault(image, []).append(replace(link, folders=other_folders(index, image, link.folders)))
     return found
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000024
@@ -325,7 +326,8 @@ _ANNOTATOR = re.compile(
     r'[-_ ]?([0-9]{1,2}|[a-z])\b|labels?[-_](ah|vk)\b', re.I)
 _BACKGROUND = ('background', 'bg', '_background_', '__background__')
 
-class MaskGroups(NamedTuple):
+@dataclass(frozen=True)
+class MaskGroups:
     "A dataset in which images have several masks."
     kind: str    # union, classes, annotators, label_names or unclear
     masks: dict  # image -> [(name of the class or of the annotator, mask)]
@@ -479,6 +481,7 @@ def rename_ids(
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg00004c
 _OVERLAP, _COVERED = 0.05, 0.98 # shares of the labeled pixels, and of all
+_MANY = 64 # more values than that are shades, not classes
 
 def confirm_groups(
     root, # the dataset's folder
@@ -491,21 +494,21 @@ def confirm_groups(
     many = max((mask.many for mask in contents.values()), default=0)
     if not groups.sure:
         of_images = [mask.many for _,mask in mask_contents(root, some)]
-        most = MAX_CLASSES if groups.kind == 'annotators' else 2
+        most = _MANY if groups.kind == 'annotators' else 2
         if many > most or min(of_images, default=0) <= max(8, many): return None
     if groups.kind == 'annotators': return groups
     plain = [path for image in some for name,path in groups.masks[image] if not name]
     whole = max((contents[path].many for path in plain if path in contents), default=0)
     if groups.kind == 'mixed' and whole > 2: return None # a mask of all classes is beside those of each
     folders = any(len({os.path.dirname(path) for _,path in groups.masks[image]}) > 1 for image in some)
-    if folders and 2 < many <= MAX_CLASSES: return None # folders of masks with all classes, of which one is to be read
-    if groups.kind in ('mixed', 'unclear') or many > 2: return groups._replace(kind='unclear')
+    if folders and 2 < many <= _MANY: return None # folders of masks with all classes, of which one is to be read
+    if groups.kind in ('mixed', 'unclear') or many > 2: return replace(groups, kind='unclear')
     try: joined = [join_masks(root, groups, image) for image in some]
     except DataError: return groups # the fix names the file
     overlap, labeled = sum(mask.overlap for mask in joined), sum(mask.labeled for mask in joined)
     pixels = sum(mask.ids.size for mask in joined)
     segments = groups.kind == 'union' and labeled > _COVERED*pixels
-    return groups._replace(kind='unclear') if segments or overlap > _OVERLAP*max(1, labeled) else groups
+    return replace(groups, kind='unclear') if segments or overlap > _OVERLAP*max(1, labeled) else groups
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000050
 _WHAT = dict(union='They are parts or objects of one class.', classes='Each is the mask of one class: {names}.',

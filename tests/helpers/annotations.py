@@ -257,6 +257,52 @@ def labelbox(root):
     put_text(root/"export.ndjson", '{"data_row": {"id": "c1"}, "projects": {"p": {"labels": []}}}\n'*4)
 
 
+def stanford(root):
+    "The Stanford background dataset: a number for each pixel."
+    photos(root)
+    for i in range(4):
+        rows = ids(i, 8).astype(int) - 1
+        put_text(root/f"labels/{i}.regions.txt", "\n".join(" ".join(map(str, row)) for row in rows))
+
+
+def kitti_boxes(root):
+    photos(root, "image_2/00000{}.png")
+    for i in range(4):
+        put_text(root/f"label_2/00000{i}.txt", "Car 0.00 0 1.55 614.24 181.78 727.31 284.77 1.5 1.7 4.1 1.0 1.7 13.2 1.6\n")
+
+
+def sbd(root):
+    photos(root, "dataset/img/2008_{}.jpg")
+    for folder in "cls", "inst":
+        for i in range(4):
+            put_text(root/f"dataset/{folder}/2008_{i}.mat", "MATLAB 5.0")
+
+
+def decathlon(root):
+    for i in range(4):
+        put_text(root/f"imagesTr/la_{i}.nii.gz", "x")
+        put_text(root/f"labelsTr/la_{i}.nii.gz", "x")
+    put_json(root/"dataset.json", {"labels": {"0": "background"}, "training": [{"image": "a", "label": "b"}]})
+
+
+def records(root):
+    for i in range(2):
+        put_text(root/f"oxford_iiit_pet-train.tfrecord-0000{i}-of-00002", "x")
+
+
+def segments_ai(root):
+    photos(root)
+    put_json(root/"release.json", {"name": "v1", "dataset": {"samples": [{"name": "a", "labels": {
+        "ground-truth": {"attributes": {"segmentation_bitmap": {"url": "https://example.org/a.png"}}}}}]}})
+
+
+def superannotate(root):
+    photos(root, "{}.jpg")
+    for i in range(4):
+        put_json(root/f"{i}.jpg___objects.json", {"metadata": {"name": f"{i}.jpg"}, "instances": [
+            {"type": "polygon", "classId": 1, "points": [3, 4, 30, 8, 12, 30]}]})
+
+
 def video(root):
     for name in "drive_1", "drive_2":
         put_text(root/f"{name}.MP4", "x")
@@ -304,6 +350,13 @@ FORMATS = {
     "segment_anything": (segment_anything, "sa_0.json", ["SA-1B", "pycocotools"]),
     "darwin": (darwin, "annotations/0.json", ["V7"]),
     "labelbox": (labelbox, "export.ndjson", ["Labelbox"]),
+    "stanford": (stanford, "labels/0.regions.txt", ["each pixel", "loadtxt"]),
+    "kitti_boxes": (kitti_boxes, "label_2/000000.txt", ["KITTI", "boxes"]),
+    "sbd": (sbd, "dataset/cls/2008_0.mat", ["MATLAB", "scipy"]),
+    "decathlon": (decathlon, "imagesTr/la_0.nii.gz", ["NIfTI"]),
+    "records": (records, "oxford_iiit_pet-train.tfrecord-00000-of-00002", ["records", "PNG"]),
+    "segments_ai": (segments_ai, "release.json", ["Segments.ai"]),
+    "superannotate": (superannotate, "0.jpg___objects.json", ["SuperAnnotate"]),
     "video": (video, "drive_1.MP4", ["ffmpeg"]),
 }
 

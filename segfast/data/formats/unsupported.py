@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['POLYGONS', 'UNSUPPORTED', 'UNREAD_IMAGES', 'UNREAD_ARCHIVES', 'list_below', 'suffix_of', 'head_and_tail', 'has_keys',
-           'has_text', 'has_columns', 'yolo_numbers', 'Unsupported', 'FoundFormat', 'format_of', 'recognize_formats',
-           'brush_masks', 'panoptic_masks', 'unread_files', 'other_files', 'nameless_images', 'explain_files',
-           'explain_file']
+           'has_text', 'has_columns', 'yolo_numbers', 'is_matrix', 'Unsupported', 'FoundFormat', 'format_of',
+           'recognize_formats', 'brush_masks', 'panoptic_masks', 'unread_files', 'other_files', 'nameless_images',
+           'explain_files', 'explain_file']
 
 # %% ../../../nbs/data/formats/11_unsupported.ipynb #55031ce2
 import re
@@ -44,7 +44,7 @@ def suffix_of(
 )->str: # in lower case, such as .png or .nii.gz; empty when there is none
     "The suffix of a file's name, with the one before a final .gz."
     name = path.rpartition('/')[2].lower()
-    suffixes = Path(name).suffixes
+    suffixes = Path(re.sub('-[0-9]+-of-[0-9]+$', '', name)).suffixes # a.tfrecord-00000-of-00004
     return ''.join(suffixes[-2:] if suffixes[-1:] == ['.gz'] else suffixes[-1:])
 
 # %% ../../../nbs/data/formats/11_unsupported.ipynb #2eca0db0
@@ -101,6 +101,15 @@ def yolo_numbers(
         counts.append(len(numbers))
     return max(counts, default=0)
 
+def is_matrix(
+    text:str # of a .txt or .csv file
+)->bool:
+    "Whether a text has a number for each pixel: many rows of equally many whole numbers."
+    rows = [re.split('[ ,;\t]+', line.strip()) for line in text.splitlines()[:8] if line.strip()]
+    widths = {len(row) for row in rows}
+    return len(rows) >= 8 and len(widths) == 1 and min(widths) >= 16 and all(
+        re.fullmatch('-?[0-9]{1,3}', number) for row in rows for number in row)
+
 # %% ../../../nbs/data/formats/11_unsupported.ipynb #aef63a1c
 class Unsupported(NamedTuple):
     "A format that segfast does not read."
@@ -147,6 +156,10 @@ UNSUPPORTED |= dict(
                          'Download the masks, or draw the polygons, with the labelbox package.'),
     darwin=Unsupported(('.json',), has_keys('item annotations slots', 'annotations bounding_box polygon'),
                        f'V7 Darwin annotations {POLYGONS}', 'Export the dataset again in the format semantic_mask.'),
+    segments_ai=Unsupported(('.json',), has_keys('segmentation_bitmap'), 'a release of Segments.ai with links to masks',
+                            'Export it with segments.utils.export_dataset(release, export_format="semantic").'),
+    superannotate=Unsupported(('.json',), has_keys('instances metadata', 'instances classId'),
+                              f'SuperAnnotate annotations {POLYGONS}', _TO_COCO),
     bdd100k=Unsupported(('.json',), has_keys('poly2d', 'box2d'), 'BDD100K annotations (polygons or boxes), not masks',
                         "Download BDD100K's segmentation masks, or make them with its toolkit: python -m "
                         'bdd100k.label.to_mask.'),
@@ -159,6 +172,10 @@ UNSUPPORTED |= dict(
     json_shapes=Unsupported(('.json', '.ndjson', '.jsonl'), has_keys('polygon', 'points', 'segmentation', 'bbox',
                                                                     'vertices', 'label coordinates'),
                             'annotations in JSON (polygons or boxes), not mask images', _DRAW),
+)
+
+# %% ../../../nbs/data/formats/11_unsupported.ipynb #f9263b5b
+UNSUPPORTED |= dict(
     cvat=Unsupported(('.xml',), has_text('<annotations', '<(image|track) '),
                      'CVAT annotations (polygons or boxes), not mask images',
                      'Export the task again from CVAT as "Segmentation mask 1.1".'),
@@ -182,6 +199,11 @@ _SAVE = ('Save each mask as a PNG of class ids, named like its image: '
          'PIL.Image.fromarray(ids.astype("uint8")).save("masks/NAME.png").')
 
 UNSUPPORTED |= dict(
+    matrix=Unsupported(('.txt', '.csv'), is_matrix, 'a class id for each pixel as text, not mask images',
+                       f'Read them with numpy.loadtxt. {_SAVE}'),
+    kitti_boxes=Unsupported(('.txt',), has_text(r'\A[A-Za-z_]+( -?[0-9.]+){14}'),
+                            'KITTI annotations (boxes), not masks',
+                            'A box does not say which pixels belong to an object: use KITTI\'s semantic masks.'),
     yolo=Unsupported(('.txt',), lambda text: yolo_numbers(text) > 5, f'YOLO annotations {POLYGONS}',
                      f'{_DRAW} The numbers are x and y as shares of the width and height.'),
     yolo_boxes=Unsupported(('.txt',), lambda text: yolo_numbers(text) == 4, 'YOLO annotations (boxes), not masks',
@@ -190,8 +212,8 @@ UNSUPPORTED |= dict(
     parquet=Unsupported(('.parquet', '.arrow'), None, 'a dataset of Hugging Face, with images and masks inside a table',
                         'Write them as files with the package datasets: row["image"].save("images/0.png"), '
                         'row["label"].save("masks/0.png").'),
-    records=Unsupported(('.tfrecord', '.tfrecords', '.lmdb', '.mdb', '.pkl', '.pickle', '.pt', '.pth', '.rec'), None,
-                        'records of another library, not images', 'Write images and masks as PNG files.'),
+    records=Unsupported(('.tfrecord', '.tfrecords', '.record', '.lmdb', '.mdb', '.pkl', '.pickle', '.pt', '.pth',
+                         '.rec'), None, 'records of another library, not images', 'Write images and masks as PNG files.'),
     arrays=Unsupported(('.npy', '.npz'), None, 'NumPy arrays, not mask images', _SAVE),
     matlab=Unsupported(('.mat',), None, 'MATLAB arrays, not mask images', f'Read them with scipy.io.loadmat. {_SAVE}'),
     hdf5=Unsupported(('.h5', '.hdf5', '.zarr'), None, 'HDF5 or Zarr arrays, not mask images',
@@ -321,3 +343,5 @@ def explain_file(
     if name := format_of(path): return f'holds {UNSUPPORTED[name].holds}.', UNSUPPORTED[name].fix
     if suffix_of(path.name) in UNREAD_ARCHIVES:
         return 'is an archive that is not read.', 'Unpack it, and give its folder.'
+    if suffix_of(path.name) in ('.txt', '.tsv', '.xlsx', '.xls', '.ods', '.jsonl'):
+        return 'may be a list.', 'A table of pairs is a .csv file with the columns image and mask.'

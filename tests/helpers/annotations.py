@@ -268,7 +268,7 @@ def stanford(root):
 def kitti_boxes(root):
     photos(root, "image_2/00000{}.png")
     for i in range(4):
-        put_text(root/f"label_2/00000{i}.txt", "Car 0.00 0 1.55 614.24 181.78 727.31 284.77 1.5 1.7 4.1 1.0 1.7 13.2 1.6\n")
+        put_text(root/f"label_2/00000{i}.txt", "Car 0.00 0 1.55 614.24 181.7 727.3 284.7 1 1 4 1 1 13 1\n")
 
 
 def sbd(root):

@@ -213,7 +213,8 @@ UNSUPPORTED |= dict(
                         'Write them as files with the package datasets: row["image"].save("images/0.png"), '
                         'row["label"].save("masks/0.png").'),
     records=Unsupported(('.tfrecord', '.tfrecords', '.record', '.lmdb', '.mdb', '.pkl', '.pickle', '.pt', '.pth',
-                         '.rec'), None, 'records of another library, not images', 'Write images and masks as PNG files.'),
+                         '.rec'), None, 'records of another library, not images',
+                        'Write images and masks as PNG files.'),
     arrays=Unsupported(('.npy', '.npz'), None, 'NumPy arrays, not mask images', _SAVE),
     matlab=Unsupported(('.mat',), None, 'MATLAB arrays, not mask images', f'Read them with scipy.io.loadmat. {_SAVE}'),
     hdf5=Unsupported(('.h5', '.hdf5', '.zarr'), None, 'HDF5 or Zarr arrays, not mask images',

@@ -102,7 +102,7 @@ def join_folders(
     images = images._replace(files={k: path for k,path in images.files.items() if k in matched or path in {*alone}})
     return join_pairs(images, masks, kind='warning')
 
-# %% ../../nbs/data/10_autodetect.ipynb #8a4cf74d
+# %% ../../nbs/data/10_autodetect.ipynb #9e489741
 def contents_by_key(
     root, # the dataset's folder
     files:list, # paths, relative
@@ -115,6 +115,7 @@ def contents_by_key(
     found = [dict(mask_contents(root, [side[k] for k in keys])) for side in sides]
     return [{k: (side[k], masks[side[k]]) for k in keys if side[k] in masks} for side,masks in zip(sides, found)]
 
+# %% ../../nbs/data/10_autodetect.ipynb #904a5ca9
 def settle_rivals(
     root, # the dataset's folder
     files:list, # paths, relative
@@ -168,7 +169,7 @@ def refuse_affixes(
                             expected='one mask per image', fix='Keep one of them, combine them, or write a table with '
                                                                'the columns image and mask.'))
 
-# %% ../../nbs/data/10_autodetect.ipynb #0fc55b28
+# %% ../../nbs/data/10_autodetect.ipynb #a072090f
 def sample_names(
     paths # of files
 )->str:
@@ -202,6 +203,7 @@ def no_match_problem(
     message = f'no two folders of images with matching names. Found: {a_few(folder_entries(root))}.'
     return replace(unmatched_problem(root, most, message), code='layout-unknown')
 
+# %% ../../nbs/data/10_autodetect.ipynb #21b6c3f4
 def match_all_files(
     root, # the dataset's folder
     problems:list # gets those of files that cannot be read
@@ -220,7 +222,7 @@ def match_all_files(
     if first: match = match._replace(rivals=(), lower=first.lower, more=first.more)
     return files, match
 
-# %% ../../nbs/data/10_autodetect.ipynb #2c48aa21
+# %% ../../nbs/data/10_autodetect.ipynb #a9fb74bf
 def lower_problems(
     match:Match
 )->list: # of `Problem`s
@@ -241,6 +243,7 @@ def lower_problems(
 
 _SEVERAL_FIX = 'If these are the masks, remove the other folder, or write a table with the columns image and mask.'
 
+# %% ../../nbs/data/10_autodetect.ipynb #38415d5a
 def join_more(
     files:list, # all images, relative to the dataset's folder
     match:Match,

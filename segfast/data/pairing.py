@@ -136,13 +136,16 @@ def sample_images(
     entries:int=200_000 # stop after this many files and folders
 )->list: # paths relative to `folder`, posix
     "Image files in a folder and below, the upper folders first, within limits; never an error."
-    folder, out, seen, todo = Path(folder), [], set(), ['']
-    while todo and folders > 0 and entries > 0:
+    folder, out, seen, todo, later = Path(folder), [], set(), [''], []
+    while (todo or later) and folders > 0 and entries > 0:
+        if not todo: todo, later = later, []
         rel, folders = todo.pop(0), folders - 1
         try: inner = unseen_entries(folder/rel, seen) or []
         except DataError: continue
         entries -= len(inner)
-        todo += [f'{rel}{e.name}/' for e in inner[:10_000] if not _is_named_image(e) and _is_true(e.is_dir)]
+        below = [f'{rel}{e.name}/' for e in inner[:10_000] if not _is_named_image(e) and _is_true(e.is_dir)]
+        todo += below[:60]
+        later += below[60:] # a folder with many others, one for each city, is not all there is
         out += _images_of(inner, rel, None)
     return out
 
@@ -384,7 +387,7 @@ def shared_words(
     def affix(found, other): return ('', '', *(word if other else f'_{word}' for word in found))
     return [(affix(only_one, only_two), affix(only_two, only_one))]
 
-# %% ../../nbs/data/00_pairing.ipynb #ee070d23
+# %% ../../nbs/data/00_pairing.ipynb #1cd3262a
 MASK_WORDS = re.compile(
     r'mask|label|annot|ground.?truth|truth|target|seg|semantic|classes|manual|matte'
     r'|(^|[^a-z])(gts?|lbl|ann|anno|msk|lab|y)([^a-z]|$)', re.I)
@@ -399,18 +402,23 @@ _OTHER_INPUT = re.compile('lidar|thermal|infrared|n?ir|swir|sar|n?dsm|dem|dtm|hh
 _SHOWN = re.compile('overlays?|vis|viz|visual\\w*|blend\\w*|preview|edges?|contours?|boundar(?:y|ies)|bbox(?:es)?'
                     '|box(?:es)?|skeletons?|colou?r(?:s|maps?|masks?|labels?|ed|ized)?|rendered')
 
+# %% ../../nbs/data/00_pairing.ipynb #4cd22dfb
+@lru_cache(maxsize=1 << 14)
 def says_mask(
     name:str # of a folder, or an affix
 )->bool:
     "Whether a name has a word for masks."
     return bool(MASK_WORDS.search(name) or MASK_WORDS.search(' '.join(words_of(name))))
 
+@lru_cache(maxsize=1 << 14)
 def says_image(
     name:str # of a folder, or an affix
 )->bool:
     "Whether a name has a word for images."
     return bool(IMAGE_WORDS.search(name) or IMAGE_WORDS.search(' '.join(words_of(name))))
 
+# %% ../../nbs/data/00_pairing.ipynb #d03c7ab6
+@lru_cache(maxsize=1 << 14)
 def mask_tier(
     name:str # of a folder, and of an affix in it
 )->int: # -3: no masks; -2: for people; -1: a second annotator, a field of view; 0; 1: said to be the annotation
@@ -423,6 +431,7 @@ def mask_tier(
     if re.search('2nd|second|manual2|(^|[^a-z])(fov|roi)([^a-z]|$)', name, re.I): return -1
     return 1 if re.search('manual|1stHO', name) or 'machine' in words else 0
 
+@lru_cache(maxsize=1 << 14)
 def image_tier(
     name:str # of a folder, and of an affix in it
 )->int: # -1: other data; 0; 1: the name says that it holds images
@@ -433,6 +442,7 @@ def image_tier(
     shown = any(map(_SHOWN.fullmatch, words)) and words not in (['color'], ['colour'])
     return -1 if shown else 0
 
+# %% ../../nbs/data/00_pairing.ipynb #2d09b903
 def mask_rank(
     folder:str, # its name
     affix:tuple # (before, behind) of the stems in it
@@ -440,7 +450,7 @@ def mask_rank(
     "How strongly names say that a folder holds masks."
     return 2*says_mask(folder) + (says_mask(' '.join(affix)) or affix > ('', ''))
 
-# %% ../../nbs/data/00_pairing.ipynb #9d0eff1b
+# %% ../../nbs/data/00_pairing.ipynb #c32ebf55
 class Affixes(NamedTuple):
     "What to remove from the stems of two folders so that they match."
     share: float      # of the smaller folder's files that match
@@ -474,6 +484,7 @@ def rate_affixes(
     rivals = [row[2] for row in good if row[0] == top and row[1] and any(apart(row, side) for side in (0, 1))]
     return Affixes(n/total, *best, n, tuple(rivals))
 
+# %% ../../nbs/data/00_pairing.ipynb #b9d6c160
 def affix_options(
     first, # stems of one folder
     second # stems of another
@@ -507,7 +518,7 @@ def find_affixes(
     first, second = set(first), set(second)
     return match_stems([(first, second)]) if first and second else Affixes(0.0, ('', ''), ('', ''))
 
-# %% ../../nbs/data/00_pairing.ipynb #d29a3d80
+# %% ../../nbs/data/00_pairing.ipynb #84fcc654
 def plain_numbers(
     stem:str
 )->str:
@@ -532,13 +543,14 @@ def match_forms(
     best = None
     for form in _FORMS:
         written = [tuple({write_stem(stem, form) for stem in side} for side in pair) for pair in sets]
+        if form and all(new == old for pair in zip(written, sets) for new,old in zip(*pair)): continue
         if any(len(new) < len(old) for pair in zip(written, sets) for new,old in zip(*pair)): continue
         found = match_stems(written)
         if best is None or found.share > best[0].share: best = found, form
         if best[0].share > 0.95: break
     return best
 
-# %% ../../nbs/data/00_pairing.ipynb #985657a9
+# %% ../../nbs/data/00_pairing.ipynb #752019d3
 def differing_parts(
     first:tuple, # folders above a file, as `folder_place` gives them
     second:tuple # those of another
@@ -559,13 +571,17 @@ def group_files(
         groups.setdefault(parts, {}).setdefault(split, set()).add(stem_of(path))
     return groups
 
+# %% ../../nbs/data/00_pairing.ipynb #efccf0c5
 def linked_folders(
     groups:dict, # of `group_files`
     limit:int=250 # folders to compare with each other
 )->dict: # {(role, role): [(folder, folder)]}
     "All pairs of folders by the roles that they play."
-    links = {}
-    for first,second in combinations(sorted(groups)[:limit], 2):
+    links, place, above = {}, {}, Counter()
+    for parts in sorted(groups):
+        place[parts] = above[parts[:-1]] # of 2000 cities, the first of images and of masks
+        above[parts[:-1]] += 1
+    for first,second in combinations(sorted(sorted(groups, key=lambda parts: (place[parts], parts))[:limit]), 2):
         links.setdefault(differing_parts(first, second), []).append((first, second))
     return links
 
@@ -581,7 +597,7 @@ def linked_stems(
         else: sets.append((set().union(*one.values()), set().union(*two.values())))
     return sets
 
-# %% ../../nbs/data/00_pairing.ipynb #8b3e9093
+# %% ../../nbs/data/00_pairing.ipynb #7e71a249
 class Match(NamedTuple):
     "How the files of a dataset make pairs."
     images: str       # role of the images' folders; empty where the masks' folder is beside or in the images' folder
@@ -611,6 +627,7 @@ class Match(NamedTuple):
         at = f'/{path}/'.find(f'/{role}/') if role else -1
         return (path if at < 0 else path[:at + len(role)]) or '.'
 
+# %% ../../nbs/data/00_pairing.ipynb #dd4eeb67
 def rank_match(
     roles:tuple, # of two folders
     links:list, # folders that have them
@@ -633,7 +650,7 @@ def rank_match(
 def _swapped(found):
     return found._replace(first=found.second, second=found.first, rivals=tuple((b, a) for a,b in found.rivals))
 
-# %% ../../nbs/data/00_pairing.ipynb #c0a24900
+# %% ../../nbs/data/00_pairing.ipynb #ed2eea5a
 def _may_match(match):
     "Whether names allow that one side holds images and the other their masks."
     if match.share < 0.5 or not match.n or match.tiers[0] == -3: return False
@@ -655,10 +672,12 @@ def matching_folders(
         return other, says_mask(names[0]) == says_mask(names[1]), -len(links[roles]), roles
     found = []
     for roles in sorted(links, key=promise)[:limit]:
+        shown = any(mask_tier('/'.join(role)) == -2 for role in roles)
+        if promise(roles)[1] and not shown and any(match.share > 0.9 for match in found): continue # words have decided
         if sets := linked_stems(groups, links[roles]):
-            best = match_forms(sets)
-            if best: found.append(rank_match(roles, links[roles], *best))
-    return list(filter(_may_match, found))
+            match = rank_match(roles, links[roles], *match_forms(sets))
+            if _may_match(match): found.append(match)
+    return found
 
 # %% ../../nbs/data/00_pairing.ipynb #bdbc4cb5
 def _named_top(parts):
@@ -710,7 +729,7 @@ def crosses(
     side = overlap_match(match, best).index(False)
     return any(nearer(other, side) and not any(overlap_match(other, best)) for other in found)
 
-# %% ../../nbs/data/00_pairing.ipynb #d096e59a
+# %% ../../nbs/data/00_pairing.ipynb #0fa4267b
 def choose_match(
     found:list # `Match`es, at least one
 )->Match:
@@ -729,7 +748,8 @@ def choose_match(
             and sum(overlap_match(match, best)) == 1 and not crosses(match, best, found)]
     rivals = [match for match in near if match.tiers == best.tiers]
     lower = [match for match in found[1:] if (match.named or match.tiers[0] == -2) and others(match)
-             and match not in rivals and overlap_match(match, best) == [True, False] and not crosses(match, best, found)]
+             and match not in rivals and overlap_match(match, best) == [True, False]
+             and not crosses(match, best, found)]
     def new(match): return not used & {folder for link in match.folders for folder in link}
     more = []
     for match in found[1:]:
@@ -738,7 +758,7 @@ def choose_match(
         used |= {folder for link in match.folders for folder in link}
     return best._replace(rivals=tuple(rivals), lower=tuple(lower), more=tuple(more))
 
-# %% ../../nbs/data/00_pairing.ipynb #5956000e
+# %% ../../nbs/data/00_pairing.ipynb #1e8cacf7
 _MASK_ENDING = re.compile(r'(.+?)([-_. ](?:masks?|msk|m|labels?|lab|lbl|gt|ground_?truth|seg|segmentation|semantic'
                           r'|annotations?|anno?|matte|target|(?:gtFine_)?label(?:Train)?Ids|train_?ids?|manual[12]?'
                           r'|1stHO|2ndHO))', re.I)
@@ -756,6 +776,7 @@ def without_derived(
         return found and f'{path.rpartition("/")[0]}/{found[1]}' in stems
     return [path for path in files if not derived(path)]
 
+# %% ../../nbs/data/00_pairing.ipynb #f26e0cda
 def match_suffixes(
     files # paths, relative
 )->Match|None:
@@ -781,6 +802,7 @@ def match_names(
     if len(masks) != 1 or len(images) != 1: return None
     return Match('', '', ('', ''), ('', ''), n=len(folders), named=1, names=(*images, *masks))
 
+# %% ../../nbs/data/00_pairing.ipynb #96b60e59
 def match_beside(
     files # the images in a dataset's folder and below, relative
 )->Match|None:

@@ -23,7 +23,7 @@ from ..core.errors import DataError, Problem
 from ..core.text import a_few, count_text, shape_text
 from ..core.files import read_text
 from .pairing import (IMAGE_WORDS, MASK_WORDS, SPLITS, natural_key, plain_numbers, sample_images,
-                                  split_word, stem_of)
+                                  split_word, stem_of, walk_images)
 from .images import image_file, image_size, stored_values
 from .masks import Encoding, INDEX_MODES, decode_mask, raw_mask
 from .filestats import mask_contents
@@ -568,4 +568,6 @@ def refuse_mask_groups(
 ):
     "Raise a `DataError` if the images of a dataset have several masks."
     groups = find_mask_groups(root, sorted(sample_images(root, folders)))
-    if groups: raise DataError(groups_problem(groups))
+    if not groups: return
+    whole = find_mask_groups(root, walk_images(root, problems=[])) # all of them, to count them
+    raise DataError(groups_problem(whole or groups))

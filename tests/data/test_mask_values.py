@@ -333,6 +333,42 @@ def test_smoothed_colors(tmp_path, smoothed):
     assert problem.expected == sorted(map(tuple, RAINBOW.tolist())) and len(data.classes) == 5
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_colors_that_compression_made(tmp_path, named):
+    rng = np.random.default_rng(0)
+    def save(masks, i):
+        a = RAINBOW[drawn(i, 5)].astype(int)
+        noise = rng.integers(-2, 3, (6, 3))
+        for (y, x), shift in zip(rng.integers(0, 40, (6, 2)), noise): a[y, x] += shift
+        paint(masks/f"{i}.png", a.clip(0, 255))
+    folder_of(tmp_path, save)
+    if not named:
+        data = open_data(tmp_path)
+        problem = stops(data, "mask-colors", "noise", "5 classes")
+        assert problem.expected == sorted(map(tuple, RAINBOW.tolist())) and len(data.classes) == 5
+        return
+    (tmp_path/"class_dict.csv").write_text("name,r,g,b\n" + "".join(f"c{i},{r},{g},{b}\n"
+                                                                   for i, (r, g, b) in enumerate(RAINBOW)))
+    assert {p.code for p in check(open_data(tmp_path), cache=False).errors} == {"mask-colors"}
+
+
+def test_the_border_color_of_voc_is_void(tmp_path):
+    colors = np.uint8([[0, 0, 0], [128, 0, 0], [192, 0, 0], [224, 224, 192]])
+    def save(masks, i): paint(masks/f"{i}.png", colors[drawn(i, 4)])
+    data = open_data(folder_of(tmp_path, save))
+    assert data.classes.names == ("color-0-0-0", "color-128-0-0", "color-192-0-0") and data.classes.void == 255
+    [said] = [p for p in data.problems if p.code == "guessed-classes"]
+    assert missing(said, "(224, 224, 192)", "void") == [] and not check(data, cache=False).errors
+    for i in range(4):
+        assert np.array_equal(data.ids(f"masks/{i}.png"), np.uint8([0, 1, 2, 255])[drawn(i, 4)])
+
+
+def test_black_is_said_to_be_a_class(tmp_path):
+    def save(masks, i): paint(masks/f"{i}.png", RAINBOW[drawn(i, 3)])
+    [said] = [p for p in open_data(folder_of(tmp_path, save)).problems if p.code == "guessed-classes"]
+    assert missing(said, "(0, 0, 0) counts as a class", "Void", "label_colors.txt") == []
+
+
 def test_thin_classes_are_no_smoothed_borders(tmp_path):
     def save(masks, i):
         a = np.full(SIZE, 20, np.uint8)

@@ -282,9 +282,12 @@ def try_class_file(
         elif ending in ('.yaml', '.yml'): value = parse_yaml(text)
         else: value = None
         if re.match('config|meta|data', path.name, re.I) and isinstance(value, dict): # has other settings, too
-            value = {k: v for k,v in value.items() if [*plain_keys({k: v})][0] in _TABLES}
+            value = {k: v for k,v in value.items() if [*plain_keys({k: v})][0] in (*_TABLES, 'segmentation_colors')}
         rows = text_rows(text, ending in ('.csv', '.tsv')) if value is None else rows_of_value(value)
     except (ValueError, csv.Error) as e: return None, [class_file_error(file, f'cannot be read: {_where(e)}.')]
+    colors = isinstance(value, dict) and value.get('segmentation_colors') # Datumaro's, in the order of the ids
+    if rows and isinstance(colors, list) and len(colors) == len(rows):
+        rows = [ClassRow(*row[:3], parse_color(color)) for row,color in zip(rows, colors)]
     if rows: return class_file_of(rows, file, value is None or rows[0].place == 'entry 1' and '"shape"' not in text)
     labels = isinstance(value, dict) and value.get('labels')
     return None, [class_file_error(file, _NOT_ONE_EACH, 'warning')]*bool(labels and isinstance(labels, dict))
@@ -300,7 +303,7 @@ def _where(e):
 _PATTERNS = [re.compile(pattern, re.I) for pattern in (
     r'label_?colou?rs?\.(txt|csv)', r'labelmap\.txt', r'(\w+_)?class_?dict(_\w+)?\.(csv|txt|json)',
     r'obj_class_to_machine_color\.json', r'_classes\.csv', r'dataset\.(json|ya?ml)', r'data\.ya?ml',
-    r'config(_v[\d.]+)?\.json', r'(label_)?classes\.(json|csv|ya?ml)', r'(id2label|label2id)\.json',
+    r'config(_v[\d.]+)?\.json', r'dataset_meta\.json', r'(label_)?classes\.(json|csv|ya?ml)', r'(id2label|label2id)\.json',
     r'(labels?|categories|class_?names|label_?names|label_?map|class_?map)\.(json|csv|ya?ml)',
     r'objectinfo\d*\.(txt|csv)', r'meta\.json', r'categor(y|ies)(_ids?)?\.(txt|csv)', r'codes\.txt',
     r'class_?names\.txt', r'label_?names\.txt', r'labels?\.txt', r'classes\.txt', r'names\.txt', r'\w+\.names',

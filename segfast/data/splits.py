@@ -7,7 +7,7 @@ __all__ = ['OWN_LISTS', 'LIST_SUFFIXES', 'SPLIT_FORMS', 'random_split', 'hold_ou
            'kfold_split', 'split_by_lists', 'read_split_list', 'folder_split', 'column_split', 'image_finder',
            'list_split', 'find_lists', 'SplitList', 'table_lists', 'json_lists', 'read_list', 'unused_list',
            'choose_list', 'is_exact', 'sort_lists', 'lists_by_split', 'soften', 'split_of_own_lists', 'join_splits',
-           'split_of_rows', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
+           'lists_above', 'split_of_rows', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
 
 # %% ../../nbs/data/05_splits.ipynb #6c9eaf0d
 import csv, os, re, unicodedata
@@ -232,7 +232,7 @@ def find_lists(
         except OSError: continue
         entries = [e for e in entries if not is_system(e.name)]
         if rel.count('/') < 3: todo += [f'{rel}{e.name}/' for e in entries if e.is_dir(follow_symlinks=False)]
-        files = [e.name for e in entries if e.name.lower().endswith(LIST_SUFFIXES) and e.is_file()]
+        files = [e.name for e in entries if e.name.lower().endswith(LIST_SUFFIXES) and os.path.isfile(e.path)]
         files = [name for name in files if not name.lower().endswith('.json') or list_split(name)[0]
                  or re.search('split|fold|dataset', name, re.I)]
         own = not rel or _LIST_FOLDERS.fullmatch(rel.rstrip('/').rpartition('/')[2])
@@ -486,6 +486,27 @@ def join_splits(
         problems.append(Problem('note', 'not-listed', left[0], message, found=left[:20], fix='They are left out.'))
     return [there if here in ('train', None) else here for here,there in zip(splits, listed)]
 
+# %% ../../nbs/data/05_splits.ipynb #7e812099
+def lists_above(
+    root:Path, # the dataset's folder
+    rows:list # (key, image, mask)
+)->list: # of `Problem`s
+    "Warnings about lists in the folder above that name the images of a folder without a split."
+    above, (keys, images, masks), out = Path(root).absolute().parent, map(list, zip(*rows)), []
+    try: names = sorted(os.listdir(above))[:2000]
+    except OSError: return []
+    names = [name for name in names if name.lower().endswith(LIST_SUFFIXES) and list_split(name)[0]]
+    for name in names[:20]:
+        if not os.path.isfile(above/name) or (above/name).stat().st_size > 8 << 20: continue
+        find = image_finder(images, masks, keys)
+        for part in read_list(above, name, find):
+            n = sum(find(line) in find.images for line in part.lines)
+            if not n or 2*n < len(part.lines) or n == len(rows): continue
+            message = f'names {count_text(n, "image")} of {Path(root).name}/, but is in the folder above, so it is not used.'
+            out.append(unused_list(f'../{name}', message, 'warning', f'To use it, give {above}, or move it.'))
+            break
+    return out
+
 # %% ../../nbs/data/05_splits.ipynb #130a0f10
 def split_of_rows(
     root:Path,
@@ -498,6 +519,7 @@ def split_of_rows(
     splits = [folder_place(image)[1] or folder_place(mask)[1] for _,image,mask in rows]
     if not any(splits): splits = split_of_own_lists(root, rows, problems, files)
     elif not {'valid', 'test'} <= set(splits): splits = join_splits(root, rows, splits, problems, files)
+    if rows and not any(splits): problems += lists_above(root, rows)
     if 'train' not in splits: splits = [split or 'train' for split in splits]
     if 'train' not in splits: splits = ['train' if split == 'test' else split for split in splits]
     return hold_out(splits, 0.2, seed, problems)

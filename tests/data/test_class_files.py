@@ -216,6 +216,8 @@ def test_ids_are_named(tmp_path, file, how):
 
 
 COLORED = {
+    "dataset_meta.json": {"label_map": {"0": "leaf", "1": "ground", "2": "stem"}, "background_label": "1",
+                          "segmentation_colors": [[48, 112, 32], [0, 0, 0], [176, 112, 32]]},
     "labelmap.txt": "leaf:48,112,32::\nground:0,0,0::\nstem:176,112,32::\n",
     "CLASS_DICT.CSV": "name,r,g,b\nleaf,48,112,32\nground,0,0,0\nstem,176,112,32\n",
     "meta.json": {"classes": [{"title": "leaf", "shape": "bitmap", "color": "#307020", "id": 2770340},

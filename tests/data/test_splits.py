@@ -251,3 +251,27 @@ def test_kitti_and_published_camvid_follow_lists(tmp_path):
     (tmp_path/"camvid/valid.txt").unlink()
     write_list(tmp_path/"camvid/val.txt", ["0", "1", "2"])
     assert open_data(tmp_path/"camvid").splits == {"train": 2, "valid": 3}
+
+
+def test_lists_in_the_folder_above_are_named(tmp_path):
+    draw_list_folders(tmp_path/"output")
+    write_list(tmp_path/"train.txt", STEMS[:6])
+    write_list(tmp_path/"val.txt", STEMS[6:])
+    said = problems_of(open_data(tmp_path/"output"), "list-unused")
+    assert [(p.kind, p.file) for p in said] == [("warning", "../train.txt"), ("warning", "../val.txt")]
+    assert missing(said[0], tmp_path, 6) == [] and split_by_stem(open_data(tmp_path))["valid"] == STEMS[6:]
+
+
+def test_a_table_of_pairs_with_lists(tmp_path):
+    draw_list_folders(tmp_path, "a/{}.jpg", "b/x{}.png")
+    write_list(tmp_path/"pairs.csv", ["image,mask", *(f"a/{stem}.jpg,b/x{stem}.png" for stem in STEMS)])
+    write_list(tmp_path/"val.txt", STEMS[6:])
+    data = open_data(tmp_path)
+    assert data.layout == "csv" and split_by_stem(data) == {"train": STEMS[:6], "valid": STEMS[6:]}
+
+
+def test_tables_of_pairs_per_split(tmp_path):
+    draw_list_folders(tmp_path)
+    for file, stems in zip(("train.csv", "val.csv", "test.csv"), WORDS.values()):
+        write_list(tmp_path/file, ["image,mask", *(f"images/{stem}.jpg,masks/{stem}.png" for stem in stems)])
+    assert split_by_stem(open_data(tmp_path)) == WORDS

@@ -18,7 +18,7 @@ from ..pairing import SPLITS, existing_folder, folder_entries
 from ..classes import ClassTable
 from ..masks import Encoding, INDEX
 from ..dataset import SegData
-from ..splits import column_split, hold_out
+from ..splits import column_split, find_lists, hold_out, split_of_own_lists
 from ..mask_values import guess_classes
 from .common import make_data
 
@@ -91,6 +91,10 @@ def from_df(
     if not rows: raise DataError(problems)
     split = _of_column(df, problems)
     problems += repeated_images(rows, split)
+    if layout == 'csv' and 'split' not in df.columns:
+        lists = [file for file in find_lists(root) if not file.lower().endswith('.csv')]
+        listed = split_of_own_lists(root, rows, problems, lists)
+        if any(listed): split = listed
     if 'valid' not in split: split = hold_out(split, 0.2, seed, problems)
     guessed = classes is None
     if guessed:

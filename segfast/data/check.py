@@ -257,6 +257,23 @@ class PairTally:
         return CheckReport(self.data, [], pd.DataFrame(self.rows, columns=FILE_COLUMNS),
                            pd.DataFrame(self.pixels.T, columns=list(SPLIT_COLUMNS)), sums)
 
+# %% ../../nbs/data/14_check.ipynb #65980889
+@patch
+def add_palette(self:PairTally,
+    file:str, # of a mask
+    palette:dict|None # {number as text: color} of those that occur; None for a mask without a palette
+):
+    "Remember in which color a mask shows each number."
+    if not palette: self.plain = self.plain or file
+    shown = {int(i): tuple(color) for i,color in (palette or {}).items()}
+    if all(color == (i, i, i) for i,color in shown.items()): return # a gray image, saved with a palette
+    for i,color in shown.items():
+        self.painted[color, i][0] += 1
+        self.painted[color, i][1] = self.painted[color, i][1] or file
+    self.ambiguous |= {color for color,n in Counter(shown.values()).items() if n > 1}
+    grays = [color[0] for _,color in sorted(shown.items()) if len(set(color)) == 1]
+    if len(grays) == len(shown) == 2 and grays[0] > grays[1]: self.inverted.append(file)
+
 # %% ../../nbs/data/14_check.ipynb #93f18bce
 @patch
 def add(self:PairTally,
@@ -291,22 +308,6 @@ def add_mask(self:PairTally,
     for i,n in mask['blends'].items(): self.blends[int(i)] += n
     if len(mask['counts']) == 1: self.even.add(mask['digest'])
     if self.data.encoding.kind != 'colors': self.add_palette(row.mask, mask.get('palette'))
-
-@patch
-def add_palette(self:PairTally,
-    file:str, # of a mask
-    palette:dict|None # {number as text: color} of those that occur; None for a mask without a palette
-):
-    "Remember in which color a mask shows each number."
-    if not palette: self.plain = self.plain or file
-    shown = {int(i): tuple(color) for i,color in (palette or {}).items()}
-    if all(color == (i, i, i) for i,color in shown.items()): return # a gray image, saved with a palette
-    for i,color in shown.items():
-        self.painted[color, i][0] += 1
-        self.painted[color, i][1] = self.painted[color, i][1] or file
-    self.ambiguous |= {color for color,n in Counter(shown.values()).items() if n > 1}
-    grays = [color[0] for _,color in sorted(shown.items()) if len(set(color)) == 1]
-    if len(grays) == len(shown) == 2 and grays[0] > grays[1]: self.inverted.append(file)
 
 # %% ../../nbs/data/14_check.ipynb #0966d975
 @patch
@@ -484,6 +485,7 @@ def one_class_problem(
     return Problem('error', 'one-class', '', f'{message} There is nothing to distinguish.', [name],
                    'at least two classes', fix=fix)
 
+# %% ../../nbs/data/14_check.ipynb #b0500b45
 def class_problems(
     report:CheckReport
 ): # yields `Problem`s
@@ -506,6 +508,7 @@ def class_problems(
         yield Problem('note', 'class-absent', '', message, absent)
     yield from share_problems(report)
 
+# %% ../../nbs/data/14_check.ipynb #96e531a0
 def unmeasured_problems(
     report:CheckReport
 ): # yields at most one `Problem`

@@ -206,6 +206,7 @@ def read_by_table(
     kept = [problem for problem in data.problems if problem.code not in ('mask-jpeg', 'mask-values')]
     return replace(data, encoding=replace(data.encoding, rest=None), problems=kept)
 
+# %% ../../nbs/data/15_fix.ipynb #5c8b8af6
 def reread(
     report:CheckReport
 )->CheckReport: # the same if the masks are read as they should be
@@ -272,6 +273,7 @@ class MaskMeaning(NamedTuple):
     how: str = ''  # what is done about it
     cores: frozenset = frozenset() # numbers that are not blurred; empty if all pixels are concerned
 
+# %% ../../nbs/data/15_fix.ipynb #a9c09ebe
 def find_blur(
     report:CheckReport
 )->tuple: # code of the problem, what is done, the numbers that are not blurred
@@ -285,6 +287,7 @@ def find_blur(
     how = 'shades made the nearer of two values' if two else 'shades between classes made void'
     return shades.code, how, frozenset(map(pack, shades.expected))
 
+# %% ../../nbs/data/15_fix.ipynb #7395793b
 def mask_meaning(
     report:CheckReport,
     classes:CopyClasses

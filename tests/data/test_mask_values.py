@@ -521,6 +521,12 @@ def test_floating_point_masks(tmp_path, value):
     assert {p.code for p in errors} == {"mask-mode"} and missing(errors[0], "floating-point") == []
 
 
+def test_colors_with_16_bits(tmp_path):
+    def save(masks, i): write_tiff(masks/f"{i}.tif", np.dstack([drawn(i, 3).astype(np.uint16)]*3))
+    errors = check(open_data(folder_of(tmp_path, save)), cache=False).errors
+    assert {p.code for p in errors} == {"mask-mode"} and missing(errors[0], "16 bits", "masks/0.tif") == []
+
+
 def test_case_vaihingen(tmp_path):
     colors = np.uint8([[255, 255, 255], [0, 0, 255], [0, 255, 255], [0, 255, 0], [255, 255, 0], [255, 0, 0]])
     def save(masks, i): Image.fromarray(colors[drawn(i, 6)]).save(masks/f"{i}.tif")

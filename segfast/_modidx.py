@@ -710,6 +710,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'segfast.data.fix.copy_image': ('data/fix.html#copy_image', 'segfast/data/fix.py'),
                                   'segfast.data.fix.copy_names': ('data/fix.html#copy_names', 'segfast/data/fix.py'),
                                   'segfast.data.fix.doubtful_rows': ('data/fix.html#doubtful_rows', 'segfast/data/fix.py'),
+                                  'segfast.data.fix.files_of': ('data/fix.html#files_of', 'segfast/data/fix.py'),
                                   'segfast.data.fix.find_all_void': ('data/fix.html#find_all_void', 'segfast/data/fix.py'),
                                   'segfast.data.fix.find_blur': ('data/fix.html#find_blur', 'segfast/data/fix.py'),
                                   'segfast.data.fix.find_numbering': ('data/fix.html#find_numbering', 'segfast/data/fix.py'),

@@ -650,7 +650,7 @@ def rank_match(
 def _swapped(found):
     return found._replace(first=found.second, second=found.first, rivals=tuple((b, a) for a,b in found.rivals))
 
-# %% ../../nbs/data/00_pairing.ipynb #ed2eea5a
+# %% ../../nbs/data/00_pairing.ipynb #9de923e4
 def _may_match(match):
     "Whether names allow that one side holds images and the other their masks."
     if match.share < 0.5 or not match.n or match.tiers[0] == -3: return False
@@ -662,7 +662,7 @@ def _may_match(match):
 
 def matching_folders(
     groups:dict, # of `group_files`
-    limit:int=60 # pairs of roles to look at, those that names favor first
+    limit:int=60 # pairs of roles to look at, those that names favor first, and a quarter as many without names
 )->list: # of `Match`es
     "All pairs of roles that match in at least half of their files."
     links = linked_folders(groups)
@@ -670,8 +670,9 @@ def matching_folders(
         names = ['/'.join(role) for role in roles]
         other = any(mask_tier(name) == -3 for name in names)
         return other, says_mask(names[0]) == says_mask(names[1]), -len(links[roles]), roles
-    found = []
-    for roles in sorted(links, key=promise)[:limit]:
+    found, order = [], sorted(links, key=promise)
+    plain = [roles for roles in order if promise(roles)[1]]
+    for roles in [roles for roles in order if not promise(roles)[1]][:limit] + plain[:limit//4]:
         shown = any(mask_tier('/'.join(role)) == -2 for role in roles)
         if promise(roles)[1] and not shown and any(match.share > 0.9 for match in found): continue # words have decided
         if sets := linked_stems(groups, links[roles]):

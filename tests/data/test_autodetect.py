@@ -11,6 +11,7 @@ from PIL import Image
 
 from segfast.core.errors import DataError
 from segfast.data.autodetect import pair_folders
+from segfast.data.check import check
 from segfast.data.formats.registry import find_layout
 from segfast.data.open import open_data
 
@@ -154,6 +155,67 @@ def test_case(tmp_path, name):
     others = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     alone = [path for path in others - {*expected, *expected.values()} if "image" in path and "test" in path.lower()]
     if alone: assert "no-mask" in said
+
+
+@pytest.mark.parametrize("name", ["bdd100k", "drive", "mvtec", "massachusetts", "landcover_tiles", "isic2018",
+                                  "mapillary_v12", "names_begin_alike", "crack500", "a2d2", "cities_of_images"])
+def test_the_masks_decode_to_what_was_drawn(tmp_path, name):
+    expected = draw(tmp_path, *PUBLISHED[name])
+    data = open_data(tmp_path)
+    assert {row.image: row.mask for row in data.pairs.itertuples()} == expected and len(data.classes) == 2
+    for mask in expected.values():
+        with Image.open(tmp_path/mask) as im: assert (data.ids(mask) == np.asarray(im.convert("L"))).all()
+
+
+def test_case_landcover_tiles_with_lists(tmp_path):
+    names = [str(i) for i in range(8)]
+    draw(tmp_path, PUBLISHED["landcover_tiles"][0], names=names)
+    for split, part in ("train", names[:5]), ("val", names[5:7]), ("test", names[7:]):
+        (tmp_path/f"{split}.txt").write_text("".join(f"M-33-20-D-c-4-2_{i}\r\n" for i in part))
+    data = open_data(tmp_path)
+    assert data.splits == {"train": 5, "valid": 2, "test": 1}
+    assert data.split("test")["mask"].tolist() == ["output/M-33-20-D-c-4-2_7_m.png"]
+
+
+def test_case_massachusetts_with_its_table(tmp_path):
+    draw(tmp_path, *PUBLISHED["massachusetts"])
+    for path in tmp_path.glob("tiff/*_labels/*.tif"):
+        with Image.open(path) as im: put(path, np.asarray(im)[..., None].repeat(3, 2)*255)
+    (tmp_path/"label_class_dict.csv").write_text("name,r,g,b\nbackground,0,0,0\nroad,255,255,255\n")
+    data = open_data(tmp_path)
+    assert data.splits == {"train": 3, "valid": 3, "test": 3} and data.classes.names == ("background", "road")
+
+
+def test_case_binary_0_255_is_two_classes(tmp_path):
+    for i in range(6):
+        photo(tmp_path/f"images/a{i}.png", i)
+        paint(tmp_path/f"masks/a{i}.png", ids(i, 2)*255)
+    data = open_data(tmp_path)
+    assert (len(data.classes), data.classes.void) == (2, None) and (data.ids("masks/a3.png") == ids(3, 2)).all()
+
+
+def test_case_ade20k_sceneparsing_with_many_ids(tmp_path):
+    for i in range(12):
+        split, short = ("training", "train") if i < 8 else ("validation", "val")
+        photo(tmp_path/f"images/{split}/ADE_{short}_{i:08}.jpg", i)
+        paint(tmp_path/f"annotations/{split}/ADE_{short}_{i:08}.png", ids(i, 13) + 12*i)
+    data = open_data(tmp_path)
+    assert data.splits == {"train": 8, "valid": 4} and len(data.classes) > 100
+
+
+def test_case_suim_sizes_names_the_pair(tmp_path):
+    draw(tmp_path, *PUBLISHED["suim_sizes"])
+    put(tmp_path/"train_val/masks/d_r_12_.bmp", np.eye(9, 8))
+    [error] = [p for p in check(open_data(tmp_path)).errors if p.code == "mask-size"]
+    assert error.file == "train_val/masks/d_r_12_.bmp"
+
+
+def test_images_of_one_name_in_several_folders_keep_their_own_masks(tmp_path):
+    "MVTec AD: every folder counts from 000."
+    draw(tmp_path, *PUBLISHED["mvtec"])
+    pairs, split, said = read(tmp_path)
+    assert all(Path(image).parent.name == Path(mask).parent.name for image, mask in pairs.items())
+    assert "6 of 12 images" in said["no-mask"][0].message and set(split.values()) == {"train", "valid"}
 
 
 # name: (words that the note about other folders holds)

@@ -241,3 +241,21 @@ def test_many_folders_are_counted(root):
     for name in "abcdef":
         photos(root, name + "/x" + name + "{}.jpg", 2)
     assert "3 more folders" in describe_images(root, list_below(root))
+
+
+@pytest.mark.parametrize("at", ["VOCdevkit/VOC2012", "VOCtrainval/VOCdevkit/VOC2012", "a/b/c/d"])
+def test_a_dataset_deep_inside_is_named_and_its_lists_are_not_lost(root, at):
+    draw_voc(root/at)
+    put_text(root/"readme.txt", "unpacked")
+    with refuses(DataError, root/at, code="layout-unknown"):
+        open_data(root)
+
+
+def test_parts_of_a_layout_in_different_folders(root, tmp_path):
+    "Two archives that were unpacked into two folders."
+    draw_cityscapes(tmp_path/"whole")
+    for name in "leftImg8bit", "gtFine":
+        (root/f"{name}_trainvaltest").mkdir()
+        (tmp_path/"whole"/name).rename(root/f"{name}_trainvaltest/{name}")
+    text = refusal(root)
+    assert "leftImg8bit/ and gtFine/ must be in the same folder" in text

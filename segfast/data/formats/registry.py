@@ -206,13 +206,17 @@ def _safely(look, folder):
     with contextlib.suppress(DataError, OSError): return look(folder)
 
 def dataset_inside(
-    root # a folder
+    root, # a folder
+    levels:int=4, # how deep to look
+    folders:int=1000 # how many to look into
 )->Path|None:
-    "A folder one or two levels down, or at the end of a chain of only folders, that has a layout of its own."
-    upper = folders_below(root)[:50]
-    lower = [folder for above in upper for folder in (_safely(folders_below, above) or [])[:50]]
-    inner = [folder for folder in [*upper, *lower, only_folder_in(root)] if folder != root]
-    return next((folder for folder in inner if _safely(lambda path: recognize(path, 2), folder)), None)
+    "A folder below, the upper ones first, that has a layout of its own."
+    upper = [root]
+    for _ in range(levels):
+        upper = [folder for above in upper for folder in (_safely(folders_below, above) or [])[:50]][:folders]
+        folders -= len(upper)
+        for folder in upper:
+            if _safely(lambda path: recognize(path, 2), folder): return folder
 
 def unreadable_folders(
     root # a folder
@@ -229,11 +233,15 @@ def nearest_layout(
     listing:list # of `list_below`
 )->str: # empty if no layout is near
     "A sentence about the layout that a folder is closest to, and what it lacks for that."
-    def has(part): return any(fnmatchcase(path, pattern) for pattern in part.split(' or ') for path in listing)
+    def has(part, before=''):
+        return any(fnmatchcase(path, before + pattern) for pattern in part.split(' or ') for path in listing)
     near = []
     for name,layout in LAYOUTS.items():
         for form in layout.forms:
             lost = [part for part in form if not has(part)]
+            if len(lost) > 1 and all(has(part, '*/') for part in lost) and '/' in form[0]:
+                parts = [part for part in form if part.endswith('/')]
+                return f'For the layout {name}, {" and ".join(parts)} must be in the same folder: move them into one.'
             if lost and has(form[0]) or len(form) > 2 and len(lost) == 1 and has(form[1]):
                 near.append((len(lost)/len(form), name, lost))
     if not near: return ''

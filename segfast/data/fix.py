@@ -6,14 +6,14 @@
 __all__ = ['COPY_LAYOUT', 'LOG_COLUMNS', 'ALPHA', 'BLURRED', 'UNCERTAIN', 'NEAR_VALUE', 'NEAR_COLOR', 'ROTATIONS', 'FIXABLE',
            'WRITTEN_ANEW', 'NOT_COPIED', 'MOST_OVERLAP', 'JOINED_KINDS', 'check_target', 'rename_folder',
            'atomic_folder', 'Change', 'change_table', 'CopyClasses', 'copy_classes', 'are_invented', 'read_by_color',
-           'alpha_mask', 'read_by_alpha', 'read_levels', 'read_by_table', 'reread', 'find_numbering', 'color_tables',
-           'MaskMeaning', 'find_blur', 'mask_meaning', 'recode', 'gray_distance', 'color_distance', 'recode_changes',
-           'gray_values', 'recode_values', 'recode_colors', 'recode_painted', 'blurred_pixels', 'recode_mask',
-           'orient_mask', 'FixedPair', 'leave_out', 'fix_pair', 'doubtful_rows', 'unusable_pairs', 'name_indexes',
-           'rows_of_line', 'apply_list', 'fix_lists', 'balance_split', 'find_twins', 'find_all_void', 'clean_name',
-           'copy_names', 'outside_link', 'linked_files', 'copy_image', 'numbered_mask', 'place_pair', 'other_changes',
-           'write_lists', 'common_changes', 'write_masks', 'too_few_pairs_error', 'choose_pairs', 'write_copy',
-           'write_fixed_copy', 'can_join', 'split_of_images', 'JoinedPair', 'join_pair', 'joined_classes',
+           'alpha_mask', 'read_by_alpha', 'read_levels', 'read_by_table', 'files_of', 'reread', 'find_numbering',
+           'color_tables', 'MaskMeaning', 'find_blur', 'mask_meaning', 'recode', 'gray_distance', 'color_distance',
+           'recode_changes', 'gray_values', 'recode_values', 'recode_colors', 'recode_painted', 'blurred_pixels',
+           'recode_mask', 'orient_mask', 'FixedPair', 'leave_out', 'fix_pair', 'doubtful_rows', 'unusable_pairs',
+           'name_indexes', 'rows_of_line', 'apply_list', 'fix_lists', 'balance_split', 'find_twins', 'find_all_void',
+           'clean_name', 'copy_names', 'outside_link', 'linked_files', 'copy_image', 'numbered_mask', 'place_pair',
+           'other_changes', 'write_lists', 'common_changes', 'write_masks', 'too_few_pairs_error', 'choose_pairs',
+           'write_copy', 'write_fixed_copy', 'can_join', 'split_of_images', 'JoinedPair', 'join_pair', 'joined_classes',
            'write_pairs', 'refuse_overlap', 'write_joined', 'write_joined_copy']
 
 # %% ../../nbs/data/15_fix.ipynb #2e19d840
@@ -207,6 +207,13 @@ def read_by_table(
     return replace(data, encoding=replace(data.encoding, rest=None), problems=kept)
 
 # %% ../../nbs/data/15_fix.ipynb #5c8b8af6
+def files_of(
+    problem:Problem
+)->list: # of paths
+    "The files that a problem names: one, or those of a problem that many files have."
+    many = isinstance(problem.found, list) and problem.file in problem.found
+    return problem.found if many else [problem.file]
+
 def reread(
     report:CheckReport
 )->CheckReport: # the same if the masks are read as they should be
@@ -223,7 +230,8 @@ def reread(
         kept = [replace(problem, kind='warning') if answered(problem) else problem for problem in report.problems]
         report = replace(report, data=new, problems=kept) if new.encoding == ALPHA else check(new, cache=False)
     unclear = [problem for problem in report.errors if problem.code in UNCERTAIN
-               or problem.code in BLURRED and not problem.file and problem not in report.data.problems]
+               or problem.code in BLURRED and not problem.file and problem not in report.data.problems
+               or len(files_of(problem)) >= 20] # more may not be named
     if not unclear: return report
     message = 'no correction is certain here, so nothing was written.'
     raise DataError([Problem('error', 'not-repaired', '', message), *unclear])
@@ -543,7 +551,8 @@ def unusable_pairs(
         if problem.code in FIXABLE: continue
         same_stem = problem.code == 'same-stem'
         why = 'another file has the same stem' if same_stem else problem.message
-        for i in doubtful_rows(report, rows_of, problem.file) if same_stem else rows_of.get(problem.file, ()):
+        rows = [i for file in files_of(problem) for i in rows_of.get(file, ())]
+        for i in doubtful_rows(report, rows_of, problem.file) if same_stem else rows:
             file = images[i] if same_stem else problem.file
             unusable.setdefault(i, Change(file, problem.code, f'pair left out: {why}', left_out=True))
     return unusable

@@ -950,3 +950,20 @@ def test_painted_masks_with_a_table_and_shades(tmp_path, ending, least):
         wrong = (ids != truth(i, 4)) & (ids != after.data.classes.ignore_index)
         assert wrong.mean() < .005 and (ids == truth(i, 4)).mean() > least
     assert after.data.classes.names[:4] == ("class 0", "class 1", "class 2", "class 3")
+
+
+@pytest.mark.parametrize("odd", [(3,), (2, 4), range(10)])
+def test_masks_with_other_pages_than_their_images(folder, tmp_path, odd):
+    "One problem names all of them, and none of them is in the copy."
+    for i in odd:
+        with Image.open(mask(folder, i)) as im: pages = [im.copy(), im.transpose(Image.Transpose.ROTATE_180)]
+        pages[0].save(mask(folder, i).with_suffix(".tif"), save_all=True, append_images=pages[1:])
+        mask(folder, i).unlink()
+    report = check(open_data(folder), cache=False)
+    assert {p.code for p in report.errors} == {"mask-pages"}
+    if len(odd) == 10:
+        with pytest.raises(DataError): write_fixed_copy(report, tmp_path/"copy")
+        return
+    write_fixed_copy(report, tmp_path/"copy")
+    left = {Path(path).stem for path in open_data(tmp_path/"copy").pairs["image"]}
+    assert left == {f"scene_{i:03}" for i in range(10) if i not in odd}

@@ -662,7 +662,7 @@ ruined("mask_grey_alpha", "refuse", "mask-mode", "labels/f2_P.png",
 ruined("mask_cmyk", "refuse", "mask-mode mask-jpeg", "labels/f2_P.jpg",
        lambda d: (mask(d).unlink(), write(d/"labels/f2_P.jpg",
                                           Image.fromarray(np.uint8(TABLE)[ids(2)]).convert("CMYK"))) and None)
-ruined("mask_with_frames", "sound|note|warn", "", "",
+ruined("mask_with_frames", "refuse", "mask-pages", "labels/f2_P.png",
        lambda d: write(mask(d), ids(2), save_all=True, append_images=[Image.fromarray(ids(9))]) and None)
 ruined("mask_palette_of_two", "note", "mask-palette", "labels/f2_P.png",
        lambda d: write(mask(d), ids(2, 2), [(255, 255, 255), (0, 0, 0)]) and None)

@@ -481,7 +481,8 @@ def fit_note(
     called = a_few([names[i] for i in range(len(names)) if names[i] not in said.names], 4)
     message = (f'has no name for {plural(n, "the value", f"{n} values")} {shown} in the masks; '
                f'{plural(n, "it is", "they are")} called {called}.')
-    return class_file_error(said.file, message, 'warning', 'Name them all.')
+    kind = 'note' if fit.unnamed == (0,) else 'warning' # many tools leave the background out
+    return class_file_error(said.file, message, kind, 'Name them all.')
 
 # %% ../../nbs/data/07_class_files.ipynb #e9d17050
 def own_levels(

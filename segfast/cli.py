@@ -186,7 +186,7 @@ Epochs = Annotated[str|None, training_option(
     '--epochs', metavar='N,N,N', help='Epochs per stage.', show_default='5,5,5')]
 BatchSize = Annotated[str|None, training_option(
     '--batch-size', metavar='N', help='Images per batch: one number, or one per stage.',
-    show_default='fitted to free memory')]
+    show_default='8, or 4 if less than 8.2 GB are free; half for full size after a smaller size')]
 LearningRate = Annotated[str, training_option(
     '--lr', metavar='auto|find|X', help='Maximum learning rate of the first stage; find searches for it.')]
 Augment = Annotated[str|None, training_option(
@@ -629,6 +629,9 @@ Overlay = Annotated[bool, output_option('--overlay', help='Also draw the masks o
 Probabilities = Annotated[bool, output_option(
     '--probabilities', help='Also write class probabilities: probabilities/NAME.npy, (classes, h, w) float16.')]
 Rgb = Annotated[bool, output_option('--rgb', help='Write masks as RGB colors, not as palette images of class ids.')]
+MaskValues = Annotated[str, output_option(
+    '--values', metavar='ids|dataset', help='What the pixels of masks are: class ids, or the values or colors of the '
+                                            'masks that the model was trained on.')]
 OverwriteMasks = Annotated[bool, output_option('--overwrite', help='Overwrite masks of segfast predict.')]
 SkipMasks = Annotated[bool, output_option(
     '--skip-existing', help='Continue: skip images whose results are complete and of the same model and options.')]
@@ -654,7 +657,7 @@ def predict(
     ctx:typer.Context, run:ModelArgument, images:Images, out:MasksFolder, ensemble:Ensemble = None,
     tta:Tta = False, tile:Tile = None, overlap:Overlap = None, size:InputSize = None, batch_size:InferenceBatch = None,
     precision:InferencePrecision = 'auto', device:Device = 'auto', overlay:Overlay = False,
-    probabilities:Probabilities = False, rgb:Rgb = False, overwrite:OverwriteMasks = False,
+    probabilities:Probabilities = False, rgb:Rgb = False, values:MaskValues = 'ids', overwrite:OverwriteMasks = False,
     skip_existing:SkipMasks = False, as_json:AsJson = False, debug:Debug = False,
 ):
     "Write a mask for each image, at its own size."
@@ -663,7 +666,7 @@ def predict(
     ignore_import_warnings()
     from segfast.inference.predict import Output, predict
     models, images = split_models(run, ensemble, images)
-    output = Output(out, overlay=overlay, probabilities=probabilities, rgb=rgb, overwrite=overwrite,
+    output = Output(out, overlay=overlay, probabilities=probabilities, rgb=rgb, values=values, overwrite=overwrite,
                     skip_existing=skip_existing)
     try:
         with progress_bar('predicting') as progress:

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FOLDS_NOTE', 'SAVED', 'PredictedMask', 'draw_mask', 'match_classes', 'Evaluation', 'add_notes', 'score_masks',
-           'find_prediction', 'read_prediction', 'read_predictions', 'training_encoding', 'with_classes', 'open_split',
-           'evaluate_masks', 'evaluate_predictions', 'predict_masks', 'evaluate_models', 'fold_statistics', 'add_folds',
-           'evaluate_folds', 'check_arguments', 'evaluate', 'is_evaluation', 'check_evaluation_folder', 'short_name',
-           'evaluation_path', 'save_evaluation', 'write_evaluation']
+           'find_prediction', 'read_prediction', 'read_predictions', 'with_classes', 'open_split', 'evaluate_masks',
+           'evaluate_predictions', 'predict_masks', 'evaluate_models', 'fold_statistics', 'add_folds', 'evaluate_folds',
+           'check_arguments', 'evaluate', 'is_evaluation', 'check_evaluation_folder', 'short_name', 'evaluation_path',
+           'save_evaluation', 'write_evaluation']
 
 # %% ../../nbs/inference/07_evaluate.ipynb #f432a842
 import os, re, time
@@ -21,9 +21,9 @@ import pandas as pd
 from PIL import Image
 
 from ..core.errors import DataError, UsageError, safe_text
+from ..core.process import check_main_guard
 from ..core.text import a_few, number_text, plural, shape_text
 from ..core.files import check_plain, new_file, new_folder, read_json, sweep_parts, write_table
-from ..core.records import read_record
 from ..core.outputs import make_folder
 from ..data.images import inspect_file
 from ..data.classes import ClassTable
@@ -41,7 +41,7 @@ from ..report.console import make_screen
 from .sliding import InferenceOptions, Segmenter
 from .result import as_image, save_jpeg
 from .score import ImageCounts, score_dict, split_rows, write_scores
-from .predict import open_predictors, runs_at
+from .predict import VALUES_NOTE, open_predictors, runs_at, training_encoding
 
 # %% ../../nbs/inference/07_evaluate.ipynb #d6acad34
 @dataclass
@@ -154,13 +154,14 @@ def find_prediction(
 
 def read_prediction(
     path:Path,
-    classes:ClassTable
+    classes:ClassTable,
+    stored:Encoding=INDEX # of masks that `segfast predict` wrote with the values of the dataset
 )->np.ndarray: # (h, w) uint8
     "The class ids of a mask from any program: a palette or gray image of ids, or one in the colors of the classes."
     def decode(im):
         has_ids = im.mode in ('P', 'L', '1') or im.mode.startswith('I')
-        colors = tuple((color, i) for i,color in enumerate(classes.colors))
-        ids, unknown = try_decode(im, Encoding('index') if has_ids else Encoding('colors', colors))
+        encoding = INDEX if has_ids else Encoding.of_colors(classes)
+        ids, unknown = try_decode(im, stored if im.info.get(VALUES_NOTE) else encoding)
         wrong = list(unknown) if unknown else sorted(set(np.unique(ids).tolist()) - set(range(len(classes))))
         if wrong: raise ValueError(f'has {", ".join(map(str, wrong[:5]))}, which is not a class')
         return dict(ids=ids)
@@ -184,26 +185,13 @@ def read_predictions(
         raise DataError(f'{safe_text(folder)}: one mask would be scored for several images of the same name. '
                         'Put the masks into sub-folders, as the images are.')
     for i,path in paths.items():
-        ids, truth = read_prediction(path, classes), data.ids(data.pairs['mask'].iloc[i])
+        ids, truth = read_prediction(path, classes, data.encoding), data.ids(data.pairs['mask'].iloc[i])
         if ids.shape != truth.shape:
             raise DataError(f'{safe_text(path)}: is {shape_text(ids.shape)}, the true mask {shape_text(truth.shape)}. '
                             'Masks are scored at their own size.')
         yield PredictedMask(i, ids, truth)
 
 # %% ../../nbs/inference/07_evaluate.ipynb #9efcb949
-def training_encoding(
-    runs:list # of `Run`, or empty
-)->Encoding:
-    "How the masks of the first run's training were encoded."
-    known = read_record(runs[0].path/'data.json').get('encoding') if runs else None
-    if not known: return INDEX
-    table = tuple((tuple(raw) if isinstance(raw, list) else raw, i) for raw,i in known.get('table', ()))
-    odd = [raw for raw,_ in table if isinstance(raw, tuple) != (known.get('kind') == 'colors')
-           or isinstance(raw, tuple) and (len(raw) != 3 or max(raw) > 255)]
-    if odd or known.get('kind') not in ('index', 'values', 'colors') or any(i > 255 for _,i in table):
-        raise DataError(f'{runs[0].path/"data.json"}: does not say how the masks of the training were encoded.')
-    return Encoding(known['kind'], table, known.get('rest'))
-
 def with_classes(
     data:SegData, # without a class table
     classes:ClassTable, # of the training
@@ -240,7 +228,9 @@ def open_split(
             raise UsageError(f'{safe_text(run.path)}: does not say where its data is, since it was trained from '
                              'Python. Name it: --data DATA')
         return reopen_data(run, screen, advice='To score on it as it is now: --data DATA').data, split or 'valid', None
-    report = check_or_raise(data, screen, allow=('no-train', 'no-valid', 'all-void'), **opening)
+    # they stop a training only
+    allow = ('no-train', 'no-valid', 'all-void', 'one-class', 'same-mask')
+    report = check_or_raise(data, screen, allow=allow, **opening)
     codes = {problem.code for problem in report.problems}
     if 'guessed-classes' in codes and model_classes is not None:
         report.data = with_classes(report.data, model_classes, training_encoding(runs))
@@ -425,6 +415,7 @@ def evaluate(
     **opening # further arguments of `open_data`: layout, border, classes
 )->Evaluation:
     "Score trained models, or masks in a folder: over all images, per class and per image."
+    check_main_guard()
     if models is None: models = []
     elif not isinstance(models, (list, tuple)): models = [models]
     check_arguments(models, predictions, data, split, opening)

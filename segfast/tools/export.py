@@ -151,6 +151,7 @@ def about_run(
     return dict(contract=CONTRACT, segfast=__version__, classes=list(c.names),
                 colors=[list(color) for color in c.colors], void=c.void, size=list(size), model=recipe.model,
                 model_options=recipe.model_options, run=run.name, data=data_facts(run).get('name'),
+                encoding=data_facts(run).get('encoding'),
                 recipe_sha256=sha256(to_toml(recipe).encode()).hexdigest(), **more)
 
 # %% ../../nbs/tools/00_export.ipynb #ea2a01ff
@@ -685,7 +686,8 @@ def write(self:ExportJob,
     "Write the file."
     net, about = self.run.model('cpu'), self.about(dynamic)
     if self.to == 'safetensors': return save_weights(net, self.part, about)
-    program = trace(make_traceable(Portable(net, self.argmax, self.run.classes.void_channel)), None if dynamic else self.size)
+    whole = make_traceable(Portable(net, self.argmax, self.run.classes.void_channel))
+    program = trace(whole, None if dynamic else self.size)
     if self.to == 'torch-export':
         with silence_exporters():
             torch.export.save(program, buffer := io.BytesIO(),
@@ -708,7 +710,8 @@ def compare(self:ExportJob,
     "Compare the file with the model; an error above the limits."
     sizes = [self.size, second_size(self.size)] if dynamic else [self.size]
     found = compare_outputs(self.run.model('cpu'), open_exported(self.part, self.to),
-                            comparison_batches(self.data, sizes), self.data is None, self.run.classes.void_channel)
+                            comparison_batches(self.data, sizes), self.data is None,
+                            self.run.classes.void_channel)
     if found.logits == float('inf'):
         bits = f' in {self.quantize}' if self.quantize else ''
         raise DataError(f'{self.run.path}: the file gives numbers that are not finite{bits}, and was removed.')

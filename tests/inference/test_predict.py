@@ -23,12 +23,14 @@ from typer.testing import CliRunner
 
 from segfast.cli import app
 from segfast.core.errors import DataError, UsageError
-from segfast.core.files import read_json, write_json
+from segfast.core.files import read_json, without, write_json
 from segfast.data.classes import ClassTable
+from segfast.data.masks import Encoding, decode_mask
+from segfast.inference.evaluate import read_prediction
 from segfast.inference.predictor import TorchPredictor
 from segfast.inference.result import predict_image
 from segfast.runs.run import Run
-from segfast.inference.predict import Output, predict_images
+from segfast.inference.predict import Output, parse_encoding, predict_images
 from segfast.inference.sliding import InferenceOptions, NumpyArrays, Segmenter, resize_rows
 
 RNG = np.random.default_rng(0)
@@ -747,6 +749,84 @@ def test_a_folder_in_bf16(tmp_path, photos, tiny_run):
         cli("predict", tiny_run.path, photos, "--out", tmp_path/p, "--precision", p)
     same = [(read(tmp_path/"fp32"/name) == read(tmp_path/"bf16"/name)).mean() for name in written(tmp_path/"fp32")]
     assert len(same) == 5 and np.mean(same) > 0.9
+
+
+# The values of the dataset
+
+VALUES = dict(gaps=Encoding("values", ((0, 0), (7, 1), (11, 2))), binary=Encoding("values", ((0, 0), (255, 1), (9, 2))),
+              wide=Encoding("values", ((500, 0), (40_000, 1), (65_535, 2))),
+              swapped=Encoding("values", ((2, 0), (0, 1), (1, 2))),
+              several=Encoding("values", ((3, 0), (4, 0), (5, 1), (6, 2), (255, 255))),
+              colors=Encoding("colors", (((0, 0, 0), 0), ((255, 0, 128), 1), ((1, 2, 3), 2))))
+
+
+@pytest.mark.parametrize("encoding", VALUES.values(), ids=VALUES)
+def test_values_of_the_dataset_read_back_as_the_same_ids(tmp_path, photos, encoding):
+    predict_images(Segmenter(Channel()), [photos], tmp_path/"ids")
+    predict_images(Segmenter(Channel()), [photos], Output(tmp_path/"values", values=encoding))
+    assert written(tmp_path/"ids") == written(tmp_path/"values")
+    for name in written(tmp_path/"ids"):
+        with Image.open(tmp_path/"values"/name) as im:
+            wide = max(encoding.inverse().values()) > (255 if encoding.kind == "values" else (255,)*3)
+            assert im.mode == ("RGB" if encoding.kind == "colors" else "I;16" if wide else "L")
+        ids = decode_mask(tmp_path/"values"/name, encoding)
+        np.testing.assert_array_equal(ids, read(tmp_path/"ids"/name))
+        assert read_prediction(tmp_path/"values"/name, Channel.classes, encoding).tolist() == ids.tolist()
+
+
+def with_encoding(run, to, encoding):
+    "A copy of a run whose training's masks had an encoding."
+    shutil.copytree(run.path, to)
+    facts = read_json(to/"data.json")
+    write_json(to/"data.json", without(facts, "files") | dict(encoding=encoding))
+    return Run(to)
+
+
+def test_the_command_says_that_it_writes_ids_and_can_write_values(tmp_path, photos, tiny_run):
+    table = [[10*i, i] for i in range(len(tiny_run.classes))]
+    run = with_encoding(tiny_run, tmp_path/"spread", dict(kind="values", table=table, rest=None))
+    names = run.classes.names
+    said = cli("predict", run.path, photos, "--out", tmp_path/"ids").output
+    assert not missing(said, "class ids", f"{names[1]} is 10", "--values dataset")
+    said = cli("predict", run.path, photos, "--out", tmp_path/"values", "--values", "dataset").output
+    assert "note" not in said
+    for name in written(tmp_path/"ids"):
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path/"values"/name)), read(tmp_path/"ids"/name)*10)
+    assert "note" not in cli("predict", tiny_run.path, photos, "--out", tmp_path/"plain").output
+    again = cli("predict", run.path, photos, "--out", tmp_path/"values", "--values", "dataset", "--skip-existing").output
+    assert "5 images skipped" in again
+    other = cli("predict", run.path, photos, "--out", tmp_path/"values", "--skip-existing", code=2).output
+    assert "other options" in other
+
+
+def test_colors_of_the_dataset(tmp_path, photos, tiny_run):
+    table = [[[i, 0, 200 - i], i] for i in range(len(tiny_run.classes))]
+    run = with_encoding(tiny_run, tmp_path/"painted", dict(kind="colors", table=table, rest=None))
+    assert "colors" in cli("predict", run.path, photos, "--out", tmp_path/"ids").output
+    cli("predict", run.path, photos, "--out", tmp_path/"values", "--values", "dataset")
+    with Image.open(tmp_path/"values/a.png") as im: pixels = np.asarray(im)
+    np.testing.assert_array_equal(pixels[..., 0], read(tmp_path/"ids/a.png"))
+    np.testing.assert_array_equal(pixels[..., 2], 200 - read(tmp_path/"ids/a.png"))
+
+
+@pytest.mark.parametrize("more, named", [(["--values", "raw"], ["--values", "'raw'", "ids", "dataset"]),
+                                         (["--values", "dataset", "--rgb"], ["--rgb", "--values"])])
+def test_values_that_do_not_go(tmp_path, photos, tiny_run, more, named):
+    assert not missing(cli("predict", tiny_run.path, photos, "--out", tmp_path/"out", *more, code=2).output, *named)
+    assert not (tmp_path/"out").exists()
+
+
+def test_a_class_without_a_value(tmp_path, photos, tiny_run):
+    run = with_encoding(tiny_run, tmp_path/"rest", dict(kind="values", table=[[9, 0]], rest=1))
+    said = cli("predict", run.path, photos, "--out", tmp_path/"out", "--values", "dataset", code=2).output
+    assert not missing(said, "--values dataset", tiny_run.classes.names[1]) and not (tmp_path/"out").exists()
+
+
+@pytest.mark.parametrize("known", [3, dict(kind="values", table=[[1, 2, 3]]), dict(kind="values", table=[["a", 1]]),
+                                   dict(kind="colors", table=[[[1, 2], 0]]), dict(kind="values", table=[[-1, 0]]),
+                                   dict(kind="other", table=[]), dict(kind="values", table=7)])
+def test_encodings_of_strangers(known):
+    with pytest.raises(DataError, match="model.onnx"): parse_encoding(known, "model.onnx")
 
 
 def test_output_names_every_file(tmp_path):

@@ -10,7 +10,7 @@ __all__ = ['IMAGE_FORMATS', 'TIFF_COLORS', 'TIFF_VALUES', 'OTHER_FILES', 'open_p
            'to_rgb', 'read_image', 'open_image']
 
 # %% ../../nbs/data/01_images.ipynb #d5b2d8fd
-import errno, os, stat, struct
+import errno, logging, os, stat, struct
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -29,6 +29,9 @@ def open_pil(
 )->Image.Image: # opened, not decoded yet
     "An image in one of the formats that hold pixels and nothing else."
     return Image.open(file, formats=IMAGE_FORMATS)
+
+# Pillow logs each TIFF with many bands to the terminal, beside the error that says it better
+logging.getLogger('PIL.TiffImagePlugin').addHandler(logging.NullHandler())
 
 _REPLACE = 'Replace the file, or remove it.'
 

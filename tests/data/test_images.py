@@ -1,5 +1,7 @@
 """Opening an image file: upright, any depth, and an error for each thing that can be wrong."""
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -196,6 +198,13 @@ def test_a_bigtiff_is_read_where_pillow_can(tmp_path):
         open_image(write_tiff(tmp_path/"c.tif", FOUR, photometric=1, big=True))
     with refuses(DataError, "big-endian BigTIFF", "3 bands", code="image-mode"):
         open_image(write_tiff(tmp_path/"d.tif", RGB, big=True, order=">"))
+
+
+def test_pillow_says_nothing_beside_the_error(tmp_path):
+    path = write_tiff(tmp_path/"a.tif", RGB[:4, :5, :1].repeat(13, 2), photometric=1)
+    code = f"from segfast.data.images import inspect_file; print(inspect_file({str(path)!r}, dict)['bad']['message'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "13 bands of 8 bits" in done.stdout and not done.stderr
 
 
 def test_an_unknown_compression_is_named(tmp_path):

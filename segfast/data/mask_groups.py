@@ -7,11 +7,12 @@ __all__ = ['GENERIC_WORDS', 'name_words', 'single_words', 'is_other_form', 'Plac
            'Link', 'image_of_folder', 'image_of_stem', 'image_in_folder', 'other_folders', 'link_masks', 'divide_files',
            'link_beside', 'candidate_links', 'Role', 'role_of', 'mask_roles', 'MaskGroups', 'numbered_kind',
            'named_kind', 'class_name', 'group_kind', 'name_groups', 'labelme_groups', 'read_foreground', 'JoinedMask',
-           'join_masks', 'rename_ids', 'confirm_groups', 'groups_problem', 'label_names_problem', 'find_mask_groups',
-           'refuse_mask_groups']
+           'join_masks', 'rename_ids', 'confirm_groups', 'groups_problem', 'label_names_problem', 'folders_of_masks',
+           'find_mask_groups', 'refuse_mask_groups']
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000002
 import os, re
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -164,7 +165,7 @@ def image_of_folder(
 def image_of_stem(
     index:ImageIndex,
     path:str # of a mask
-)->tuple|None: # image, what else is in the stem of the mask
+)->tuple|None: # image, what else is in the stem of the mask, whether the image's stem is at its beginning
     "The image whose stem is in that of a mask: x.png and x_fence.png, or fence_x.png."
     (words, written), place = index.key(stem_of(path)), index.place(path)
     n = len(words)
@@ -172,7 +173,7 @@ def image_of_stem(
         if start and words[start - 1].isdecimal(): return None
         for end in range(n, start, -1):
             if image := index.nearest(words[start:end], place):
-                return image, '_'.join(written[:start] + written[end:])
+                return image, '_'.join(written[:start] + written[end:]), not start
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg00001e
 def image_in_folder(
@@ -211,7 +212,8 @@ def link_masks(
         at, place = path.rpartition('/')[0], index.place(path)
         if at not in of_folders: of_folders[at] = image_of_folder(index, place)
         of_folder, of_stem = of_folders[at], image_of_stem(index, path)
-        if of_folder and (not of_stem or own_folders and not of_stem[1]):
+        beginning = of_stem and of_stem[2] and (of_stem[1] or not own_folders)
+        if of_folder and not beginning:
             image, link = of_folder[0], Link(path, of_folder[1], stem_of(path), True)
         elif of_stem: image, link = of_stem[0], Link(path, place.folders, of_stem[1], False)
         else: image, link = image_in_folder(index, place), Link(path, place.folders, stem_of(path), True)
@@ -249,9 +251,11 @@ def link_beside(
     alone = {at: found[0] for at,found in named.items() if len(found) == 1} # case1/image.png
     links = {}
     for path in files:
-        image = alone.get(path.rpartition('/')[0])
+        of_folder = image_of_folder(index, index.place(path)) # x.jpg beside x/fence.png
+        image = alone.get(path.rpartition('/')[0]) or of_folder and of_folder[0]
         if path in base or path == image or not image: continue
-        links.setdefault(image, []).append(Link(path, index.place(path).folders, stem_of(path), True))
+        links.setdefault(image, []).append(Link(path, other_folders(index, image, index.place(path).folders),
+                                                stem_of(path), True))
     for path in base:
         image = base[path]
         while image in base: image = base[image]
@@ -262,11 +266,13 @@ def link_beside(
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000029
 def candidate_links(
-    files # paths of images, relative
-)->tuple: # {image: `Link`s}, whether the names of folders say which files are masks
+    files, # paths of images, relative
+    masks_in:tuple=() # folders that hold masks although their names do not say it
+)->tuple: # {image: `Link`s}, whether it is known which files are masks
     "The masks of every image, as the names say it."
     if any(_LABEL_STUDIO.search(path) for path in files): return {}, True
     places = find_places(files)
+    for at in masks_in: places[at] = places[at]._replace(side='mask')
     divided = divide_files(files, places)
     if divided is None: return link_beside(files, places), False
     images, masks = divided
@@ -389,10 +395,11 @@ def group_kind(
 # %% ../../nbs/data/09_mask_groups.ipynb #mg00003d
 @lru_cache(maxsize=2)
 def name_groups(
-    files:tuple # paths of images, relative
+    files:tuple, # paths of images, relative
+    masks_in:tuple=() # folders that hold masks although their names do not say it
 )->MaskGroups|None: # None if images have one mask each
     "The several masks of the images of a dataset, as their names say it."
-    links, sure = candidate_links(files)
+    links, sure = candidate_links(files, masks_in)
     if all(len(masks) == 1 for masks in links.values()): return None
     roles = mask_roles(links)
     kind = group_kind(roles)
@@ -500,8 +507,6 @@ def confirm_groups(
     plain = [path for image in some for name,path in groups.masks[image] if not name]
     whole = max((contents[path].many for path in plain if path in contents), default=0)
     if groups.kind == 'mixed' and whole > 2: return None # a mask of all classes is beside those of each
-    folders = any(len({os.path.dirname(path) for _,path in groups.masks[image]}) > 1 for image in some)
-    if folders and 2 < many <= _MANY: return None # folders of masks with all classes, of which one is to be read
     if groups.kind in ('mixed', 'unclear') or many > 2: return replace(groups, kind='unclear')
     try: joined = [join_masks(root, groups, image) for image in some]
     except DataError: return groups # the fix names the file
@@ -552,6 +557,22 @@ def label_names_problem(
                    fix='Join them: segfast check DATA --fix COPY writes a copy with the ids of all masks by name.')
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000054
+def folders_of_masks(
+    root, # the dataset's folder
+    files # paths of images in it, relative
+)->tuple: # empty if names say which folders hold masks, or there are fewer than two
+    "The folders of files with two values that have the names of images: left/a.png and right/a.png beside x/a.png."
+    of_folder = {}
+    for path in files: of_folder.setdefault(path.rpartition('/')[0], []).append(path)
+    if not 3 <= len(of_folder) <= 40 or any(place.side for place in find_places(files).values()): return ()
+    times = Counter(stem_of(path) for path in files)
+    if 2*sum(n > 2 for n in times.values()) < len(times): return ()
+    def most(at): return max((mask.many for _,mask in mask_contents(root, of_folder[at][:2])), default=0)
+    many = {at: most(at) for at in of_folder}
+    found = tuple(at for at,n in many.items() if n == 2)
+    return found if len(found) > 1 and max(many.values()) > _MANY else ()
+
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000056
 def find_mask_groups(
     root, # the dataset's folder
     files # paths of images in it, relative
@@ -559,9 +580,10 @@ def find_mask_groups(
     "The several masks of the images of a dataset."
     if found := labelme_groups(root, files): return found
     groups = name_groups(tuple(files))
+    if groups is None and (masks_in := folders_of_masks(root, files)): groups = name_groups(tuple(files), masks_in)
     return groups and confirm_groups(root, groups)
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000056
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000058
 def refuse_mask_groups(
     root, # the dataset's folder
     folders:int=300 # how many folders to look into

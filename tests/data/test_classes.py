@@ -171,3 +171,13 @@ def test_large_lists_take_no_time(read, line, tmp_path):
     (tmp_path/"a.txt").write_text(f"{line}\n"*(1_200_000//len(line)))
     [problem] = read(tmp_path/"a.txt")[1]
     assert "1 MB" in problem.message and time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize("file", ["label_colors.txt", "class_dict.csv", "labelmap.txt"])
+def test_lines_with_a_hash_are_comments(tmp_path, file):
+    (tmp_path/file).write_text("# color (RGB) label\n#\n1 2 3 road\n# 9 9 9 car\n4 5 6 sky #2\n")
+    table, problems = try_label_colors(tmp_path/file)
+    assert table.names == ("road", "sky #2") and table.colors == ((1, 2, 3), (4, 5, 6)) and problems == []
+    (tmp_path/file).write_text("# color\n1 2 3 road\nr g b name\n")
+    [said] = try_label_colors(tmp_path/file)[1]
+    assert said.kind == "error" and "line 3" in said.message

@@ -24,6 +24,7 @@ from segfast.data.formats.kitti_road import kitti_road
 from segfast.data.formats.pets import pets
 from segfast.data.formats.registry import find_layout, LAYOUTS
 from segfast.data.formats.table import from_csv, from_df
+from segfast.data.formats.voc import voc_colors
 from segfast.data.masks import decode_mask, Encoding, try_decode
 from segfast.data.open import open_data
 
@@ -684,6 +685,61 @@ def test_labelme(tmp_path):
     (tmp_path/"class_names.txt").write_text("_background_\ncat\ndog\n")
     data = open_data(tmp_path)
     assert (data.layout, data.classes.names, data.classes.void) == ("voc", ("_background_", "cat", "dog"), 255)
+
+
+@pytest.mark.parametrize("stem", ["IMG_{}", "{}99_1", "2007_{}", "2021_00000{}", "20070000{}"])
+@pytest.mark.parametrize("masks", ["SegmentationClass", "SegmentationClassPNG", "SegmentationClassAug"])
+def test_own_images_in_the_folders_of_voc_have_no_names_of_voc(tmp_path, stem, masks):
+    for i in range(6):
+        photo(tmp_path/f"JPEGImages/{stem.format(i)}.jpg", i)
+        paint(tmp_path/f"{masks}/{stem.format(i)}.png", ids(i, 18), np.uint8(voc_colors(256)).ravel().tolist())
+    (tmp_path/"ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path/"ImageSets/Segmentation/val.txt").write_text("".join(f"{stem.format(i)}\n" for i in (1, 4)))
+    data = open_data(tmp_path)
+    assert data.layout == "voc" and data.classes.names[:2] == ("class-0", "class-1") and len(data.classes) == 18
+    assert data.splits == {"train": 4, "valid": 2} and any("not named like" in p.message for p in data.problems)
+    assert (data.ids(f"{masks}/{stem.format(2)}.png") == ids(2, 18)).all()
+
+
+def test_voc_with_two_folders_of_masks(tmp_path):
+    draw_voc(tmp_path)
+    shutil.copytree(tmp_path/"SegmentationClass", tmp_path/"SegmentationClassAug")
+    data = open_data(tmp_path)
+    [said] = [p for p in data.problems if p.code == "several-folders"]
+    assert said.file == "SegmentationClassAug/" and missing(said.message, "SegmentationClass/") == []
+    assert data.classes.names[20] == "tvmonitor" and data.pairs["mask"][0].startswith("SegmentationClass/")
+
+
+@pytest.mark.parametrize("painted", [True, False])
+def test_own_classes_in_the_folders_of_segnet(tmp_path, painted):
+    for i, split in enumerate(("train", "train", "val", "test")):
+        photo(tmp_path/f"{split}/{i}.png", i)
+        paint(tmp_path/f"{split}annot/{i}.png", COLORS[ids(i, 4)] if painted else ids(i, 4))
+    (tmp_path/"label_colors.txt").write_text("# color (RGB) label\n" + TABLE)
+    data = open_data(tmp_path)
+    assert data.layout == "segnet" and data.classes.names == ("Animal", "Road", "Void", "Child, small")
+    assert data.classes.void == 2 and (data.ids("valannot/2.png") == ids(2, 4)).all() and not check(data).errors
+
+
+@pytest.mark.parametrize("file, text", [("classes.txt", "Animal\nRoad\nVoid\nChild\n"),
+    ("data.yaml", "names: [Animal, Road, Void, Child]"), ("id2label.json", '["Animal", "Road", "Void", "Child"]')])
+def test_camvid_without_codes(tmp_path, file, text):
+    draw_camvid(tmp_path)
+    (tmp_path/"codes.txt").unlink()
+    (tmp_path/file).write_text(text)
+    data = open_data(tmp_path)
+    assert data.layout == "camvid" and data.classes.names == ("Animal", "Road", "Void", "Child")
+    assert data.classes.void == 2 and data.splits == {"train": 3, "valid": 2} and not check(data).errors
+
+
+def test_published_camvid_with_the_table_of_another_tool(tmp_path):
+    truth, _ = draw_camvid_published(tmp_path)
+    (tmp_path/"label_colors.txt").unlink()
+    (tmp_path/"labelmap.txt").write_text("Animal:64,128,64::\nRoad:128,64,128::\nVoid:0,0,0::\nChild:192,128,64::\n")
+    (tmp_path/"val.txt").write_text("0001TP_1\n0001TP_3\n")
+    data = open_data(tmp_path)
+    assert data.classes.names == ("Animal", "Road", "Void", "Child") and data.splits == {"train": 3, "valid": 2}
+    assert all((data.ids(mask) == drawn).all() for mask, drawn in truth.items()) and not check(data).errors
 
 
 @pytest.mark.parametrize("codes", [False, True])

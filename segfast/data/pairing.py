@@ -11,8 +11,9 @@ __all__ = ['IMAGE_SUFFIXES', 'SPLITS', 'MASK_WORDS', 'IMAGE_WORDS', 'OTHER_DATA'
            'Affixes', 'rate_affixes', 'affix_options', 'match_stems', 'find_affixes', 'plain_numbers', 'write_stem',
            'match_forms', 'differing_parts', 'group_files', 'linked_folders', 'linked_stems', 'Match', 'rank_match',
            'matching_folders', 'matching_tops', 'name_affinity', 'overlap_match', 'crosses', 'choose_match',
-           'without_derived', 'match_suffixes', 'match_names', 'match_beside', 'nearest_folders', 'add_paths',
-           'match_folders', 'find_folders', 'without_role', 'may_hold_pairs', 'files_of_match', 'pairs_beside']
+           'without_derived', 'match_suffixes', 'match_names', 'mask_names', 'match_beside', 'nearest_folders',
+           'add_paths', 'match_folders', 'find_folders', 'without_role', 'may_hold_pairs', 'files_of_match',
+           'pairs_beside']
 
 # %% ../../nbs/data/00_pairing.ipynb #35b873f8
 import os, re, stat, unicodedata
@@ -450,7 +451,7 @@ def mask_rank(
     "How strongly names say that a folder holds masks."
     return 2*says_mask(folder) + (says_mask(' '.join(affix)) or affix > ('', ''))
 
-# %% ../../nbs/data/00_pairing.ipynb #c32ebf55
+# %% ../../nbs/data/00_pairing.ipynb #b60736e8
 class Affixes(NamedTuple):
     "What to remove from the stems of two folders so that they match."
     share: float      # of the smaller folder's files that match
@@ -477,7 +478,7 @@ def rate_affixes(
     found = [(option, _matched(sets, option)) for option in options]
     sums = {option: sum(map(len, matched)) for option,matched in found}
     most = max(sums.values())
-    def tier(option): return min(mask_tier(''.join(affix)) for affix in option)
+    def tier(option): return sum(mask_tier(''.join(affix)) for affix in option)
     good = [(tier(option), sums[option], option, matched) for option,matched in found if 2*sums[option] >= most]
     top, n, best, matched = max(good, key=lambda row: row[:2])
     def apart(other, side): return not _wrapped(best[side], matched) & _wrapped(other[2][side], other[3])
@@ -650,7 +651,7 @@ def rank_match(
 def _swapped(found):
     return found._replace(first=found.second, second=found.first, rivals=tuple((b, a) for a,b in found.rivals))
 
-# %% ../../nbs/data/00_pairing.ipynb #9de923e4
+# %% ../../nbs/data/00_pairing.ipynb #52f726cb
 def _may_match(match):
     "Whether names allow that one side holds images and the other their masks."
     if match.share < 0.5 or not match.n or match.tiers[0] == -3: return False
@@ -674,7 +675,8 @@ def matching_folders(
     plain = [roles for roles in order if promise(roles)[1]]
     for roles in [roles for roles in order if not promise(roles)[1]][:limit] + plain[:limit//4]:
         shown = any(mask_tier('/'.join(role)) == -2 for role in roles)
-        if promise(roles)[1] and not shown and any(match.share > 0.9 for match in found): continue # words have decided
+        decided = any(match.named == 2 and match.share > 0.9 for match in found)
+        if promise(roles)[1] and not shown and decided: continue
         if sets := linked_stems(groups, links[roles]):
             match = rank_match(roles, links[roles], *match_forms(sets))
             if _may_match(match): found.append(match)
@@ -759,11 +761,14 @@ def choose_match(
         used |= {folder for link in match.folders for folder in link}
     return best._replace(rivals=tuple(rivals), lower=tuple(lower), more=tuple(more))
 
-# %% ../../nbs/data/00_pairing.ipynb #1e8cacf7
-_MASK_ENDING = re.compile(r'(.+?)([-_. ](?:masks?|msk|m|labels?|lab|lbl|gt|ground_?truth|seg|segmentation|semantic'
-                          r'|annotations?|anno?|matte|target|(?:gtFine_)?label(?:Train)?Ids|train_?ids?|manual[12]?'
-                          r'|1stHO|2ndHO))', re.I)
-_IMAGE_ENDINGS = ('', '_sat', '_image', '_img', '_rgb', '_leftImg8bit')
+# %% ../../nbs/data/00_pairing.ipynb #b340253b
+_MASK_ENDING = re.compile(r'(.+?)([-_. ](?:masks?|msk|m|labels?|lab|lbl|gt|seg|segmentation|semantic|fg|binary'
+                          r'|(?:labels?_)?ground[-_]?truth(?:[-_]semantic)?|annotations?|annot|anno?|matte|target'
+                          r'|(?:gtFine_)?label(?:Train)?Ids|train_?ids?|manual[12]?|1stHO|2ndHO'
+                          r'|(?:jpe?g|png)(?:___(?:fuse|save))?))', re.I)
+_MASK_BEGINNING = re.compile('((?:masks?|msk|labels?|lbl|gt|seg|segmentation|annotation|target)[-_ ]?)(.+)', re.I)
+_IMAGE_ENDINGS = '', '_sat', '_image', '_img', '_rgb', '_leftImg8bit'
+_IMAGE_BEGINNINGS = '', 'image_', 'image', 'img_', 'img', 'im_', 'im', 'rgb_', 'photo_', 'frame_', 'scan_', 'x_'
 _DERIVED_ENDING = re.compile(r'(.+?)[-_. ](superpixels?|overlay|viz?|vis|preview|depth|disparity|instances?'
                              r'|instance_?ids|panoptic|color|colou?red|thermal|nir|edges?|contours?)', re.I)
 
@@ -803,20 +808,38 @@ def match_names(
     if len(masks) != 1 or len(images) != 1: return None
     return Match('', '', ('', ''), ('', ''), n=len(folders), named=1, names=(*images, *masks))
 
-# %% ../../nbs/data/00_pairing.ipynb #96b60e59
+# %% ../../nbs/data/00_pairing.ipynb #1cfae41a
+def mask_names(
+    stem:str
+)->list: # of (name without the affix, (before, behind), affixes of images to try)
+    "The ways to read a stem as that of a mask beside its image."
+    behind, before = _MASK_ENDING.fullmatch(stem), _MASK_BEGINNING.fullmatch(stem)
+    out = [(behind[1], ('', behind[2]), [('', end) for end in _IMAGE_ENDINGS])] if behind else []
+    if before: out.append((before[2], (before[1], ''), [(name, '') for name in _IMAGE_BEGINNINGS]))
+    return out
+
 def match_beside(
     files # the images in a dataset's folder and below, relative
 )->Match|None:
     "The `Match` of images and masks in the same folder: x.png and x_mask.png."
-    stems = {f'{path.rpartition("/")[0]}/{stem_of(path)}' for path in files}
-    masks = [found for stem in sorted(stems) if (found := _MASK_ENDING.fullmatch(stem))]
-    votes = Counter((end, found[2]) for found in masks for end in _IMAGE_ENDINGS if found[1] + end in stems)
+    stems = {(path.rpartition('/')[0], stem_of(path)) for path in files}
+    votes = {}
+    for folder,stem in sorted(stems):
+        for bare,mask,images in mask_names(stem):
+            for image in images:
+                if (folder, f'{image[0]}{bare}{image[1]}') not in stems: continue
+                votes.setdefault((image, mask), set()).add((folder, bare))
     if not votes: return match_names(files) or match_suffixes(files)
-    (end, mask), n = max(votes.items(), key=lambda item: (mask_tier(item[0][1]), item[1]))
-    rivals = [(('', other), ('', name)) for (other, name),k in votes.items()
-              if (other, name) != (end, mask) and 2*k >= n and mask_tier(name) == mask_tier(mask)]
-    if 2*n <= 0.6*len(stems): return None
-    return Match('', '', ('', end), ('', mask), n=n, named=1, affixes=tuple(rivals))
+    most = max(map(len, votes.values()))
+    votes = {option: bare for option,bare in votes.items() if 2*len(bare) >= most}
+    best = max(votes, key=lambda option: (mask_tier(option[1][1]), len(votes[option])))
+    rivals = [option for option in votes if option[1] != best[1] and votes[option] & votes[best]
+              and mask_tier(option[1][1]) == mask_tier(best[1][1])]
+    def explained(folder, stem): # x_overlay belongs to x
+        return any((folder, stem[:i]) in votes[best] for i in range(1, len(stem) + 1)) or any(
+            (folder, bare) in votes[best] for bare in (strip_affix(stem, best[0]), strip_affix(stem, best[1])))
+    if sum(explained(*item) for item in stems) <= 0.6*len(stems): return None
+    return Match('', '', *best, n=len(votes[best]), named=1, affixes=tuple(rivals))
 
 # %% ../../nbs/data/00_pairing.ipynb #8fdfd7c1
 def nearest_folders(
@@ -906,20 +929,25 @@ def files_of_match(
         of_images = [path for path in of_images if path not in longer]
     return of_images, of_masks
 
-# %% ../../nbs/data/00_pairing.ipynb #756a2602
+# %% ../../nbs/data/00_pairing.ipynb #0b76fc1e
 def pairs_beside(
     files, # paths of images, relative
     match:Match # of `match_beside`
 )->tuple: # [(key, image, mask)], problems
     "Pairs of images and masks in the same folders."
-    (_, end), (_, mask) = match.in_images, match.in_masks
-    def key(ending): return lambda path: f'{path.rpartition("/")[0]}/{stem_of(path).removesuffix(ending)}'
+    def key(affix):
+        def bare(path):
+            name = strip_affix(stem_of(path), affix)
+            return None if name is None else f'{path.rpartition("/")[0]}/{name}'
+        return bare
+    keys = [key(match.in_images), key(match.in_masks)]
     if match.names:
-        key = lambda ending: lambda path: path.rpartition('/')[0]
+        keys = [lambda path: path.rpartition('/')[0]]*2
         sides = [[path for path in files if stem_of(path) == name] for name in match.names]
     elif match.suffixes: sides = [[path for path in files if path.endswith(suffix)] for suffix in match.suffixes]
     else:
-        sides = [[path for path in without_derived(files)
-                  if stem_of(path).endswith(end) and not _MASK_ENDING.fullmatch(stem_of(path))],
-                 [path for path in files if stem_of(path).endswith(mask)]]
-    return join_pairs(files_by_key(sides[0], key(end)), files_by_key(sides[1], key(mask)), kind='warning')
+        masks = [path for path in files if keys[1](path)]
+        found = {keys[1](path) for path in masks}
+        sides = [path for path in without_derived(files) if path not in {*masks}
+                 and (keys[0](path) in found or not mask_names(stem_of(path)))], masks
+    return join_pairs(*map(files_by_key, sides, keys), kind='warning')

@@ -130,6 +130,24 @@ PUBLISHED = dict(
     masks_inside=([("photos/{}.jpg", "photos/masks/{}.png")], []),
     overlays_beside=([("{}.jpg", "{}_mask.png")], ["{}_overlay.png"]),
     patients=([(f"P0{i}/P0{i}_scan/{{}}.png", f"P0{i}/P0{i}_lesion/{{}}.png") for i in (1, 2)], []),
+    segments_ai=([("{}.jpg", "{}_label_ground-truth_semantic.png")], []),
+    superannotate=([("{}.jpg", "{}.jpg___fuse.png")], []),
+    whole_names=([("{}.jpg", "{}.jpg.png")], []),
+    whole_names_in_folders=([("images/{}.jpg", "masks/{}.jpg.png")], []),
+    cvppp=([("A1/plant{}_rgb.png", "A1/plant{}_label.png")], ["A1/plant{}_centers.png"]),
+    beginnings=([("image_{}.png", "mask_{}.png")], []),
+    beginnings_without_a_mark=([("data/img{}.png", "data/gt{}.png")], []),
+    masks_that_begin_with_mask=([("data/{}.png", "data/mask_{}.png")], []),
+    ycor=([("train/iid{}/rgb.jpg", "train/iid{}/labels.png")], []),
+    goose=([("images/train/a/{}_windshield_vis.png", "labels/train/a/{}_labelids.png")],
+           ["labels/train/a/{}_color.png", "labels/train/a/{}_instanceids.png"]),
+    xbd=([(f"train/images/h_{{}}_{when}_disaster.png", f"train/targets/h_{{}}_{when}_disaster_target.png")
+          for when in ("pre", "post")], []),
+    glas=([(f"{part}_{{}}.bmp", f"{part}_{{}}_anno.bmp") for part in ("train", "testA")], []),
+    busi=([(f"{kind}/{kind} ({{}}).png", f"{kind}/{kind} ({{}})_mask.png") for kind in ("benign", "malignant")], []),
+    gid=([("image_RGB/{}.tif", "label_5classes/{}_label.tif")], ["image_NirRGB/{}.tif"]),
+    kitti360=([("data_2d_raw/d0/image_00/data_rect/{}.png", "data_2d_semantics/d0/image_00/semantic/{}.png")],
+              ["data_2d_semantics/d0/image_00/instance/{}.png"]),
     other_words_for_validation=([("train_x/{}.png", "train_y/{}.png"), ("val_images/{}.png", "val_labels/{}.png")], []),
 )
 
@@ -245,6 +263,7 @@ def refusal(root):
 REFUSED = dict(  # name: files, words of the error
     two_images_of_a_place=(["train/A/{}.png", "train/B/{}.png", "train/label/{}.png"], ["A/", "B/", "label/"]),
     left_and_right=(["left/{}.png", "right/{}.png", "labels/{}.png"], ["left/", "right/", "labels/"]),
+    bands_in_folders=(["train_red/red_{}.tif", "train_green/green_{}.tif", "train_gt/gt_{}.tif"], ["red", "green"]),
     depth_only=(["images/{}.png", "depth/{}.png"], ["{root}"]),
     instances_only=(["images/{}.png", "instances/{}.png"], ["{root}"]),
     channels=(["imagesTr/c_{}_0000.png", "imagesTr/c_{}_0001.png", "labelsTr/c_{}.png"], ["_0000", "_0001"]),
@@ -258,7 +277,7 @@ def test_what_is_not_clear_is_refused(tmp_path, name):
     files, words = REFUSED[name]
     rng = np.random.default_rng(0)
     for pattern in files:
-        top, shape = (2, (9, 12)) if "label" in pattern or "mask" in pattern else (256, (9, 12, 3))
+        top, shape = (2, (9, 12)) if any(word in pattern for word in ("label", "mask", "gt")) else (256, (9, 12, 3))
         for n in NAMES: put(tmp_path/pattern.format(n), rng.integers(0, top, shape))
     said = refusal(tmp_path)
     assert [word for word in words if word.format(root=tmp_path) not in said] == []

@@ -364,9 +364,10 @@ def palette_problems(self:PairTally): # yields at most one `Problem`
         yield Problem('error', 'mask-palettes', self.inverted[0], text, found=self.inverted[:20], fix=_PALETTE_FIX)
     elif colors := several_per_key((i, color) for color,i in painted):
         i, (first, other, *_) = next(iter(colors.items()))
-        twice = all(painted[color, i][0] > 1 for color in (first, other))
-        text = f'shows id {i} in the color {other}, but {painted[first, i][1]} shows it in {first}: the ids count.'
-        kind = 'error' if twice and self.data.guessed else 'warning'
+        unnamed = any(problem.code == 'guessed-classes' for problem in self.data.problems)
+        unclear = unnamed and all(painted[color, i][0] > 1 for color in (first, other))
+        kind, end = ('error', 'is it one class?') if unclear else ('warning', 'the ids count.')
+        text = f'shows id {i} in the color {other}, but {painted[first, i][1]} shows it in {first}: {end}'
         yield Problem(kind, 'mask-palettes', painted[other, i][1], text, found=[first, other], fix=_PALETTE_FIX)
 
 # %% ../../nbs/data/14_check.ipynb #25f0b35b
@@ -495,7 +496,8 @@ def class_problems(
     total = pixels.sum(axis=1)
     if not total.sum(): return
     known = any(problem.code == 'one-class' for problem in report.data.problems)
-    if not known and (alone := one_class_problem(report)): yield alone
+    alone = one_class_problem(report)
+    if alone and not known: yield alone
     unseen = [f'{names[i]!r} (id {i})' for i in pixels.index[(pixels.train == 0) & (total > 0)]]
     if unseen:
         message = (f'{plural(len(unseen), "class", "classes")} {a_few(unseen, 6)} '
@@ -506,7 +508,7 @@ def class_problems(
     if absent:
         message = f'{len(absent)} of {len(classes)} classes never occur: {a_few(absent, 8)}.'
         yield Problem('note', 'class-absent', '', message, absent)
-    yield from share_problems(report)
+    if not (known or alone): yield from share_problems(report)
 
 # %% ../../nbs/data/14_check.ipynb #96e531a0
 def unmeasured_problems(

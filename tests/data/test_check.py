@@ -292,6 +292,14 @@ def test_numbers_in_other_colors_are_said(tmp_path):
     assert problem(tmp_path, "mask-palettes").kind == "warning"
 
 
+@pytest.mark.parametrize("names, kind", [("", "error"), ("ground thing", "warning")])
+def test_one_number_in_two_colors(tmp_path, names, kind):
+    "Half of the masks show 1 in red, the others in blue: two classes, unless names say that it is one."
+    draw(tmp_path, [with_palette(disk(i), [COLORS[0], COLORS[1 + i % 2]]) for i in range(6)], names)
+    found = problem(tmp_path, "mask-palettes")
+    assert found.kind == kind and missing(str(found), "color", "label_colors.txt") == []
+
+
 @pytest.mark.parametrize("plain", [True, False])
 def test_a_palette_that_begins_with_white(tmp_path, plain):
     "Beside gray masks, in which 0 is black, it is inverted; alone, it is the program's choice of colors."

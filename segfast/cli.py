@@ -469,7 +469,8 @@ def check(
         found = check_path(data, layout, progress, cache, border=border, split=split, classes=classes)
     if report: found.save(report)
     if as_json: print_json(found.to_dict())
-    elif found.data is None and not fix: found.raise_errors()
+    elif found.data is None and not (fix and 'several-masks' in {problem.code for problem in found.problems}):
+        found.raise_errors()
     elif sys.stdout.isatty(): print_tables(color_findings(found.text()))
     else: print_text(found.text())
     if fix: fix_found(found, fix, data)

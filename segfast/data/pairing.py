@@ -385,7 +385,7 @@ def shared_words(
     only_one = set.intersection(*one) - set.union(*two)
     only_two = set.intersection(*two) - set.union(*one)
     if len(only_one) > 1 or len(only_two) > 1 or not only_one | only_two: return []
-    def affix(found, other): return ('', '', *(word if other else f'_{word}' for word in found))
+    def affix(found, other): return ('', '', *(word if other else f'_{word}' for word in sorted(found)))
     return [(affix(only_one, only_two), affix(only_two, only_one))]
 
 # %% ../../nbs/data/00_pairing.ipynb #1cd3262a

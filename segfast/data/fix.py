@@ -166,7 +166,7 @@ def read_by_color(
     return replace(data, classes=classes, encoding=Encoding.of_colors(classes))
 
 # %% ../../nbs/data/15_fix.ipynb #a85954ba
-ALPHA = Encoding('values', ((0, 0), (255, 1))) # of masks whose transparency is the mask
+ALPHA = Encoding('values', ((0, 0), (255, 1)), 0) # of masks whose transparency is the mask; others have no `rest`
 
 def alpha_mask(
     im:Image.Image # decoded

@@ -967,3 +967,16 @@ def test_masks_with_other_pages_than_their_images(folder, tmp_path, odd):
     write_fixed_copy(report, tmp_path/"copy")
     left = {Path(path).stem for path in open_data(tmp_path/"copy").pairs["image"]}
     assert left == {f"scene_{i:03}" for i in range(10) if i not in odd}
+
+
+def test_black_and_white_masks_are_not_taken_for_transparency(tmp_path):
+    def mask(i):
+        a = white(truth(i))
+        if i == 1: a[0, 0] = 128
+        return a
+    root = two_folders(tmp_path/"d", mask)
+    write_fixed_copy(check(open_data(root), cache=False), tmp_path/"copy")
+    data = open_data(tmp_path/"copy")
+    assert all(set(np.unique(data.ids(row.mask))) <= {0, 1, 2} for row in data.pairs.itertuples())
+    assert sum(np.count_nonzero(data.ids(row.mask) != truth(i))
+               for i, row in enumerate(data.pairs.sort_values("image").itertuples())) == 1

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import yaml
 from PIL import ImageColor
 
-from ..core.errors import DataError, Problem
+from ..core.errors import DataError, Problem, errors_of
 from ..core.files import decode_text, parse_json, read_bytes, value_flaw
 from ..core.text import a_few, plural
 from .pairing import IMAGE_SUFFIXES
@@ -273,8 +273,9 @@ def try_class_file(
     "The classes in a file, and what is wrong with it."
     path = Path(path)
     file, ending = file or path.name, path.suffix.lower()
-    try: text, odd = decode_text(read_bytes(path, SMALL, follow=True), file)
-    except DataError as e: return None, [class_file_error(file, str(e).removeprefix(f'{path}: '))]
+    most = SMALL << 4 if ending == '.json' else SMALL # nnU-Net lists its images in the same file
+    try: text, odd = decode_text(read_bytes(path, most, follow=True), file)
+    except DataError as e: return None, [class_file_error(file, str(e).removeprefix(f'{path}: '), 'warning')]
     except OSError as e: return None, [class_file_error(file, f'cannot be read ({e.strerror}).')]
     if odd: return None, odd
     try:
@@ -288,6 +289,7 @@ def try_class_file(
     colors = isinstance(value, dict) and value.get('segmentation_colors') # Datumaro's, in the order of the ids
     if rows and isinstance(colors, list) and len(colors) == len(rows):
         rows = [ClassRow(*row[:3], parse_color(color)) for row,color in zip(rows, colors)]
+    if rows and len(rows) - len({row.name for row in rows}) > max(1, len(rows)//4): return None, [] # labels of images
     if rows: return class_file_of(rows, file, value is None or rows[0].place == 'entry 1' and '"shape"' not in text)
     labels = isinstance(value, dict) and value.get('labels')
     return None, [class_file_error(file, _NOT_ONE_EACH, 'warning')]*bool(labels and isinstance(labels, dict))
@@ -303,7 +305,8 @@ def _where(e):
 _PATTERNS = [re.compile(pattern, re.I) for pattern in (
     r'label_?colou?rs?\.(txt|csv)', r'labelmap\.txt', r'(\w+_)?class_?dict(_\w+)?\.(csv|txt|json)',
     r'obj_class_to_machine_color\.json', r'_classes\.csv', r'dataset\.(json|ya?ml)', r'data\.ya?ml',
-    r'config(_v[\d.]+)?\.json', r'dataset_meta\.json', r'(label_)?classes\.(json|csv|ya?ml)', r'(id2label|label2id)\.json',
+    r'config(_v[\d.]+)?\.json', r'dataset_meta\.json', r'(label_)?classes\.(json|csv|ya?ml)',
+    r'(id2label|label2id)\.json',
     r'(labels?|categories|class_?names|label_?names|label_?map|class_?map)\.(json|csv|ya?ml)',
     r'objectinfo\d*\.(txt|csv)', r'meta\.json', r'categor(y|ies)(_ids?)?\.(txt|csv)', r'codes\.txt',
     r'class_?names\.txt', r'label_?names\.txt', r'labels?\.txt', r'classes\.txt', r'names\.txt', r'\w+\.names',
@@ -447,6 +450,8 @@ def own_classes(
     file = next((name for name in (*COLOR_TABLES, 'codes.txt') if (root/name).is_file()), None)
     if file is None: return None
     table, problems = (try_codes_table if file == 'codes.txt' else try_label_colors)(root/file)
+    said = None if file == 'codes.txt' else try_class_file(root/file)[0]
+    if said and (errors_of(problems) or not said.listed): return None # it has other columns, such as ids
     return NamedClasses(table, None, table is not None and file != 'codes.txt', file, tuple(problems))
 
 def other_names(

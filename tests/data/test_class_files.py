@@ -201,6 +201,7 @@ FORMS = {
     "RUGD_annotation-colormap.txt": "0 ground 1 2 3\n1 leaf 108 64 20\n2 stem 255 229 204\n",
     "class_dict_seg.csv": "name, r, g, b\r\nground, 1, 2, 3\r\nleaf, 4, 5, 6\r\nstem, 7, 8, 9\r\n",
     "obj_class_to_machine_color.json": {"ground": [0, 0, 0], "leaf": [1, 1, 1], "stem": [2, 2, 2]},
+    "class_dict.csv": "id,name,r,g,b\n1,leaf,4,5,6\n0,ground,1,2,3\n2,stem,7,8,9\n",
     "cityscapes_labels.csv": "name,id,trainId,category,color\nground,0,255,x,\"0, 0, 0\"\nleaf,1,0,flat,\"1, 2, 3\"\n"
                              "stem,2,1,flat,\"4, 5, 6\"\nplate,-1,255,vehicle,\"0, 0, 142\"\n"}
 
@@ -226,6 +227,7 @@ COLORED = {
     "classes.json": [{"name": "leaf", "color": "#307020"}, {"name": "ground", "color": "rgb(0, 0, 0)"},
                      {"name": "stem", "color": [176, 112, 32, 255]}],
     "colors.json": {"leaf": "#307020", "ground": [0, 0, 0], "stem": [176, 112, 32]},
+    "class_dict.csv": "id,name,hex\n4,leaf,#307020\n0,ground,#000000\n9,stem,#b07020\n",
     "palette.yaml": "leaf: [48, 112, 32]\nground: [0, 0, 0]\nstem: [176, 112, 32]\n",
     "legend.csv": "Class;Hex\nleaf;#307020\nground;#000000\nstem;#b07020\n",
     "masks/color_map.txt": "0 leaf 48 112 32\n1 ground 0 0 0\n2 stem 176 112 32\n"}
@@ -319,9 +321,10 @@ def test_faults_name_file_and_line(tmp_path, file, text, where):
 
 
 def test_a_large_file_is_not_read(tmp_path):
-    (tmp_path/"classes.json").write_bytes(b" "*(2 << 20))
-    [said] = try_class_file(tmp_path/"classes.json")[1]
-    assert "1 MB" in said.message
+    for file, most in ("classes.txt", 1), ("dataset.json", 16):
+        (tmp_path/file).write_bytes(b" "*((most << 20) + 1))
+        [said] = try_class_file(tmp_path/file)[1]
+        assert f"than {most} MB" in said.message and said.kind == "warning"
     with pytest.raises(ValueError, match="128 KB"): parse_yaml("a: b\n"*50_000)
 
 
@@ -331,7 +334,8 @@ def test_a_large_file_is_not_read(tmp_path):
     ("labels.txt", "0.jpg 1\n1.jpg 0\n"), ("dataset.json", {"labels": [["0.png", 3]]}),
     ("data.yaml", "train: images\n"), ("_classes.csv", "filename,cat,dog\n0.jpg,1,0\n"),
     ("train_labels.csv", "id,label\nx,1\n"),
-    ("dataset.json", [1, 2])])
+    ("dataset.json", [1, 2]), ("labels.txt", "cat\ndog\ncat\ndog\ndog\n"),
+    ("labels.csv", "id,label\n1,a\n2,b\n3,a\n4,b\n")])
 def test_other_files_of_these_names_are_left_alone(tmp_path, file, text):
     draw(tmp_path, [0, 1, 2])
     write(tmp_path/file, text)

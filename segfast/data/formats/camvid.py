@@ -216,8 +216,10 @@ def camvid(
     encoding = INDEX
     if table:
         painted = any(not contents.one for _,contents in mask_contents(root, masks))
-        if painted or classes is None: classes, encoding = painted_classes(root, masks, problems)
-        if not painted: encoding = INDEX # the table's lines are the ids
+        if painted: classes, encoding = painted_classes(root, masks, problems)
+        elif classes is None: # the table's lines are the ids, or have ids
+            classes, encoding, notes = guess_classes(root, masks)
+            problems += notes
     if other: classes, encoding, problems = named_by_others(root, masks, problems)
     if classes is None: classes = placeholder_classes(root, masks)
     rows = [(image, f'images/{image}', mask) for image,mask in zip(images, masks)]

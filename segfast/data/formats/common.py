@@ -69,8 +69,8 @@ def painted_classes(
 )->tuple: # ClassTable, Encoding
     "The classes of a folder's color table, and the encoding of masks that are painted in its colors."
     file = next((name for name in COLOR_TABLES if (root/name).is_file()), None)
-    said = named_classes(root, masks, mask_contents(root, masks)) if file is None else None
-    if said and said.classes and said.colored:
+    said = named_classes(root, masks, mask_contents(root, masks))
+    if said.classes and said.colored and not errors_of(said.problems):
         problems += said.problems
         return said.classes, Encoding.of_colors(said.classes)
     if file is None:

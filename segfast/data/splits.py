@@ -271,6 +271,7 @@ def table_lists(
     if find(rows[0][best]) not in find.images: names = names[1:] # the header
     split, plain = list_split(file.rpartition('/')[2])
     if word is None and not plain and all(row[best].isdecimal() for row in names): return [] # epochs, ids of classes
+    if word is None and not plain and re.search('meta_?data', file, re.I): return [] # facts about some of the images
     if word is None:
         return [SplitList(file, split[0] if len(split) == 1 else '', [row[best] for row in names], plain, [])]
     lists = {}

@@ -275,3 +275,15 @@ def test_tables_of_pairs_per_split(tmp_path):
     for file, stems in zip(("train.csv", "val.csv", "test.csv"), WORDS.values()):
         write_list(tmp_path/file, ["image,mask", *(f"images/{stem}.jpg,masks/{stem}.png" for stem in stems)])
     assert split_by_stem(open_data(tmp_path)) == WORDS
+
+
+@pytest.mark.parametrize("names", ["0", "012345"])
+def test_a_table_of_facts_is_no_list_of_training_images(tmp_path, names):
+    "ISIC's metadata, whose name has the word of its folder."
+    for i in range(6):
+        photo(tmp_path/f"X_Training_Data/X_{i}.png", i)
+        paint(tmp_path/f"X_Training_GroundTruth/X_{i}_segmentation.png", ids(i, 2))
+    rows = "".join(f"X_{i},55,female\n" for i in names)
+    (tmp_path/"X_Training_Data/X_Training_Data_metadata.csv").write_text(f"image_id,age,sex\n{rows}")
+    data = open_data(tmp_path)
+    assert data.splits == {"train": 5, "valid": 1}

@@ -1112,6 +1112,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'segfast/data/mask_values.py'),
                                           'segfast.data.mask_values.near_colors': ( 'data/mask_values.html#near_colors',
                                                                                     'segfast/data/mask_values.py'),
+                                          'segfast.data.mask_values.on_areas': ( 'data/mask_values.html#on_areas',
+                                                                                 'segfast/data/mask_values.py'),
                                           'segfast.data.mask_values.painted_instances': ( 'data/mask_values.html#painted_instances',
                                                                                           'segfast/data/mask_values.py'),
                                           'segfast.data.mask_values.palette_conflict': ( 'data/mask_values.html#palette_conflict',

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['refuse_photos', 'swap_sides', 'order_folders', 'match_key', 'join_folders', 'contents_by_key', 'settle_rivals',
            'refuse_affixes', 'sample_names', 'unmatched_problem', 'no_match_problem', 'match_all_files',
-           'lower_problems', 'join_more', 'pair_folders']
+           'lower_problems', 'join_more', 'split_of_names', 'pair_folders']
 
-# %% ../../nbs/data/10_autodetect.ipynb #d09e6fc5
+# %% ../../nbs/data/10_autodetect.ipynb #00cf8758
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,9 @@ from pathlib import Path
 from ..core.errors import DataError, Problem, errors_of
 from ..core.text import a_few, count_text
 from .pairing import (Match, files_by_key, files_of_match, folder_entries, folder_place, join_pairs,
-                                  match_folders, may_hold_pairs, pairs_beside, sample_images, stem_of, strip_affix,
-                                  walk_images, without_role, write_stem)
-from .splits import split_of_rows
+                                  match_folders, may_hold_pairs, pairs_beside, sample_images, split_word, stem_of,
+                                  strip_affix, walk_images, without_role, write_stem)
+from .splits import hold_out, split_of_rows
 from .filestats import file_digests, mask_contents
 from .mask_values import MAX_CLASSES
 from .mask_groups import refuse_mask_groups
@@ -266,7 +266,27 @@ def join_more(
                                         'mask.'))
     return problems
 
-# %% ../../nbs/data/10_autodetect.ipynb #72175beb
+# %% ../../nbs/data/10_autodetect.ipynb #a4451e2d
+def split_of_names(
+    root:Path,
+    rows:list, # (key, image, mask)
+    seed:int, # of the images that are held out
+    problems:list # gets problems and notes about the split
+)->list: # 'train', 'valid', 'test' or None per row
+    "The split that folders or lists give, or else the names of all images."
+    found = []
+    splits = split_of_rows(root, rows, seed, found)
+    words = [split_word(stem_of(image))[0] for _,image,_ in rows]
+    drawn = {problem.code for problem in found} == {'no-valid-split'}
+    if not drawn or 'train' not in words or len({*words}) < 2 or None in words or any(
+            folder_place(path)[1] for _,*pair in rows for path in pair):
+        problems += found
+        return splits
+    text = ', '.join(f'{split} {words.count(split)}' for split in sorted({*words}))
+    problems.append(Problem('note', 'found-split', '', f'the names of the images give the split: {text}.'))
+    return hold_out(words, 0.2, seed, problems)
+
+# %% ../../nbs/data/10_autodetect.ipynb #594ab83c
 def pair_folders(
     root, # the dataset's folder
     seed:int # for the split, when neither folders nor lists say
@@ -288,7 +308,7 @@ def pair_folders(
         found = unmatched_problem(root, [(images, of_images), (masks, of_masks)], message)
         raise DataError([*errors_of(problems), found if match.n else replace(found, code='layout-unknown')])
     problems += [*more, *lower_problems(match)]
-    splits = split_of_rows(root, rows, seed, problems)
+    splits = split_of_names(root, rows, seed, problems)
     where = 'images and masks are in the same folder' if together else f'images are in {images}/, masks in {masks}/'
     text = f'{where}, named like {stem_of(rows[0][1])} and {stem_of(rows[0][2])}.'
     return rows, splits, [*problems, Problem('note', 'found-folders', '', text)]

@@ -350,7 +350,7 @@ def common_affix(
     behind = os.path.commonprefix([stem[len(before):][::-1] for stem in stems])[::-1]
     return before.rstrip('0123456789'), behind.lstrip('0123456789')
 
-# %% ../../nbs/data/00_pairing.ipynb #dff4dd60
+# %% ../../nbs/data/00_pairing.ipynb #9da444ff
 def likely_affixes(
     short, # stems of one folder
     long # stems of another
@@ -385,7 +385,7 @@ def shared_words(
     only_one = set.intersection(*one) - set.union(*two)
     only_two = set.intersection(*two) - set.union(*one)
     if len(only_one) > 1 or len(only_two) > 1 or not only_one | only_two: return []
-    def affix(found, other): return ('', '', *(word if other else f'_{word}' for word in sorted(found)))
+    def affix(found, other): return ('', '', *(word if other else f'_{word}' for word in found))
     return [(affix(only_one, only_two), affix(only_two, only_one))]
 
 # %% ../../nbs/data/00_pairing.ipynb #1cd3262a

@@ -300,6 +300,19 @@ def test_equal_copies_of_the_masks_do_no_harm(tmp_path):
     assert set(read(tmp_path)[0].values()) == {f"labels/{n}.png" for n in NAMES}
 
 
+def test_the_names_of_the_images_give_the_split(tmp_path):
+    draw(tmp_path, *PUBLISHED["glas"])
+    _, split, said = read(tmp_path)
+    assert {image: word for image, word in split.items() if word == "test"} == {f"testA_{n}.bmp": "test" for n in NAMES}
+    assert "test 3, train 3" in said["found-split"][0].message and [*split.values()].count("valid") == 1
+
+
+@pytest.mark.parametrize("names", [["train_1", "train_2", "train_3"], ["train_1", "val_2", "street_3"]])
+def test_names_that_give_no_split(tmp_path, names):
+    draw(tmp_path, [("images/{}.png", "masks/{}.png")], names=names)
+    assert "found-split" not in read(tmp_path)[2] and "no-valid-split" in read(tmp_path)[2]
+
+
 def test_a_second_pair_of_folders_is_named(tmp_path):
     draw(tmp_path, [("day/images/{}.png", "day/masks/{}.png"), ("night_photos/n{}.png", "night_truth/n{}.png")])
     said = read(tmp_path)[2]["unused-pair"]

@@ -437,7 +437,7 @@ def blurred_pixels(
     meaning:MaskMeaning
 )->list: # [(code, what, pixels)]; at most one
     "What is done to a mask because of a problem that all masks have."
-    n = int((~np.isin(raw, list(meaning.cores))).sum()) if meaning.cores else raw.size
+    n = int((~np.isin(raw, sorted(meaning.cores))).sum()) if meaning.cores else raw.size
     return [(meaning.code, meaning.how, n)] if meaning.code and n else []
 
 def recode_mask(

@@ -56,8 +56,8 @@ def functions_with_sets(trees):
 
 class SetNames:
     "Which expressions of one function, or of a module outside its functions, are sets."
-    def __init__(self, scope, functions, outer=()):
-        self.functions, self.names = functions, set(outer)
+    def __init__(self, scope, functions, outer=(), attributes=frozenset()):
+        self.functions, self.names, self.attributes = functions, set(outer), attributes
         if isinstance(scope, ast.FunctionDef):
             arguments = (*scope.args.args, *scope.args.kwonlyargs)
             given = getattr(scope, "given_sets", set())
@@ -73,6 +73,8 @@ class SetNames:
             return True
         if isinstance(node, ast.Name):
             return node.id in self.names
+        if isinstance(node, ast.Attribute):
+            return node.attr in self.attributes
         if isinstance(node, ast.IfExp):
             return self.is_set(node.body) or self.is_set(node.orelse)
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitOr, ast.BitAnd, ast.Sub, ast.BitXor)):
@@ -141,13 +143,25 @@ def note_given_sets(scope, sets, functions):
                 called.given_sets = {*getattr(called, "given_sets", ()), parameter.arg}
 
 
+def set_attributes(tree):
+    "The names of attributes that are sets: fields of classes, and what is assigned to `self`."
+    nothing, names = SetNames(ast.Module([], []), frozenset()), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign) and getattr(node.annotation, "id", "") in ("set", "frozenset"):
+            names.add(getattr(node.target, "id", ""))
+        for target, value in assignments(node):
+            if isinstance(target, ast.Attribute) and nothing.is_set(value):
+                names.add(target.attr)
+    return names
+
+
 def set_loops(tree, functions=frozenset()):
     "The loops over sets whose result has an order: (line, source)."
     add_parents(tree)
-    found, own = set(), methods_and_functions(tree)
+    found, own, attributes = set(), methods_and_functions(tree), set_attributes(tree)
 
     def visit(scope, outer):
-        sets = SetNames(scope, functions, outer)
+        sets = SetNames(scope, functions, outer, attributes)
         note_given_sets(scope, sets, own)
         for node in own_nodes(scope):
             for part in filter(sets.is_set, iterated(node)):

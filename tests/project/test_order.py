@@ -35,6 +35,9 @@ ALLOWED = {
     ("training/loggers.py", "os.walk(folder)"): "deletes all links",
 }
 
+# loops over sets whose order has no effect
+ALLOWED_LOOPS = {("data/pairing.py", "found"): "a set of one word, or of none"}
+
 
 def found_in_all(find):
     return {name: found for name, tree in TREES.items() if (found := find(name, tree))}
@@ -53,7 +56,10 @@ def test_every_allowed_listing_is_still_there():
 
 def test_no_loop_over_a_set_gives_an_order():
     sets = functions_with_sets(TREES.values())
-    assert found_in_all(lambda name, tree: set_loops(tree, sets)) == {}, "sort these"
+
+    def find(name, tree):
+        return [(line, source) for line, source in set_loops(tree, sets) if (name, source) not in ALLOWED_LOOPS]
+    assert found_in_all(find) == {}, "sort these"
 
 
 def test_no_hashes_of_the_process_and_no_order_of_threads():
@@ -79,6 +85,8 @@ def test_no_hashes_of_the_process_and_no_order_of_threads():
     ("def f(x):\n    x = set(x)\n    def g(y): return [n for n in x]", ["x"]),
     ("votes = Counter(n for n in a.keys() & b.keys())", ["a.keys() & b.keys()"]),
     ("x = set(n)\nx.pop()", ["x"]),
+    ("class A:\n    def __init__(self): self.x = set()\n    def f(self): return [n for n in self.x]", ["self.x"]),
+    ("class A(NamedTuple):\n    x: set\ndef f(a): return list(a.x)", ["a.x"]),
     ("out = sorted({'a', 'b'})", []),
     ("out = [n for n in sorted(set(x))]", []),
     ("out = sum(len(n) for n in set(x))", []),

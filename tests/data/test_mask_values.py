@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from segfast.core.errors import errors_of
 from segfast.data.check import check
+from segfast.data.demo import scene
 from segfast.data.mask_values import guess_classes
 from segfast.data.masks import Encoding
 from segfast.data.open import open_data
@@ -331,6 +332,26 @@ def test_smoothed_colors(tmp_path, smoothed):
     data = open_data(folder_of(tmp_path, save))
     problem = stops(data, "mask-smooth", "smoothed", "5 classes")
     assert problem.expected == sorted(map(tuple, RAINBOW.tolist())) and len(data.classes) == 5
+
+
+STREETS = [scene(i, (120, 160))[1] for i in range(4)] # ten classes, poles among them
+PAINT = np.random.default_rng(3).permutation(256)[:30].astype(np.uint8).reshape(10, 3)
+
+
+@pytest.mark.parametrize("table", [np.arange(10), np.arange(10)*8, np.arange(10)*25, PAINT[:, 0], np.sort(PAINT[:, 0]),
+                                   PAINT], ids=["ids", "8", "25", "grays", "sorted", "colors"])
+@pytest.mark.parametrize("step", [1, 3, 6])
+def test_streets_are_sound_at_every_size_but_not_smoothed(tmp_path, table, step):
+    for i, a in enumerate(STREETS):
+        paint(tmp_path/f"{i}.png", np.uint8(table)[a[::step, ::step]])
+    files = [f"{i}.png" for i in range(len(STREETS))]
+    classes, _, problems = guess_classes(tmp_path, files)
+    assert len(classes) == len(np.unique(STREETS)) and not errors_of(problems)
+    if step > 1 or np.array_equal(table, np.arange(10)): return # smoothed ids are other ids
+    for i, a in enumerate(STREETS):
+        Image.fromarray(np.uint8(table)[a]).resize((53, 40), Image.BOX).save(tmp_path/f"{i}.png")
+    found = errors_of(guess_classes(tmp_path, files)[2])
+    assert found and {p.code for p in found} <= {"mask-smooth", "mask-values"} and "smooth" in str(found[0])
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -126,7 +126,8 @@ def plain_unet(
     middle, dropout = options['middle'], options['dropout']
     if middle < 1: raise UsageError(f'middle is {middle}; expected a whole number of at least 1.')
     if not 0 <= dropout < 1: raise UsageError(f'dropout is {dropout}; expected a number from 0 to below 1.')
-    return load_initial_weights(AnySize(UNet(n_out, tuple(channels), **options), 2**len(channels)), weights, None)
+    net = one_value_norms(UNet(n_out, tuple(channels), **options)) # 1 pixel is left of 32x32 after five levels
+    return load_initial_weights(AnySize(net, 2**len(channels)), weights, None)
 
 # %% ../../nbs/models/03_zoo.ipynb #47167e3d
 @register_model()

@@ -31,7 +31,7 @@ from rich.text import Text
 
 from ..core.errors import safe_text, unknown_name
 from ..core.process import LossyStream
-from ..core.text import (DASH, count_text, is_missing, number_text, percent_text, scaled_text, shape_text,
+from ..core.text import (DASH, a_few, count_text, is_missing, number_text, percent_text, scaled_text, shape_text,
                                share_text, short_date_text, size_text, speed_text, time_text)
 from ..data.classes import ClassTable
 from ..data.masks import colorize
@@ -664,7 +664,10 @@ def score_table(
     means = []
     for key in SCORES[:3]: means += [f'{score_title(key)} ', (number_text(scores[key]), 'bold green'), '   ']
     end = Text.assemble(*means, (f'{count_text(scores["images"], "image")} in {time_text(scores["seconds"])}', 'dim'))
-    return ConsoleView(lambda width, color: Group(fit_table(columns(color), width), '', indent(end)))
+    absent = [safe_text(classes.names[i]) for i,row in zip(ids, rows) if is_missing(row['iou'])]
+    note = Text(f'left out of the means, since it does not occur: {a_few(absent, 4)}', 'dim')
+    lines = [*[indent(note)]*bool(absent), indent(end)]
+    return ConsoleView(lambda width, color: Group(fit_table(columns(color), width), '', *lines))
 
 # %% ../../nbs/report/03_console.ipynb #538182f5
 STATUS_COLORS = dict(done='green', running='cyan', failed='red', interrupted='yellow')

@@ -751,6 +751,59 @@ def test_a_folder_in_bf16(tmp_path, photos, tiny_run):
     assert len(same) == 5 and np.mean(same) > 0.9
 
 
+# What people give to it
+
+def odd_images(folder):
+    "Images of every mode with odd names, each with the (height, width) that a viewer shows; others that are none."
+    (folder/"sub/deep").mkdir(parents=True)
+    def colors(h, w): return Image.fromarray(RNG.integers(0, 256, (h, w, 3), np.uint8))
+    turned = colors(40, 56)
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    images = {"gray.png": colors(40, 56).convert("L"), "rgba.png": colors(40, 56).convert("RGBA"),
+              "palette.png": colors(40, 56).convert("P"), "cmyk.jpg": colors(40, 56).convert("CMYK"),
+              "sixteen.png": Image.fromarray(RNG.integers(0, 65535, (40, 56), np.uint16)), "one.png": colors(1, 1),
+              "thin.png": colors(300, 1), "large.jpg": colors(200, 310), "film.gif": colors(40, 56),
+              "sub/deep/gray.png": colors(33, 35), "\xc4rger #1 (copy).v2.PNG": colors(40, 56)}
+    for name, image in images.items(): image.save(folder/name)
+    turned.save(folder/"turned.jpg", exif=exif)
+    (folder/"._gray.png").write_bytes(b"\0\5\x16\7 of macOS")
+    (folder/"notes.txt").write_text("no image")
+    (folder/"broken.jpg").write_bytes((folder/"large.jpg").read_bytes()[:600])
+    (folder/"empty.png").write_bytes(b"")
+    return {name: image.size[::-1] for name, image in images.items()} | {"turned.jpg": (56, 40)}
+
+
+@pytest.mark.parametrize("more", [[], ["--tile", "64x64"], ["--tta", "--batch-size", "3"]])
+def test_case_predict_odd_images(tmp_path, tiny_run, more):
+    "A mask of each image's shown size; what cannot be read is named, the others are done, and the exit code says it."
+    sizes = odd_images(tmp_path/"new")
+    res = cli("predict", tiny_run.path, tmp_path/"new", "--out", tmp_path/"out", *more, code=1)
+    assert not missing(res.output, "broken.jpg", "empty.png", f"{len(sizes)} masks", "2 without one")
+    assert "notes.txt" not in res.output and "._gray.png" not in res.output
+    for name, size in sizes.items():
+        mask = read((tmp_path/"out"/name).with_suffix(".png"))
+        assert mask.shape == size and set(np.unique(mask)) <= set(tiny_run.classes.labels), name
+    assert len(written(tmp_path/"out")) == len(sizes)
+
+
+@pytest.mark.parametrize("name, content, named", [
+    ("film.mp4", b"\0\0\0\x18ftypmp42" + bytes(500), "video"), ("report.pdf", b"%PDF-1.4\n" + bytes(500), "PDF"),
+    ("table.csv", b"a,b\n1,2\n", "not an image")])
+def test_a_file_that_is_no_image(tmp_path, tiny_run, name, content, named):
+    (tmp_path/name).write_bytes(content)
+    res = cli("predict", tiny_run.path, tmp_path/name, "--out", tmp_path/"out", code=1)
+    assert not missing(res.output, name, named, "0 masks") and not is_crash(res)
+
+
+def test_a_folder_without_images(tmp_path, tiny_run):
+    (tmp_path/"new").mkdir()
+    for text in None, "no image":
+        if text: (tmp_path/"new/notes.txt").write_text(text)
+        res = cli("predict", tiny_run.path, tmp_path/"new", "--out", tmp_path/"out", code=1)
+        assert not missing(res.output, tmp_path/"new", "holds no image") and not (tmp_path/"out").exists()
+
+
 # The values of the dataset
 
 VALUES = dict(gaps=Encoding("values", ((0, 0), (7, 1), (11, 2))), binary=Encoding("values", ((0, 0), (255, 1), (9, 2))),
@@ -793,8 +846,8 @@ def test_the_command_says_that_it_writes_ids_and_can_write_values(tmp_path, phot
     for name in written(tmp_path/"ids"):
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path/"values"/name)), read(tmp_path/"ids"/name)*10)
     assert "note" not in cli("predict", tiny_run.path, photos, "--out", tmp_path/"plain").output
-    again = cli("predict", run.path, photos, "--out", tmp_path/"values", "--values", "dataset", "--skip-existing").output
-    assert "5 images skipped" in again
+    again = cli("predict", run.path, photos, "--out", tmp_path/"values", "--values", "dataset", "--skip-existing")
+    assert "5 images skipped" in again.output
     other = cli("predict", run.path, photos, "--out", tmp_path/"values", "--skip-existing", code=2).output
     assert "other options" in other
 

@@ -137,6 +137,43 @@ def test_the_same_masks_as_the_run(run, made, tmp_path):
 
 BLOCKED = """
 import sys
+def test_case_onnx_sizes(run, made, tmp_path):
+    "One file for every size: from the command line, the same masks as the run's, at each image's own size."
+    from typer.testing import CliRunner
+
+    from segfast.cli import app
+    (tmp_path/"new").mkdir()
+    sizes = [(48, 64), (97, 33), (50, 61), (200, 310), (1, 1)]
+    for i, size in enumerate(sizes):
+        Image.fromarray(as_bytes(random_images(1, size, i))[0]).save(tmp_path/f"new/a{i}.png")
+    for model, out in (made.path, "onnx"), (run.path, "torch"):
+        told = CliRunner().invoke(app, ["predict", str(model), str(tmp_path/"new"), "--out", str(tmp_path/out)])
+        assert told.exit_code == 0, told.output
+    for i, size in enumerate(sizes):
+        its, mine = (np.asarray(Image.open(tmp_path/out/f"a{i}.png")) for out in ("onnx", "torch"))
+        assert its.shape == size and (its == mine).mean() > 0.999
+
+
+def test_the_file_knows_the_values_of_the_dataset(run, tmp_path):
+    "An exported file writes masks with the values of the training's masks, as the run does; old files say no value."
+    from segfast.core.files import read_json, without, write_json
+    from segfast.data.masks import Encoding, decode_mask
+    from segfast.inference.predict import Output, predict
+    from segfast.runs.run import Run
+    copy = Run(shutil.copytree(run.path, tmp_path/"copy"))
+    Image.fromarray(as_bytes(random_images(1, (40, 56)))[0]).save(tmp_path/"a.png")
+    table = [[10*i, i] for i in range(len(run.classes))]
+    facts = without(read_json(copy.path/"data.json"), "files")
+    write_json(copy.path/"data.json", facts | dict(encoding=dict(kind="values", table=table, rest=None)))
+    model, said = export(copy, out=tmp_path/"m.onnx").path, []
+    predict(model, [tmp_path/"a.png"], tmp_path/"ids", say=said.append)
+    assert len(said) == 1 and "--values dataset" in said[0]
+    predict(model, [tmp_path/"a.png"], Output(tmp_path/"values", values="dataset"))
+    ids = np.asarray(Image.open(tmp_path/"ids/a.png"))
+    encoding = Encoding("values", tuple(map(tuple, table)))
+    np.testing.assert_array_equal(decode_mask(tmp_path/"values/a.png", encoding), ids)
+
+
 class Block:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in ('torch', 'fastai', 'torchvision', 'onnx', 'pandas'):

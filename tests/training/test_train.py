@@ -1,16 +1,23 @@
 """What a training does: sizes, weights, learning rates, precision, checkpoints, and how it may end."""
+import io
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from helpers.problems import missing
-from helpers.training import FULL, HALF, fit, only_run, recipe_of, same, weights_of, with_bad
+from helpers.training import FULL, HALF, Said, fit, only_run, recipe_of, same, weights_of, with_bad
 from PIL import Image
+from rich.console import Console
 from sklearn.metrics import accuracy_score, jaccard_score
 
+from segfast.cli import interruption_text
 from segfast.core.errors import DataError, UsageError
 from segfast.data.cache import open_pair
 from segfast.data.classes import ClassTable
@@ -20,7 +27,10 @@ from segfast.data.masks import decode_mask
 from segfast.inference.predictor import normalize
 from segfast.inference.score import score_split
 from segfast.models.zoo import seg_model
+from segfast.report.console import score_table
+from segfast.runs.run import Run
 from segfast.training.checkpoints import Training
+from segfast.training.resume import resume
 from segfast.training.train import run_stage
 
 # The default model, once for all
@@ -351,3 +361,179 @@ def test_run_stage_alone(small, tiny, tmp_path):
         [recipe.stages[0].lr]) and len(run.history) == 2
     assert training.best.value == pytest.approx(run.history.accuracy.max())
     assert not same(before, model.state_dict())
+
+
+# What people meet
+
+CLASSES = ["sky", "road", "tree"]
+
+
+def street_folder(folder, n=6, size=(48, 64), valid=None, classes=CLASSES, rows=None):
+    "Images with masks of blocks, in CamVid's way; of some rows, the masks are void (255) everywhere."
+    rng = np.random.default_rng(n)
+    for part in "images", "masks": (folder/part).mkdir(parents=True)
+    for i in range(n):
+        ids = rng.integers(0, 3, (size[0]//8, size[1]//8)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+        Image.fromarray(np.stack([ids*60 + 20, ids*30, 255 - ids*50], 2)).save(folder/f"images/a{i}.png")
+        Image.fromarray(np.full_like(ids, 255) if i in (rows or ()) else ids).save(folder/f"masks/a{i}.png")
+    (folder/"codes.txt").write_text("\n".join(classes))
+    if valid is not None: (folder/"valid.txt").write_text("".join(f"a{i}.png\n" for i in valid))
+    return folder
+
+
+def quick(folder, out, **kwargs):
+    return fit(folder, recipe_of(dict(batch_size=4) | kwargs), out)
+
+
+@pytest.mark.parametrize("void_rows", [(0,), (0, 1, 2)])
+def test_case_batch_all_void(tiny, tmp_path, void_rows):
+    "A batch without a labeled pixel teaches nothing; the loss stays a number."
+    run = quick(street_folder(tmp_path/"data", valid=[4, 5], rows=void_rows), tmp_path, batch_size=1, epochs=2)
+    assert run.state == "done" and np.isfinite(run.history.train_loss).all()
+    assert all(tensor.isfinite().all() for tensor in weights_of(run).values())
+
+
+def test_a_validation_image_that_is_void_everywhere(tiny, tmp_path):
+    run = quick(street_folder(tmp_path/"data", valid=[4, 5], rows=[4]), tmp_path, batch_size=2)
+    assert run.state == "done" and run.scores["images"] == 2 and np.isfinite(run.scores["mean_iou"])
+
+
+@pytest.mark.parametrize("split", [[4, 5], [0, 1, 2]])
+def test_a_split_that_is_void_everywhere_is_refused(tiny, tmp_path, split):
+    data = street_folder(tmp_path/"data", valid=[4, 5] if split == [4, 5] else [3, 4, 5], rows=split)
+    with pytest.raises(DataError) as e: quick(data, tmp_path/"runs")
+    assert not missing(e, "void", len(split)) and not (tmp_path/"runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n, batch_size", [(5, 4), (6, 1)])
+def test_case_bn_last_batch(tmp_path, n, batch_size):
+    "DeepLab with one image in the last batch, or in all: its pooled features are one value per channel."
+    data = street_folder(tmp_path/"data", n + 1 if batch_size == 4 else n, valid=[0])
+    recipe = recipe_of(dict(size=(64, 64), batch_size=batch_size), model="deeplabv3_resnet50")
+    assert fit(data, recipe, tmp_path).state == "done"
+
+
+@pytest.mark.parametrize("model, options", [("unet", {}), ("unet_dropout", dict(batch_norm=True))])
+def test_one_value_per_channel_in_a_deep_unet(tmp_path, model, options):
+    "Five levels leave one pixel of 32x32, and one image in a batch is one value for a batch norm."
+    recipe = recipe_of(dict(size=(32, 32), batch_size=1), model=model,
+                       model_options=dict(channels=[4]*5, middle=4) | options)
+    run = fit(street_folder(tmp_path/"data", 3, valid=[0]), recipe, tmp_path)
+    assert run.state == "done" and np.isfinite(run.history.train_loss).all()
+
+
+@pytest.mark.parametrize("n, images", [(3, (2, 1)), (2, (1, 1))])
+def test_case_fewer_than_a_batch(tiny, tmp_path, n, images):
+    run = quick(street_folder(tmp_path/"data", n), tmp_path, batch_size=16)
+    assert run.state == "done" and run.scores["images"] == images[1]
+    assert np.isfinite(run.history.train_loss).all() and run.history.images_per_second.iloc[0] > 0
+
+
+def test_a_single_image_is_refused(tiny, tmp_path):
+    with pytest.raises(DataError, match="two images"): quick(street_folder(tmp_path/"data", 1), tmp_path/"runs")
+    assert not (tmp_path/"runs").exists()
+
+
+def test_case_valid_lacks_a_class(tiny, tmp_path):
+    "Its IoU is missing, the means leave it out, and the table of the scores says so."
+    data = street_folder(tmp_path/"data", valid=[4, 5], classes=[*CLASSES, "bus"])
+    ids = np.full((48, 64), 3, np.uint8)
+    ids[:24] = 0
+    Image.fromarray(ids).save(data/"masks/a0.png")
+    run = quick(data, tmp_path)
+    rows = run.scores["classes"]
+    assert rows["bus"]["iou"] is None or np.isnan(rows["bus"]["iou"])
+    assert run.scores["mean_iou"] == pytest.approx(np.mean([rows[name]["iou"] for name in CLASSES]))
+    console = Console(file=io.StringIO(), width=100)
+    console.print(score_table(run.scores, run.classes))
+    assert "left out of the means, since it does not occur: bus" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("names", [["sky", "road", "tree", "bus"], ["sky", "bus", "road", "tree"]])
+def test_case_class_added(tiny, tmp_path, names):
+    "A resume refuses other classes and names --from, which starts with new last layers."
+    data = street_folder(tmp_path/"data")
+    run = quick(data, tmp_path)
+    (data/"codes.txt").write_text("\n".join(names))
+    Image.fromarray(np.full((48, 64), 3, np.uint8)).save(data/"masks/a0.png")
+    for changed in False, True:
+        with pytest.raises(DataError) as e: resume(run, screen="quiet", extend=1, data_changed=changed)
+        assert not missing(e, run.path, "its classes were sky, road, tree", ", ".join(names), f"--from {run.path}")
+    said = Said()
+    new = fit(data, recipe_of(dict(batch_size=4), weights=str(run.path)), tmp_path, screen=said)
+    assert new.state == "done" and list(new.classes.names) == names
+    assert any("without its last layers" in line for line in said.lines)
+
+
+def test_resume_after_an_image_was_removed(tiny, tmp_path):
+    data = street_folder(tmp_path/"data", valid=[4, 5])
+    run = quick(data, tmp_path)
+    for part in "images", "masks": (data/part/"a0.png").unlink()
+    with pytest.raises(DataError) as e: resume(run, screen="quiet", extend=1)
+    assert not missing(e, run.path, "images/a0.png", "--data-changed")
+    assert resume(run, screen="quiet", extend=1, data_changed=True).state == "done"
+
+
+SCRIPT = """import multiprocessing as mp, sys
+mp.set_start_method({method!r}, force=True)
+from pathlib import Path
+from segfast.training.train import train
+from segfast.training.crossval import train_folds
+from segfast.training.lr_finder import find_lr
+from segfast.runs.presets import single
+recipe = single((32, 48), epochs=1, weights='none', model='fast')
+{call}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("call", [
+    "train('data', recipe, workers=2, device='cpu')", "train_folds('data', recipe, k=2, workers=2, device='cpu')",
+    "find_lr('data', recipe, workers=2, device='cpu')", "if sys.argv: train('data', recipe, workers=2, device='cpu')"])
+def test_case_spawn_script(tmp_path, method, call):
+    "A script without the main guard, where processes run it again: the guard is named, and no second run is left."
+    street_folder(tmp_path/"data")
+    (tmp_path/"lesson.py").write_text(SCRIPT.format(method=method, call=call))
+    done = subprocess.run([sys.executable, "lesson.py"], cwd=tmp_path, text=True, capture_output=True, timeout=300)
+    assert done.returncode == 1
+    assert not missing(done.stderr, "lesson.py, line 9", "if __name__ == '__main__':", "workers=0")
+    runs = list((tmp_path/"runs").glob("*")) if (tmp_path/"runs").exists() else []
+    assert len(runs) == ("if" in call.split()) # of the parent, which failed
+    assert all(Run(path).state == "failed" for path in runs)
+
+
+@pytest.mark.slow
+def test_a_script_with_the_guard_trains_with_spawned_loaders(tmp_path):
+    street_folder(tmp_path/"data")
+    call = "if __name__ == '__main__':\n    train('data', recipe, workers=2, device='cpu', name='done')"
+    (tmp_path/"lesson.py").write_text(SCRIPT.format(method="spawn", call=call))
+    subprocess.run([sys.executable, "lesson.py"], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    assert Run(tmp_path/"runs/done").state == "done" and len(list((tmp_path/"runs").iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_case_interrupted(tiny, tmp_path, monkeypatch):
+    "Ctrl-C in the second epoch; the resumed run ends as the one that was not interrupted."
+    data, stage = street_folder(tmp_path/"data", 10, valid=[8, 9]), dict(epochs=3, batch_size=2)
+    whole = quick(data, tmp_path/"whole", **stage)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt) as e:
+        with_bad(patch, 1, lambda cb: os.kill(os.getpid(), signal.SIGINT) if cb.iter == 1 else None)
+        quick(data, tmp_path/"broken", **stage)
+    run = e.value.segfast_run
+    assert run.status["status"] == "interrupted" and f"segfast resume {run.path}" in interruption_text(e.value)
+    assert same(weights_of(resume(run, screen="quiet", device="cpu")), weights_of(whole))
+
+
+def test_case_odd_sizes(tmp_path):
+    "Images of odd sizes, and a size that 32 does not divide: a mask of each image's own size."
+    data, sizes = street_folder(tmp_path/"data", 4, valid=[0]), [(97, 33), (50, 61), (33, 97), (41, 40)]
+    for i, size in enumerate(sizes):
+        for path in data/f"images/a{i}.png", data/f"masks/a{i}.png":
+            with Image.open(path) as im: resized = im.resize(size[::-1], Image.NEAREST)
+            resized.save(path)
+    small_unet = dict(model="unet", model_options=dict(channels=[4, 8], middle=8))
+    run = fit(data, recipe_of(dict(size=(45, 61)), **small_unet), tmp_path)
+    for i, size in enumerate(sizes):
+        assert run.predict(data/f"images/a{i}.png").shape == size

@@ -245,7 +245,8 @@ def is_two_levels(
     if not low or not high or len(total) < (3 if jpeg else 4): return False
     pixels, middle = sum(total.values()), total.keys() - {*low, *high}
     between, shades = sum(total[v] for v in middle), sum(soft[v] for v in middle)
-    if between > 0.05*pixels or shades < 0.85*between: return False # a third class
+    third = between > 0.05*pixels or shades < 0.85*between # a third class
+    if third and between > 0.001*pixels: return False
     noise = pixels - total[0] - total[255]
     many = len(total) > 8 if jpeg else min(len(low), len(high)) > 3
     return many or noise < 0.05*pixels and (jpeg or min(len(low), len(high)) > 1)

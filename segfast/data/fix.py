@@ -970,6 +970,8 @@ def join_pair(
     encode_mask(ids, classes.table).save(files[1])
     n, classwise = len(groups.masks[image]), groups.kind == 'classes'
     what = f'{count_text(n, "mask")} joined to the one of images/{files[0].name}'
+    if any(path.lower().endswith(('.jpg', '.jpeg')) for _,path in groups.masks[image]):
+        what += ', gray values of JPEG files divided at 128'
     if groups.kind == 'label_names': what = f'ids by label_names.txt in the mask of images/{files[0].name}'
     changes = [Change(image, 'several-masks', ', '.join(filter(None, (what, done))), joined.labeled)]
     if classwise and joined.overlap:

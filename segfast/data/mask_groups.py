@@ -6,9 +6,9 @@
 __all__ = ['GENERIC_WORDS', 'name_words', 'single_words', 'is_other_form', 'Place', 'folder_parts', 'find_places', 'ImageIndex',
            'Link', 'image_of_folder', 'image_of_stem', 'image_in_folder', 'other_folders', 'link_masks', 'divide_files',
            'link_beside', 'candidate_links', 'Role', 'role_of', 'mask_roles', 'MaskGroups', 'numbered_kind',
-           'named_kind', 'class_name', 'group_kind', 'name_groups', 'labelme_groups', 'read_foreground', 'JoinedMask',
-           'join_masks', 'rename_ids', 'confirm_groups', 'groups_problem', 'label_names_problem', 'folders_of_masks',
-           'find_mask_groups', 'refuse_mask_groups']
+           'named_kind', 'class_name', 'group_kind', 'name_groups', 'labelme_groups', 'has_two_piles',
+           'read_foreground', 'JoinedMask', 'join_masks', 'rename_ids', 'confirm_groups', 'groups_problem',
+           'label_names_problem', 'folders_of_masks', 'find_mask_groups', 'refuse_mask_groups']
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000002
 import os, re
@@ -431,28 +431,39 @@ def labelme_groups(
     return MaskGroups('label_names', masks, tuple(order))
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg000043
+def has_two_piles(
+    counts:dict # value -> pixels
+)->bool:
+    "Whether nearly all values are near 0 or near 255, as in a black and white mask that was saved as JPEG."
+    return sum(n for v,n in counts.items() if 64 <= v < 192) <= 0.1*sum(counts.values())
+
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000045
 def read_foreground(
     path # of a mask with two values
 )->np.ndarray: # (height, width) bool
-    "The pixels of a mask of one class or one object: all that are not 0."
+    "The pixels of a mask of one class or one object: all that are not 0; in a JPEG, all above 127."
     with image_file(path) as im:
-        im = stored_values(im)
+        jpeg, im = im.format == 'JPEG', stored_values(im)
+        if jpeg: im = im.convert('L')
         raw = raw_mask(im, Encoding('index' if im.mode in INDEX_MODES else 'colors'))
-    values = np.unique(raw)
+        alpha = np.asarray(im.getchannel('A')) if im.mode in ('LA', 'RGBA') else raw
+    values, counts = np.unique(raw, return_counts=True)
+    if jpeg and has_two_piles(dict(zip(values.tolist(), counts.tolist()))): return raw > 127
+    if len(values) == 1 and len(np.unique(alpha)) == 2: return alpha > 0 # drawn on a transparent ground
     if len(values) > 2 or (len(values) == 2 and values[0] != 0):
         message = f'holds {len(values)} values, but a mask of one class or one object has two, 0 and another.'
         raise DataError(Problem('error', 'mask-values', str(path), message, found=values[:20].tolist(),
                                 fix='Export it as a black and white PNG.'))
     return raw != 0
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000045
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000047
 class JoinedMask(NamedTuple):
     "The masks of one image as one."
     ids: np.ndarray # (height, width) uint8
     overlap: int    # pixels that belong to several of the masks
     labeled: int    # pixels that belong to any of the masks
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000047
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000049
 def join_masks(
     root, # the dataset's folder
     groups:MaskGroups,
@@ -471,7 +482,7 @@ def join_masks(
         times += on
     return JoinedMask(ids, int((times > 1).sum()), int((times > 0).sum()))
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000049
+# %% ../../nbs/data/09_mask_groups.ipynb #mg00004b
 def rename_ids(
     root, # the dataset's folder
     groups:MaskGroups, # of the kind label_names
@@ -486,7 +497,7 @@ def rename_ids(
     ids = np.array([groups.names.index(name) for name in names], np.uint8)[raw]
     return JoinedMask(ids, 0, ids.size)
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg00004c
+# %% ../../nbs/data/09_mask_groups.ipynb #mg00004e
 _OVERLAP, _COVERED = 0.05, 0.98 # shares of the labeled pixels, and of all
 _MANY = 64 # more values than that are shades, not classes
 
@@ -498,7 +509,8 @@ def confirm_groups(
     several = [image for image,masks in groups.masks.items() if len(masks) > 1]
     some = several[::max(1, len(several)//3)][:3]
     contents = dict(mask_contents(root, [path for image in some for _,path in groups.masks[image][:12]]))
-    many = max((mask.many for mask in contents.values()), default=0)
+    def values(mask): return 2 if mask.jpeg and mask.grey and has_two_piles(mask.counts) else mask.many
+    many = max(map(values, contents.values()), default=0)
     if not groups.sure:
         of_images = [mask.many for _,mask in mask_contents(root, some)]
         most = _MANY if groups.kind == 'annotators' else 2
@@ -515,7 +527,7 @@ def confirm_groups(
     segments = groups.kind == 'union' and labeled > _COVERED*pixels
     return replace(groups, kind='unclear') if segments or overlap > _OVERLAP*max(1, labeled) else groups
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000050
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000052
 _WHAT = dict(union='They are parts or objects of one class.', classes='Each is the mask of one class: {names}.',
              annotators='They are by several annotators: {names}.',
              unclear='It is not certain what they are: classes, parts of one class, or several annotators.')
@@ -537,7 +549,7 @@ def groups_problem(
     return Problem('error', 'several-masks', several[0], message, found=paths[:20], expected='one mask per image',
                    fix=_FIX[groups.kind])
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000052
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000054
 def label_names_problem(
     groups:MaskGroups # of the kind label_names
 )->Problem: # an error
@@ -556,7 +568,7 @@ def label_names_problem(
                    expected='one table of classes',
                    fix='Join them: segfast check DATA --fix COPY writes a copy with the ids of all masks by name.')
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000054
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000056
 def folders_of_masks(
     root, # the dataset's folder
     files # paths of images in it, relative
@@ -572,7 +584,7 @@ def folders_of_masks(
     found = tuple(at for at,n in many.items() if n == 2)
     return found if len(found) > 1 and max(many.values()) > _MANY else ()
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000056
+# %% ../../nbs/data/09_mask_groups.ipynb #mg000058
 def find_mask_groups(
     root, # the dataset's folder
     files # paths of images in it, relative
@@ -583,7 +595,7 @@ def find_mask_groups(
     if groups is None and (masks_in := folders_of_masks(root, files)): groups = name_groups(tuple(files), masks_in)
     return groups and confirm_groups(root, groups)
 
-# %% ../../nbs/data/09_mask_groups.ipynb #mg000058
+# %% ../../nbs/data/09_mask_groups.ipynb #mg00005a
 def refuse_mask_groups(
     root, # the dataset's folder
     folders:int=300 # how many folders to look into

@@ -348,6 +348,17 @@ def test_a_black_and_white_mask_in_any_form(tmp_path):
         assert ((joined.ids == 1) == (blob(0) > 0)).all(), form
 
 
+def test_black_and_white_masks_in_jpeg_and_on_a_transparent_ground(tmp_path):
+    root = draw(tmp_path/"data", "images/{i}.png", "masks/car/{i}.jpg masks/road/{i}.png", 3)
+    clear = np.full((*SIZE, 4), 255, np.uint8)
+    clear[..., 3] = blob(15)
+    Image.fromarray(clear).save(root/"masks/road/0.png")
+    groups = groups_of(root)
+    assert groups.kind == "classes"
+    assert (join_masks(root, groups, "images/0.png").ids == (blob(0) > 0) + 2*(blob(15) > 0)).all()
+    assert write_joined_copy(root, tmp_path/"copy").what.str.contains("divided at 128").all()
+
+
 @pytest.mark.parametrize("name", ["experts", "two_numbers_each"])
 def test_an_uncertain_answer_is_not_written(name, tmp_path):
     root = draw(tmp_path/"data", *KINDS[name][2:])

@@ -19,7 +19,7 @@ from .dataset import SegData
 from .splits import parse_split, resplit
 from .mask_values import with_classes
 from .formats.camvid import camvid
-from .formats.unsupported import explain_file, explain_files, list_below
+from .formats.unsupported import explain_file, explain_files, list_below, renamed_images
 from .formats.registry import LAYOUTS, find_layout, nearest_layout
 from .archives import ARCHIVES, only_folder_in, new_part_folder, extract_tar, is_archive, unpack
 from .demo import demo
@@ -109,7 +109,8 @@ def explain_error(
     codes = {problem.code for problem in error.problems}
     if not codes & {'layout-unknown', 'no-images', 'folder-missing'}: return error
     found, file = (explain_files(root), '') if root.is_dir() else (explain_file(root), root.name)
-    near = nearest_layout(list_below(root)) if root.is_dir() and not found else ''
+    listing = list_below(root) if root.is_dir() and not found else []
+    near = renamed_images(listing) or nearest_layout(listing)
     if not found and not near: return error
     code, (message, fix) = ('format-unread', found) if found else ('layout-unknown', (near, ''))
     return DataError([*error.problems, Problem('error', code, file, message, fix=fix)])

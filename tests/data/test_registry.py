@@ -239,7 +239,7 @@ def test_every_form_is_a_tuple_of_patterns():
 
 def test_many_folders_are_counted(root):
     for name in "abcdef":
-        photos(root, name + "/x" + name + "{}.jpg", 2)
+        masks(root, name + "/x" + name + "{}.png", "01")
     assert "3 more folders" in describe_images(root, list_below(root))
 
 
@@ -259,3 +259,21 @@ def test_parts_of_a_layout_in_different_folders(root, tmp_path):
         (tmp_path/"whole"/name).rename(root/f"{name}_trainvaltest/{name}")
     text = refusal(root)
     assert "leftImg8bit/ and gtFine/ must be in the same folder" in text
+
+
+@pytest.mark.parametrize("pattern, part", [("6114{:04x}-frame_{}.jpg", "61140000-"),
+                                           ("frame_{1}_jpg.rf.6a9c4d{0:04x}.jpg", "_jpg.rf.6a9c4d0000")])
+def test_names_that_a_tool_changed(root, pattern, part):
+    "What Label Studio and Roboflow add differs for each image."
+    for i in range(5):
+        photo(root/"images"/pattern.format(977*i, i), i)
+        paint(root/f"masks/frame_{i}.png", ids(i, 2))
+    assert f"{part} " in refusal(root)
+
+
+def test_photographs_in_folders_of_their_own(root):
+    "As for the classification of whole images."
+    for name in "abcdef":
+        photos(root, name + "/x" + name + "{}.jpg", 2)
+    text = describe_images(root, list_below(root))
+    assert "6 folders" in text and "no masks" in text

@@ -34,7 +34,8 @@ from .cityscapes import cityscapes
 from .idd import idd
 from .folders import from_folders
 from .table import csv_in, from_csv
-from .unsupported import brush_masks, explain_files, list_below, other_files, panoptic_masks
+from .unsupported import (brush_masks, explain_files, list_below, other_files, panoptic_masks,
+                                              renamed_images)
 
 # %% ../../../nbs/data/formats/12_registry.ipynb #6b7e3189
 class Layout(NamedTuple):
@@ -270,6 +271,7 @@ def describe_folder(
     if masks: return f'{text} of few values, like masks ({a_few(paths, 2, 2)}), but no other images.'
     return f'{text} ({a_few(paths, 2, 2)}), but no masks.'
 
+# %% ../../../nbs/data/formats/12_registry.ipynb #74d77bec
 def describe_images(
     root, # a folder
     listing:list # of `list_below`
@@ -283,6 +285,11 @@ def describe_images(
     note = f' {a_few(empty, 3)} {"are" if len(empty) > 1 else "is"} empty.' if empty else ''
     if not groups: return f'It holds no image ({", ".join(IMAGE_SUFFIXES)}).{note}'
     if len(groups) == 1: return f'{describe_folder(root, *groups.values())}{note}'
+    if not any(map(MASK_WORDS.search, groups)):
+        some = mask_contents(root, [paths[0] for paths in list(groups.values())[:12]])
+        if all(mask.many > MAX_CLASSES for _,mask in some):
+            shown = a_few([paths[0] for paths in groups.values()], 2)
+            return f'It holds images in {len(groups)} folders ({shown}), but no masks.{note}'
     order = sorted(groups, key=lambda folder: (bool(MASK_WORDS.search(folder)), -len(groups[folder]), folder))
     shown = [f'{count_text(len(groups[folder]), "image")} ({a_few(groups[folder], 2, 2)})'
              for folder in [*order[:2], *order[2:][-1:]]]
@@ -320,7 +327,8 @@ def layout_error(
         fix = f'{found[1]}\n{_BESIDE}' if found[1] and not hidden else found[1] or _ALL
     elif hidden: fix = _ALL
     else:
-        about = filter(None, [describe_images(root, listing), other_files(listing), nearest_layout(listing)])
+        about = filter(None, [describe_images(root, listing), other_files(listing), renamed_images(listing),
+                              nearest_layout(listing)])
         message, fix = f'{message}\n{" ".join(about)}', _EXAMPLES
     return DataError([*hidden, Problem('error', 'layout-unknown', str(root), message, fix=fix)])
 

@@ -6,7 +6,7 @@
 __all__ = ['POLYGONS', 'UNSUPPORTED', 'UNREAD_IMAGES', 'UNREAD_ARCHIVES', 'list_below', 'suffix_of', 'head_and_tail', 'has_keys',
            'has_text', 'has_columns', 'yolo_numbers', 'is_matrix', 'Unsupported', 'FoundFormat', 'format_of',
            'recognize_formats', 'brush_masks', 'panoptic_masks', 'unread_files', 'other_files', 'nameless_images',
-           'explain_files', 'explain_file']
+           'renamed_images', 'explain_files', 'explain_file']
 
 # %% ../../../nbs/data/formats/11_unsupported.ipynb #55031ce2
 import re
@@ -325,6 +325,22 @@ def nameless_images(
     found = [path for path in names if head_and_tail(Path(root)/path, 8).startswith(signs)]
     if not found: return ''
     return f'{a_few(found, 2)}: images without a suffix. Rename them, for example to {stem_of(found[0])}.png.'
+
+# %% ../../../nbs/data/formats/11_unsupported.ipynb #04feedc4
+_RENAMED = {'Label Studio put {} before the name': re.compile('([0-9a-f]{8}-).+'),
+            'Roboflow put {} behind the name': re.compile(r'.+(_(?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9A-Za-z]{6,40})')}
+
+def renamed_images(
+    listing:list # of `list_below`
+)->str: # empty if there are none
+    "A sentence about names that a tool changed, if some images have such names and others do not."
+    files = [path for path in listing if path.lower().endswith(IMAGE_SUFFIXES)]
+    for text,pattern in _RENAMED.items():
+        found = {path: match[1] for path in files if (match := pattern.fullmatch(stem_of(path)))}
+        if found and 4*len(found) >= len(files) > len(found):
+            path = next(iter(found))
+            return f'{safe_text(path)}: {text.format(found[path])}. Remove such parts from all names.'
+    return ''
 
 # %% ../../../nbs/data/formats/11_unsupported.ipynb #e1f761ad
 def explain_files(

@@ -115,7 +115,7 @@ def contents_by_key(
     found = [dict(mask_contents(root, [side[k] for k in keys])) for side in sides]
     return [{k: (side[k], masks[side[k]]) for k in keys if side[k] in masks} for side,masks in zip(sides, found)]
 
-# %% ../../nbs/data/10_autodetect.ipynb #904a5ca9
+# %% ../../nbs/data/10_autodetect.ipynb #a58a4fdf
 def settle_rivals(
     root, # the dataset's folder
     files:list, # paths, relative
@@ -131,9 +131,11 @@ def settle_rivals(
     copies = [file_digests(root, [path for path,_ in held.values()]) for held in contents]
     if len(ids) == 1 and all(fewer <= n or fewer > MAX_CLASSES for held in many for n,fewer in zip(many[ids[0]], held)):
         chosen = those[ids[0]]
-    elif copies[0] and all(sums == copies[0] for sums in copies): chosen = match
+        why = f'{chosen.folder(1)}/ holds ids, {{}}/ colors'
+    elif copies[0] and all(sums == copies[0] for sums in copies): chosen, why = match, 'both hold the same files'
     else: raise DataError(_several_masks(root, those))
-    lower = [rival for rival in those if rival is not chosen] + list(match.lower)
+    lower = [rival._replace(why=why.format(rival.folder(1))) for rival in those if rival is not chosen]
+    lower += match.lower
     return chosen._replace(rivals=(), lower=tuple(lower), more=match.more)
 
 _ONE_FIX = 'Remove the others, or write a table with the columns image and mask.'
@@ -222,7 +224,7 @@ def match_all_files(
     if first: match = match._replace(rivals=(), lower=first.lower, more=first.more)
     return files, match
 
-# %% ../../nbs/data/10_autodetect.ipynb #a9fb74bf
+# %% ../../nbs/data/10_autodetect.ipynb #77cddd92
 def lower_problems(
     match:Match
 )->list: # of `Problem`s
@@ -231,11 +233,11 @@ def lower_problems(
     for other in match.lower:
         folder, masks = other.folder(1), match.folder(1)
         if match.tiers[0] == other.tiers[0] == -2: continue
-        why, kind = f'{masks}/ is the better name for masks', 'warning'
-        if other.tiers == match.tiers: why, kind = f'{masks}/ holds ids, or the same files', 'note'
-        elif other.tiers[0] == -2: why, kind = 'its name says that it is shown in colors, or as lines', 'note'
-        elif other.tiers[0] == -1: why = 'its name says that it is a second annotation, or a field of view'
-        elif match.tiers[0] == 1: why = f'{masks}/ is said to be the annotation'
+        why, kind = f'{masks}/ is the clearer name', 'warning'
+        if other.why: why, kind = other.why, 'note'
+        elif other.tiers[0] == -2: why, kind = f'the name of {folder}/ says that it shows colors, or lines', 'note'
+        elif other.tiers[0] == -1: why = f'the name of {folder}/ says a second annotation, or a field of view'
+        elif match.tiers[0] == 1: why = f'the name of {masks}/ says that it is the annotation'
         out.append(Problem(kind, 'several-folders', f'{folder}/', f'matches as well; masks were taken from {masks}/, '
                            f'images from {match.folder(0)}/, because {why}.', found=[folder], expected=masks,
                            fix=_SEVERAL_FIX))

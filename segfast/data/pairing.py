@@ -598,7 +598,7 @@ def linked_stems(
         else: sets.append((set().union(*one.values()), set().union(*two.values())))
     return sets
 
-# %% ../../nbs/data/00_pairing.ipynb #7e71a249
+# %% ../../nbs/data/00_pairing.ipynb #890581f3
 class Match(NamedTuple):
     "How the files of a dataset make pairs."
     images: str       # role of the images' folders; empty where the masks' folder is beside or in the images' folder
@@ -619,6 +619,7 @@ class Match(NamedTuple):
     flat: bool = False # whether folders inside do not count: masks of all cities in one folder
     folders: tuple = () # (images, masks) folders that were seen, as `folder_place` gives them
     seen: tuple = ()  # path of one of these folders of images, and of one of masks
+    why: str = ''     # why another match was chosen, if files were looked at
 
     def folder(self,
         side:int # 0 images, 1 masks

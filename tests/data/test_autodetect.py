@@ -237,8 +237,8 @@ def test_images_of_one_name_in_several_folders_keep_their_own_masks(tmp_path):
 
 
 # name: (words that the note about other folders holds)
-NOTED = dict(drive=["1st_manual/", "the annotation"], bdd100k=["colormaps/", "masks/", "in colors"],
-             bdd_seg=["color_labels/", "in colors"], kitti_semantics=["semantic_rgb/"], hrf=["mask/", "manual1/"],
+NOTED = dict(drive=["1st_manual/", "the annotation"], bdd100k=["colormaps/", "masks/", "shows colors"],
+             bdd_seg=["color_labels/", "shows colors"], kitti_semantics=["semantic_rgb/"], hrf=["mask/", "manual1/"],
              supervisely=["masks_human/"])
 
 
@@ -290,14 +290,16 @@ def test_ids_are_preferred_to_the_same_in_colors(tmp_path):
         paint(tmp_path/f"masks/{n}.png", ids(int(n), 3))
     pairs, _, said = read(tmp_path)
     assert set(pairs.values()) == {f"masks/{n}.png" for n in NAMES}
-    assert "labels/" in str(said["several-folders"][0]) and "ids" in str(said["several-folders"][0])
+    assert "masks/ holds ids, labels/ colors" in str(said["several-folders"][0])
 
 
 def test_equal_copies_of_the_masks_do_no_harm(tmp_path):
     for n in NAMES:
         photo(tmp_path/f"images/{n}.png", int(n))
         for folder in "labels", "masks": paint(tmp_path/f"{folder}/{n}.png", ids(int(n), 3))
-    assert set(read(tmp_path)[0].values()) == {f"labels/{n}.png" for n in NAMES}
+    pairs, _, said = read(tmp_path)
+    assert set(pairs.values()) == {f"labels/{n}.png" for n in NAMES}
+    assert "both hold the same files" in str(said["several-folders"][0])
 
 
 def test_the_names_of_the_images_give_the_split(tmp_path):

@@ -266,6 +266,7 @@ def text_rows(
     rows = rows_of_lines(lines)
     return rows if not table or any(row.value is not None or row.color for row in rows) else None
 
+# %% ../../nbs/data/07_class_files.ipynb #4ae4f25f
 def try_class_file(
     path, # of a file with the names of classes, in any of the forms that tools write
     file:str='' # its name in problems; the file's own name when empty
@@ -387,6 +388,7 @@ def fit_colors(
     classes = ClassTable(said.names, find_void(said.names), said.colors)
     return ClassFit(classes, Encoding.of_colors(classes), 'it has the colors of the masks')
 
+# %% ../../nbs/data/07_class_files.ipynb #428afed8
 def fit_values(
     said:ClassFile, # with values
     values:list, # in the masks, sorted
@@ -454,6 +456,7 @@ def own_classes(
     if said and (errors_of(problems) or not said.listed): return None # it has other columns, such as ids
     return NamedClasses(table, None, table is not None and file != 'codes.txt', file, tuple(problems))
 
+# %% ../../nbs/data/07_class_files.ipynb #4376e05f
 def other_names(
     used:str, # the file that is used
     names:tuple, # in it

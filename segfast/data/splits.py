@@ -503,7 +503,7 @@ def lists_above(
         for part in read_list(above, name, find):
             n = sum(find(line) in find.images for line in part.lines)
             if not n or 2*n < len(part.lines) or n == len(rows): continue
-            message = f'names {count_text(n, "image")} of {Path(root).name}/, but is in the folder above, so it is not used.'
+            message = f'names {count_text(n, "image")} of {Path(root).name}/, but is in the folder above: not used.'
             out.append(unused_list(f'../{name}', message, 'warning', f'To use it, give {above}, or move it.'))
             break
     return out

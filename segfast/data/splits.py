@@ -14,6 +14,7 @@ import csv, os, re, unicodedata
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -189,6 +190,7 @@ def image_finder(
             ending = Path(tail).suffix
             bare = tail.removesuffix(ending) if ending.lower() in IMAGE_SUFFIXES else tail
             if found := meant.get(tail) or meant.get(bare): return found
+    @cache
     def find(line):
         words = re.split(r'[\s,;]+', line.strip())
         names = (line, line.replace('\\', '/'), words[0], words[0].replace('\\', '/'))

@@ -171,14 +171,15 @@ def refuse_affixes(
                             expected='one mask per image', fix='Keep one of them, combine them, or write a table with '
                                                                'the columns image and mask.'))
 
-# %% ../../nbs/data/10_autodetect.ipynb #a072090f
+# %% ../../nbs/data/10_autodetect.ipynb #30ce071b
 def sample_names(
     paths # of files
 )->str:
     "Two names of files, for a message."
     return ', '.join(path.rpartition('/')[2] for path in paths[:2]) or 'nothing'
 
-_TRIED = 'Tried: beginnings and endings removed, numbers compared by value, capital letters ignored.'
+_TRIED = ('Tried: beginnings and endings removed, numbers compared by value, capital letters and the marks between '
+          'words ignored.')
 _LABEL_STUDIO = re.compile(r'task-\d+-annotation-\d+')
 
 def unmatched_problem(

@@ -388,12 +388,12 @@ def shared_words(
     def affix(found, other): return ('', '', *(word if other else f'_{word}' for word in found))
     return [(affix(only_one, only_two), affix(only_two, only_one))]
 
-# %% ../../nbs/data/00_pairing.ipynb #1cd3262a
+# %% ../../nbs/data/00_pairing.ipynb #38f34f68
 MASK_WORDS = re.compile(
-    r'mask|label|annot|ground.?truth|truth|target|seg|semantic|classes|manual|matte'
+    r'mask|label|annot|ground.?truth|truth|target|seg|semantic|classes|manual|matte|m[aá]scara|masque|标签|标注|掩'
     r'|(^|[^a-z])(gts?|lbl|ann|anno|msk|lab|y)([^a-z]|$)', re.I)
-IMAGE_WORDS = re.compile(r'image|img|rgb|photo|picture|input|original|frame|(^|[^a-z])(im|x|jpe?g|org|raw)([^a-z]|$)',
-                         re.I)
+IMAGE_WORDS = re.compile(r'image|img|rgb|photo|picture|input|original|frame|foto|bild|图'
+                         r'|(^|[^a-z])(im|x|jpe?g|org|raw)([^a-z]|$)', re.I)
 # what is no mask of classes, whatever its values are
 OTHER_DATA = re.compile(
     'depths?|dispar(?:ity|ities)|disp|instances?|instanceids?|inst|panoptic|polygons?|normals|flow|superpixels?'
@@ -519,21 +519,23 @@ def find_affixes(
     first, second = set(first), set(second)
     return match_stems([(first, second)]) if first and second else Affixes(0.0, ('', ''), ('', ''))
 
-# %% ../../nbs/data/00_pairing.ipynb #84fcc654
+# %% ../../nbs/data/00_pairing.ipynb #818b4e09
 def plain_numbers(
     stem:str
 )->str:
     "A stem whose numbers have no leading zeros."
     return re.sub('[0-9]+', lambda found: str(int(found[0])), stem)
 
-NAME_FORMS = dict(split=lambda stem: split_word(stem)[1], case=str.casefold, numbers=plain_numbers)
-_FORMS = (), ('split',), ('case',), ('numbers',), ('split', 'case', 'numbers')
+NAME_FORMS = dict(split=lambda stem: split_word(stem)[1], case=str.casefold, numbers=plain_numbers,
+                  marks=lambda stem: re.sub('[-_. ]+', '_', stem))
+_FORMS = (), ('split',), ('case',), ('numbers',), ('marks',), ('split', 'case', 'numbers', 'marks')
 
 def write_stem(
     stem:str,
     form:tuple # names in `NAME_FORMS`
 )->str:
-    "A stem in a form in which it is compared."
+    "A stem in a form in which it is compared; accented letters are one character in all of them."
+    stem = unicodedata.normalize('NFC', stem)
     for name in form: stem = NAME_FORMS[name](stem)
     return stem
 
@@ -551,7 +553,7 @@ def match_forms(
         if best[0].share > 0.95: break
     return best
 
-# %% ../../nbs/data/00_pairing.ipynb #752019d3
+# %% ../../nbs/data/00_pairing.ipynb #c08c9c23
 def differing_parts(
     first:tuple, # folders above a file, as `folder_place` gives them
     second:tuple # those of another
@@ -569,7 +571,7 @@ def group_files(
     groups = {}
     for path in files:
         parts, split = folder_place(path)
-        groups.setdefault(parts, {}).setdefault(split, set()).add(stem_of(path))
+        groups.setdefault(parts, {}).setdefault(split, set()).add(write_stem(stem_of(path), ()))
     return groups
 
 # %% ../../nbs/data/00_pairing.ipynb #efccf0c5
@@ -705,13 +707,14 @@ def matching_tops(
         if best: found.append(rank_match((first, second), links, *best, flat=True))
     return [match for match in found if match.named == 2 and _may_match(match)]
 
-# %% ../../nbs/data/00_pairing.ipynb #2be1a594
+# %% ../../nbs/data/00_pairing.ipynb #481e89dd
 def name_affinity(
     match:Match
 )->int:
-    "How near two folders are by their paths: words that both have, less the parts in which they differ."
-    images, masks = ({*words_of(role)} for role in match[:2])
-    return len(images & masks) - sum(role.count('/') for role in match[:2])
+    "How near two folders are by their paths: 0, less one for each word and each part that only one of them has."
+    images, masks = ({word for word in words_of(role) if not says_mask(word) and not says_image(word)}
+                     for role in match[:2])
+    return -len(images ^ masks) - sum(role.count('/') for role in match[:2])
 
 def overlap_match(
     first:Match,

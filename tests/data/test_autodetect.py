@@ -148,6 +148,9 @@ PUBLISHED = dict(
     gid=([("image_RGB/{}.tif", "label_5classes/{}_label.tif")], ["image_NirRGB/{}.tif"]),
     kitti360=([("data_2d_raw/d0/image_00/data_rect/{}.png", "data_2d_semantics/d0/image_00/semantic/{}.png")],
               ["data_2d_semantics/d0/image_00/instance/{}.png"]),
+    blanks_and_marks=([("images/Photo {} a.jpg", "masks/Photo_{}-a.png")], []),
+    accents=([("images/Stra\u00dfe \u00fc{}.png", "masks/Stra\u00dfe u\u0308{}.png")], []),
+    other_languages=([("fotos/{}.jpg", "m\u00e1scaras/{}.png")], []),
     other_words_for_validation=([("train_x/{}.png", "train_y/{}.png"), ("val_images/{}.png", "val_labels/{}.png")], []),
 )
 
@@ -240,6 +243,13 @@ def test_images_of_one_name_in_several_folders_keep_their_own_masks(tmp_path):
 NOTED = dict(drive=["1st_manual/", "the annotation"], bdd100k=["colormaps/", "masks/", "shows colors"],
              bdd_seg=["color_labels/", "shows colors"], kitti_semantics=["semantic_rgb/"], hrf=["mask/", "manual1/"],
              supervisely=["masks_human/"])
+
+
+def test_augmented_copies_keep_their_own_masks(tmp_path):
+    draw(tmp_path, [("images/{}.png", "masks/{}.png"), ("images_aug/{}.png", "masks_aug/{}.png")])
+    pairs, _, said = read(tmp_path)
+    assert pairs == {f"images/{n}.png": f"masks/{n}.png" for n in NAMES}
+    assert "images_aug/" in str(said["unused-pair"][0])
 
 
 @pytest.mark.parametrize("name", NOTED)

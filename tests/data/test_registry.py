@@ -277,3 +277,9 @@ def test_photographs_in_folders_of_their_own(root):
         photos(root, name + "/x" + name + "{}.jpg", 2)
     text = describe_images(root, list_below(root))
     assert "6 folders" in text and "no masks" in text
+
+
+def test_folders_beyond_the_look_are_not_called_empty(root):
+    for i in range(400):
+        put_text(root/f"{i:03}/notes.md", "x")
+    assert "empty" not in refusal(root)

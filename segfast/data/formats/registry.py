@@ -280,8 +280,8 @@ def describe_images(
     groups = {}
     for path in filter(lambda path: path.lower().endswith(IMAGE_SUFFIXES), listing):
         groups.setdefault(''.join(folder_place(path)[0][-1:]), []).append(path)
-    empty = [path for path in listing if path.count('/') == 1 and path[-1] == '/'
-             and not any(other != path and other.startswith(path) for other in listing)]
+    folders = [path for path in listing if path.count('/') == 1 and path[-1] == '/'][:100]
+    empty = [path for path in folders if _safely(folder_entries, root/path) == []]
     note = f' {a_few(empty, 3)} {"are" if len(empty) > 1 else "is"} empty.' if empty else ''
     if not groups: return f'It holds no image ({", ".join(IMAGE_SUFFIXES)}).{note}'
     if len(groups) == 1: return f'{describe_folder(root, *groups.values())}{note}'

@@ -58,7 +58,7 @@ _OTHER_FORM = re.compile(
     r'|contours?|outlines?|b?box(es)?|vis|viz|visuali[sz]\w*|overlays?|preview|blend(ed)?|superpixels?|weights?'
     r'|prob\w*|heatmaps?|scores?|confidence|dist|distances?|thumb\w*|palette|raw|orig(inal)?|aug\w*|eroded|noboundary'
     r'|pred\w*|fov|nir|copy|backup|old|new|v\d+|full|small|resized|trimaps?|crop(ped)?|plot|mixed|fused|combined|rois?'
-    r'|merged|all|modify|modified|skeletons?|stuff|things?')
+    r'|merged|all|modify|modified|skeletons?|stuff|things?|bitmasks?|ins|pan|watershed')
 
 # %% ../../nbs/data/09_mask_groups.ipynb #mg00000c
 @lru_cache(maxsize=1 << 14)

@@ -148,6 +148,10 @@ PUBLISHED = dict(
     gid=([("image_RGB/{}.tif", "label_5classes/{}_label.tif")], ["image_NirRGB/{}.tif"]),
     kitti360=([("data_2d_raw/d0/image_00/data_rect/{}.png", "data_2d_semantics/d0/image_00/semantic/{}.png")],
               ["data_2d_semantics/d0/image_00/instance/{}.png"]),
+    bdd100k_with_all_labels=([("images/10k/train/{}.jpg", "labels/sem_seg/masks/train/{}.png")],
+                             [f"labels/{kind}/train/{{}}.png" for kind in (
+                                 "sem_seg/colormaps", "ins_seg/bitmasks", "pan_seg/bitmasks", "pan_seg/colormaps")]),
+    pixel_annotation_tool=([("{}.png", "{}_mask.png")], ["{}_color_mask.png", "{}_watershed_mask.png"]),
     blanks_and_marks=([("images/Photo {} a.jpg", "masks/Photo_{}-a.png")], []),
     accents=([("images/Stra\u00dfe \u00fc{}.png", "masks/Stra\u00dfe u\u0308{}.png")], []),
     other_languages=([("fotos/{}.jpg", "m\u00e1scaras/{}.png")], []),

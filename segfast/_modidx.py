@@ -458,6 +458,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'segfast/data/class_files.py'),
                                           'segfast.data.class_files.fit_values': ( 'data/class_files.html#fit_values',
                                                                                    'segfast/data/class_files.py'),
+                                          'segfast.data.class_files.in_palette': ( 'data/class_files.html#in_palette',
+                                                                                   'segfast/data/class_files.py'),
                                           'segfast.data.class_files.named_classes': ( 'data/class_files.html#named_classes',
                                                                                       'segfast/data/class_files.py'),
                                           'segfast.data.class_files.other_names': ( 'data/class_files.html#other_names',

@@ -482,7 +482,8 @@ def smooth_problem(
     shades:list # those between them
 )->Problem:
     "The error of masks with smoothed borders."
-    several = a_few(list(map(str, shades)), 6)
+    noun = 'value' if isinstance(shades[0], int) else 'color'
+    several = f'{count_text(len(shades), noun)} ({a_few(list(map(str, shades)), 6)})'
     holders = [path for path,mask in found if set(shades) & {*mask.counts, *mask.colors()}]
     message = (f'{several} occur only on borders, as shades between their neighbors: smoothed (antialiased) edges of '
                f'{count_classes(len(cores))} ({a_few(list(map(str, cores)), 6)}) in '

@@ -6,8 +6,8 @@
 __all__ = ['NAME_KEYS', 'VALUE_KEYS', 'COLOR_KEYS', 'ClassRow', 'parse_color', 'whole_number', 'plain_keys', 'row_of',
            'rows_of_value', 'parse_yaml', 'rows_of_table', 'rows_of_lines', 'ClassFile', 'class_file_error',
            'row_problems', 'class_file_of', 'text_rows', 'try_class_file', 'class_file_rank', 'find_class_files',
-           'read_class_files', 'ClassFit', 'fit_colors', 'fit_values', 'fit_class_file', 'NamedClasses', 'own_classes',
-           'other_names', 'fit_note', 'own_levels', 'named_classes']
+           'read_class_files', 'ClassFit', 'fit_colors', 'fit_values', 'in_palette', 'fit_class_file', 'NamedClasses',
+           'own_classes', 'other_names', 'fit_note', 'own_levels', 'named_classes']
 
 # %% ../../nbs/data/07_class_files.ipynb #2a19b239
 import csv, json, os, re
@@ -24,7 +24,7 @@ from ..core.text import a_few, plural
 from .pairing import IMAGE_SUFFIXES
 from .classes import (COLOR_TABLES, SMALL, VOID_NAMES, ClassTable, find_void, parse_color_line,
                                   try_codes_table, try_label_colors)
-from .masks import Encoding, INDEX
+from .masks import Encoding, INDEX, unpack_colors
 
 # %% ../../nbs/data/07_class_files.ipynb #a560a8c4
 class ClassRow(NamedTuple):
@@ -385,8 +385,11 @@ def fit_colors(
     if len({*said.colors}) < len(said.colors):
         twice = next(color for color in said.colors if said.colors.count(color) > 1)
         return ClassFit(None, None, f'it has the color {twice} more than once')
-    classes = ClassTable(said.names, find_void(said.names), said.colors)
-    return ClassFit(classes, Encoding.of_colors(classes), 'it has the colors of the masks')
+    names, colors = said.names, said.colors
+    black = 'background' not in names and any((0, 0, 0) in colors for colors in counts) and (0, 0, 0) not in colors
+    if black: names, colors = ('background', *names), ((0, 0, 0), *colors) # many tools leave it out
+    classes = ClassTable(names, find_void(names), colors)
+    return ClassFit(classes, Encoding.of_colors(classes), 'it has the colors of the masks', (0,)*black)
 
 # %% ../../nbs/data/07_class_files.ipynb #428afed8
 def fit_values(
@@ -411,13 +414,24 @@ def fit_values(
     same = one and all(v == i for v,i in table)
     return ClassFit(classes, INDEX if same else Encoding('values', table), 'it gives the pixel values', unnamed)
 
+# %% ../../nbs/data/07_class_files.ipynb #f8736af7
+def in_palette(
+    said:ClassFile,
+    found:list # (path, `MaskContents`)
+)->bool:
+    "Whether masks have palettes in the colors of a file, in which their values have another order than the file."
+    if not said.colors or not all(contents.palette for _,contents in found): return False
+    shown = {(v, unpack_colors(color)) for _,contents in found for v,color in contents.palette.items()}
+    ordered = {*zip(said.values or (), said.colors)}
+    return all(color in said.colors for _,color in shown) and not shown <= ordered
+
 # %% ../../nbs/data/07_class_files.ipynb #56d39067
 def fit_class_file(
     said:ClassFile,
     found:list # (path, `MaskContents`)
 )->ClassFit:
     "How the classes of a file belong to the masks."
-    if not all(contents.grey for _,contents in found): return fit_colors(said, found)
+    if not all(contents.grey for _,contents in found) or in_palette(said, found): return fit_colors(said, found)
     values = sorted(set().union(*(contents.counts for _,contents in found)))
     levels = said.colors and [color[0] for color in said.colors if len({*color}) == 1]
     gray = bool(levels) and len({*levels}) == len(said.names)
@@ -431,7 +445,7 @@ def fit_class_file(
         order = sorted(range(n), key=lambda i: said.values[i])
         classes = ClassTable([said.names[i] for i in order], find_void(said.names))
         return ClassFit(classes, None, 'it has a name for each value')
-    if said.listed and max(small, default=0) >= n:
+    if said.listed and max(small, default=0) >= n or values == [0, 255] and not {0, 255} <= {*said.values}:
         shown = a_few(list(map(str, values)), 8)
         return ClassFit(None, None, f'it has {n} {plural(n, "name", "names")}, but the masks hold the values {shown}')
     return fit_values(said, values, one)

@@ -359,3 +359,33 @@ def test_void_outside_the_names(tmp_path):
     draw(tmp_path, [0, 1, 255])
     write(tmp_path/"classes.csv", "id,name\n0,a\n1,b\n255,ignore\n")
     assert open_data(tmp_path).classes == ClassTable(("a", "b"), 255)
+
+
+@pytest.mark.parametrize("file", ["labelmap.txt", "CLASS_DICT.CSV", "classes.json"])
+@pytest.mark.parametrize("images, masks", [("images", "masks"), ("JPEGImages", "SegmentationClass")])
+def test_palettes_say_which_class_an_id_is(tmp_path, file, images, masks):
+    for i in range(6):
+        photo(tmp_path/f"{images}/{i}.jpg", i)
+        paint(tmp_path/f"{masks}/{i}.png", ids(i, 3), [0, 0, 0, 176, 112, 32, 48, 112, 32] + [0]*759)
+    write(tmp_path/file, COLORED[file])
+    data = open_data(tmp_path)
+    meant = [data.classes.names.index(name) for name in ("ground", "stem", "leaf")]
+    assert all((data.ids(f"{masks}/{i}.png") == np.uint8(meant)[ids(i, 3)]).all() for i in range(6))
+    assert not check(data).errors
+
+
+def test_black_that_a_tool_leaves_out_is_background(tmp_path):
+    draw(tmp_path, PALETTE[[1, 0, 2]])
+    write(tmp_path/"classes.json", [{"name": "leaf", "color": "#307020"}, {"name": "stem", "color": "#b07020"}])
+    data = open_data(tmp_path)
+    assert data.classes.names == ("background", "leaf", "stem") and not check(data).errors
+    assert (data.ids("masks/3.png") == ids(3, 3)).all() and [p.kind for p in said_of(data)] == ["note"]
+
+
+@pytest.mark.parametrize("names, kept", [("[polyp]", False), ("[bg, polyp]", True), ("[a, b, c]", False)])
+def test_black_and_white_masks(tmp_path, names, kept):
+    draw(tmp_path, [0, 255])
+    write(tmp_path/"data.yaml", f"names: {names}\n")
+    data = open_data(tmp_path)
+    assert data.classes.void is None and len(data.classes) == 2 and ("polyp" in data.classes.names) == kept
+    assert (data.ids("masks/1.png") == ids(1, 2)).all() and said_of(data)

@@ -18,7 +18,7 @@ from ..dataset import SegData
 from ..splits import find_lists, hold_out, list_split, split_of_own_lists
 from ..filestats import mask_contents
 from ..class_files import named_classes
-from ..mask_values import guess_classes
+from ..mask_values import guess_classes, palette_matches
 from .common import images_in, make_data
 
 # %% ../../../nbs/data/formats/06_voc.ipynb #9570baa0
@@ -65,7 +65,8 @@ def _named_classes(said, found):
     table = said.classes
     if table.names[0] == '__ignore__' and len(table) > 1: table = ClassTable(table.names[1:]) # LabelMe: saved as 255
     encoding = said.encoding or INDEX
-    if said.colored and any(not contents.one for _,contents in found): return table, Encoding.of_colors(table)
+    painted = any(not contents.one for _,contents in found) or palette_matches(found, table)
+    if said.colored and painted: return table, Encoding.of_colors(table)
     if encoding == INDEX and table.void is None and len(table) < 256: table = replace(table, void=255)
     return table, encoding
 

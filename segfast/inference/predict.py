@@ -466,6 +466,7 @@ def training_encoding(
     file = runs[0].path/'data.json' if runs else None
     return parse_encoding(read_record(file).get('encoding'), file) if runs else INDEX
 
+# %% ../../nbs/inference/06_predict.ipynb #67c3930b
 def model_encoding(
     path:Path, # of a run, a fold set or an ONNX file
     predictor # opened from it

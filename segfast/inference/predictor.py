@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fastai.vision.core import imagenet_stats
+from fastcore.basics import patch
 
 from ..data.classes import ClassTable
 from .sliding import InferenceOptions, Segmenter, resize_rows
@@ -68,9 +69,11 @@ class TorchArrays:
         "Which parts have finite numbers only: no NaN, no infinity."
         return x.isfinite().flatten(1).all(1).cpu().numpy()
 
-    def exclude(self, x, i:int): # (classes, ...) -> (classes, ...)
-        "A copy with minus infinity for one class, so that it is never the largest."
-        return x.index_fill(0, torch.tensor([i], device=x.device), -torch.inf)
+# %% ../../nbs/inference/01_predictor.ipynb #f8f27ceb
+@patch
+def exclude(self:TorchArrays, x, i:int): # (classes, ...) -> (classes, ...)
+    "A copy with minus infinity for one class, so that it is never the largest."
+    return x.index_fill(0, torch.tensor([i], device=x.device), -torch.inf)
 
 # %% ../../nbs/inference/01_predictor.ipynb #61c269d8
 def predict_ids(

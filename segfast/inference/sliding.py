@@ -97,9 +97,11 @@ class NumpyArrays:
         "Which parts have finite numbers only: no NaN, no infinity."
         return np.isfinite(x).reshape(len(x), -1).all(1)
 
-    def exclude(self, x, i:int): # (classes, ...) -> (classes, ...)
-        "A copy with minus infinity for one class, so that it is never the largest."
-        return np.concatenate([x[:i], np.full_like(x[i:i+1], -np.inf), x[i+1:]])
+# %% ../../nbs/inference/00_sliding.ipynb #129690c2
+@patch
+def exclude(self:NumpyArrays, x, i:int): # (classes, ...) -> (classes, ...)
+    "A copy with minus infinity for one class, so that it is never the largest."
+    return np.concatenate([x[:i], np.full_like(x[i:i+1], -np.inf), x[i+1:]])
 
 # %% ../../nbs/inference/00_sliding.ipynb #04b316e2
 def resize_rows(

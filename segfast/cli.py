@@ -152,7 +152,7 @@ Split = Annotated[str|None, data_option(
     help='Another split: random:0.2, stratified:0.2, sequence:0.15,0.15,gap=5 or fold:2/5.')]
 Classes = Annotated[str|None, data_option(
     '--classes', metavar='FILE', show_default="the data's own",
-    help='Another class table: codes.txt, label_colors.txt or class_dict.csv.')]
+    help='Another file of classes: codes.txt, label_colors.txt, class_dict.csv, or that of a labeling tool.')]
 Check = Annotated[bool, data_option(
     '--check/--no-check', help='Check the data first, and refuse to train on errors.')]
 MovedData = Annotated[str|None, data_option('--data', metavar='DATA', help='Where the data is now, if it was moved.')]

@@ -9,7 +9,7 @@ from helpers.refusals import refuses
 
 from segfast.core.errors import DataError
 from segfast.data.check import check
-from segfast.data.class_files import find_class_files, parse_color, parse_yaml, try_class_file
+from segfast.data.detect.class_files import find_class_files, parse_color, parse_yaml, try_class_file
 from segfast.data.classes import ClassTable
 from segfast.data.open import open_data
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import segfast.data.filestats as filestats
 from segfast.core.errors import DataError
-from segfast.data.mask_values import guess_classes
+from segfast.data.detect.mask_values import guess_classes
 from segfast.data.check import check, class_weights, fingerprint
 from segfast.data.filestats import FactStore, darkness_note, file_digests, file_stamp, image_facts, mask_facts
 from segfast.data.formats.camvid import camvid

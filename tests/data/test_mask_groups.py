@@ -11,7 +11,7 @@ from segfast.cli import app
 from segfast.core.errors import DataError
 from segfast.data.check import check, check_path
 from segfast.data.fix import can_join, write_joined_copy
-from segfast.data.mask_groups import find_mask_groups, groups_problem, join_masks, name_groups
+from segfast.data.detect.mask_groups import find_mask_groups, groups_problem, join_masks, name_groups
 from segfast.data.open import open_data
 from segfast.data.pairing import walk_images
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from segfast.core.errors import errors_of
 from segfast.data.check import check
 from segfast.data.demo import scene
-from segfast.data.mask_values import guess_classes
+from segfast.data.detect.mask_values import guess_classes
 from segfast.data.masks import Encoding
 from segfast.data.open import open_data
 

@@ -264,7 +264,8 @@ def test_modules_of_one_name_have_each_its_page_and_its_links(tmp_path, light, p
     assert {"../planted/a/toys.html#twice", "../planted/b/toys.html#twice"} <= set(lesson)
 
 
-PACKAGES = ("core", "data", "data/formats", "metrics", "models", "runs", "report", "inference", "training", "tools")
+PACKAGES = ("core", "data", "data/detect", "data/formats", "metrics", "models", "runs", "report", "inference",
+            "training", "tools")
 
 
 def test_the_navigation_takes_the_notebooks_of_every_package_once():

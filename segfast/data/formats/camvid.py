@@ -19,8 +19,8 @@ from ..dataset import SegData
 from ..splits import (find_lists, hold_out, list_split, random_split, read_split_list, split_of_own_lists,
                                  split_of_rows)
 from ..filestats import mask_contents
-from ..class_files import find_class_files, named_classes
-from ..mask_values import guess_classes, placeholder_classes
+from ..detect.class_files import find_class_files, named_classes
+from ..detect.mask_values import guess_classes, placeholder_classes
 from .common import images_in, make_data, painted_classes, rows_of_split_folders
 
 # %% ../../../nbs/data/formats/01_camvid.ipynb #a68a6a48

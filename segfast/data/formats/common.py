@@ -22,7 +22,7 @@ from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import read_split_list, split_by_lists
 from ..filestats import mask_contents
-from ..class_files import named_classes
+from ..detect.class_files import named_classes
 
 # %% ../../../nbs/data/formats/00_common.ipynb #e257f3ab
 def images_in(

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..pairing import existing_folder
 from ..dataset import SegData
-from ..mask_values import guess_classes
+from ..detect.mask_values import guess_classes
 from ..autodetect import pair_folders
 from .common import make_data
 

@@ -17,7 +17,7 @@ from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import folder_split, hold_out
 from ..filestats import mask_contents
-from ..mask_values import guess_classes, guess_note
+from ..detect.mask_values import guess_classes, guess_note
 from ..autodetect import pair_folders
 from .common import CITYSCAPES_NAMES, make_data, files_under
 

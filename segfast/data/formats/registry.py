@@ -21,9 +21,9 @@ from ..pairing import (IMAGE_SUFFIXES, MASK_WORDS, existing_folder, find_folders
 from ..classes import COLOR_TABLES
 from ..dataset import SegData
 from ..filestats import mask_contents
-from ..mask_values import MAX_CLASSES
+from ..detect.mask_values import MAX_CLASSES
 from ..archives import only_folder_in
-from ..mask_groups import refuse_mask_groups
+from ..detect.mask_groups import refuse_mask_groups
 from .camvid import camvid
 from .segnet import segnet
 from .camseq import camseq

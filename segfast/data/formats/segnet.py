@@ -12,8 +12,8 @@ from ..masks import INDEX
 from ..dataset import SegData
 from ..splits import split_of_rows
 from ..filestats import mask_contents
-from ..class_files import named_classes
-from ..mask_values import guess_classes
+from ..detect.class_files import named_classes
+from ..detect.mask_values import guess_classes
 from .common import make_data, rows_of_split_folders
 
 # %% ../../../nbs/data/formats/02_segnet.ipynb #969899b8

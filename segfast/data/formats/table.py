@@ -19,7 +19,7 @@ from ..classes import ClassTable
 from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import column_split, find_lists, hold_out, split_of_own_lists
-from ..mask_values import guess_classes
+from ..detect.mask_values import guess_classes
 from .common import make_data
 
 # %% ../../../nbs/data/formats/10_table.ipynb #c772b39e

@@ -17,8 +17,8 @@ from ..masks import Encoding, INDEX
 from ..dataset import SegData
 from ..splits import find_lists, hold_out, list_split, split_of_own_lists
 from ..filestats import mask_contents
-from ..class_files import named_classes
-from ..mask_values import guess_classes, palette_matches
+from ..detect.class_files import named_classes
+from ..detect.mask_values import guess_classes, palette_matches
 from .common import images_in, make_data
 
 # %% ../../../nbs/data/formats/06_voc.ipynb #9570baa0

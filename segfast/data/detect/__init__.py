@@ -1,0 +1,1 @@
+"""What masks mean where no format says it: class names, values, several masks per image"""

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['OWN_LISTS', 'LIST_SUFFIXES', 'SPLIT_FORMS', 'random_split', 'hold_out', 'sequence_split', 'stratified_split',
            'kfold_split', 'split_by_lists', 'read_split_list', 'folder_split', 'column_split', 'image_finder',
-           'list_split', 'find_lists', 'SplitList', 'table_lists', 'json_lists', 'read_list', 'unused_list',
-           'choose_list', 'is_exact', 'sort_lists', 'lists_by_split', 'soften', 'split_of_own_lists', 'join_splits',
-           'lists_above', 'split_of_rows', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
+           'list_split', 'find_lists', 'SplitList', 'split_cells', 'table_lists', 'image_in', 'splits_of_images',
+           'json_lists', 'read_list', 'unused_list', 'choose_list', 'is_exact', 'expand_folders', 'sort_lists',
+           'lists_by_split', 'soften', 'split_of_own_lists', 'join_splits', 'lists_above', 'without_split',
+           'split_of_rows', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
 
 # %% ../../nbs/data/05_splits.ipynb #6c9eaf0d
 import csv, os, re, unicodedata
@@ -15,6 +16,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -172,7 +174,7 @@ def image_finder(
     images:list, # relative paths
     masks=(), # of these images, in the same order
     keys=() # what the names of an image and its mask share, in the same order
-): # a function: line of a list -> the image that it names, or the line itself; its `images` are all of them
+): # a function: line of a list -> the image that it names, or the line itself; with all `images` and their `folders`
     "Find images by the lines of a list: paths, file names or stems, of images or masks, with other words behind."
     meant = {}
     def add(name, path):
@@ -195,7 +197,11 @@ def image_finder(
         words = re.split(r'[\s,;]+', line.strip())
         names = (line, line.replace('\\', '/'), words[0], words[0].replace('\\', '/'))
         return next((image for name in dict.fromkeys(names) if name and (image := look(name))), line)
-    find.images = frozenset(images)
+    find.images, find.folders = frozenset(images), {}
+    for image in images:
+        parts = image.split('/')[:-1]
+        for i,j in combinations(range(len(parts) + 1), 2):
+            find.folders.setdefault('/'.join(parts[i:j]), []).append(image)
     return find
 
 # %% ../../nbs/data/05_splits.ipynb #a904ef5d
@@ -219,7 +225,7 @@ def list_split(
 
 # %% ../../nbs/data/05_splits.ipynb #0b50c3d3
 OWN_LISTS = ('train.txt', 'valid.txt', 'val.txt', 'test.txt') # each line of these must name an image
-LIST_SUFFIXES = ('.txt', '.lst', '.list', '.csv', '.tsv', '.json')
+LIST_SUFFIXES = ('.txt', '.lst', '.list', '.csv', '.tsv', '.json', '.jsonl', '.odgt')
 _LIST_FOLDERS = re.compile('imagesets?|segmentation|splits?|lists?|file_?lists?|data_?lists?|folds?|meta(data)?', re.I)
 
 def find_lists(
@@ -235,7 +241,7 @@ def find_lists(
         entries = [e for e in entries if not is_system(e.name)]
         if rel.count('/') < 3: todo += [f'{rel}{e.name}/' for e in entries if e.is_dir(follow_symlinks=False)]
         files = [e.name for e in entries if e.name.lower().endswith(LIST_SUFFIXES) and os.path.isfile(e.path)]
-        files = [name for name in files if not name.lower().endswith('.json') or list_split(name)[0]
+        files = [name for name in files if not name.lower().endswith(LIST_SUFFIXES[5:]) or list_split(name)[0]
                  or re.search('split|fold|dataset', name, re.I)]
         own = not rel or _LIST_FOLDERS.fullmatch(rel.rstrip('/').rpartition('/')[2])
         out += [f'{rel}{name}' for name in files if list_split(name)[0] or own and len(files) < 50]
@@ -253,12 +259,40 @@ class SplitList(NamedTuple):
     problems: list  # what is unusual about the file
     folds: int = 1  # how many ways to split the file holds
 
+# %% ../../nbs/data/05_splits.ipynb #ed9b89cc
+_SPLIT_COLUMNS = 'split', 'set', 'subset', 'partition', 'phase', 'usage'
+_YES, _NO = {'1', '1.0', 'true', 'yes', 'y', 'x'}, {'0', '0.0', 'false', 'no', 'n', ''}
+
+def split_cells(
+    head:list, # the cells of the first line, in small letters
+    rows:list, # the other lines, all as long
+    names:int # the column that names images
+)->list|None: # a split per row, empty where it is not said; ['fold 0', 'fold 1', ...] for folds; None without a column
+    "What the columns of a table say about the split of each row."
+    cells = {k: [row[k].lower() for row in rows] for k in range(len(head)) if k != names}
+    asks = {k: found[1] for k in cells if (found := re.fullmatch('(?:is|in|for)?[ _-]?(train|val|valid|validation|test)'
+                                                                '(?:ing)?(?:[ _-]?set)?', head[k]))
+            and {*cells[k]} <= _YES | _NO and {*cells[k]} & _YES}
+    if asks:
+        rest = 'valid' if {SPLITS[word] for word in asks.values()} == {'train'} else 'train'
+        return [next((SPLITS[word] for k,word in asks.items() if cells[k][n] in _YES), rest) for n in range(len(rows))]
+    def splits(k): return [list_split(cell) for cell in cells[k]]
+    def only_splits(k):
+        said = [(found, plain) for (found, plain),cell in zip(splits(k), cells[k]) if cell]
+        return all(plain and len(found) == 1 for found,plain in said) and len({found for found,_ in said}) > 1
+    column = next((k for k in cells if head[k] in _SPLIT_COLUMNS), next((k for k in cells if only_splits(k)), None))
+    if column is not None: return [found[0] if len(found) == 1 else '' for found,_ in splits(column)]
+    folds = [k for k in cells if re.fullmatch('(?:k[ _-]?)?fold(?:[ _-]?(?:id|idx|index|nr|no|number))?', head[k])]
+    folds = [k for k in folds if len({*cells[k]}) > 1 and all(re.fullmatch('[0-9]+([.]0)?', cell) for cell in cells[k])]
+    return [f'fold {cell}' for cell in cells[folds[0]]] if folds else None
+
+# %% ../../nbs/data/05_splits.ipynb #5071114e
 def table_lists(
     file:str, # relative path
     text:str, # of a CSV file
     find # of `image_finder`
 )->list: # of `SplitList`
-    "The lists in a table: by its column of splits if it has one, else by its name."
+    "The lists in a table: by its columns if they say the split, else by its name."
     mark = max(',;\t', key=text[:4096].count)
     rows = csv.reader(text.splitlines(), delimiter=mark, skipinitialspace=True)
     rows = [[cell.strip() for cell in row] for row in rows if any(map(str.strip, row))]
@@ -267,59 +301,88 @@ def table_lists(
     best = max(columns, key=images_in, default=None)
     if best is None or not images_in(best): return []
     head = [cell.lower() for cell in rows[0]]
-    column = ('split', 'set', 'subset', 'partition', 'phase', 'usage')
-    word = next((k for k,cell in enumerate(head) if cell in column), None)
-    names = [row for row in rows if len(row) > max(best, word or 0)]
+    names = [row for row in rows if len(row) > best]
     if find(rows[0][best]) not in find.images: names = names[1:] # the header
+    said = split_cells(head, whole := [row for row in names if len(row) == len(head)], best)
     split, plain = list_split(file.rpartition('/')[2])
-    if word is None and not plain and all(row[best].isdecimal() for row in names): return [] # epochs, ids of classes
-    if word is None and not plain and re.search('meta_?data', file, re.I): return [] # facts about some of the images
-    if word is None:
+    if said is None and not plain and all(row[best].isdecimal() for row in names): return [] # epochs, ids of classes
+    if said is None and not plain and re.search('meta_?data', file, re.I): return [] # facts about some of the images
+    if said is None:
         return [SplitList(file, split[0] if len(split) == 1 else '', [row[best] for row in names], plain, [])]
     lists = {}
-    for row in names: lists.setdefault(list_split(row[word])[0], []).append(row[best])
-    return [SplitList(file, part[0], lines, True, []) for part,lines in lists.items() if len(part) == 1]
+    for row,word in zip(whole, said): lists.setdefault(word, []).append(row[best])
+    if folds := [lines for word,lines in lists.items() if word.startswith('fold')]:
+        return [SplitList(file, 'valid', lines, True, [], len(folds)) for lines in folds]
+    return [SplitList(file, word, lines, True, []) for word,lines in lists.items() if word]
 
 # %% ../../nbs/data/05_splits.ipynb #bac5c7b9
+_IMAGE_KEYS = ('image', 'img', 'image_path', 'img_path', 'fpath_img', 'file_name', 'filename', 'file', 'path', 'name',
+               'image_id', 'id')
+
+def image_in(
+    part # of a JSON file
+)->str: # empty if there is none
+    "The name of the image in an entry: a text, the first of a list, or one of the usual fields."
+    if isinstance(part, dict): part = next((part[k] for k in _IMAGE_KEYS if k in part), '')
+    if isinstance(part, list): part = part[0] if part else ''
+    return part if isinstance(part, str) else ''
+
+def splits_of_images(
+    file:str, # relative path
+    value # of a JSON file
+)->list: # of `SplitList`
+    "The lists in a JSON file that says the split of each image."
+    pairs = list(value.items()) if isinstance(value, dict) else []
+    records = value if isinstance(value, list) else next((v for _,v in pairs if isinstance(v, list)), [])
+    if any(not isinstance(word, str) for _,word in pairs): pairs = []
+    if not pairs:
+        pairs = [(image_in(part), part[k]) for part in records if isinstance(part, dict) for k in _SPLIT_COLUMNS
+                 if isinstance(part.get(k), str)]
+    lists = {}
+    for image,word in pairs: lists.setdefault(list_split(word), []).append(image)
+    if not lists or not all(plain and len(split) == 1 for split,plain in lists): return []
+    return [SplitList(file, split[0], lines, True, []) for (split, _),lines in lists.items()]
+
+# %% ../../nbs/data/05_splits.ipynb #66723c67
 def json_lists(
     file:str, # relative path
     value # of a JSON file
 )->list: # of `SplitList`
-    "The lists in a JSON file: names under `train`, `val` and `test`, or in folds of these."
-    def names(part):
-        keys = ('image', 'img', 'file_name', 'filename', 'name', 'id')
-        if isinstance(part, dict): part = next((part[k] for k in keys if k in part), '')
-        if isinstance(part, list): part = part[0] if part else ''
-        return part if isinstance(part, str) else ''
+    "The lists in a JSON file: names under `train`, `val` and `test`, in folds of these, or each with its split."
     def lists_of(value, folds):
         parts = [(list_split(str(k)), v) for k,v in value.items() if isinstance(v, list)]
-        return [SplitList(file, split[0], list(filter(None, map(names, v))), True, [], folds)
-                for (split, plain),v in parts if len(split) == 1 and plain and any(map(names, v))]
+        return [SplitList(file, split[0], list(filter(None, map(image_in, v))), True, [], folds)
+                for (split, plain),v in parts if len(split) == 1 and plain and any(map(image_in, v))]
     if isinstance(value, dict):
         inner = [v for v in value.values() if isinstance(v, dict)]
         found = lists_of(value, 1)
-        return found or [part for one in inner for part in lists_of(one, len(inner))]
+        return found or [part for one in inner for part in lists_of(one, len(inner))] or splits_of_images(file, value)
     if isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
         if found := [part for one in value for part in lists_of(one, len(value))]: return found
+    if found := splits_of_images(file, value): return found
     split, plain = list_split(file.rpartition('/')[2])
-    lines = list(filter(None, map(names, value))) if isinstance(value, list) else []
+    lines = list(filter(None, map(image_in, value))) if isinstance(value, list) else []
     return [SplitList(file, split[0], lines, plain, [])] if lines and len(split) == 1 else []
 
+# %% ../../nbs/data/05_splits.ipynb #af405fc0
 def read_list(
     root, # the dataset's folder
     file:str, # relative to it
     find # of `image_finder`
 )->list: # of `SplitList`: empty if the file is not a list
     "The lists in a file."
-    path, split = Path(root)/file, list_split(file.rpartition('/')[2])
-    if file.lower().endswith(('.txt', '.lst', '.list')):
+    path, split, name = Path(root)/file, list_split(file.rpartition('/')[2]), file.lower()
+    if name.endswith(('.txt', '.lst', '.list')):
         if path.stat().st_size > (64 << 20 if split[0] else 1 << 20): return []
         lines, problems = read_split_list(path, file)
         lines = [line for line in lines if not line.startswith('#')]
         return [SplitList(file, split[0][0] if len(split[0]) == 1 else '', lines, split[1], problems)]
     try: text = decode_text(read_bytes(path, 32 << 20, follow=True), file)[0]
     except (OSError, DataError): return [] # too large for a list
-    try: return json_lists(file, parse_json(text)) if file.lower().endswith('.json') else table_lists(file, text, find)
+    try:
+        if name.endswith(('.jsonl', '.odgt')):
+            return json_lists(file, [parse_json(line) for line in text.splitlines() if line.strip()])
+        return json_lists(file, parse_json(text)) if name.endswith('.json') else table_lists(file, text, find)
     except (ValueError, csv.Error): return [] # not a list
 
 # %% ../../nbs/data/05_splits.ipynb #0efc2dca
@@ -367,6 +430,18 @@ def is_exact(
     folder, _, name = part.file.rpartition('/')
     return name in OWN_LISTS and (not folder or _LIST_FOLDERS.fullmatch(folder.rpartition('/')[2]) is not None)
 
+# %% ../../nbs/data/05_splits.ipynb #ac1e1212
+def expand_folders(
+    part:SplitList,
+    find # of `image_finder`
+)->SplitList: # the same, unless its lines name folders and no image
+    "A list that names folders, such as the scenes of videos, with the images in them."
+    if any(find(line) in find.images for line in part.lines): return part
+    names = [re.split(r'[\s,;]+', line.strip())[0].replace('\\', '/').strip('./') for line in part.lines]
+    known = [name for name in names if name in find.folders]
+    if not known or 2*len(known) < len(names): return part
+    return part._replace(lines=[image for name in names for image in find.folders.get(name, [name])])
+
 # %% ../../nbs/data/05_splits.ipynb #53e560d4
 def sort_lists(
     parts:list, # `SplitList`s
@@ -405,7 +480,8 @@ def lists_by_split(
     problems:list # gets what is to be said about lists that are not used
 )->dict: # split -> `SplitList`
     "The list of each split, among all files that may be lists."
-    groups = sort_lists([part for file in files for part in read_list(root, file, find)], rows, find, problems)
+    parts = [expand_folders(part, find) for file in files for part in read_list(root, file, find)]
+    groups = sort_lists(parts, rows, find, problems)
     chosen = {split: choose_list(parts, find, problems) for split,parts in groups.items()}
     chosen = {split: part for split,part in chosen.items() if part}
     rest = chosen.pop('trainval', None)
@@ -510,6 +586,19 @@ def lists_above(
             break
     return out
 
+# %% ../../nbs/data/05_splits.ipynb #f828b0a3
+def without_split(
+    rows:list, # (key, image, mask)
+    splits:list # a split or None per row
+)->list: # of `Problem`s
+    "The warning about pairs in folders that say no split, beside others that do."
+    left = [image for (_,image,_),split in zip(rows, splits) if split is None]
+    if not left: return []
+    folders = list(dict.fromkeys(f'{image.rpartition("/")[0]}/' for image in left))
+    message = f'{len(left)} of {len(rows)} pairs are in folders whose names do not say the split: {a_few(folders, 3)}.'
+    return [Problem('warning', 'not-listed', left[0], message, found=folders[:20],
+                    fix='They are left out. To use them, move them to train, val or test.')]
+
 # %% ../../nbs/data/05_splits.ipynb #130a0f10
 def split_of_rows(
     root:Path,
@@ -524,7 +613,11 @@ def split_of_rows(
     elif not {'valid', 'test'} <= set(splits): splits = join_splits(root, rows, splits, problems, files)
     if rows and not any(splits): problems += lists_above(root, rows)
     if 'train' not in splits: splits = [split or 'train' for split in splits]
+    if {*splits} == {'valid'}:
+        problems.append(Problem('note', 'found-split', '', 'all folders say val, so this is no split.'))
+        splits = ['train']*len(splits)
     if 'train' not in splits: splits = ['train' if split == 'test' else split for split in splits]
+    if not {'not-listed'} & {p.code for p in problems}: problems += without_split(rows, splits)
     return hold_out(splits, 0.2, seed, problems)
 
 # %% ../../nbs/data/05_splits.ipynb #4776ba94

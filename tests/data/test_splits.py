@@ -152,7 +152,15 @@ def test_lists_of_other_names_and_forms(tmp_path, files, line):
                                  "validation": [{"image": f"{s}.jpg"} for s in WORDS["valid"]],
                                  "test": WORDS["test"]})),
     ("splits_final.json", json.dumps([{"train": WORDS["train"], "val": WORDS["valid"], "test": WORDS["test"]}])),
-    ("meta/split.tsv", "name\tset\n" + "".join(f"images/{s}.jpg\t{w}\n" for w in WORDS for s in WORDS[w]))])
+    ("meta/split.tsv", "name\tset\n" + "".join(f"images/{s}.jpg\t{w}\n" for w in WORDS for s in WORDS[w])),
+    ("data.csv", "name,stage\n" + "".join(f"{s}.jpg,{w}\n" for w in WORDS for s in WORDS[w])),
+    ("Liste.csv", "Bild;Datensatz\n" + "".join(f"{s}.jpg;{w.title()}\n" for w in WORDS for s in WORDS[w])),
+    ("folds.csv", "id,is_valid,is_test\n" + "".join(f"{s},{w == 'valid'},{w == 'test'}\n" for w in WORDS
+                                                    for s in WORDS[w])),
+    ("split.json", json.dumps({f"{s}.jpg": w for w in WORDS for s in WORDS[w]})),
+    ("dataset.json", json.dumps([{"image": f"images/{s}.jpg", "mask": f"masks/{s}.png", "split": w} for w in WORDS
+                                 for s in WORDS[w]])),
+    ("dataset.json", json.dumps({"images": [{"file_name": f"{s}.jpg", "split": w} for w in WORDS for s in WORDS[w]]}))])
 def test_tables_and_json_of_splits(tmp_path, file, text):
     draw_list_folders(tmp_path)
     write_list(tmp_path/file, [text.rstrip("\n")])
@@ -169,6 +177,67 @@ def test_lists_in_csv_files(tmp_path, header):
     for file, stems in zip(("train_ids.csv", "val_ids.csv", "test_ids.csv"), WORDS.values()):
         write_list(tmp_path/file, [*header.splitlines(), *(stem + end for stem in stems)])
     assert split_by_stem(open_data(tmp_path)) == WORDS
+
+
+@pytest.mark.parametrize("columns, words", [("is_train", {"train": "1", "valid": "0", "test": "0"}),
+                                            ("is_valid", {"train": "False", "valid": "True", "test": "True"}),
+                                            ("val", {"train": "", "valid": "x", "test": "x"})])
+def test_columns_of_yes_and_no(tmp_path, columns, words):
+    draw_list_folders(tmp_path)
+    write_list(tmp_path/"images.csv", [f"name,{columns}", *(f"{s},{words[w]}" for w in WORDS for s in WORDS[w])])
+    assert split_by_stem(open_data(tmp_path)) == {"train": WORDS["train"], "valid": STEMS[len(WORDS["train"]):]}
+
+
+@pytest.mark.parametrize("file", ["{}.jsonl", "{}.odgt", "lists/{}_set.jsonl"])
+def test_one_json_record_per_line(tmp_path, file):
+    draw_list_folders(tmp_path)
+    for word, stems in zip(("training", "validation", "test"), WORDS.values()):
+        records = [json.dumps({"fpath_img": f"images/{s}.jpg", "width": 56}) for s in stems]
+        write_list(tmp_path/file.format(word), records)
+    assert split_by_stem(open_data(tmp_path)) == WORDS
+
+
+@pytest.mark.parametrize("column", ["fold", "kfold", "Fold_ID"])
+def test_a_column_of_folds_asks(tmp_path, column):
+    draw_list_folders(tmp_path)
+    write_list(tmp_path/"images.csv", [f"image,{column}", *(f"{s}.jpg,{i % 4}" for i, s in enumerate(STEMS))])
+    [said] = [p for p in open_data(tmp_path).problems if p.kind == "error"]
+    assert said.file == "images.csv" and missing(said, "4 ways", "--split") == []
+    assert not [p for p in open_data(tmp_path, split="random:0.25").problems if p.kind == "error"]
+
+
+@pytest.mark.parametrize("images, masks, lists", [
+    ("D/JPEGImages/480p/{}/{}.jpg", "D/Annotations/480p/{}/{}.png", "D/ImageSets/2017/{}.txt"),
+    ("{}/color/{}.jpg", "{}/label/{}.png", "scans_{}.txt"), ("frames/{}/{}.jpg", "masks/{}/{}.png", "splits/{}.txt")])
+def test_lists_of_scenes(tmp_path, images, masks, lists):
+    scenes = {"train": ["bear", "bus_00"], "val": ["camel"], "test": ["dog"]}
+    for scene in sum(scenes.values(), []):
+        for i in range(2):
+            photo(tmp_path/images.format(scene, i), i)
+            paint(tmp_path/masks.format(scene, i), ids(i, 3))
+    for word, names in scenes.items(): write_list(tmp_path/lists.format(word), names)
+    data = open_data(tmp_path)
+    assert data.splits == {"train": 4, "valid": 2, "test": 2} and not [p for p in data.problems if p.kind == "error"]
+    assert all("/camel/" in f"/{image}" for image in data.split("valid")["image"])
+
+
+@pytest.mark.parametrize("folder", ["extra", "hold", "tier3"])
+def test_folders_beside_train_and_val_that_say_no_split(tmp_path, folder):
+    for at, n in ("train", 3), ("val", 2), (folder, 2):
+        draw_list_folders(tmp_path, at + "/images/{}.jpg", at + "/masks/{}.png", [f"{at}_{i}" for i in range(n)])
+    data = open_data(tmp_path)
+    [said] = problems_of(data, "not-listed")
+    assert data.splits == {"train": 3, "valid": 2} and said.kind == "warning"
+    assert missing(said, "2 of 7", f"{folder}/images/") == []
+
+
+@pytest.mark.parametrize("images, masks", [("rgb/val/{}.jpg", "gt/val/{}.png"), ("jpgs/rs19_val/{}.jpg",
+                                                                              "uint8/rs19_val/{}.png")])
+def test_a_folder_val_alone_is_no_split(tmp_path, images, masks):
+    draw_list_folders(tmp_path, images, masks)
+    data = open_data(tmp_path)
+    assert data.splits == {"train": 6, "valid": 2} and problems_of(data, "found-split")
+    assert not [p for p in data.problems if p.kind == "error"]
 
 
 def test_trainval_and_val(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..core.errors import DataError, Problem, errors_of
 from ..core.text import a_few, count_text
-from .pairing import (Match, files_by_key, files_of_match, folder_entries, folder_place, join_pairs,
+from .pairing import (FilesByKey, Match, files_by_key, files_of_match, folder_entries, folder_place, join_pairs,
                                   match_folders, may_hold_pairs, pairs_beside, sample_images, split_word, stem_of,
                                   strip_affix, walk_images, without_role, write_stem)
 from .splits import hold_out, split_of_rows
@@ -51,7 +51,7 @@ def swap_sides(
     match:Match
 )->Match:
     "A `Match` with images and masks exchanged."
-    return match._replace(images=match.masks, masks=match.images, in_images=match.in_masks, in_masks=match.in_images,
+    return replace(match, images=match.masks, masks=match.images, in_images=match.in_masks, in_masks=match.in_images,
                           folders=tuple((second, first) for first,second in match.folders), seen=match.seen[::-1])
 
 def order_folders(
@@ -77,11 +77,11 @@ def match_key(
     by_split:bool # whether the split is part of the key
 ): # function: path -> key, None for a file without the affix
     "How the files of one side of a match get a key."
-    role = tuple(match[side].split('/')) if match[side] else ()
+    role = tuple(match.roles[side].split('/')) if match.roles[side] else ()
     def key(path):
         parts, split = folder_place(path)
         inside = without_role(parts, role) if role else parts
-        bare = strip_affix(write_stem(stem_of(path), match.form), match[2 + side])
+        bare = strip_affix(write_stem(stem_of(path), match.form), match.endings[side])
         folder = '' if match.flat else '/'.join([*(inside or ()), ''])
         return None if bare is None else f'{split if by_split else ""}/{folder}{bare}'
     return key
@@ -99,7 +99,8 @@ def join_folders(
     # images without a mask may have the same name in train/good and test/good
     alone = [path for path in of_images if key(path) not in matched]
     images = files_by_key(of_images, lambda path: key(path) if key(path) in matched else path)
-    images = images._replace(files={k: path for k,path in images.files.items() if k in matched or path in {*alone}})
+    files = {k: path for k,path in images.files.items() if k in matched or path in {*alone}}
+    images = FilesByKey(files, images.problems)
     return join_pairs(images, masks, kind='warning')
 
 # %% ../../nbs/data/07_autodetect.ipynb #9e489741
@@ -134,9 +135,9 @@ def settle_rivals(
         why = f'{chosen.folder(1)}/ holds ids, {{}}/ colors'
     elif copies[0] and all(sums == copies[0] for sums in copies): chosen, why = match, 'both hold the same files'
     else: raise DataError(_several_masks(root, those))
-    lower = [rival._replace(why=why.format(rival.folder(1))) for rival in those if rival is not chosen]
+    lower = [replace(rival, why=why.format(rival.folder(1))) for rival in those if rival is not chosen]
     lower += match.lower
-    return chosen._replace(rivals=(), lower=tuple(lower), more=match.more)
+    return replace(chosen, rivals=(), lower=tuple(lower), more=match.more)
 
 _ONE_FIX = 'Remove the others, or write a table with the columns image and mask.'
 
@@ -163,7 +164,7 @@ def refuse_affixes(
     "Raise when one image has several masks, or one mask several images, by the endings of their names."
     if not match.affixes: return
     side = int(any(affixes[1] != match.in_masks for affixes in match.affixes)) # 1: masks differ
-    kinds = [match[2 + side], *dict.fromkeys(affixes[side] for affixes in match.affixes)]
+    kinds = [match.endings[side], *dict.fromkeys(affixes[side] for affixes in match.affixes)]
     names = [f'{affix[0]}NAME{affix[1]}' for affix in dict.fromkeys(kinds)]
     what = 'each image has several masks' if side else 'each mask has several images'
     message = f'{root}: {what} in {match.folder(side)}/: {", ".join(names)}. Their names do not say which to use.'
@@ -222,7 +223,7 @@ def match_all_files(
     if first and first.images != first.masks: known = sorted(set().union(*files_of_match(files, first)))
     match = match_folders(tuple(known))
     if not match: raise DataError([*errors_of(problems), no_match_problem(root, files)])
-    if first: match = match._replace(rivals=(), lower=first.lower, more=first.more)
+    if first: match = replace(match, rivals=(), lower=first.lower, more=first.more)
     return files, match
 
 # %% ../../nbs/data/07_autodetect.ipynb #77cddd92

@@ -14,11 +14,11 @@ import json, os, sqlite3, stat, sys, time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
-from typing import Callable, NamedTuple
+from typing import Callable
 
 import numpy as np
 from fastcore.basics import patch
@@ -463,7 +463,8 @@ def file_digests(
     return [found['digest'] for found in facts]
 
 # %% ../../nbs/data/06_filestats.ipynb #b9d3e0b5
-class MaskContents(NamedTuple):
+@dataclass(frozen=True)
+class MaskContents:
     "The values in a mask."
     one: bool    # one channel
     jpeg: bool
@@ -471,9 +472,9 @@ class MaskContents(NamedTuple):
     counts: dict # value, or color as `pack_colors` makes it, -> pixels; empty when there are too many
     many: int    # how many values or colors
     area: float = 0.0 # share of pixels in blocks of 2x2 equal ones
-    soft: dict = MappingProxyType({})   # value -> pixels that are a shade between their neighbors
-    palette: dict = MappingProxyType({}) # index -> color, of a palette image
-    hidden: dict = MappingProxyType({}) # value -> pixels that are transparent
+    soft: dict = field(default_factory=dict)   # value -> pixels that are a shade between their neighbors
+    palette: dict = field(default_factory=dict) # index -> color, of a palette image
+    hidden: dict = field(default_factory=dict) # value -> pixels that are transparent
 
     def colors(self)->dict:
         "{(red, green, blue): pixels}; a gray is a color of three equal channels, an index that of its palette."
@@ -490,6 +491,7 @@ class MaskContents(NamedTuple):
             elif 0 <= v < 256: shown[v, v, v] += n
         return dict(shown)
 
+# %% ../../nbs/data/06_filestats.ipynb #fdfc2614
 def mask_contents(
     root, # the dataset's folder
     masks:list # paths relative to `root`

@@ -18,11 +18,13 @@ __all__ = ['IMAGE_SUFFIXES', 'SPLITS', 'MASK_WORDS', 'IMAGE_WORDS', 'OTHER_DATA'
 # %% ../../nbs/data/00_pairing.ipynb #35b873f8
 import os, re, stat, unicodedata
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
+
+from fastcore.basics import patch
 
 from ..core.errors import DataError, Problem, errors_of
 from ..core.text import a_few
@@ -601,7 +603,8 @@ def linked_stems(
     return sets
 
 # %% ../../nbs/data/00_pairing.ipynb #890581f3
-class Match(NamedTuple):
+@dataclass(frozen=True)
+class Match:
     "How the files of a dataset make pairs."
     images: str       # role of the images' folders; empty where the masks' folder is beside or in the images' folder
     masks: str        # role of the masks' folders; equal to `images` if both are in the same folders
@@ -623,13 +626,26 @@ class Match(NamedTuple):
     seen: tuple = ()  # path of one of these folders of images, and of one of masks
     why: str = ''     # why another match was chosen, if files were looked at
 
-    def folder(self,
-        side:int # 0 images, 1 masks
-    )->str:
-        "The folder of images or masks as it is called on the disk, for messages."
-        role, path = self[side], self.seen[side] if self.seen else self[side]
-        at = f'/{path}/'.find(f'/{role}/') if role else -1
-        return (path if at < 0 else path[:at + len(role)]) or '.'
+# %% ../../nbs/data/00_pairing.ipynb #55e99211
+@patch(as_prop=True)
+def roles(self:Match)->tuple:
+    "The roles of the folders of images and of masks."
+    return self.images, self.masks
+
+@patch(as_prop=True)
+def endings(self:Match)->tuple:
+    "The affixes of the stems of images and of masks."
+    return self.in_images, self.in_masks
+
+@patch
+def folder(self:Match,
+    side:int # 0 images, 1 masks
+)->str:
+    "The folder of images or masks as it is called on the disk, for messages."
+    role = self.roles[side]
+    path = self.seen[side] if self.seen else role
+    at = f'/{path}/'.find(f'/{role}/') if role else -1
+    return (path if at < 0 else path[:at + len(role)]) or '.'
 
 # %% ../../nbs/data/00_pairing.ipynb #dd4eeb67
 def rank_match(
@@ -652,14 +668,14 @@ def rank_match(
                  folders=tuple(links))
 
 def _swapped(found):
-    return found._replace(first=found.second, second=found.first, rivals=tuple((b, a) for a,b in found.rivals))
+    return Affixes(found.share, found.second, found.first, found.n, tuple((b, a) for a,b in found.rivals))
 
 # %% ../../nbs/data/00_pairing.ipynb #52f726cb
 def _may_match(match):
     "Whether names allow that one side holds images and the other their masks."
     if match.share < 0.5 or not match.n or match.tiers[0] == -3: return False
     if not match.named and (match.tiers[1] < 0 or mask_tier(match.images) == -3): return False
-    without_number = [re.sub('[0-9]+', '', role) for role in match[:2]]
+    without_number = [re.sub('[0-9]+', '', role) for role in match.roles]
     if match.images and without_number[0] == without_number[1]: return False # two patients, two cameras
     if match.images and match.masks or match.share > 0.9 and match.n > 1: return True
     return says_mask(match.masks) or says_mask(' '.join(match.in_masks))
@@ -713,8 +729,8 @@ def name_affinity(
 )->int:
     "How near two folders are by their paths: 0, less one for each word and each part that only one of them has."
     images, masks = ({word for word in words_of(role) if not says_mask(word) and not says_image(word)}
-                     for role in match[:2])
-    return -len(images ^ masks) - sum(role.count('/') for role in match[:2])
+                     for role in match.roles)
+    return -len(images ^ masks) - sum(role.count('/') for role in match.roles)
 
 def overlap_match(
     first:Match,
@@ -748,7 +764,7 @@ def choose_match(
     best = found[0]
     used = {folder for link in best.folders for folder in link}
     def same_roles(match): # with other folders inside: images/oslo and masks/rome
-        return all(not role or f'/{role}/' in f'/{other}/' for role,other in zip(best[:2], match[:2]))
+        return all(not role or f'/{role}/' in f'/{other}/' for role,other in zip(best.roles, match.roles))
     found = [best, *(match for match in found[1:] if not same_roles(match))]
     def others(match): return {folder for link in match.folders for folder in link} - used
     near = [match for match in found[1:] if match.named == best.named and others(match) and 2*match.n >= best.n
@@ -763,7 +779,7 @@ def choose_match(
         if not match.named or match.share < 0.9 or min(match.tiers) < 0 or not new(match): continue
         more.append(match)
         used |= {folder for link in match.folders for folder in link}
-    return best._replace(rivals=tuple(rivals), lower=tuple(lower), more=tuple(more))
+    return replace(best, rivals=tuple(rivals), lower=tuple(lower), more=tuple(more))
 
 # %% ../../nbs/data/00_pairing.ipynb #b340253b
 _MASK_ENDING = re.compile(r'(.+?)([-_. ](?:masks?|msk|m|labels?|lab|lbl|gt|seg|segmentation|semantic|fg|binary'
@@ -866,9 +882,9 @@ def add_paths(
     paths = {}
     for path in sorted(files, key=lambda path: folder_place(path)[1] != 'train'):
         paths.setdefault(folder_place(path)[0], path.rpartition('/')[0])
-    def add(one): return one._replace(seen=tuple(paths[folder] for folder in one.folders[0]))
+    def add(one): return replace(one, seen=tuple(paths[folder] for folder in one.folders[0]))
     others = {name: tuple(map(add, getattr(match, name))) for name in ('rivals', 'lower', 'more')}
-    return add(match)._replace(**others)
+    return replace(add(match), **others)
 
 @lru_cache(maxsize=2)
 def match_folders(
@@ -889,7 +905,7 @@ def find_folders(
 )->tuple|None: # role of the images, of the masks, affixes of both; None when no two folders match
     "The two sub-folders whose files match; names say which holds the masks."
     found = match_folders(tuple(sorted(sample_images(root) if files is None else files)))
-    return found and tuple(found[:4])
+    return found and (*found.roles, *found.endings)
 
 # %% ../../nbs/data/00_pairing.ipynb #a345e7df
 def without_role(
@@ -907,7 +923,7 @@ def may_hold_pairs(
 )->bool:
     "Whether a sub-folder may lead to files of a match: other folders, and all below them, are skipped."
     parts = folder_place(f'{rel}x')[0]
-    roles = [tuple(role.split('/')) for role in match[:2] if role]
+    roles = [tuple(role.split('/')) for role in match.roles if role]
     if len(roles) < 2 or not parts or any(without_role(parts, role) is not None for role in roles): return True
     seen = [folder for link in match.folders for folder in link]
     if any(parts == folder[:len(parts)] for folder in seen): return True
@@ -920,7 +936,7 @@ def files_of_match(
     match:Match
 )->tuple: # paths of images, paths of masks
     "The files of the two sides of a match."
-    images, masks = (tuple(role.split('/')) if role else () for role in match[:2])
+    images, masks = (tuple(role.split('/')) if role else () for role in match.roles)
     seen = [{folder for folder in side} for side in zip(*match.folders)] or [set(), set()]
     def on_side(parts, role, other, known):
         if role: return without_role(parts, role) is not None

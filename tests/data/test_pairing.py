@@ -27,7 +27,7 @@ def test_unreadable_and_looping_folders(tmp_path):
 def test_the_work_of_matching_folders_grows_with_the_number_of_files():
     def files(n):
         return [tuple(sorted(f"a/{name}.png" for i in range(n) for name in (f"images/{i}", f"masks/{i}_mask")))]
-    assert autodetect.match_folders(*files(20_000))[:2] == ("images", "masks")
+    assert autodetect.match_folders(*files(20_000)).roles == ("images", "masks")
     assert growth(autodetect.match_folders, files) < 3
 
 
@@ -35,7 +35,7 @@ def test_the_work_of_matching_folders_grows_with_the_number_of_files():
 def test_many_folders_on_both_sides_are_matched(tmp_path, n):
     files = [f"{side}/city{i}/{i}_a.png" for side in ("images", "masks") for i in range(n)]
     match = match_folders(tuple(sorted(files)))
-    assert match[:2] == ("images", "masks")
+    assert match.roles == ("images", "masks")
     for path in files if n == 320 else ():
         (tmp_path/path).parent.mkdir(parents=True)
         (tmp_path/path).touch()

@@ -22,6 +22,7 @@ GIVEN = {"save_mask": 1, "save_array": 1, "save_jpeg": 1, "save_weights": 1, "ke
 ALLOWED = {
     ("core/files.py", "append_text"): "the one function that adds to a file",
     ("core/files.py", "acquire_lock"): "a lock is an empty file, created only if it is not there",
+    ("data/fix.py", "join_pair"): "its two files are in the folder of `new_folder`",
     ("cli.py", "check"): "`CheckReport.save` is `write_output`",
     ("tools/export.py", "quantize_int8"): "onnxruntime takes only paths; the temporary folder is this process's own",
 }

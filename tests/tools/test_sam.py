@@ -776,7 +776,7 @@ def test_every_kind_of_image_can_be_labeled(name, sam, tmp_path, monkeypatch):
         sam_module.prompt_to_folder(path, tmp_path/"set", points="1,1", model=sam, as_masks="Car")
     data = open_data(tmp_path/"set")
     assert data.layout == "camvid" and len(data.pairs) == 4
-    assert [str(p) for p in check(data).errors] == []
+    assert {p.code for p in check(data).errors} == {"same-mask"} # `answering` gives the same mask for each
     for row in data.pairs.itertuples():
         assert data.ids(row.mask).shape == np.asarray(sam_module.as_image(data.root/row.image)).shape[:2] == size
         assert opened(data.root/row.image).mode == "RGB"

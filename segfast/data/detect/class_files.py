@@ -127,7 +127,7 @@ def parse_yaml(
 ): # dicts, lists, strings, numbers, True, False and None
     "The value of a YAML text; a `ValueError` names the line that cannot be read."
     if len(text) > SMALL >> 3: raise ValueError('it is larger than 128 KB')
-    try: value = yaml.load(text, _PlainLoader)
+    try: value = _PlainLoader(text).get_single_data()
     except yaml.YAMLError as e:
         mark, why = getattr(e, 'problem_mark', None), getattr(e, 'problem', None) or 'it is not YAML'
         raise ValueError(f'line {mark.line + 1}: {why}' if mark else str(why)) from None

@@ -272,7 +272,7 @@ def candidate_links(
     "The masks of every image, as the names say it."
     if any(_LABEL_STUDIO.search(path) for path in files): return {}, True
     places = find_places(files)
-    for at in masks_in: places[at] = places[at]._replace(side='mask')
+    for at in masks_in: places[at] = Place('mask', places[at].split, places[at].folders)
     divided = divide_files(files, places)
     if divided is None: return link_beside(files, places), False
     images, masks = divided

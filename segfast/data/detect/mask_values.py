@@ -175,11 +175,11 @@ def show_palette(
     mask:MaskContents
 )->MaskContents: # the same if it has no palette
     "The contents of a mask by the colors that its palette shows."
-    if not mask.palette: return mask._replace(one=False)
+    if not mask.palette: return replace(mask, one=False)
     colors, soft = mask.colors(), mask.by_color(mask.soft)
     gray = all(len(set(color)) == 1 for color in colors)
     def number(color): return color[0] if gray else pack_colors(color)
-    return mask._replace(one=False, grey=gray, palette={}, counts={number(color): n for color,n in colors.items()},
+    return replace(mask, one=False, grey=gray, palette={}, counts={number(color): n for color,n in colors.items()},
                          soft={number(color): n for color,n in soft.items()})
 
 def as_colors(

@@ -389,3 +389,49 @@ def test_black_and_white_masks(tmp_path, names, kept):
     data = open_data(tmp_path)
     assert data.classes.void is None and len(data.classes) == 2 and ("polyp" in data.classes.names) == kept
     assert (data.ids("masks/1.png") == ids(1, 2)).all() and said_of(data)
+
+
+@pytest.mark.parametrize("text", [
+    "2. road\n0. ground\n1. river\n", "2) road\n0) ground\n1) river\n", "2 - road\n0 - ground\n1 - river\n",
+    "road - 2\nground - 0\nriver - 1\n", "road (2)\nground (0)\nriver (1)\n", "2 -> road\n0 -> ground\n1 -> river\n",
+    "ground, river, road\n", "['ground', 'river', 'road']\n", "ground;river;road\r\n",
+    "0 0 0 0 ground\n1 0 0 255 river\n2 200 100 50 road\n"])
+def test_more_ways_to_write_ids_and_names_in_a_text_file(tmp_path, text):
+    drawn = draw(tmp_path, [0, 1, 2])
+    write(tmp_path/"classes.txt", text)
+    data = open_data(tmp_path)
+    assert data.classes.names == ("ground", "river", "road")
+    assert all((data.ids(mask) == values).all() for mask, values in drawn.items())
+
+
+@pytest.mark.parametrize("file, text", [
+    ("classes.csv", "pixel,class\n200,road\n0,ground\n100,river\n"),
+    ("classes.csv", "class_name,gray_value\nroad,200\nground,0\nriver,100\n"),
+    ("classes.json", [{"name": "road", "greyscale": 200}, {"name": "ground", "greyscale": 0},
+                      {"name": "river", "greyscale": 100}]),
+    ("Klassen.csv", "Wert;Klasse;Rot;Grün;Blau\n200;road;9;9;9\n0;ground;1;2;3\n100;river;4;5;6\n")])
+def test_a_column_of_values_of_another_name(tmp_path, file, text):
+    drawn = draw(tmp_path, [0, 100, 200])
+    write(tmp_path/file, text)
+    data = open_data(tmp_path)
+    assert data.classes.names == ("ground", "river", "road")
+    assert all((data.ids(mask) == values//100).all() for mask, values in drawn.items())
+
+
+@pytest.mark.parametrize("file, text", [("class_list.txt", "ground\nriver\nroad\n"),
+                                        ("Klassen.txt", "ground\nriver\nroad"),
+                                        ("classes.csv", "name\nground\nriver\nroad\n"),
+                                        ("labels.csv", "ground\nriver\nroad\n"),
+                                        ("clases.txt", "0 ground\n1 river\n2 road\n")])
+def test_names_alone_in_files_of_other_names(tmp_path, file, text):
+    draw(tmp_path, [0, 1, 2])
+    write(tmp_path/file, text)
+    assert open_data(tmp_path).classes.names == ("ground", "river", "road")
+
+
+@pytest.mark.parametrize("text", ["name,pixels\nground,12\nriver,77\nroad,3\n",
+                                  "name,number_of_images\nground,4\nriver,2\nroad,1\n"])
+def test_counts_are_no_values(tmp_path, text):
+    draw(tmp_path, [0, 1, 2])
+    write(tmp_path/"classes.csv", text)
+    assert open_data(tmp_path).classes.names == ("ground", "river", "road")

@@ -58,16 +58,19 @@ def whole_number(
 
 # %% ../../../nbs/data/detect/00_class_files.ipynb #5af0db10
 NAME_KEYS = ('readable', 'title', 'class_name', 'label_name', 'category_name', 'name', 'names', 'class', 'label',
-             'category', 'classes')
+             'category', 'classes', 'klasse', 'klassenname', 'bezeichnung', 'classe', 'clase', 'nom', 'nombre')
 VALUE_KEYS = ('pixel_value', 'png_index', 'value', 'id', 'index', 'idx', 'class_id', 'label_id', 'category_id',
-              'class_index', 'code', 'class', 'label')
+              'class_index', 'code', 'wert', 'class', 'label')
+_MORE_VALUES = re.compile('(?!.*(parent|super|project|image|user|owner))(.*_)?(pixel|gr[ae]y(scale)?|value|level|code'
+                          '|id|idx|index|nr|no|number)(_(value|level|code|id|idx|index|nr|no|number))?')
+_COLOR_COLUMNS = ('r', 'g', 'b'), ('red', 'green', 'blue'), ('rot', 'grün', 'blau'), ('rot', 'gruen', 'blau')
 COLOR_KEYS = ('color', 'colour', 'rgb', 'hex', 'rgb_color', 'hex_color', 'color_rgb', 'color_hex', 'color_code')
 
 def plain_keys(
     entry:dict # as it was written
 )->dict: # `Pixel Value` becomes `pixel_value`
     "A dict with its keys in one form."
-    return {re.sub('[^a-z0-9]+', '_', str(k).lower()).strip('_'): v for k,v in entry.items()}
+    return {re.sub(r'[\W_]+', '_', str(k).lower()).strip('_'): v for k,v in entry.items()}
 
 def row_of(
     entry:dict, # of a table or a JSON file
@@ -77,10 +80,10 @@ def row_of(
     "The class that an entry with named fields describes."
     cells, value = plain_keys(entry), whole_number(key)
     name = next((cells[k].strip() for k in NAME_KEYS if isinstance(cells.get(k), str)), '')
-    values = (whole_number(cells.get(k)) for k in VALUE_KEYS)
+    more = [k for k in cells if k not in VALUE_KEYS and _MORE_VALUES.fullmatch(k)]
+    values = (whole_number(cells.get(k)) for k in (*VALUE_KEYS, *more))
     color = next((found for k in COLOR_KEYS if (found := parse_color(cells.get(k)))), None)
-    for letters in ('rgb', ('red', 'green', 'blue')):
-        color = color or parse_color([whole_number(cells.get(k)) for k in letters])
+    for names in _COLOR_COLUMNS: color = color or parse_color([whole_number(cells.get(k)) for k in names])
     if value is None: value, name = next((v for v in values if v is not None), None), name or str(key)
     return ClassRow(place, name, value, color)
 
@@ -152,31 +155,37 @@ def rows_of_table(
         if len([*filter(str.strip, row)]) > len(columns):
             raise ValueError(f'line {n} has {len(row)} values, but {len(columns)} columns: {line[:80]!r}')
         rows.append(row_of(dict(zip(columns, row)), f'line {n}'))
-    numbers = [k for k in columns if k in ('r', 'g', 'b', 'red', 'green', 'blue') or k in VALUE_KEYS[:-3]]
+    numbers = [k for k in columns if k in sum(_COLOR_COLUMNS, ()) or k in VALUE_KEYS[:-4]]
     for (n, line),row in zip(lines[1:], cells[1:]):
         odd = [k for k,cell in zip(columns, row) if k in numbers and whole_number(cell) is None]
         if odd or len(row) < len(columns): raise ValueError(f'line {n} is {line[:80]!r}')
     return rows
 
 # %% ../../../nbs/data/detect/00_class_files.ipynb #7fd5facc
-_ID_NAME = re.compile(r'([0-9]{1,5})[ \t]*[:=,;\t ][ \t]*(.*[^\d\W].*)')
-_NAME_ID = re.compile(r'(.*[^\d\W][^:=,;\t]*?)[ \t]*[:=,;\t][ \t]*([0-9]{1,5})')
+_ID_NAME = re.compile(r'([0-9]{1,5})(?:[ \t]*-+>?(?=[ \t])|[ \t]*[:=,;\t ]|[.)](?=[ \t]))[ \t]*(.*[^\d\W].*)')
+_NAME_ID = re.compile(r'(.*[^\d\W][^:=,;\t]*?)(?:[ \t]*[:=,;\t]|[ \t]+-+>?(?=[ \t]))[ \t]*([0-9]{1,5})')
+_NAME_IN_BRACKETS = re.compile(r'(.*[^\d\W][^:=,;\t]*?)[ \t]*[(\[]([0-9]{1,5})[)\]]')
 _ID_NAME_COLOR = re.compile(r'([0-9]{1,5})[\s,;:]+(.*[^\d\W].*?)[\s,;:]+([0-9]{1,3}[\s,;]+[0-9]{1,3}[\s,;]+[0-9]{1,3})')
+_ID_COLOR_NAME = re.compile(r'([0-9]{1,5})[\s,;:]+([0-9]{1,3}[\s,;]+[0-9]{1,3}[\s,;]+[0-9]{1,3})[\s,;:]+(.*[^\d\W].*)')
 
 def rows_of_lines(
     lines:list # (line number, text)
 )->list: # of `ClassRow`s
     "The classes in lines without a header: a color or an id on each, or names alone."
     def where(n): return f'line {n}'
-    whole = [(n, _ID_NAME_COLOR.fullmatch(line)) for n,line in lines]
-    if all(found for _,found in whole):
-        return [ClassRow(where(n), found[2].strip(' "'), int(found[1]), parse_color(found[3])) for n,found in whole]
+    for form,name,color in ((_ID_NAME_COLOR, 2, 3), (_ID_COLOR_NAME, 3, 2)):
+        whole = [(n, form.fullmatch(line)) for n,line in lines]
+        if not all(found for _,found in whole): continue
+        ids = [int(found[1]) for _,found in whole]
+        if color == 2 and ids != sorted({*ids}): continue # r g b and a fourth number
+        return [ClassRow(where(n), found[name].strip(' "'), int(found[1]), parse_color(found[color]))
+                for n,found in whole]
     colors = [(n, line, parse_color_line(line)) for n,line in lines]
     if any(found for *_,found in colors):
         odd = next(((n, line) for n,line,found in colors if not found), None)
         if odd: raise ValueError(f'line {odd[0]} is {odd[1][:80]!r}; "r g b name" was expected')
         return [ClassRow(where(n), found[0], None, found[1]) for n,_,found in colors]
-    for form,first in ((_ID_NAME, 1), (_NAME_ID, 2)):
+    for form,first in ((_ID_NAME, 1), (_NAME_ID, 2), (_NAME_IN_BRACKETS, 2)):
         found = [(n, form.fullmatch(line)) for n,line in lines]
         if not all(match for _,match in found): continue
         rows = [ClassRow(where(n), match[3-first].strip(' "\''), int(match[first])) for n,match in found]
@@ -263,8 +272,13 @@ def text_rows(
     if not lines: raise ValueError('it holds no class')
     rows = rows_of_table(lines) if len(lines) > 1 else None
     if rows is not None: return rows
+    if len(lines) == 1 and re.search('[,;]', lines[0][1]): # all names in one line, also as a list in Python
+        names = [name.strip(' \'"') for name in re.split('[,;]', lines[0][1].strip('[]() '))]
+        return [ClassRow(f'name {n}', name) for n,name in enumerate(names, 1) if name]
+    if table and lines[0][1].lower() in NAME_KEYS: lines = lines[1:] # the header of a single column
     rows = rows_of_lines(lines)
-    return rows if not table or any(row.value is not None or row.color for row in rows) else None
+    plain = all(re.fullmatch(r'[^,;\t]*[^\d\W][^,;\t]*', line) for _,line in lines)
+    return rows if not table or plain or any(row.value is not None or row.color for row in rows) else None
 
 # %% ../../../nbs/data/detect/00_class_files.ipynb #4ae4f25f
 def try_class_file(
@@ -311,7 +325,8 @@ _PATTERNS = [re.compile(pattern, re.I) for pattern in (
     r'(labels?|categories|class_?names|label_?names|label_?map|class_?map)\.(json|csv|ya?ml)',
     r'objectinfo\d*\.(txt|csv)', r'meta\.json', r'categor(y|ies)(_ids?)?\.(txt|csv)', r'codes\.txt',
     r'class_?names\.txt', r'label_?names\.txt', r'labels?\.txt', r'classes\.txt', r'names\.txt', r'\w+\.names',
-    r'(label|class)_?map\.txt',
+    r'(label|class)_?map\.txt', r'(class|label|categor(y|ies))_?list\.(txt|csv|json|ya?ml)',
+    r'(klassen(namen)?|kategorien|clases|classi|类别|類別|классы)\.(txt|csv|json|ya?ml)',
     r'.*(class|label|colou?r|palette|legend|categor).*\.(csv|txt|json|ya?ml)')]
 _ANY_NAME = len(_PATTERNS) - 1 # such a file counts only if it has values or colors
 

@@ -10,10 +10,10 @@ __all__ = ['IMAGE_SUFFIXES', 'SPLITS', 'MASK_WORDS', 'IMAGE_WORDS', 'OTHER_DATA'
            'shared_endings', 'shared_words', 'says_mask', 'says_image', 'mask_tier', 'image_tier', 'mask_rank',
            'Affixes', 'rate_affixes', 'affix_options', 'match_stems', 'find_affixes', 'plain_numbers', 'write_stem',
            'match_forms', 'differing_parts', 'group_files', 'linked_folders', 'linked_stems', 'Match', 'rank_match',
-           'matching_folders', 'matching_tops', 'name_affinity', 'overlap_match', 'crosses', 'choose_match',
-           'without_derived', 'match_suffixes', 'match_names', 'mask_names', 'match_beside', 'nearest_folders',
-           'add_paths', 'match_folders', 'find_folders', 'without_role', 'may_hold_pairs', 'files_of_match',
-           'pairs_beside']
+           'matching_folders', 'matching_tops', 'name_affinity', 'overlap_match', 'crosses', 'without_strangers',
+           'choose_match', 'without_derived', 'match_suffixes', 'match_names', 'mask_names', 'match_beside',
+           'nearest_folders', 'add_paths', 'match_folders', 'find_folders', 'without_role', 'may_hold_pairs',
+           'files_of_match', 'pairs_beside']
 
 # %% ../../nbs/data/00_pairing.ipynb #35b873f8
 import os, re, stat, unicodedata
@@ -264,12 +264,19 @@ def join_pairs(
     return rows, problems
 
 # %% ../../nbs/data/00_pairing.ipynb #d62d73c5
-SPLITS = dict(train='train', training='train', val='valid', valid='valid', validation='valid', dev='valid', test='test',
-              testing='test')
+_SPLIT_NAMES = dict(
+    train='train training entrenamiento entrainement entraînement apprentissage treino treinamento addestramento '
+          'trainingsdaten eğitim обучение обучающая тренировка',
+    valid='val valid validation validate vld eval evaluation dev validierung validierungsdaten validación validacion '
+          'validação validacao validazione convalida doğrulama валидация проверка',
+    test='test testing tst testdaten prueba pruebas teste testes prova тест тестирование')
+_JOINED_NAMES = dict(train='训练 訓練 学習 훈련 학습', valid='验证 驗證 検証 검증', test='测试 測試 テスト 테스트')
+SPLITS = {name: split for names in (_SPLIT_NAMES, _JOINED_NAMES) for split in names for name in names[split].split()}
 _SHORT_SPLITS = dict(Tr='train', TR='train', Te='test', TE='test', Ts='test', TS='test', trainval='train', trn='train')
-# trainannot, testset: a split and a second word without anything between them
-_JOINED = re.compile(r'(train|val|test)(?:ing|id|idation)?'
-                     r'(?=(?:annot|crop|data|gt|im(?:ag|g)e?|lab(?:el)?|mask|set)s?(?![a-z]))', re.I)
+# trainannot, testset, 训练集: a split and a second word without anything between them
+_JOINED = re.compile(r'(train|val|test)(?:ings?|id|idation|idierungs?|ierungs?)?'
+                     r'(?=(?:annot|bild|crop|daten|data|gt|im(?:ag|g)e?|lab(?:el)?|mask|maske|set)(?:s|n|er)?(?![a-z]))'
+                     f'|({"|".join(" ".join(_JOINED_NAMES.values()).split())})(?:集|用)?', re.I)
 _WORD = re.compile(r'[A-Z]?[^\W\dA-Z_]+|[A-Z]+(?![a-z])|[A-Z]|\d+')
 
 def words_of(
@@ -281,7 +288,7 @@ def words_of(
 # %% ../../nbs/data/00_pairing.ipynb #25387a8e
 def _split_words(name):
     "Where a name says a split: (start, end, split)."
-    if found := _JOINED.match(name): return [(0, found.end(), SPLITS[found[1].lower()])]
+    if found := _JOINED.match(name): return [(0, found.end(), SPLITS[(found[1] or found[2]).lower()])]
     words = [(found, SPLITS.get(found[0].lower()) or _SHORT_SPLITS.get(found[0])) for found in _WORD.finditer(name)]
     return [(found.start(), found.end(), split) for found,split in words
             if split and (found[0].lower() != 'dev' or not found.start())]
@@ -291,6 +298,7 @@ def split_word(
     name:str # of a folder, or a stem
 )->tuple: # (split or None, the rest of the name)
     "The split in a name: `train`, `val2017`, `test_masks`, `ISIC_Training_Input`."
+    name = unicodedata.normalize('NFC', name)
     found = _split_words(name)
     splits = {split for _,_,split in found}
     if splits == {'train', 'valid'}: splits = {'train'} # train_val
@@ -752,11 +760,29 @@ def crosses(
     side = overlap_match(match, best).index(False)
     return any(nearer(other, side) and not any(overlap_match(other, best)) for other in found)
 
+# %% ../../nbs/data/00_pairing.ipynb #81835e66
+def without_strangers(
+    found:list # `Match`es, at least one
+)->list: # at least one
+    "The matches without those of two folders whose own stems are equal to those of other folders."
+    same = [match for match in found if match.share > 0.9 and match.endings == (('', ''), ('', '')) and not match.form]
+    partners = {}
+    for match in same:
+        for first,second in match.folders:
+            partners.setdefault(first, set()).add(second)
+            partners.setdefault(second, set()).add(first)
+    def strange(match):
+        return match.named < 2 and all(map(any, match.endings)) and all(
+            partners.get(first, set()) - {second} and partners.get(second, set()) - {first}
+            for first,second in match.folders)
+    return [match for match in found if not strange(match)]
+
 # %% ../../nbs/data/00_pairing.ipynb #0fa4267b
 def choose_match(
     found:list # `Match`es, at least one
 )->Match:
     "The best of several matches, with the others that must be named."
+    found = without_strangers(found)
     most = max(match.n for match in found)
     def rank(match):
         return (20*match.n >= most, match.named, *match.tiers, match.share > 0.9, name_affinity(match), match.n)

@@ -207,7 +207,7 @@ def image_finder(
 # %% ../../nbs/data/05_splits.ipynb #a904ef5d
 _LIST_WORDS = SPLITS | dict(trn='train', tst='test', eval='valid', evaluation='valid', trainval='trainval',
                             trainvalid='trainval')
-_LIST_ENDS = 'aug|augmented|list|lst|ids?|files?|filenames?|names?|sets?|splits?|images?|imgs?|index|idx|pairs?|data'
+_LIST_ENDS = '集|用|aug|augmented|list|lst|ids?|files?|filenames?|names?|sets?|splits?|images?|imgs?|index|idx|pairs?|data'
 
 def list_split(
     name:str # of a list, or a word in a table
@@ -215,7 +215,7 @@ def list_split(
     "The splits in the name of a list: `train`, `valid`, `test`, `trainval`."
     stem = re.sub('([a-z])([A-Z])', r'\1_\2', PurePosixPath(name).stem if '.' in name else name).lower()
     found, other = [], []
-    for word in re.findall('[a-z]+|[0-9]+', stem):
+    for word in re.findall(r'[^\W\d_]+|[0-9]+', unicodedata.normalize('NFC', stem)):
         inner = re.fullmatch(f'({"|".join(sorted(_LIST_WORDS, key=len, reverse=True))})({_LIST_ENDS})?', word)
         if inner: found.append(_LIST_WORDS[inner[1]])
         elif not re.fullmatch(_LIST_ENDS, word) and not re.fullmatch('seg|segmentation|final|dataset', word):

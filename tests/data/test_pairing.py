@@ -48,7 +48,13 @@ def test_many_folders_on_both_sides_are_matched(tmp_path, n):
     ("DUTS-TR-Image", "train", "DUTS-Image"), ("TrainDataset", "train", "Dataset"), ("testcrop", "test", "crop"),
     ("train_val", "train", ""), ("trainval", "train", ""), ("stage1_train", "train", "stage1"),
     ("trainers", None, "trainers"), ("latest", None, "latest"), ("contest_images", None, "contest_images"),
-    ("val2017", "valid", ""), ("values", None, "values"), ("train_test", None, "train_test")])
+    ("val2017", "valid", ""), ("values", None, "values"), ("train_test", None, "train_test"),
+    ("训练集", "train", ""), ("验证", "valid", ""), ("测试集图像", "test", "图像"), ("テスト", "test", ""),
+    ("Trainingsdaten", "train", "daten"), ("Validierungsbilder", "valid", "bilder"), ("Testmasken", "test", "masken"),
+    ("Validación", "valid", ""), ("Validacio\u0301n", "valid", ""), ("entraînement", "train", ""),
+    ("Treino", "train", ""), ("обучение", "train", ""),
+    ("eval_data", "valid", "data"), ("validate", "valid", ""), ("tst", "test", ""), ("testament", None, "testament"),
+    ("valley", None, "valley"), ("training_camp", "train", "camp"), ("medieval", None, "medieval")])
 def test_words_of_splits_in_names(name, split, rest):
     assert split_word(name) == (split, rest)
 
@@ -78,3 +84,13 @@ def test_endings_that_match_as_well_are_rivals():
     assert find_affixes(images, [f"{name}_mask" for name in images]).rivals == ()
     ids_and_colors = [f"{name}_{kind}" for name in images for kind in ("labelIds", "color")]
     assert find_affixes(images, ids_and_colors).second == ("", "_labelIds")
+
+
+@pytest.mark.parametrize("images, masks", [("UCMerced/Images/{0}/{0}{1:02}.tif", "DLRSD/Images/{0}/{0}{1:02}.png"),
+                                           ("photos/{0}/{0}_{1}.png", "drawn/{0}/{0}_{1}.png"),
+                                           ("a/{0}/{0}{1}.jpg", "b/{0}/{0}{1}.png")])
+def test_images_are_not_matched_with_masks_of_another_folder_by_number(images, masks):
+    scenes = ("airplane", "beach", "chaparral")
+    match = match_folders(tuple(sorted(name.format(scene, i) for name in (images, masks) for scene in scenes
+                                       for i in range(3))))
+    assert {*match.roles} == {images.split("/")[0], masks.split("/")[0]} and match.endings == (("", ""), ("", ""))

@@ -133,7 +133,8 @@ def test_case_landcover_tiles(tmp_path):
     ("train_list.txt", "valid_list.txt", "test_list.txt"), ("meta/TrainSet.txt", "meta/DevSet.txt", "meta/TestSet.txt"),
     ("ImageSets/Segmentation/trainaug.txt", "ImageSets/Segmentation/val.txt", "ImageSets/Segmentation/test.txt"),
     ("training.list", "validation.list", "testing.list"), ("train_files.txt", "val_files.txt", "test_files.txt"),
-    ("train3.txt", "val3.txt", "test3.txt"), ("a/b/TRAIN.TXT", "a/b/VAL.TXT", "a/b/TEST.TXT")])
+    ("train3.txt", "val3.txt", "test3.txt"), ("a/b/TRAIN.TXT", "a/b/VAL.TXT", "a/b/TEST.TXT"),
+    ("Training.txt", "Validierung.txt", "Testdaten.txt"), ("训练集.txt", "验证集.txt", "测试集.txt")])
 @pytest.mark.parametrize("line", ["{}", "{}.jpg", "images/{}.jpg masks/{}.png", "/home/me/old/images/{}.tif\t1",
                                   r"C:\data\images\{}.jpg", "{},masks/{}.png", "./masks/{}.png"])
 def test_lists_of_other_names_and_forms(tmp_path, files, line):

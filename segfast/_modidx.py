@@ -1349,6 +1349,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'segfast.data.splits.read_split_list': ('data/splits.html#read_split_list', 'segfast/data/splits.py'),
                                      'segfast.data.splits.resplit': ('data/splits.html#resplit', 'segfast/data/splits.py'),
                                      'segfast.data.splits.sequence_split': ('data/splits.html#sequence_split', 'segfast/data/splits.py'),
+                                     'segfast.data.splits.short_splits': ('data/splits.html#short_splits', 'segfast/data/splits.py'),
                                      'segfast.data.splits.soften': ('data/splits.html#soften', 'segfast/data/splits.py'),
                                      'segfast.data.splits.sort_lists': ('data/splits.html#sort_lists', 'segfast/data/splits.py'),
                                      'segfast.data.splits.split_by_lists': ('data/splits.html#split_by_lists', 'segfast/data/splits.py'),

@@ -328,9 +328,11 @@ def folder_place(
 def _place_of(at):
     parts = at.split('/') if at else []
     words = [split_word(part) for part in parts]
-    said = [word for word,rest in words if word and not rest] or [word for word,_ in words if word]
+    both = [bool(re.search('train[-_ ]?val', part, re.I)) for part in parts] # TrainVal_annotations/val_masks
+    clear = [word for word,two in zip(words, both) if word[0] and not two] or words
+    said = [word for word,rest in clear if word and not rest] or [word for word,_ in clear if word]
     split = said[-1] if said else None
-    parts = [rest if word and word == split else part for part,(word, rest) in zip(parts, words)]
+    parts = [rest if word and (word == split or two) else part for part,(word, rest),two in zip(parts, words, both)]
     # IMD002/IMD002_lesion: the number of the patient is in both names
     above = [part for part in parts if re.search('[0-9]', part) and len(part) > 2]
     parts = [re.sub(f'^{re.escape(name)}[-_ .]+', '', part) for part in parts

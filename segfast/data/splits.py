@@ -8,7 +8,7 @@ __all__ = ['OWN_LISTS', 'LIST_SUFFIXES', 'SPLIT_FORMS', 'random_split', 'hold_ou
            'list_split', 'find_lists', 'SplitList', 'split_cells', 'table_lists', 'image_in', 'splits_of_images',
            'json_lists', 'read_list', 'unused_list', 'choose_list', 'is_exact', 'expand_folders', 'sort_lists',
            'lists_by_split', 'soften', 'split_of_own_lists', 'join_splits', 'lists_above', 'without_split',
-           'split_of_rows', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
+           'short_splits', 'split_of_rows', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
 
 # %% ../../nbs/data/05_splits.ipynb #6c9eaf0d
 import csv, os, re, unicodedata
@@ -207,7 +207,8 @@ def image_finder(
 # %% ../../nbs/data/05_splits.ipynb #a904ef5d
 _LIST_WORDS = SPLITS | dict(trn='train', tst='test', eval='valid', evaluation='valid', trainval='trainval',
                             trainvalid='trainval')
-_LIST_ENDS = '集|用|aug|augmented|list|lst|ids?|files?|filenames?|names?|sets?|splits?|images?|imgs?|index|idx|pairs?|data'
+_LIST_ENDS = ('集|用|aug|augmented|list|lst|ids?|files?|filenames?|names?|sets?|splits?|images?|imgs?|index|idx|pairs?'
+              '|data')
 
 def list_split(
     name:str # of a list, or a word in a table
@@ -243,8 +244,11 @@ def find_lists(
         files = [e.name for e in entries if e.name.lower().endswith(LIST_SUFFIXES) and os.path.isfile(e.path)]
         files = [name for name in files if not name.lower().endswith(LIST_SUFFIXES[5:]) or list_split(name)[0]
                  or re.search('split|fold|dataset', name, re.I)]
-        own = not rel or _LIST_FOLDERS.fullmatch(rel.rstrip('/').rpartition('/')[2])
-        out += [f'{rel}{name}' for name in files if list_split(name)[0] or own and len(files) < 50]
+        at = rel.rstrip('/').rpartition('/')[2]
+        own = not rel or _LIST_FOLDERS.fullmatch(at)
+        inside = split_word(at)[0] # train/list.txt
+        said = [name for name in files if list_split(name)[0] or inside and list_split(name)[1]]
+        out += [f'{rel}{name}' for name in files if name in said or own and len(files) < 50]
     if any('/segmentation/' in f'/{file.lower()}' for file in out): # VOC's other tasks have lists of the same names
         out = [file for file in out if not re.search('(^|/)(main|layout|action)/', file, re.I)]
     return sorted(out)
@@ -338,7 +342,10 @@ def splits_of_images(
     if not pairs:
         pairs = [(image_in(part), part[k]) for part in records if isinstance(part, dict) for k in _SPLIT_COLUMNS
                  if isinstance(part.get(k), str)]
-    lists = {}
+    lists, folds = {}, {}
+    for part in records: folds.setdefault(part.get('fold') if isinstance(part, dict) else None, []).append(part)
+    if len(folds) > 1 and all(type(fold) is int for fold in folds):
+        return [SplitList(file, 'valid', list(map(image_in, fold)), True, [], len(folds)) for fold in folds.values()]
     for image,word in pairs: lists.setdefault(list_split(word), []).append(image)
     if not lists or not all(plain and len(split) == 1 for split,plain in lists): return []
     return [SplitList(file, split[0], lines, True, []) for (split, _),lines in lists.items()]
@@ -353,13 +360,17 @@ def json_lists(
         parts = [(list_split(str(k)), v) for k,v in value.items() if isinstance(v, list)]
         return [SplitList(file, split[0], list(filter(None, map(image_in, v))), True, [], folds)
                 for (split, plain),v in parts if len(split) == 1 and plain and any(map(image_in, v))]
+    said = splits_of_images(file, value)
+    if said and said[0].folds > 1: return said
     if isinstance(value, dict):
         inner = [v for v in value.values() if isinstance(v, dict)]
         found = lists_of(value, 1)
-        return found or [part for one in inner for part in lists_of(one, len(inner))] or splits_of_images(file, value)
+        found = found or [part for one in inner for part in lists_of(one, len(inner))] or said
+        if found: return found
+        value = next((value[k] for k in ('images', 'files', 'names', 'data') if k in value), None)
     if isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
         if found := [part for one in value for part in lists_of(one, len(value))]: return found
-    if found := splits_of_images(file, value): return found
+    if said: return said
     split, plain = list_split(file.rpartition('/')[2])
     lines = list(filter(None, map(image_in, value))) if isinstance(value, list) else []
     return [SplitList(file, split[0], lines, plain, [])] if lines and len(split) == 1 else []
@@ -372,6 +383,7 @@ def read_list(
 )->list: # of `SplitList`: empty if the file is not a list
     "The lists in a file."
     path, split, name = Path(root)/file, list_split(file.rpartition('/')[2]), file.lower()
+    if split == ((), True) and (word := split_word(PurePosixPath(file).parent.name)[0]): split = (word,), True
     if name.endswith(('.txt', '.lst', '.list')):
         if path.stat().st_size > (64 << 20 if split[0] else 1 << 20): return []
         lines, problems = read_split_list(path, file)
@@ -599,6 +611,20 @@ def without_split(
     return [Problem('warning', 'not-listed', left[0], message, found=folders[:20],
                     fix='They are left out. To use them, move them to train, val or test.')]
 
+# %% ../../nbs/data/05_splits.ipynb #3775e2b6
+_TWO_LETTERS = dict(tr='train', va='valid', vl='valid', vd='valid', te='test', ts='test')
+
+def short_splits(
+    images:list # relative paths
+)->list: # a split per image; all None where no folders are called so
+    "The split that folders called `tr`, `va` and `te` give."
+    parts = [image.lower().split('/')[:-1] for image in images]
+    for n in range(min(map(len, parts), default=0)):
+        names = {part[n] for part in parts}
+        if 'tr' in names and len(names) > 1 and names <= _TWO_LETTERS.keys():
+            return [_TWO_LETTERS[part[n]] for part in parts]
+    return [None]*len(images)
+
 # %% ../../nbs/data/05_splits.ipynb #130a0f10
 def split_of_rows(
     root:Path,
@@ -609,6 +635,7 @@ def split_of_rows(
 )->list: # 'train', 'valid', 'test' or None per row
     "The split that the folders and lists give, with a validation part in any case."
     splits = [folder_place(image)[1] or folder_place(mask)[1] for _,image,mask in rows]
+    if not any(splits): splits = short_splits([image for _,image,_ in rows])
     if not any(splits): splits = split_of_own_lists(root, rows, problems, files)
     elif not {'valid', 'test'} <= set(splits): splits = join_splits(root, rows, splits, problems, files)
     if rows and not any(splits): problems += lists_above(root, rows)

@@ -395,7 +395,9 @@ def test_black_and_white_masks(tmp_path, names, kept):
     "2. road\n0. ground\n1. river\n", "2) road\n0) ground\n1) river\n", "2 - road\n0 - ground\n1 - river\n",
     "road - 2\nground - 0\nriver - 1\n", "road (2)\nground (0)\nriver (1)\n", "2 -> road\n0 -> ground\n1 -> river\n",
     "ground, river, road\n", "['ground', 'river', 'road']\n", "ground;river;road\r\n",
-    "0 0 0 0 ground\n1 0 0 255 river\n2 200 100 50 road\n"])
+    "0 0 0 0 ground\n1 0 0 255 river\n2 200 100 50 road\n", "ground;\nriver;\nroad;\n", "ground,\nriver,\nroad\n",
+    "id   name\n2    road\n0    ground\n1    river\n", "name id\nroad 2\nground 0\nriver 1\n",
+    "ground # nothing\nriver # water\nroad # way\n"])
 def test_more_ways_to_write_ids_and_names_in_a_text_file(tmp_path, text):
     drawn = draw(tmp_path, [0, 1, 2])
     write(tmp_path/"classes.txt", text)
@@ -409,6 +411,8 @@ def test_more_ways_to_write_ids_and_names_in_a_text_file(tmp_path, text):
     ("classes.csv", "class_name,gray_value\nroad,200\nground,0\nriver,100\n"),
     ("classes.json", [{"name": "road", "greyscale": 200}, {"name": "ground", "greyscale": 0},
                       {"name": "river", "greyscale": 100}]),
+    ("classes.json", [["road", 200], ["ground", 0], ["river", 100]]),
+    ("classes.json", [[200, "road"], [0, "ground"], [100, "river"]]),
     ("Klassen.csv", "Wert;Klasse;Rot;Grün;Blau\n200;road;9;9;9\n0;ground;1;2;3\n100;river;4;5;6\n")])
 def test_a_column_of_values_of_another_name(tmp_path, file, text):
     drawn = draw(tmp_path, [0, 100, 200])

@@ -198,6 +198,33 @@ def test_one_json_record_per_line(tmp_path, file):
     assert split_by_stem(open_data(tmp_path)) == WORDS
 
 
+@pytest.mark.parametrize("file", ["{}/list.txt", "lists/{}/files.txt", "{}.json", "{}_set.json"])
+def test_lists_named_by_their_folder_and_json_of_one_split(tmp_path, file):
+    draw_list_folders(tmp_path)
+    for word, stems in zip(("train", "val", "test"), WORDS.values()):
+        json_text = json.dumps({"images": [f"{stem}.jpg" for stem in stems]})
+        write_list(tmp_path/file.format(word), [json_text] if file.endswith("json") else stems)
+    assert split_by_stem(open_data(tmp_path)) == WORDS
+
+
+@pytest.mark.parametrize("records", [lambda parts: {"training": parts}, lambda parts: parts])
+def test_records_with_folds_ask(tmp_path, records):
+    draw_list_folders(tmp_path)
+    parts = [{"image": f"images/{stem}.jpg", "fold": i % 4} for i, stem in enumerate(STEMS)]
+    write_list(tmp_path/"dataset.json", [json.dumps(records(parts))])
+    [said] = [p for p in open_data(tmp_path).problems if p.kind == "error"]
+    assert said.file == "dataset.json" and missing(said, "4 ways", "--split") == []
+
+
+@pytest.mark.parametrize("folders, splits", [
+    (("tr", "va", "te"), {"train": 3, "valid": 2, "test": 2}), (("TR", "TS"), {"train": 2, "valid": 1, "test": 2}),
+    (("tr", "de", "fr"), {"train": 6, "valid": 1})])
+def test_folders_of_two_letters(tmp_path, folders, splits):
+    for at, n in zip(folders, (3, 2, 2)):
+        draw_list_folders(tmp_path, at + "/images/{}.jpg", at + "/masks/{}.png", [f"{at}_{i}" for i in range(n)])
+    assert open_data(tmp_path).splits == splits
+
+
 @pytest.mark.parametrize("column", ["fold", "kfold", "Fold_ID"])
 def test_a_column_of_folds_asks(tmp_path, column):
     draw_list_folders(tmp_path)

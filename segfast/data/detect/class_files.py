@@ -112,6 +112,10 @@ def rows_of_value(
 def _rows_of_list(value):
     if value and all(isinstance(v, str) for v in value):
         return [ClassRow(f'entry {n}', v.strip()) for n,v in enumerate(value, 1)]
+    if value and all(isinstance(v, list) and sorted(map(type, v), key=str) == [int, str] for v in value):
+        pairs = [sorted(v, key=lambda cell: isinstance(cell, int)) for v in value]
+        if any(name.lower().endswith(IMAGE_SUFFIXES) for name,_ in pairs): return None # images and their labels
+        return [ClassRow(f'entry {n}', *pair) for n,pair in enumerate(pairs, 1)]
     if not value or not all(isinstance(v, dict) for v in value): return None
     rows = [row_of(v, f'entry {n}') for n,v in enumerate(value, 1)]
     return rows if any(row.name for row in rows) else None
@@ -266,12 +270,19 @@ def text_rows(
 )->list|None: # of `ClassRow`s; None if it is not a table of classes
     "The classes in a text file."
     lines = [(n, line.strip()) for n,line in enumerate(text.splitlines(), 1)]
-    lines = [(n, line) for n,line in lines if line and not line.startswith('#')]
+    lines = [(n, re.sub(r'\s+#\s.*$', '', line)) for n,line in lines if line and not line.startswith('#')]
+    if len(lines) > 1 and all(line[-1] in ',;' for _,line in lines[:-1]):
+        lines = [(n, line.rstrip(',;')) for n,line in lines]
     words = (word for _,line in lines for word in re.split(r'[\s,;:"]+', line.lower()))
     if any(word.endswith(IMAGE_SUFFIXES) for word in words): return None # a list of files
     if not lines: raise ValueError('it holds no class')
     rows = rows_of_table(lines) if len(lines) > 1 else None
     if rows is not None: return rows
+    head = [*plain_keys(dict.fromkeys(lines[0][1].split()))]
+    if len(lines) > 1 < len(head) and {*head} <= {*NAME_KEYS, *VALUE_KEYS, *sum(_COLOR_COLUMNS, ())}:
+        first = head[0] in NAME_KEYS # the other columns have no spaces in them
+        cells = [(line.rsplit if first else line.split)(None, len(head) - 1) for _,line in lines[1:]]
+        return [row_of(dict(zip(head, row)), f'line {n}') for (n, _),row in zip(lines[1:], cells)]
     if len(lines) == 1 and re.search('[,;]', lines[0][1]): # all names in one line, also as a list in Python
         names = [name.strip(' \'"') for name in re.split('[,;]', lines[0][1].strip('[]() '))]
         return [ClassRow(f'name {n}', name) for n,name in enumerate(names, 1) if name]

@@ -8,7 +8,7 @@ __all__ = ['IMAGE_ODDITIES', 'MASK_ODDITIES', 'FILE_COLUMNS', 'SPLIT_COLUMNS', '
            'problem_table', 'size_problem', 'allowed_ids', 'value_problems', 'problems_of_pair', 'image_oddities',
            'mask_oddities', 'CheckReport', 'PairTally', 'several_per_key', 'tally_pairs', 'split_problems',
            'small_split_problems', 'numbering_problems', 'share_problems', 'one_class_problem', 'class_problems',
-           'unmeasured_problems', 'duplicate_problems', 'same_mask_problems', 'smooth_mask_problems',
+           'unmeasured_problems', 'duplicate_problems', 'same_mask_problems', 'is_drawn_border', 'smooth_mask_problems',
            'mixed_size_problems', 'dataset_problems', 'subfolder_problem', 'entry_problem', 'data_folders',
            'stray_problems', 'second_pair', 'unused_pair_problems', 'unused_list_problems', 'drop_repeats', 'check',
            'content_digest', 'image_statistics', 'class_statistics', 'suggested_batch', 'class_weights', 'fingerprint',
@@ -564,6 +564,18 @@ def same_mask_problems(
         yield Problem('error', 'same-mask', first, message,
                       fix=f'{fix} If it is right, as for a camera that does not move, train with --no-check.')
 
+# %% ../../nbs/data/11_check.ipynb #62ddfdb3
+def is_drawn_border(
+    data:SegData,
+    thin:list, # ids of classes that are at borders only
+    solid:list, # the others
+    step:int=8 # gray levels
+)->bool:
+    "Whether one class lies far between two others: smoothing would leave several shades there, a drawn border one."
+    value = data.encoding.inverse()
+    steps = [np.abs(np.subtract(value[i], value[k])).max() for i in thin for k in solid]
+    return len(thin) == 1 and min(steps, default=0) > step
+
 # %% ../../nbs/data/11_check.ipynb #f906c877
 SMOOTH_SHARE = 0.8 # of a class's pixels, between the values beside them
 SMOOTH_PIXELS, SMOOTH_IMAGES = 20, 3 # with fewer of both, it may be by chance
@@ -580,6 +592,7 @@ def smooth_mask_problems(
     n = int(pixels[thin].sum())
     solid = [i for i in classes.labels if pixels[i] and i not in thin]
     if n < SMOOTH_PIXELS or len(solid) < 2 or n > pixels[solid].sum(): return
+    if is_drawn_border(report.data, thin, solid): return
     names = a_few([classes.names[i] for i in thin], 6)
     what = plural(len(thin), 'is a shade', 'are shades')
     message = (f'{len(thin)} of {len(classes)} classes ({names}) {what} between two others, at their borders only '

@@ -231,6 +231,7 @@ def reread(
         report = replace(report, data=new, problems=kept) if new.encoding == ALPHA else check(new, cache=False)
     unclear = [problem for problem in report.errors if problem.code in UNCERTAIN
                or problem.code in BLURRED and not problem.file and problem not in report.data.problems
+               or problem.code in ('mask-colors', 'mask-mixed') and not (problem.file or problem.expected)
                or len(files_of(problem)) >= 20] # more may not be named
     if not unclear: return report
     message = 'no correction is certain here, so nothing was written.'
@@ -291,8 +292,8 @@ def find_blur(
     blurred = (problem for problem in errors_of(data.problems) if problem.code in BLURRED and not problem.file)
     shades = next(blurred, None)
     if shades is None: return '', '', frozenset()
-    two = len(shades.expected) == 2 and data.encoding.kind == 'values'
-    how = 'shades made the nearer of two values' if two else 'shades between classes made void'
+    two = len(shades.expected) == 2
+    how = 'shades made the nearer of two classes' if two else 'shades between classes made void'
     return shades.code, how, frozenset(map(pack, shades.expected))
 
 # %% ../../nbs/data/12_fix.ipynb #7395793b
@@ -396,6 +397,9 @@ def recode_values(
     "The ids of a mask of numbers, and what was done to get them."
     if meaning.rest is not None: return recode(raw, meaning.values, meaning.rest, gray_distance, -1)[0], []
     code, limit = ('mask-jpeg', NEAR_VALUE) if im.format == 'JPEG' else ('mask-values', -1)
+    close = min(np.diff(sorted(meaning.values)), default=256) <= 2*NEAR_VALUE
+    if im.format == 'JPEG' and close and not set(np.unique(raw).tolist()) <= meaning.values.keys():
+        raise DataError(Problem('error', 'mask-jpeg', '', 'was saved as JPEG, which changes ids.'))
     ids, strange = recode(raw, meaning.values, meaning.void, gray_distance, limit)
     return ids, recode_changes(strange, meaning.void, code, 'value')
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['IMAGE_FORMATS', 'TIFF_COLORS', 'TIFF_VALUES', 'OTHER_FILES', 'open_pil', 'orientation', 'load_palette',
-           'apply_orientation', 'image_size', 'jpeg2000_bits', 'stored_bits', 'stored_values', 'refuse_mask',
-           'file_problem', 'TiffHeader', 'tiff_header', 'describe_tiff', 'conversion', 'is_misread', 'other_file',
-           'jpeg_bits', 'refuse_misread', 'unread_tiff', 'pillow_problem', 'image_file', 'inspect_file', 'upper_byte',
-           'to_rgb', 'read_image', 'open_image']
+           'apply_orientation', 'image_size', 'jpeg2000_bits', 'stored_bits', 'gray_webp', 'stored_values',
+           'refuse_mask', 'file_problem', 'TiffHeader', 'tiff_header', 'describe_tiff', 'conversion', 'is_misread',
+           'other_file', 'jpeg_bits', 'refuse_misread', 'unread_tiff', 'pillow_problem', 'image_file', 'inspect_file',
+           'upper_byte', 'to_rgb', 'read_image', 'open_image']
 
 # %% ../../nbs/data/01_images.ipynb #d5b2d8fd
 import errno, logging, os, stat, struct
@@ -93,6 +93,16 @@ def stored_bits(
     if codec.startswith('ppm') and isinstance(args[-1], int): return max(8, args[-1].bit_length())
     return 16 if im.mode.startswith('I') or '16' in str(args[0]) else 8
 
+# %% ../../nbs/data/01_images.ipynb #b1cf6ed0
+def gray_webp(
+    im:Image.Image # decoded, with three channels
+)->Image.Image: # one channel, if they are equal but for the noise of compression
+    "A WebP mask as a gray one, if it is gray."
+    bands = np.asarray(im)
+    off, green = int(np.ptp(bands, axis=2).max(initial=0)), bands[..., 1]
+    noise = off < 3 and green.max() > 127 # ids are darker
+    return Image.fromarray(green) if noise or not off else im
+
 # %% ../../nbs/data/01_images.ipynb #20f04c82
 def stored_values(
     im:Image.Image # opened mask
@@ -101,6 +111,7 @@ def stored_values(
     codec, _, _, raw = im.tile[0] if getattr(im, 'tile', None) else ('', None, 0, '') # an image made in memory has none
     raw = raw if isinstance(raw, tuple) else (raw,)
     refuse_mask(im, str(raw[0]))
+    if im.format == 'WEBP' and im.mode == 'RGB': return gray_webp(apply_orientation(im))
     turned, most, top = apply_orientation(im), {'L;2': 3, 'L;4': 15}.get(str(raw[0])[:3], 255), 255
     if codec.startswith('ppm') and turned.mode in ('L', 'I'): most, top = raw[-1], 255 if turned.mode == 'L' else 65535
     if most == top: return turned

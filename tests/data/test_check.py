@@ -529,3 +529,16 @@ def test_case_suim_sizes(tmp_path, folder):
     report = check_path(tmp_path, cache=False)
     assert [(p.code, p.file) for p in report.errors] == [("mask-size", f"{folder}masks/d_r_3_.bmp")]
     assert missing(str(report.errors[0]), "40x52", "40x56", "d_r_3_.jpg") == []
+
+
+@pytest.mark.parametrize("values, names", [((0, 128, 255), ""), ((0, 100, 200), ""), ((0, 128, 255), "out border in")])
+def test_a_drawn_border_of_one_value_is_a_class(tmp_path, values, names):
+    "As around cells: smoothing would leave several shades between black and white."
+    def cell(i):
+        a = disk(i, (40, 56), (0, 2))
+        edge = np.zeros(a.shape, bool)
+        edge[1:] |= a[1:] != a[:-1]
+        edge[:, 1:] |= a[:, 1:] != a[:, :-1]
+        return np.uint8(values)[np.where(edge, 1, a)]
+    draw(tmp_path, [cell(i) for i in range(6)], names)
+    assert "mask-smooth" not in codes(tmp_path)

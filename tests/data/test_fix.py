@@ -980,3 +980,38 @@ def test_black_and_white_masks_are_not_taken_for_transparency(tmp_path):
     assert all(set(np.unique(data.ids(row.mask))) <= {0, 1, 2} for row in data.pairs.itertuples())
     assert sum(np.count_nonzero(data.ids(row.mask) != truth(i))
                for i, row in enumerate(data.pairs.sort_values("image").itertuples())) == 1
+
+
+def test_ids_that_jpeg_changed_are_left_out(folder, tmp_path):
+    "The nearest id of a blurred one may be that of another class."
+    ids = decode_mask(mask(folder, 3))
+    put(mask(folder, 3), ids, format="JPEG", quality=60)
+    assert set(np.unique(np.asarray(Image.open(mask(folder, 3))))) - set(range(len(names(folder))))
+    before, log, after = fixed_copy(folder, tmp_path)
+    assert logged(log, "mask-jpeg").file.tolist() == ["labels/scene_003_P.png"]
+    assert logged(log, "mask-jpeg").what.iloc[0].startswith("pair left out") and len(after.data.pairs) == 9
+
+
+def test_colors_of_objects_are_not_copied_as_classes(tmp_path):
+    for name in ("images", "masks"): (tmp_path/"d"/name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        put(tmp_path/f"d/images/{i}.png", rng.integers(0, 256, (48, 64, 3), np.uint8))
+        objects = np.add.outer(np.arange(48)//16*4, np.arange(64)//16)
+        put(tmp_path/f"d/masks/{i}.png", rng.integers(0, 256, (12, 3), np.uint8)[objects])
+    with pytest.raises(DataError, match="no correction is certain"): fixed_copy(tmp_path/"d", tmp_path)
+    assert not (tmp_path/"copy").exists()
+
+
+@pytest.mark.parametrize("many", [3, 12])
+def test_all_files_of_a_problem_are_left_out(tmp_path, many):
+    "Masks of two pages: the problem names one file, and lists all."
+    for name in ("images", "masks"): (tmp_path/"d"/name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(16):
+        put(tmp_path/f"d/images/{i}.png", rng.integers(0, 256, (48, 64, 3), np.uint8))
+        ids = Image.fromarray(np.uint8(np.add.outer(np.arange(48), np.arange(64) + 3*i)//20%3))
+        more = dict(save_all=True, append_images=[ids.transpose(Image.FLIP_TOP_BOTTOM)]) if i < many else {}
+        ids.save(tmp_path/f"d/masks/{i}.tif", **more)
+    before, log, after = fixed_copy(tmp_path/"d", tmp_path)
+    assert [p.code for p in before.errors] == ["mask-pages"] and len(after.data.pairs) == 16 - many

@@ -14,7 +14,7 @@ from PIL import Image
 from segfast.core.errors import DataError
 from segfast.data.check import check_path, image_oddities
 from segfast.data.filestats import image_facts, mask_facts
-from segfast.data.images import inspect_file, open_image, read_image, to_rgb
+from segfast.data.images import inspect_file, open_image, read_image, stored_values, to_rgb
 from segfast.data.masks import Encoding, decode_mask
 
 RGB = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
@@ -464,3 +464,14 @@ def overview(im):
     "An image that is saved as the smaller copy of another."
     im.encoderinfo = dict(tiffinfo={254: 1})
     return im
+
+
+@pytest.mark.parametrize("options", [dict(quality=50), dict(quality=95), dict(lossless=True)])
+def test_gray_masks_of_webp(tmp_path, options):
+    "WebP has no gray images; ids that are painted in one channel stay colors."
+    disk = np.uint8(np.hypot(*(np.mgrid[:48, :64] - 24)) < 15)
+    Image.fromarray(disk*255).save(tmp_path/"m.webp", **options)
+    with Image.open(tmp_path/"m.webp") as im: found = stored_values(im)
+    assert found.mode == "L" and ((np.asarray(found) > 127) == disk).mean() > 0.99
+    Image.fromarray(np.dstack([disk, 0*disk, 0*disk])).save(tmp_path/"ids.webp", lossless=True)
+    with Image.open(tmp_path/"ids.webp") as im: assert stored_values(im).mode == "RGB"

@@ -6,10 +6,11 @@ from helpers.problems import missing
 from helpers.tiffs import write_tiff
 from PIL import Image, ImageDraw
 
-from segfast.core.errors import errors_of
+from segfast.core.errors import DataError, errors_of
 from segfast.data.check import check
 from segfast.data.demo import scene
 from segfast.data.detect.mask_values import guess_classes
+from segfast.data.fix import write_fixed_copy
 from segfast.data.masks import Encoding
 from segfast.data.open import open_data
 
@@ -554,3 +555,201 @@ def test_case_vaihingen(tmp_path):
     data = open_data(folder_of(tmp_path, save))
     assert data.classes.colors == tuple(sorted(map(tuple, colors.tolist()))) and not errors_of(data.problems)
     assert data.classes.names[0] == "color-0-0-255" and same_areas(data, lambda i: drawn(i, 6))
+
+
+# Masks from several tools, in one folder
+
+def any_of(kinds):
+    "A way to save masks: these kinds in turn, each a function of the ids."
+    def save(masks, i): Image.fromarray(np.asarray(kinds[i % len(kinds)](drawn(i, 4)))).save(masks/f"{i}.png")
+    return save
+
+
+def values_of(*values, dtype=np.uint8): return lambda a: np.array(values, dtype)[a % len(values)]
+
+
+def warned(data, code):
+    [said] = [p for p in data.problems if p.code == code]
+    assert said.kind == "warning" and not errors_of(data.problems)
+    return said
+
+
+@pytest.mark.parametrize("forms", [(255, 65535), (1, 65535), (1, 255, 65535)])
+def test_white_of_several_depths(tmp_path, forms):
+    kinds = [values_of(0, v, dtype=np.uint16 if v > 255 else np.uint8) for v in forms]
+    data = open_data(folder_of(tmp_path, any_of(kinds), n=6))
+    said = warned(data, "mask-mixed")
+    assert data.classes.names == ("class-0", f"class-{forms[0]}") and data.classes.void is None
+    assert missing(said.message, *forms, 6) == [] and same_areas(data, lambda i: drawn(i, 4) % 2)
+
+
+@pytest.mark.parametrize("ones", [(1, 100), (128, 255), (254, 255), (1, 254)])
+def test_values_that_share_no_mask_are_told(tmp_path, ones):
+    kinds = [values_of(0, v) for v in (*ones, ones[1])]
+    data = open_data(folder_of(tmp_path, any_of(kinds), n=6))
+    said = warned(data, "mask-mixed")
+    assert said.found == [said.file, "masks/3.png"] and missing(said.message, *ones, "2 of 6") == []
+    assert len(data.classes) == 3
+
+
+@pytest.mark.parametrize("kinds", [[(0, 1), (0, 2)], [(0, 1), (0, 2), (0, 3)], [(0, 1, 2), (0, 3, 4)],
+                                   [(0, 50), (0, 100), (0, 150)], [(0, 10, 20), (0, 30, 40)]])
+def test_each_image_may_have_other_classes(tmp_path, kinds):
+    data = open_data(folder_of(tmp_path, any_of([values_of(*values) for values in kinds]), n=6))
+    assert "mask-mixed" not in {p.code for p in data.problems} and len(data.classes) == len({*sum(kinds, ())})
+
+
+@pytest.mark.parametrize("high", [(0, 85, 170, 255), (0, 80, 160, 240), (0, 10, 20, 30), (0, 21845, 43690, 65535)])
+def test_ids_and_gray_levels_of_the_same_classes(tmp_path, high):
+    "Ids count where most masks hold them; the copy leaves the others out."
+    other = values_of(*high, dtype=np.uint16 if max(high) > 255 else np.uint8)
+    data = open_data(folder_of(tmp_path/"d", any_of([lambda a: a]*3 + [other]), n=8))
+    found = stops(data, "mask-mixed", "2 of 8", *high[1:])
+    assert found.found == [found.file, "masks/7.png"] and data.classes.names == tuple(f"class-{i}" for i in range(4))
+    log = write_fixed_copy(check(data, cache=False), tmp_path/"copy")
+    copy = open_data(tmp_path/"copy")
+    assert len(copy.pairs) == 6 and check(copy, cache=False).ok and same_areas(copy, lambda i: drawn(i, 4))
+    assert set(log.file[log.code == "mask-mixed"]) >= {"masks/3.png"}
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_masks_that_were_stretched_one_by_one(tmp_path, skip):
+    "A program scaled the largest id of each mask to 255."
+    def save(masks, i):
+        a = drawn(i, 6).astype(int)
+        a[a > 2 + i % 4] = 0
+        if skip: a[a == 1] = 0
+        Image.fromarray(np.uint8(a*255//a.max())).save(masks/f"{i}.png")
+    data = open_data(folder_of(tmp_path/"d", save, n=8))
+    stops(data, "mask-mixed", "255", "stretched")
+    with pytest.raises(DataError, match="no correction is certain"):
+        write_fixed_copy(check(data, cache=False), tmp_path/"copy")
+
+
+@pytest.mark.parametrize("levels", [(0, 85, 170, 255), (0, 51, 102, 153, 204, 255), (0, 64, 128, 191, 255)])
+def test_levels_of_one_scale_are_classes(tmp_path, levels):
+    "Masks without some of the classes."
+    def save(masks, i):
+        a = drawn(i, len(levels))
+        a[a == 1 + i % (len(levels) - 2)] = 0
+        Image.fromarray(np.uint8(levels)[a]).save(masks/f"{i}.png")
+    data = open_data(folder_of(tmp_path, save, n=8))
+    assert not errors_of(data.problems) and data.classes.names == tuple(f"class-{v}" for v in levels)
+
+
+def test_black_and_white_beside_red(tmp_path):
+    red = np.uint8([(0, 0, 0), (255, 0, 0)])
+    data = open_data(folder_of(tmp_path, any_of([values_of(0, 255), lambda a: red[a % 2]]), n=6))
+    said = warned(data, "mask-mixed")
+    assert said.found == [f"masks/{i}.png" for i in (0, 2, 4)] and missing(said.message, "3 of 6", "white") == []
+
+
+def test_one_painted_mask_among_ids(tmp_path):
+    "It is the error; not the ids."
+    colors = np.uint8([(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)])
+    def save(masks, i): Image.fromarray(colors[drawn(i, 4)] if i == 3 else drawn(i, 4)).save(masks/f"{i}.png")
+    report = check(open_data(folder_of(tmp_path/"d", save, n=6)), cache=False)
+    assert [(p.code, p.file) for p in report.errors] == [("mask-mode", "masks/3.png")]
+    write_fixed_copy(report, tmp_path/"copy")
+    copy = open_data(tmp_path/"copy")
+    assert len(copy.pairs) >= 5 and check(copy, cache=False).ok and same_areas(copy, lambda i: drawn(i, 4))
+
+
+# 255 in doubt
+
+def test_a_mask_without_any_label_is_void(tmp_path):
+    def save(masks, i): Image.fromarray(np.full(SIZE, 255, np.uint8) if i == 3 else drawn(i, 3)).save(masks/f"{i}.png")
+    data = open_data(folder_of(tmp_path, save, n=6))
+    assert data.classes.names == ("class-0", "class-1", "class-2") and data.classes.void == 255
+    assert warned(data, "void-guessed").file == "masks/3.png" and (data.ids("masks/3.png") == 255).all()
+
+
+def test_white_beside_a_few_ones_is_told(tmp_path):
+    "Black and white masks, one of them with some pixels of 1: is 255 void?"
+    def save(masks, i):
+        a = np.uint8(drawn(i, 2)*255)
+        if i == 2: a[:2, :4] = 1
+        Image.fromarray(a).save(masks/f"{i}.png")
+    said = warned(open_data(folder_of(tmp_path, save, n=8)), "void-guessed")
+    assert said.found == [255] and missing(said.message, 255, "8 masks") == []
+
+
+# Objects, ids in one channel, many classes
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_objects_numbered_through_all_masks(tmp_path, dtype):
+    def save(masks, i):
+        a = np.zeros((48, 64), dtype)
+        for k in range(12): a[k//4*16:k//4*16 + 10, k%4*16:k%4*16 + 12] = 12*i + k + 1
+        Image.fromarray(a).save(masks/f"{i}.png")
+    stops(open_data(folder_of(tmp_path, save, n=5)), "mask-instances", "instance")
+
+
+@pytest.mark.parametrize("channel", range(3))
+@pytest.mark.parametrize("alpha, names", [(False, ""), (True, ""), (False, "a b c d e")])
+def test_ids_in_one_channel(tmp_path, channel, alpha, names):
+    "As in the masks of CARLA: almost black."
+    ids_of = np.uint8([0, 1, 2, 3, 4] if names else [0, 4, 7, 10, 12])
+    def save(masks, i):
+        a = np.zeros((*SIZE, 4 if alpha else 3), np.uint8)
+        a[..., channel] = ids_of[drawn(i, 5)]
+        if alpha: a[..., 3] = 255
+        Image.fromarray(a).save(masks/f"{i}.png")
+    data = open_data(folder_of(tmp_path, save, names, n=6))
+    assert not errors_of(data.problems) and check(data, cache=False).ok and same_areas(data, lambda i: drawn(i, 5))
+    assert data.classes.names == tuple(names.split() or (f"class-{v}" for v in ids_of))
+
+
+def test_rare_values_of_many_classes_are_one_line(tmp_path):
+    "A class among 120 is small by nature; of a few classes, one pixel is worth a line."
+    def save(masks, i):
+        a = np.add.outer(np.arange(60)//5*10, np.arange(80)//8).astype(np.uint8)
+        a[0, i] = 121 + i
+        Image.fromarray(a).save(masks/f"{i}.png")
+    [said] = [p for p in open_data(folder_of(tmp_path/"many", save, n=6)).problems if p.code == "rare-value"] or [None]
+    assert said is None
+    def few(masks, i):
+        a = drawn(i, 3)
+        a[0, 0] = 30 + i
+        Image.fromarray(np.kron(a, np.ones((3, 3), np.uint8))[1:, 1:] if a.size < 4000 else a).save(masks/f"{i}.png")
+    found = [p for p in open_data(folder_of(tmp_path/"few", few, n=5)).problems if p.code == "rare-value"]
+    assert len(found) == 1 and len(found[0].found) == 5 and missing(found[0].message, 5, 30) == []
+
+
+# Lossy masks
+
+@pytest.mark.parametrize("quality", [50, 80, 95])
+def test_black_and_white_of_a_lossy_webp(tmp_path, quality):
+    def save(masks, i): Image.fromarray(np.uint8(drawn(i, 2)*255)).save(masks/f"{i}.webp", quality=quality)
+    report = check(open_data(folder_of(tmp_path/"d", save, n=6)), cache=False)
+    assert [p.code for p in report.errors] == ["mask-smooth"]
+    write_fixed_copy(report, tmp_path/"copy")
+    copy = open_data(tmp_path/"copy")
+    assert check(copy, cache=False).ok and len(copy.classes) == 2
+    for row in copy.pairs.itertuples():
+        assert (copy.ids(row.mask) != drawn(int(row.image.split("/")[-1][0]), 2)).mean() < 0.01
+
+
+def test_jpeg_and_smoothed_masks_are_counted_apart(tmp_path):
+    def save(masks, i):
+        im = Image.fromarray(np.uint8(drawn(i, 2, 2)*255))
+        if i == 1: im.resize(SIZE[::-1], Image.NEAREST).save(masks/"1.jpg", quality=90)
+        else: im.resize(SIZE[::-1], Image.BILINEAR).save(masks/f"{i}.png")
+    data = open_data(folder_of(tmp_path, save, n=6))
+    found = stops(data, "mask-jpeg", "1 of 6 masks, such as masks/1.jpg", "5 are smoothed")
+    assert len(found.expected) == 2
+
+
+def test_smoothed_masks_of_two_colors_become_the_nearer_one(tmp_path):
+    colors = np.uint8([(0, 0, 0), (200, 40, 60)])
+    def save(masks, i):
+        Image.fromarray(colors[drawn(i, 2, 3)]).resize(SIZE[::-1], Image.BOX).save(masks/f"{i}.png")
+    data = open_data(folder_of(tmp_path/"d", save, n=6))
+    found = stops(data, "mask-smooth", "--fix")
+    write_fixed_copy(check(data, cache=False), tmp_path/"copy")
+    copy = open_data(tmp_path/"copy")
+    assert check(copy, cache=False).ok and len(copy.classes) == 2 and len(found.expected) == 2
+    for row in copy.pairs.itertuples():
+        i = int(row.image.split("/")[-1][0])
+        near = np.asarray(Image.fromarray(np.uint8(drawn(i, 2, 3)*255)).resize(SIZE[::-1], Image.BOX)) > 127
+        assert (copy.ids(row.mask) == near).mean() > 0.99

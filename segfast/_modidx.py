@@ -1072,6 +1072,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'segfast/data/formats/table.py'),
                                             'segfast.data.formats.table.from_df': ( 'data/formats/table.html#from_df',
                                                                                     'segfast/data/formats/table.py'),
+                                            'segfast.data.formats.table.pair_columns': ( 'data/formats/table.html#pair_columns',
+                                                                                         'segfast/data/formats/table.py'),
                                             'segfast.data.formats.table.read_table': ( 'data/formats/table.html#read_table',
                                                                                        'segfast/data/formats/table.py'),
                                             'segfast.data.formats.table.repeated_images': ( 'data/formats/table.html#repeated_images',

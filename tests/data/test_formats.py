@@ -438,6 +438,57 @@ def test_a_folder_with_one_table(tmp_path):
         find_layout(tmp_path)
 
 
+@pytest.mark.parametrize("head, split", [("image_path,mask_path", False), ("img,label,subset", True),
+                                         ("Images,Masks,Set", True), ("file_name,mask_file_name", False),
+                                         ("Input,Target,phase", True),
+                                         ("filename,segmentation,note", False)])
+def test_columns_of_other_names_where_no_names_match(tmp_path, head, split):
+    drawn = {}
+    for i in range(6):
+        photo(tmp_path/f"raw/DSC{i}.jpg", i)
+        drawn[f"done/{'xqzwvk'[i]}{i*5 % 6}.png"] = ids(i, 3)
+        paint(tmp_path/f"done/{'xqzwvk'[i]}{i*5 % 6}.png", ids(i, 3))
+    end = {2: [""]*6, 3: [f",{word}" if split else ",good" for word in ["train"]*4 + ["val"]*2]}[head.count(",") + 1]
+    rows = [f"raw/DSC{i}.jpg,{mask}{end[i]}" for i, mask in enumerate(drawn)]
+    (tmp_path/"data.csv").write_text("\n".join([head, *rows]) + "\n")
+    data = open_data(tmp_path)
+    assert data.layout == "csv" and dict(zip(data.pairs["image"], data.pairs["mask"])) == {
+        f"raw/DSC{i}.jpg": mask for i, mask in enumerate(drawn)}
+    assert all((data.ids(mask) == values).all() for mask, values in drawn.items())
+    if split: assert data.splits == {"train": 4, "valid": 2}
+
+
+def test_such_a_table_does_not_go_before_folders_that_match(tmp_path):
+    "DeepGlobe: a table of all images, also those without a mask."
+    for i in range(6):
+        photo(tmp_path/f"train/{i}_sat.jpg", i)
+        paint(tmp_path/f"train/{i}_mask.png", ids(i, 2))
+    (tmp_path/"metadata.csv").write_text("image_id,sat_image_path,mask_path\n" + "".join(
+        f"{i},train/{i}_sat.jpg,train/{i}_mask.png\n" for i in range(6)) + "9,test/9_sat.jpg,\n")
+    data = open_data(tmp_path)
+    assert data.layout == "folders" and len(data.pairs) == 6
+
+
+@pytest.mark.parametrize("word", ["A", "blue"])
+def test_a_column_set_that_says_no_split_is_left_alone(tmp_path, word):
+    for i in range(5):
+        photo(tmp_path/f"a/{i}.jpg", i)
+        paint(tmp_path/f"b/{i}.png", ids(i, 2))
+    (tmp_path/"t.csv").write_text("image,mask,set\n" + "".join(f"a/{i}.jpg,b/{i}.png,{word}\n" for i in range(5)))
+    data = open_data(tmp_path)
+    assert data.splits == {"train": 4, "valid": 1} and not [p for p in data.problems if p.kind == "error"]
+
+
+@pytest.mark.parametrize("values", [2, 3, 5])
+def test_own_classes_in_the_folders_of_segnet(tmp_path, values):
+    for i, split in enumerate(["train"]*4 + ["val"]*2):
+        photo(tmp_path/f"{split}/{i}.png", i)
+        paint(tmp_path/f"{split}annot/{i}.png", ids(i, 2)*255 if values == 2 else ids(i, values))
+    data = open_data(tmp_path)
+    assert data.splits == {"train": 4, "valid": 2} and data.classes.void is None and "Sky" not in data.classes.names
+    assert not [p for p in data.problems if p.kind == "error"] and len(data.classes) == values
+
+
 @pytest.mark.parametrize("sep", [",", ";", "\t"])
 def test_tables_as_spreadsheets_write_them(tmp_path, sep):
     draw_csv(tmp_path)

@@ -33,7 +33,9 @@ def segnet(
     rows, problems = rows_of_split_folders(root, '{}', '{}annot', lambda stem: stem, '{}.png')
     split = split_of_rows(root, rows, seed, problems)
     classes, encoding, masks = ClassTable(SEGNET_NAMES, 11, _SEGNET_COLORS), INDEX, [mask for *_,mask in rows]
-    if named_classes(root, masks, mask_contents(root, masks)).classes: # your own, as CVAT exports them
+    found = mask_contents(root, masks)
+    few = len({v for _,contents in found if contents.grey for v in contents.counts}) < 6 # CamVid's have nearly all 12
+    if found and few or named_classes(root, masks, found).classes: # your own, as CVAT exports them
         classes, encoding, notes = guess_classes(root, masks)
         problems += notes
     return make_data(root, name, 'segnet', rows, split, classes, encoding, problems)

@@ -245,6 +245,7 @@ MESSAGES = sorted(line for line in LIBRARY if not is_mention([VALUES.get(w, w) f
 def test_commands_of_messages(line, copy, request):
     command = line.split()[1]
     filled = line.rstrip(".").replace("--recipe {}", "--recipe RUN/recipe.toml").replace("--out {}", "--out new")
+    filled = filled.replace("--from {}", "--from RUN")
     test_commands_of_readme_and_notebooks(filled.replace("{}", PUT_IN.get(command, "RUN")), copy, request)
 
 

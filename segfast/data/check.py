@@ -596,8 +596,10 @@ def smooth_mask_problems(
     names = a_few([classes.names[i] for i in thin], 6)
     what = plural(len(thin), 'is a shade', 'are shades')
     message = (f'{len(thin)} of {len(classes)} classes ({names}) {what} between two others, at their borders only '
-               f'({count_text(n, "pixel")}): the edges of the masks were smoothed.')
-    yield Problem('error', 'mask-smooth', '', message, [classes.names[i] for i in thin], pixels=n,
+               f'({count_text(n, "pixel")}): ')
+    kind, end = ('error', '') if len(thin) > 1 else ('warning', ', or it is a border that somebody drew')
+    yield Problem(kind, 'mask-smooth', '', f'{message}the edges of the masks were smoothed{end}.',
+                  [classes.names[i] for i in thin], pixels=n,
                   fix='Save or resize the masks without smoothing (nearest neighbor).')
 
 # %% ../../nbs/data/11_check.ipynb #3ba59619
@@ -621,7 +623,8 @@ def dataset_problems(
     found = [*split_problems(report, meaningless)]
     smooth = [] if meaningless else [*smooth_mask_problems(report)]
     # smoothed edges have classes that are rare, or in one split only
-    if not meaningless: found += smooth or [*class_problems(report), *unmeasured_problems(report)]
+    found += smooth
+    if not (meaningless or errors_of(smooth)): found += [*class_problems(report), *unmeasured_problems(report)]
     if not meaningless: found += small_split_problems(report)
     found += [*duplicate_problems(report), *same_mask_problems(report)]
     return [*found, *mixed_size_problems(report)]

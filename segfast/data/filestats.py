@@ -436,7 +436,7 @@ def file_facts(
     kinds = dict(image=image_facts, mask=lambda path: mask_facts(path, encoding, names), values=values_facts,
                  bytes=bytes_facts)
     # the number changes with what the facts hold
-    tags = dict(image='image 4', mask=f'mask 5 {encoding!r} {names!r}', values='values 4', bytes='bytes 1')
+    tags = dict(image='image 4', mask=f'mask 6 {encoding!r} {names!r}', values='values 5', bytes='bytes 1')
     while part := list(islice(files, chunk)):
         keys = [(file, tags[kind]) for file,kind in part]
         known, stamps = store.get(keys), [file_stamp(os.path.join(root, file)) for file,_ in part]

@@ -1015,3 +1015,28 @@ def test_all_files_of_a_problem_are_left_out(tmp_path, many):
         ids.save(tmp_path/f"d/masks/{i}.tif", **more)
     before, log, after = fixed_copy(tmp_path/"d", tmp_path)
     assert [p.code for p in before.errors] == ["mask-pages"] and len(after.data.pairs) == 16 - many
+
+
+def test_a_drawn_border_stays_a_class(tmp_path):
+    "Black and white cells with a gray border: sound, and so is their copy, in which the border is 1 between 0 and 2."
+    for name in ("images", "masks"): (tmp_path/"d"/name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        put(tmp_path/f"d/images/{i}.png", rng.integers(0, 256, (48, 64, 3), np.uint8))
+        distance = np.hypot(*(np.mgrid[:48, :64] - 20)) - 10 - i
+        put(tmp_path/f"d/masks/{i}.png", np.select([distance < 0, distance < 1], [255, 128], 0).astype(np.uint8))
+    before, log, after = fixed_copy(tmp_path/"d", tmp_path)
+    assert before.ok and len(after.data.classes) == 3
+    assert [p.kind for p in after.problems if p.code == "mask-smooth"] == ["warning"]
+
+
+def test_smoothed_shades_of_one_channel_are_not_ids(tmp_path):
+    for name in ("images", "masks"): (tmp_path/"d"/name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        put(tmp_path/f"d/images/{i}.png", rng.integers(0, 256, (48, 64, 3), np.uint8))
+        disk = np.uint8((np.hypot(*(np.mgrid[:144, :192] - 60)) < 30 + 3*i)*60)
+        red = Image.fromarray(np.dstack([disk, 0*disk, 0*disk]))
+        red.resize((64, 48), Image.BOX).save(tmp_path/f"d/masks/{i}.png")
+    before, log, after = fixed_copy(tmp_path/"d", tmp_path)
+    assert [p.code for p in before.errors] == ["mask-smooth"] and len(after.data.classes) == 2

@@ -808,7 +808,7 @@ def guess_from_contents(
     "Guess what masks mean: by their values, or by the colors that they show."
     if channel := ids_in_channel(found):
         classes, encoding, notes = guess_from_values([(path, show_channel(mask)) for path,mask in found], named, file)
-        return classes, as_colors(classes, encoding, channel), notes
+        if not errors_of(notes): return classes, as_colors(classes, encoding, channel), notes
     by_color, problems, painted = False, [], few_painted(found)
     found = [entry for entry in found if entry not in painted]
     if all(mask.grey for _,mask in found): by_color, problems = read_palettes(found, named)

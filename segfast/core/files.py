@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['DEEPEST', 'UNSUPPORTED', 'MOST_ENTRIES', 'HALF_WRITTEN', 'DAY', 'NO_LOCKS', 'SAID', 'file_kind', 'open_regular',
-           'size_error', 'read_bytes', 'file_checksum', 'value_flaw', 'parse_json', 'parse_toml', 'TextLines',
-           'decode_text', 'read_text', 'read_lines', 'cache_dir', 'sync_path', 'part_path', 'new_file', 'write_atomic',
-           'exchange_paths', 'new_folder', 'discard', 'append_text', 'check_plain', 'is_forgotten', 'parts_in',
-           'sweep_parts', 'acquire_lock', 'write_json', 'to_plain', 'without', 'value_checksum', 'say_changed',
-           'changed_error', 'is_rewritten', 'read_json', 'table_text', 'write_table', 'check_recorded', 'read_table']
+           'size_error', 'read_bytes', 'file_checksum', 'value_flaw', 'parse_json', 'parse_toml', 'parse_yaml',
+           'TextLines', 'decode_text', 'read_text', 'read_lines', 'cache_dir', 'sync_path', 'part_path', 'new_file',
+           'write_atomic', 'exchange_paths', 'new_folder', 'discard', 'append_text', 'check_plain', 'is_forgotten',
+           'parts_in', 'sweep_parts', 'acquire_lock', 'write_json', 'to_plain', 'without', 'value_checksum',
+           'say_changed', 'changed_error', 'is_rewritten', 'read_json', 'table_text', 'write_table', 'check_recorded',
+           'read_table']
 
 # %% ../../nbs/core/02_files.ipynb #2d75248e
 import codecs, ctypes, errno, io, json, logging, math, os, re, secrets, shutil, stat, time, sys
@@ -18,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from fastcore.xdg import xdg_cache_home
 from filelock import FileLock
 
@@ -118,6 +120,28 @@ def parse_toml(
 def _parse(parse, text):
     try: value = parse(text)
     except RecursionError: raise ValueError(f'it is nested more than {DEEPEST} levels deep') from None
+    if flaw := value_flaw(value): raise ValueError(flaw)
+    return value
+
+# %% ../../nbs/core/02_files.ipynb #de82fc75
+class _PlainLoader(yaml.SafeLoader):
+    "YAML without references."
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            line = self.peek_event().start_mark.line + 1
+            raise ValueError(f'line {line} has a reference (*), which is not read')
+        return super().compose_node(parent, index)
+
+def parse_yaml(
+    text:str
+): # dicts, lists, strings, numbers, True, False and None
+    "The value of a YAML text; a `ValueError` names the line that cannot be read."
+    if len(text) > 128 << 10: raise ValueError('it is larger than 128 KB')
+    try: value = _PlainLoader(text).get_single_data()
+    except yaml.YAMLError as e:
+        mark, why = getattr(e, 'problem_mark', None), getattr(e, 'problem', None) or 'it is not YAML'
+        raise ValueError(f'line {mark.line + 1}: {why}' if mark else str(why)) from None
+    except RecursionError: raise ValueError('it is nested too deeply') from None
     if flaw := value_flaw(value): raise ValueError(flaw)
     return value
 

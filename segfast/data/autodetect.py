@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ..core.errors import DataError, Problem, errors_of
 from ..core.text import a_few, count_text
-from .pairing import (FilesByKey, Match, files_by_key, files_of_match, folder_entries, folder_place, join_pairs,
-                                  match_folders, may_hold_pairs, pairs_beside, sample_images, split_word, stem_of,
+from .pairing import (FilesByKey, Match, files_by_key, files_of_match, folder_entries, folder_place,
+                                  join_pairs, match_folders, may_hold_pairs, pairs_beside, sample_images, split_word, stem_of,
                                   strip_affix, walk_images, without_role, write_stem)
 from .splits import hold_out, split_of_rows
 from .filestats import file_digests, mask_contents
@@ -168,9 +168,12 @@ def refuse_affixes(
     names = [f'{affix[0]}NAME{affix[1]}' for affix in dict.fromkeys(kinds)]
     what = 'each image has several masks' if side else 'each mask has several images'
     message = f'{root}: {what} in {match.folder(side)}/: {", ".join(names)}. Their names do not say which to use.'
+    fix = 'Keep one of them, combine them, or write a table with the columns image and mask.'
+    if not side and all(re.fullmatch('_0[0-9]{3}', behind) for _,behind in kinds):
+        message = message.replace('Their names do', 'These are channels, as nnU-Net names them; their names do')
+        fix = 'Join the channels of each image to one RGB file, or keep one of them.'
     raise DataError(Problem('error', 'several-masks' if side else 'several-folders', '', message, found=names,
-                            expected='one mask per image', fix='Keep one of them, combine them, or write a table with '
-                                                               'the columns image and mask.'))
+                            expected='one mask per image', fix=fix))
 
 # %% ../../nbs/data/07_autodetect.ipynb #30ce071b
 def sample_names(

@@ -25,7 +25,7 @@ from PIL import Image
 
 from ..core.errors import DataError, Problem, UsageError
 from ..core.text import a_few, count_text, plural
-from ..core.files import decode_text, parse_json, read_bytes, read_text
+from ..core.files import decode_text, parse_json, parse_yaml, read_bytes, read_text
 from .pairing import IMAGE_SUFFIXES, SPLITS, folder_place, is_system, natural_key, stem_of, split_word
 from .dataset import SegData
 
@@ -226,7 +226,7 @@ def list_split(
 
 # %% ../../nbs/data/05_splits.ipynb #0b50c3d3
 OWN_LISTS = ('train.txt', 'valid.txt', 'val.txt', 'test.txt') # each line of these must name an image
-LIST_SUFFIXES = ('.txt', '.lst', '.list', '.csv', '.tsv', '.json', '.jsonl', '.odgt')
+LIST_SUFFIXES = ('.txt', '.lst', '.list', '.csv', '.tsv', '.json', '.jsonl', '.odgt', '.yaml', '.yml')
 _LIST_FOLDERS = re.compile('imagesets?|segmentation|splits?|lists?|file_?lists?|data_?lists?|folds?|meta(data)?', re.I)
 
 def find_lists(
@@ -394,7 +394,9 @@ def read_list(
     try:
         if name.endswith(('.jsonl', '.odgt')):
             return json_lists(file, [parse_json(line) for line in text.splitlines() if line.strip()])
-        return json_lists(file, parse_json(text)) if name.endswith('.json') else table_lists(file, text, find)
+        if name.endswith(('.json', '.yaml', '.yml')):
+            return json_lists(file, (parse_json if name.endswith('.json') else parse_yaml)(text))
+        return table_lists(file, text, find)
     except (ValueError, csv.Error): return [] # not a list
 
 # %% ../../nbs/data/05_splits.ipynb #0efc2dca

@@ -411,3 +411,11 @@ def test_masks_of_both_splits_below_one_folder_trainval(tmp_path):
     data = open_data(tmp_path)
     assert data.splits == {"train": 3, "valid": 2} and not [p for p in data.problems if p.kind == "error"]
     assert all(row.image.split("/")[-1][:-3] == row.mask.split("/")[-1][:-3] for row in data.pairs.itertuples())
+
+
+def test_channels_of_nnunet_are_named(tmp_path):
+    for i in range(4):
+        for channel in range(3): photo(tmp_path/f"imagesTr/img{i}_000{channel}.png", i)
+        paint(tmp_path/f"labelsTr/img{i}.png", ids(i, 2))
+    with pytest.raises(DataError, match=r"channels, as nnU-Net names them.*RGB file"):
+        pair_folders(tmp_path, 42)

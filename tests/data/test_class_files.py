@@ -329,7 +329,8 @@ def test_a_large_file_is_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("file, text", [
-    ("config.json", {"lr": 0.1, "model": "unet"}), ("meta.json", {"version": 3}),
+    ("config.json", {"lr": 0.1, "model": "unet"}), ("config.yaml", "num_classes: 3\nbatch_size: 4\n"),
+    ("meta.json", {"version": 3}),
     ("labels.csv", "image,label\n0.jpg,1\n"),
     ("labels.txt", "0.jpg 1\n1.jpg 0\n"), ("dataset.json", {"labels": [["0.png", 3]]}),
     ("data.yaml", "train: images\n"), ("_classes.csv", "filename,cat,dog\n0.jpg,1,0\n"),
@@ -423,6 +424,7 @@ def test_a_column_of_values_of_another_name(tmp_path, file, text):
 
 
 @pytest.mark.parametrize("file, text", [("class_list.txt", "ground\nriver\nroad\n"),
+                                        ("config.yaml", "batch_size: 4\nclass_names: [ground, river, road]\n"),
                                         ("Klassen.txt", "ground\nriver\nroad"),
                                         ("classes.csv", "name\nground\nriver\nroad\n"),
                                         ("labels.csv", "ground\nriver\nroad\n"),

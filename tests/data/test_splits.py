@@ -158,6 +158,9 @@ def test_lists_of_other_names_and_forms(tmp_path, files, line):
     ("Liste.csv", "Bild;Datensatz\n" + "".join(f"{s}.jpg;{w.title()}\n" for w in WORDS for s in WORDS[w])),
     ("folds.csv", "id,is_valid,is_test\n" + "".join(f"{s},{w == 'valid'},{w == 'test'}\n" for w in WORDS
                                                     for s in WORDS[w])),
+    ("split.yaml", "train:\n" + "".join(f"  - {s}\n" for s in WORDS["train"])
+     + f"val: [{', '.join(WORDS['valid'])}]\ntest: [{', '.join(WORDS['test'])}]\n"),
+    ("lists/splits.yml", "".join(f"{s}.jpg: {w}\n" for w in WORDS for s in WORDS[w])),
     ("split.json", json.dumps({f"{s}.jpg": w for w in WORDS for s in WORDS[w]})),
     ("dataset.json", json.dumps([{"image": f"images/{s}.jpg", "mask": f"masks/{s}.png", "split": w} for w in WORDS
                                  for s in WORDS[w]])),

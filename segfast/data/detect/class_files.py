@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['NAME_KEYS', 'VALUE_KEYS', 'COLOR_KEYS', 'ClassRow', 'parse_color', 'whole_number', 'plain_keys', 'row_of',
-           'rows_of_value', 'parse_yaml', 'rows_of_table', 'rows_of_lines', 'ClassFile', 'class_file_error',
-           'row_problems', 'class_file_of', 'text_rows', 'try_class_file', 'class_file_rank', 'find_class_files',
-           'read_class_files', 'ClassFit', 'fit_colors', 'fit_values', 'in_palette', 'fit_class_file', 'NamedClasses',
-           'own_classes', 'other_names', 'fit_note', 'own_levels', 'named_classes']
+           'rows_of_value', 'rows_of_table', 'rows_of_lines', 'ClassFile', 'class_file_error', 'row_problems',
+           'class_file_of', 'text_rows', 'try_class_file', 'class_file_rank', 'find_class_files', 'read_class_files',
+           'ClassFit', 'fit_colors', 'fit_values', 'in_palette', 'fit_class_file', 'NamedClasses', 'own_classes',
+           'other_names', 'fit_note', 'own_levels', 'named_classes']
 
 # %% ../../../nbs/data/detect/00_class_files.ipynb #2a19b239
 import csv, json, os, re
@@ -15,11 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
 from PIL import ImageColor
 
 from ...core.errors import DataError, Problem, errors_of
-from ...core.files import decode_text, parse_json, read_bytes, value_flaw
+from ...core.files import decode_text, parse_json, parse_yaml, read_bytes
 from ...core.text import a_few, plural
 from ..pairing import IMAGE_SUFFIXES
 from ..classes import (COLOR_TABLES, SMALL, VOID_NAMES, ClassTable, find_void, parse_color_line,
@@ -119,28 +118,6 @@ def _rows_of_list(value):
     if not value or not all(isinstance(v, dict) for v in value): return None
     rows = [row_of(v, f'entry {n}') for n,v in enumerate(value, 1)]
     return rows if any(row.name for row in rows) else None
-
-# %% ../../../nbs/data/detect/00_class_files.ipynb #938b602f
-class _PlainLoader(yaml.SafeLoader):
-    "YAML without references."
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            line = self.peek_event().start_mark.line + 1
-            raise ValueError(f'line {line} has a reference (*), which is not read')
-        return super().compose_node(parent, index)
-
-def parse_yaml(
-    text:str
-): # dicts, lists, strings, numbers, True, False and None
-    "The value of a YAML text; a `ValueError` names the line that cannot be read."
-    if len(text) > SMALL >> 3: raise ValueError('it is larger than 128 KB')
-    try: value = _PlainLoader(text).get_single_data()
-    except yaml.YAMLError as e:
-        mark, why = getattr(e, 'problem_mark', None), getattr(e, 'problem', None) or 'it is not YAML'
-        raise ValueError(f'line {mark.line + 1}: {why}' if mark else str(why)) from None
-    except RecursionError: raise ValueError('it is nested too deeply') from None
-    if flaw := value_flaw(value): raise ValueError(flaw)
-    return value
 
 # %% ../../../nbs/data/detect/00_class_files.ipynb #cc2aabfe
 def rows_of_table(
@@ -331,7 +308,7 @@ def _where(e):
 _PATTERNS = [re.compile(pattern, re.I) for pattern in (
     r'label_?colou?rs?\.(txt|csv)', r'labelmap\.txt', r'(\w+_)?class_?dict(_\w+)?\.(csv|txt|json)',
     r'obj_class_to_machine_color\.json', r'_classes\.csv', r'dataset\.(json|ya?ml)', r'data\.ya?ml',
-    r'config(_v[\d.]+)?\.json', r'dataset_meta\.json', r'(label_)?classes\.(json|csv|ya?ml)',
+    r'config(_v[\d.]+)?\.(json|ya?ml)', r'dataset_meta\.json', r'(label_)?classes\.(json|csv|ya?ml)',
     r'(id2label|label2id)\.json',
     r'(labels?|categories|class_?names|label_?names|label_?map|class_?map)\.(json|csv|ya?ml)',
     r'objectinfo\d*\.(txt|csv)', r'meta\.json', r'categor(y|ies)(_ids?)?\.(txt|csv)', r'codes\.txt',

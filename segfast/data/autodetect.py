@@ -15,8 +15,8 @@ from pathlib import Path
 from ..core.errors import DataError, Problem, errors_of
 from ..core.text import a_few, count_text
 from .pairing import (FilesByKey, Match, files_by_key, files_of_match, folder_entries, folder_place,
-                                  join_pairs, match_folders, may_hold_pairs, pairs_beside, sample_images, split_word, stem_of,
-                                  strip_affix, walk_images, without_role, write_stem)
+                                  join_pairs, match_folders, may_hold_pairs, pairs_beside, sample_images, split_word,
+                                  stem_of, strip_affix, walk_images, without_role, write_stem)
 from .splits import hold_out, split_of_rows
 from .filestats import file_digests, mask_contents
 from .detect.mask_values import MAX_CLASSES

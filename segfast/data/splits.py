@@ -454,7 +454,8 @@ def expand_folders(
     names = [re.split(r'[\s,;]+', line.strip())[0].replace('\\', '/').strip('./') for line in part.lines]
     known = [name for name in names if name in find.folders]
     if not known or 2*len(known) < len(names): return part
-    return part._replace(lines=[image for name in names for image in find.folders.get(name, [name])])
+    lines = [image for name in names for image in find.folders.get(name, [name])]
+    return SplitList(part.file, part.split, lines, part.plain, part.problems, part.folds)
 
 # %% ../../nbs/data/05_splits.ipynb #53e560d4
 def sort_lists(

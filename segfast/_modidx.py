@@ -707,6 +707,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'segfast/data/detect/mask_values.py'),
                                                  'segfast.data.detect.mask_values.between_two': ( 'data/detect/mask_values.html#between_two',
                                                                                                   'segfast/data/detect/mask_values.py'),
+                                                 'segfast.data.detect.mask_values.close_value': ( 'data/detect/mask_values.html#close_value',
+                                                                                                  'segfast/data/detect/mask_values.py'),
                                                  'segfast.data.detect.mask_values.count_classes': ( 'data/detect/mask_values.html#count_classes',
                                                                                                     'segfast/data/detect/mask_values.py'),
                                                  'segfast.data.detect.mask_values.drop_strays': ( 'data/detect/mask_values.html#drop_strays',

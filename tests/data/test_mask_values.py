@@ -753,3 +753,14 @@ def test_smoothed_masks_of_two_colors_become_the_nearer_one(tmp_path):
         i = int(row.image.split("/")[-1][0])
         near = np.asarray(Image.fromarray(np.uint8(drawn(i, 2, 3)*255)).resize(SIZE[::-1], Image.BOX)) > 127
         assert (copy.ids(row.mask) == near).mean() > 0.99
+
+
+@pytest.mark.parametrize("usual, odd", [((255, 255, 0), (252, 255, 0)), (200, 201)])
+def test_one_mask_with_almost_the_value_of_the_others(tmp_path, usual, odd):
+    "As in a tile of Potsdam; it is a class of its own, and that is told."
+    black = np.zeros_like(usual)
+    def save(masks, i):
+        values = np.uint8([black, odd if i == 2 else usual, black + 90])
+        Image.fromarray(values[drawn(i, 3)]).save(masks/f"{i}.png")
+    said = warned(open_data(folder_of(tmp_path, save, n=6)), "rare-value")
+    assert said.file == "masks/2.png" and said.found == [odd] and missing(said.message, str(odd), str(usual)) == []

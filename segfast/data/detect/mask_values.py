@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_CLASSES', 'RARE_VALUE', 'NO_LABEL', 'VOC_BORDER', 'placeholder_classes', 'on_areas', 'has_shades',
-           'shade_problems', 'value_names', 'guess_note', 'rare_value_problems', 'transparency_problems',
+           'shade_problems', 'value_names', 'guess_note', 'close_value', 'rare_value_problems', 'transparency_problems',
            'palette_conflict', 'read_palettes', 'show_palette', 'as_colors', 'ids_in_channel', 'show_channel',
            'between_two', 'smooth_values', 'plain_values', 'is_two_levels', 'shade_error', 'ids_of_grays',
            'guess_two_levels', 'is_levels', 'means_void', 'void_values', 'is_doubtful', 'void_problems', 'are_running',
@@ -102,19 +102,31 @@ def guess_note(
 # %% ../../../nbs/data/detect/01_mask_values.ipynb #548980a1
 RARE_VALUE = 0.001 # of the pixels of a mask
 
+def close_value(
+    v, # a number, or a color
+    holders:dict # {number or color: in how many masks it is}
+): # the same; None if there is none
+    "The value of several masks from which another differs by a few steps, where values are far apart."
+    if len(holders) > 256 or isinstance(v, int) and 8*len(holders) > max(holders): return None # instances, ids
+    most = 3 if isinstance(v, int) else 4
+    near = (other for other,n in holders.items() if n > 1 and 0 < np.abs(np.subtract(v, other)).max() <= most)
+    return next(near, None)
+
 def rare_value_problems(
     found:list, # (path, `MaskContents`)
     show, # value -> text
     contents # `MaskContents` -> {value: pixels}
 )->list: # of `Problem`
-    "Warnings about values on few pixels of a single mask."
+    "Warnings about values of a single mask that are on few pixels, or close to another value."
     holders, problems = Counter(v for _,mask in found for v in contents(mask)), []
     few = RARE_VALUE*min(1, 8/max(1, len(holders))) # a class among many is small by nature
     for path,mask in found if len(found) > 1 else ():
         counts = contents(mask)
         for v,n in counts.items():
-            if holders[v] > 1 or n >= few*sum(counts.values()): continue
+            near = close_value(v, holders) if holders[v] == 1 else None
+            if holders[v] > 1 or n >= few*sum(counts.values()) and near is None: continue
             message = f'{show(v)} on {count_text(n, "pixel")}, and in no other mask: it counts as a separate class.'
+            if near is not None: message += f' It is close to {show(near)}.'
             problems.append(Problem('warning', 'rare-value', path, message, found=[v], pixels=n,
                                     fix='If it is a labeling error, recode it.'))
     if len(problems) < 4: return problems

@@ -277,7 +277,7 @@ def split_cells(
     asks = {k: found[1] for k in cells if (found := re.fullmatch('(?:is|in|for)?[ _-]?(train|val|valid|validation|test)'
                                                                 '(?:ing)?(?:[ _-]?set)?', head[k]))
             and {*cells[k]} <= _YES | _NO and {*cells[k]} & _YES}
-    if asks:
+    if len(asks) > 1 or any(not re.match('train|val|test', head[k]) for k in asks): # a test may be one of patients
         rest = 'valid' if {SPLITS[word] for word in asks.values()} == {'train'} else 'train'
         return [next((SPLITS[word] for k,word in asks.items() if cells[k][n] in _YES), rest) for n in range(len(rows))]
     def splits(k): return [list_split(cell) for cell in cells[k]]

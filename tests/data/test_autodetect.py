@@ -402,12 +402,14 @@ def test_the_answer_does_not_depend_on_the_process():
     assert [seed for seed in (1, 2, 3) if answer(seed) != first] == []
 
 
-def test_masks_of_both_splits_below_one_folder_trainval(tmp_path):
+@pytest.mark.parametrize("stem", ["{0}77_{1}", "{1}", "{1}_{0}"])
+def test_masks_of_both_splits_below_one_folder_trainval(tmp_path, stem):
     "LIP."
     for split, n in ("train", 3), ("val", 2):
         for i in range(n):
-            photo(tmp_path/f"LIP/{split}_images/{split[0]}77_{i}.jpg", i)
-            paint(tmp_path/f"LIP/TrainVal_parsing_annotations/{split}_segmentations/{split[0]}77_{i}.png", ids(i, 4))
+            name = stem.format(split, i)
+            photo(tmp_path/f"LIP/{split}_images/{name}.jpg", i)
+            paint(tmp_path/f"LIP/TrainVal_parsing_annotations/{split}_segmentations/{name}.png", ids(i, 4))
     data = open_data(tmp_path)
     assert data.splits == {"train": 3, "valid": 2} and not [p for p in data.problems if p.kind == "error"]
     assert all(row.image.split("/")[-1][:-3] == row.mask.split("/")[-1][:-3] for row in data.pairs.itertuples())

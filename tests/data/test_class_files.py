@@ -436,6 +436,7 @@ def test_names_alone_in_files_of_other_names(tmp_path, file, text):
 
 
 @pytest.mark.parametrize("text", ["name,pixels\nground,12\nriver,77\nroad,3\n",
+                                  "name,level\nground,1\nriver,1\nroad,2\n",
                                   "name,number_of_images\nground,4\nriver,2\nroad,1\n"])
 def test_counts_are_no_values(tmp_path, text):
     draw(tmp_path, [0, 1, 2])

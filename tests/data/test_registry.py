@@ -283,3 +283,14 @@ def test_folders_beyond_the_look_are_not_called_empty(root):
     for i in range(400):
         put_text(root/f"{i:03}/notes.md", "x")
     assert "empty" not in refusal(root)
+
+
+@pytest.mark.parametrize("folder", ["SegmentationClass", "SegmentationClassPNG"])
+def test_masks_exported_without_their_images(tmp_path, folder):
+    "CVAT's export without the box 'Save images'."
+    for i in range(3):
+        paint(tmp_path/f"{folder}/{i}.png", ids(i, 3))
+        paint(tmp_path/f"SegmentationObject/{i}.png", ids(i, 3))
+    with pytest.raises(DataError) as e:
+        open_data(tmp_path)
+    assert "closest layout is voc" in str(e.value) and "no JPEGImages/" in str(e.value)

@@ -185,7 +185,7 @@ def test_lists_in_csv_files(tmp_path, header):
 
 @pytest.mark.parametrize("columns, words", [("is_train", {"train": "1", "valid": "0", "test": "0"}),
                                             ("is_valid", {"train": "False", "valid": "True", "test": "True"}),
-                                            ("val", {"train": "", "valid": "x", "test": "x"})])
+                                            ("in_val", {"train": "", "valid": "x", "test": "x"})])
 def test_columns_of_yes_and_no(tmp_path, columns, words):
     draw_list_folders(tmp_path)
     write_list(tmp_path/"images.csv", [f"name,{columns}", *(f"{s},{words[w]}" for w in WORDS for s in WORDS[w])])
@@ -311,6 +311,7 @@ def test_unclear_lists_ask(tmp_path, files, named):
 @pytest.mark.parametrize("file, lines", [
     ("README.txt", ["a dataset"]), ("all.txt", STEMS), ("default.txt", STEMS), ("train.txt", STEMS),
     ("log.csv", ["epoch,loss", "0,1"]),
+    ("patients.csv", ["image,test", *(f"{s},{i % 2}" for i, s in enumerate(STEMS))]),
     ("train_log.csv", ["epoch,loss", "1,0.5", "2,0.4"]), ("images.json", ["{}"]), ("train.json", ["not JSON"]),
     ("val_results.csv", ["class,iou", "road,0.5"]), ("requirements.txt", ["numpy"]), ("train_data.json", ["[1, 2]"])])
 def test_files_that_say_nothing_about_the_split(tmp_path, file, lines):

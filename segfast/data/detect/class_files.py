@@ -60,8 +60,8 @@ NAME_KEYS = ('readable', 'title', 'class_name', 'label_name', 'category_name', '
              'category', 'classes', 'klasse', 'klassenname', 'bezeichnung', 'classe', 'clase', 'nom', 'nombre')
 VALUE_KEYS = ('pixel_value', 'png_index', 'value', 'id', 'index', 'idx', 'class_id', 'label_id', 'category_id',
               'class_index', 'code', 'wert', 'class', 'label')
-_MORE_VALUES = re.compile('(?!.*(parent|super|project|image|user|owner))(.*_)?(pixel|gr[ae]y(scale)?|value|level|code'
-                          '|id|idx|index|nr|no|number)(_(value|level|code|id|idx|index|nr|no|number))?')
+_MORE_VALUES = re.compile('(?!.*(parent|super|project|image|user|owner|group|type))(.*_)?(pixel|gr[ae]y(scale|level)?'
+                          '|value|code|id|idx|index|nr|no|number)(_(value|level|code|id|idx|index|nr|no|number))?')
 _COLOR_COLUMNS = ('r', 'g', 'b'), ('red', 'green', 'blue'), ('rot', 'grün', 'blau'), ('rot', 'gruen', 'blau')
 COLOR_KEYS = ('color', 'colour', 'rgb', 'hex', 'rgb_color', 'hex_color', 'color_rgb', 'color_hex', 'color_code')
 

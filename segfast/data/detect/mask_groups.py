@@ -86,7 +86,9 @@ def folder_parts(
     found, out = None, []
     for part in filter(None, at.split('/')):
         word, rest = split_word(re.sub(r'^\w[.)] *| set$', '', part, flags=re.I))
-        if word and found is None: found, part = word, rest
+        both = re.search('train[-_ ]?val', part, re.I) # TrainVal_annotations/val_masks
+        if word and both: part = rest
+        elif word and found is None: found, part = word, rest
         if part: out.append(part)
     return found, tuple(out)
 

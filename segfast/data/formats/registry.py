@@ -155,7 +155,8 @@ leftImg8bit/train/0/024541_image.jpg
 gtFine/train/0/024541_label.png          or _gtFine_labellevel3Ids.png, _gtFine_labelcsTrainIds.png
 Masks hold class ids or gray levels, 255 is void. Split by folders."""),
     voc=Layout(voc, is_voc, 'Pascal VOC, 21 classes, or your own, as CVAT and LabelMe export them', palette_masks=True,
-               forms=(('JPEGImages/', 'SegmentationClass/ or SegmentationClassPNG/'),), tree="""\
+               forms=(('JPEGImages/', 'SegmentationClass/ or SegmentationClassPNG/'),
+                      ('SegmentationClass/ or SegmentationClassPNG/', 'JPEGImages/')), tree="""\
 JPEGImages/2007_000032.jpg
 SegmentationClass/2007_000032.png
 ImageSets/Segmentation/train.txt   val.txt

@@ -1345,6 +1345,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'segfast.data.splits.list_split': ('data/splits.html#list_split', 'segfast/data/splits.py'),
                                      'segfast.data.splits.lists_above': ('data/splits.html#lists_above', 'segfast/data/splits.py'),
                                      'segfast.data.splits.lists_by_split': ('data/splits.html#lists_by_split', 'segfast/data/splits.py'),
+                                     'segfast.data.splits.names_in': ('data/splits.html#names_in', 'segfast/data/splits.py'),
                                      'segfast.data.splits.parse_split': ('data/splits.html#parse_split', 'segfast/data/splits.py'),
                                      'segfast.data.splits.random_split': ('data/splits.html#random_split', 'segfast/data/splits.py'),
                                      'segfast.data.splits.read_list': ('data/splits.html#read_list', 'segfast/data/splits.py'),

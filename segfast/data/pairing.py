@@ -451,6 +451,7 @@ def image_tier(
     "How likely a folder holds the images, by the words of its name."
     words = words_of(name)
     if any(OTHER_DATA.fullmatch(word) or _OTHER_INPUT.fullmatch(word) for word in words): return -1
+    if {'preview', 'previews', 'overlay', 'overlays'} & {*words}: return -1
     if says_image(name): return 1
     shown = any(map(_SHOWN.fullmatch, words)) and words not in (['color'], ['colour'])
     return -1 if shown else 0

@@ -6,9 +6,9 @@
 __all__ = ['OWN_LISTS', 'LIST_SUFFIXES', 'SPLIT_FORMS', 'random_split', 'hold_out', 'sequence_split', 'stratified_split',
            'kfold_split', 'split_by_lists', 'read_split_list', 'folder_split', 'column_split', 'image_finder',
            'list_split', 'find_lists', 'SplitList', 'split_cells', 'table_lists', 'image_in', 'splits_of_images',
-           'json_lists', 'read_list', 'unused_list', 'choose_list', 'is_exact', 'expand_folders', 'sort_lists',
-           'lists_by_split', 'soften', 'split_of_own_lists', 'join_splits', 'lists_above', 'without_split',
-           'short_splits', 'split_of_rows', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
+           'json_lists', 'names_in', 'read_list', 'unused_list', 'choose_list', 'is_exact', 'expand_folders',
+           'sort_lists', 'lists_by_split', 'soften', 'split_of_own_lists', 'join_splits', 'lists_above',
+           'without_split', 'short_splits', 'split_of_rows', 'Split', 'parse_split', 'classes_in_masks', 'resplit']
 
 # %% ../../nbs/data/05_splits.ipynb #6c9eaf0d
 import csv, os, re, unicodedata
@@ -285,8 +285,10 @@ def split_cells(
         said = [(found, plain) for (found, plain),cell in zip(splits(k), cells[k]) if cell]
         return all(plain and len(found) == 1 for found,plain in said) and len({found for found,_ in said}) > 1
     column = next((k for k in cells if head[k] in _SPLIT_COLUMNS), next((k for k in cells if only_splits(k)), None))
-    if column is not None: return [found[0] if len(found) == 1 else '' for found,_ in splits(column)]
-    folds = [k for k in cells if re.fullmatch('(?:k[ _-]?)?fold(?:[ _-]?(?:id|idx|index|nr|no|number))?', head[k])]
+    numbers = column is not None and all(cell.replace('.', '').isdecimal() for cell in cells[column])
+    if column is not None and not numbers: return [found[0] if len(found) == 1 else '' for found,_ in splits(column)]
+    pattern = 'split|(?:k[ _-]?)?fold(?:[ _-]?(?:id|idx|index|nr|no|number))?'
+    folds = [k for k in cells if re.fullmatch(pattern, head[k])]
     folds = [k for k in folds if len({*cells[k]}) > 1 and all(re.fullmatch('[0-9]+([.]0)?', cell) for cell in cells[k])]
     return [f'fold {cell}' for cell in cells[folds[0]]] if folds else None
 
@@ -375,6 +377,16 @@ def json_lists(
     lines = list(filter(None, map(image_in, value))) if isinstance(value, list) else []
     return [SplitList(file, split[0], lines, plain, [])] if lines and len(split) == 1 else []
 
+# %% ../../nbs/data/05_splits.ipynb #16aef013
+def names_in(
+    line:str, # of a text file
+    find # of `image_finder`
+)->list: # the line, unless it names several images and nothing else
+    "The names of images in a line: several if each of its words is another image."
+    words = [word for word in re.split(r'[\s,;\'"\[\]]+', line) if word]
+    several = len({find(word) for word in words}) == len(words) > 1 and all(find(word) in find.images for word in words)
+    return words if several and not all(word.isdecimal() for word in words) else [line]
+
 # %% ../../nbs/data/05_splits.ipynb #af405fc0
 def read_list(
     root, # the dataset's folder
@@ -387,7 +399,7 @@ def read_list(
     if name.endswith(('.txt', '.lst', '.list')):
         if path.stat().st_size > (64 << 20 if split[0] else 1 << 20): return []
         lines, problems = read_split_list(path, file)
-        lines = [line for line in lines if not line.startswith('#')]
+        lines = [name for line in lines if not line.startswith('#') for name in names_in(line, find)]
         return [SplitList(file, split[0][0] if len(split[0]) == 1 else '', lines, split[1], problems)]
     try: text = decode_text(read_bytes(path, 32 << 20, follow=True), file)[0]
     except (OSError, DataError): return [] # too large for a list
@@ -495,7 +507,12 @@ def lists_by_split(
     problems:list # gets what is to be said about lists that are not used
 )->dict: # split -> `SplitList`
     "The list of each split, among all files that may be lists."
-    parts = [expand_folders(part, find) for file in files for part in read_list(root, file, find)]
+    found = {file: [expand_folders(part, find) for part in read_list(root, file, find)] for file in files}
+    for file,parts in found.items():
+        named = any(find(line) in find.images for part in parts for line in part.lines)
+        if re.search('split', file.rpartition('/')[2], re.I) and not named:
+            problems.append(unused_list(file, 'is not used: its entries are not names of images.', 'warning'))
+    parts = [part for parts in found.values() for part in parts]
     groups = sort_lists(parts, rows, find, problems)
     chosen = {split: choose_list(parts, find, problems) for split,parts in groups.items()}
     chosen = {split: part for split,part in chosen.items() if part}

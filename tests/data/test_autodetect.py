@@ -421,3 +421,12 @@ def test_channels_of_nnunet_are_named(tmp_path):
         paint(tmp_path/f"labelsTr/img{i}.png", ids(i, 2))
     with pytest.raises(DataError, match=r"channels, as nnU-Net names them.*RGB file"):
         pair_folders(tmp_path, 42)
+
+
+@pytest.mark.parametrize("folder", ["images_preview", "raw_overlays", "overlay_images"])
+def test_previews_are_not_the_images(tmp_path, folder):
+    for i in range(4):
+        photo(tmp_path/f"images/{i}.png", i)
+        photo(tmp_path/f"{folder}/{i}.png", i + 9)
+        paint(tmp_path/f"masks/{i}.png", ids(i, 3))
+    assert {row.image.split("/")[0] for row in open_data(tmp_path).pairs.itertuples()} == {"images"}

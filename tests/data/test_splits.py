@@ -210,6 +210,29 @@ def test_lists_named_by_their_folder_and_json_of_one_split(tmp_path, file):
     assert split_by_stem(open_data(tmp_path)) == WORDS
 
 
+@pytest.mark.parametrize("line", ["{} {}", "{}.jpg, {}.jpg", "['{}.jpg', '{}.jpg']", "images/{}.jpg;images/{}.jpg"])
+def test_several_names_in_one_line(tmp_path, line):
+    draw_list_folders(tmp_path)
+    write_list(tmp_path/"val.txt", [line.format(*STEMS[6:])])
+    assert split_by_stem(open_data(tmp_path)) == {"train": STEMS[:6], "valid": STEMS[6:]}
+
+
+def test_a_column_split_of_numbers_asks(tmp_path):
+    draw_list_folders(tmp_path)
+    write_list(tmp_path/"meta.csv", ["name,split", *(f"{stem}.jpg,{i % 3}" for i, stem in enumerate(STEMS))])
+    [said] = [p for p in open_data(tmp_path).problems if p.kind == "error"]
+    assert said.file == "meta.csv" and missing(said, "3 ways", "--split") == []
+
+
+@pytest.mark.parametrize("file, text", [("train_test_split.txt", "1 1\n2 0\n3 1\n"), ("split.csv", "id,part\n77,0\n"),
+                                        ("train_test_split.yaml", "train: [1, 2]\ntest: [3]\n")])
+def test_a_file_of_splits_without_names_of_images_is_named(tmp_path, file, text):
+    draw_list_folders(tmp_path)
+    write_list(tmp_path/file, text.splitlines())
+    [said] = problems_of(open_data(tmp_path), "list-unused")
+    assert (said.kind, said.file) == ("warning", file)
+
+
 @pytest.mark.parametrize("records", [lambda parts: {"training": parts}, lambda parts: parts])
 def test_records_with_folds_ask(tmp_path, records):
     draw_list_folders(tmp_path)

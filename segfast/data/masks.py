@@ -43,7 +43,7 @@ class Encoding:
 
     def __str__(self):
         return dict(index='class ids', values='values that stand for ids',
-                    colors=f'{len(self.table)} RGB colors')[self.kind]
+                    colors=count_text(len(self.table), 'RGB color'))[self.kind]
 
 INDEX = Encoding()
 

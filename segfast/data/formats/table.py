@@ -108,7 +108,8 @@ def from_df(
 _PATH = '(?:_?(?:path|file|file_?name|name|image))?'
 _COLUMNS = dict(
     image=re.compile(f'(?:image|img|input|rgb|bild)s?{_PATH}|file_?(?:name|path)?|path'),
-    mask=re.compile(f'(?:mask|label|annotation|annot|seg|segmentation|target|gt|ground_?truth|maske)s?(?:_?mask)?{_PATH}'),
+    mask=re.compile('(?:mask|label|annotation|annot|seg|segmentation|target|gt|ground_?truth|maske)s?(?:_?mask)?'
+                    + _PATH),
     split=re.compile('split|subset|set|partition|phase'))
 
 def pair_columns(

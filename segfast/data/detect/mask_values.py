@@ -221,7 +221,7 @@ def ids_in_channel(
 )->tuple|None: # (1, 0, 0) for red
     "The channel that holds ids, if the other two hold 0."
     colors = set().union(*(mask.colors() for _,mask in found))
-    used = tuple(int(max(values) > 0) for values in zip(*colors))
+    used = tuple(int(max(values) > 0) for values in zip(*sorted(colors)))
     if any(mask.one for _,mask in found) or sum(used) != 1 or len(colors) < 3: return None
     return used if max(map(sum, colors)) < MAX_CLASSES else None
 

@@ -488,10 +488,12 @@ recipe = single((32, 48), epochs=1, weights='none', model='fast')
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-@pytest.mark.parametrize("call", [
-    "train('data', recipe, workers=2, device='cpu')", "train_folds('data', recipe, k=2, workers=2, device='cpu')",
-    "find_lr('data', recipe, workers=2, device='cpu')", "if sys.argv: train('data', recipe, workers=2, device='cpu')"])
+@pytest.mark.parametrize("method, call", [
+    ("spawn", "train('data', recipe, workers=2, device='cpu')"),
+    ("forkserver", "train('data', recipe, workers=2, device='cpu')"),
+    ("spawn", "if sys.argv: train('data', recipe, workers=2, device='cpu')"),
+    ("spawn", "train_folds('data', recipe, k=2, workers=2, device='cpu')"),
+    ("forkserver", "find_lr('data', recipe, workers=2, device='cpu')")])
 def test_case_spawn_script(tmp_path, method, call):
     "A script without the main guard, where processes run it again: the guard is named, and no second run is left."
     street_folder(tmp_path/"data")
